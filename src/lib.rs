@@ -1,0 +1,40 @@
+//! pgweir: a PostgreSQL proxy that multiplexes the transactions of many short-lived clients onto a
+//! small, bounded pool of server connections.
+//!
+//! The module list is the import order: a module imports only modules above it. Modules marked
+//! *sans-IO* know no socket, clock or randomness of their own.
+//!
+//! - [`metrics`]: names, labels and handles; knows no other module
+//! - [`wire`] (sans-IO): bytes to messages and back
+//! - [`sql`] (sans-IO): a lexer; what a statement may do to the session
+//! - [`auth`] (sans-IO): SCRAM, MD5, cleartext exchanges of both sides; secrets
+//! - [`session`] (sans-IO): the machines of one client session
+//! - [`config`]: typed settings, parsed once into valid values
+//! - [`registry`]: who is connected, by id
+//! - [`net`]: sockets, TLS, buffers
+//! - [`host`]: one PostgreSQL host: the slots of its limit
+//! - [`server`]: one connection to PostgreSQL
+//! - [`control`]: the control plane of one database
+//! - [`pool`]: who waits, who gets which server
+//! - [`client`]: one task per client
+//! - [`admin`]: what operators see: HTTP
+//! - [`proxy`]: accept loops, signals, reload, drain
+//! - [`storm`], [`demo`]: users of the rest
+
+pub mod metrics;
+pub mod wire;
+pub mod sql;
+pub mod auth;
+pub mod session;
+pub mod config;
+pub mod registry;
+pub mod net;
+pub mod host;
+pub mod server;
+pub mod control;
+pub mod pool;
+pub mod client;
+pub mod admin;
+pub mod proxy;
+pub mod storm;
+pub mod demo;
