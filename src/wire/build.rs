@@ -1,0 +1,94 @@
+//! Building messages. Every length word is computed from the bytes that follow it.
+
+use bytes::{BufMut, BytesMut};
+
+/// Appends one message: tag, length, and what `body` writes.
+pub fn message(out: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)) {
+    out.put_u8(tag);
+    let start = out.len();
+    out.put_u32(0);
+    body(out);
+    let len = (out.len() - start) as u32;
+    out[start..start + 4].copy_from_slice(&len.to_be_bytes());
+}
+
+/// Appends a message without a body.
+pub fn empty(out: &mut BytesMut, tag: u8) {
+    out.put_slice(&[tag, 0, 0, 0, 4]);
+}
+
+/// Appends bytes and a NUL.
+pub fn put_cstr(out: &mut BytesMut, text: &[u8]) {
+    out.put_slice(text);
+    out.put_u8(0);
+}
+
+/// ReadyForQuery with a status byte (`I`, `T`, `E`).
+pub fn ready_for_query(out: &mut BytesMut, status: u8) {
+    out.put_slice(&[b'Z', 0, 0, 0, 5, status]);
+}
+
+/// ParameterStatus.
+pub fn parameter_status(out: &mut BytesMut, name: &str, value: &[u8]) {
+    message(out, b'S', |out| {
+        put_cstr(out, name.as_bytes());
+        put_cstr(out, value);
+    });
+}
+
+/// CommandComplete.
+pub fn command_complete(out: &mut BytesMut, tag: &str) {
+    message(out, b'C', |out| put_cstr(out, tag.as_bytes()));
+}
+
+/// Query.
+pub fn query(out: &mut BytesMut, sql: &str) {
+    message(out, b'Q', |out| put_cstr(out, sql.as_bytes()));
+}
+
+/// Parse.
+pub fn parse(out: &mut BytesMut, name: &[u8], sql: &[u8], param_types: &[u8]) {
+    message(out, b'P', |out| {
+        put_cstr(out, name);
+        put_cstr(out, sql);
+        out.put_slice(param_types);
+    });
+}
+
+/// Close of a prepared statement.
+pub fn close_statement(out: &mut BytesMut, name: &[u8]) {
+    message(out, b'C', |out| {
+        out.put_u8(b'S');
+        put_cstr(out, name);
+    });
+}
+
+/// Bind of text parameters (`None` = NULL), results as text, to the unnamed portal.
+pub fn bind_text(out: &mut BytesMut, statement: &str, params: &[Option<&[u8]>]) {
+    message(out, b'B', |out| {
+        out.put_u8(0);
+        put_cstr(out, statement.as_bytes());
+        out.put_u16(0);
+        out.put_u16(params.len() as u16);
+        for param in params {
+            match param {
+                Some(value) => {
+                    out.put_u32(value.len() as u32);
+                    out.put_slice(value);
+                }
+                None => out.put_i32(-1),
+            }
+        }
+        out.put_u16(0);
+    });
+}
+
+/// Execute of the unnamed portal, all rows.
+pub fn execute(out: &mut BytesMut) {
+    out.put_slice(&[b'E', 0, 0, 0, 9, 0, 0, 0, 0, 0]);
+}
+
+/// CopyFail with a reason.
+pub fn copy_fail(out: &mut BytesMut, reason: &str) {
+    message(out, b'f', |out| put_cstr(out, reason.as_bytes()));
+}

@@ -1,0 +1,214 @@
+//! ErrorResponse and NoticeResponse: reading what a server sent, building what pgweir says.
+//!
+//! Fields as in `protocol-error-fields.html`.
+
+use bytes::{BufMut, BytesMut};
+
+use super::read::Reader;
+
+/// A SQLSTATE pgweir itself raises (`errcodes-appendix.html`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SqlState(pub &'static str);
+
+impl SqlState {
+    /// `sqlclient_unable_to_establish_sqlconnection`
+    pub const CANNOT_CONNECT: Self = Self("08001");
+    /// `connection_failure`
+    pub const CONNECTION_FAILURE: Self = Self("08006");
+    /// `protocol_violation`
+    pub const PROTOCOL_VIOLATION: Self = Self("08P01");
+    /// `feature_not_supported`
+    pub const FEATURE_NOT_SUPPORTED: Self = Self("0A000");
+    /// `invalid_authorization_specification`
+    pub const INVALID_AUTHORIZATION: Self = Self("28000");
+    /// `invalid_password`
+    pub const INVALID_PASSWORD: Self = Self("28P01");
+    /// `idle_in_transaction_session_timeout`
+    pub const IDLE_IN_TRANSACTION: Self = Self("25P03");
+    /// `invalid_catalog_name`
+    pub const INVALID_CATALOG_NAME: Self = Self("3D000");
+    /// `too_many_connections`
+    pub const TOO_MANY_CONNECTIONS: Self = Self("53300");
+    /// `configuration_limit_exceeded`
+    pub const CONFIGURATION_LIMIT: Self = Self("53400");
+    /// `program_limit_exceeded`
+    pub const PROGRAM_LIMIT: Self = Self("54000");
+    /// `query_canceled`
+    pub const QUERY_CANCELED: Self = Self("57014");
+    /// `admin_shutdown`
+    pub const ADMIN_SHUTDOWN: Self = Self("57P01");
+    /// `cannot_connect_now`
+    pub const CANNOT_CONNECT_NOW: Self = Self("57P03");
+    /// `idle_session_timeout`
+    pub const IDLE_SESSION: Self = Self("57P05");
+    /// `internal_error`
+    pub const INTERNAL: Self = Self("XX000");
+}
+
+/// How bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The session goes on.
+    Error,
+    /// The connection is closed after it.
+    Fatal,
+    /// A NoticeResponse.
+    Notice,
+}
+
+impl Severity {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Error => "ERROR",
+            Self::Fatal => "FATAL",
+            Self::Notice => "NOTICE",
+        }
+    }
+}
+
+/// A message of pgweir's own to a client. Carries no F, L or R field, which name PostgreSQL's source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Severity.
+    pub severity: Severity,
+    /// SQLSTATE.
+    pub code: SqlState,
+    /// Primary message.
+    pub message: String,
+    /// DETAIL.
+    pub detail: Option<String>,
+    /// HINT.
+    pub hint: Option<String>,
+}
+
+impl Report {
+    /// An ERROR: the session goes on.
+    pub fn error(code: SqlState, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, code, message: message.into(), detail: None, hint: None }
+    }
+
+    /// A FATAL: the connection is closed after it.
+    pub fn fatal(code: SqlState, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Fatal, ..Self::error(code, message) }
+    }
+
+    /// Adds a DETAIL.
+    #[must_use]
+    pub fn detail(mut self, text: impl Into<String>) -> Self {
+        self.detail = Some(text.into());
+        self
+    }
+
+    /// Adds a HINT.
+    #[must_use]
+    pub fn hint(mut self, text: impl Into<String>) -> Self {
+        self.hint = Some(text.into());
+        self
+    }
+
+    /// Appends the ErrorResponse or NoticeResponse.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let tag = if self.severity == Severity::Notice { b'N' } else { b'E' };
+        let severity = self.severity.text();
+        let fields = [
+            (b'S', Some(severity)),
+            (b'V', Some(severity)),
+            (b'C', Some(self.code.0)),
+            (b'M', Some(self.message.as_str())),
+            (b'D', self.detail.as_deref()),
+            (b'H', self.hint.as_deref()),
+        ];
+        super::build::message(out, tag, |out| {
+            for (field, text) in fields.into_iter().filter_map(|(f, t)| t.map(|t| (f, t))) {
+                out.put_u8(field);
+                put_text(out, text);
+            }
+            out.put_u8(0);
+        });
+    }
+}
+
+/// The fields of an ErrorResponse or NoticeResponse from a server. Any of them may be missing: a
+/// hostile server need not send what the manual promises.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ErrorFields<'a> {
+    /// `V`, or `S` where the server sent no `V`.
+    pub severity: &'a [u8],
+    /// SQLSTATE, empty if missing.
+    pub code: &'a [u8],
+    /// Primary message, empty if missing.
+    pub message: &'a [u8],
+    /// `R`: the routine that reported it.
+    pub routine: &'a [u8],
+}
+
+impl<'a> ErrorFields<'a> {
+    /// Reads what can be read of a body, or of the first part of a long one.
+    pub fn read(body: &'a [u8]) -> Self {
+        let mut fields = Self::default();
+        let mut reader = Reader::new(body);
+        let mut localized: &[u8] = b"";
+        while let Ok(field) = reader.u8() {
+            if field == 0 {
+                break;
+            }
+            let Ok(text) = reader.cstr() else { break };
+            match field {
+                b'V' => fields.severity = text,
+                b'S' => localized = text,
+                b'C' => fields.code = text,
+                b'M' => fields.message = text,
+                b'R' => fields.routine = text,
+                _ => {}
+            }
+        }
+        if fields.severity.is_empty() {
+            fields.severity = localized;
+        }
+        fields
+    }
+
+    /// The server ends the connection after this error.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.severity, b"FATAL" | b"PANIC")
+    }
+
+    /// Text for a log line: printable, at most `MAX_LOGGED` characters.
+    pub fn for_log(&self) -> String {
+        let text = String::from_utf8_lossy(self.message);
+        let code = String::from_utf8_lossy(self.code);
+        let line = format!("{code} {text}");
+        line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_LOGGED).collect()
+    }
+}
+
+/// Appends text as a C string; an inner NUL ends it.
+pub(crate) fn put_text(out: &mut BytesMut, text: &str) {
+    let end = text.bytes().position(|b| b == 0).unwrap_or(text.len());
+    out.put_slice(&text.as_bytes()[..end]);
+    out.put_u8(0);
+}
+
+const MAX_LOGGED: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_reads_back() {
+        let mut out = BytesMut::new();
+        Report::fatal(SqlState::PROTOCOL_VIOLATION, "no\0pe").hint("do").encode(&mut out);
+        assert_eq!(out[0], b'E');
+        let fields = ErrorFields::read(&out[5..]);
+        assert_eq!((fields.code, fields.message), (&b"08P01"[..], &b"no"[..]));
+        assert!(fields.is_fatal());
+    }
+
+    #[test]
+    fn hostile_errors_read_as_far_as_they_go() {
+        for body in [&b""[..], b"\0", b"S", b"SFATAL", b"Mx\0", b"C\0\0", b"\xff\xff\0\0"] {
+            let _ = ErrorFields::read(body).for_log();
+        }
+    }
+}
