@@ -46,12 +46,11 @@ pub fn query(out: &mut BytesMut, sql: &str) {
     message(out, b'Q', |out| put_cstr(out, sql.as_bytes()));
 }
 
-/// Parse.
-pub fn parse(out: &mut BytesMut, name: &[u8], sql: &[u8], param_types: &[u8]) {
+/// Parse of a name and what follows it: text, NUL, parameter types.
+pub fn parse_body(out: &mut BytesMut, name: &[u8], body: &[u8]) {
     message(out, b'P', |out| {
         put_cstr(out, name);
-        put_cstr(out, sql);
-        out.put_slice(param_types);
+        out.put_slice(body);
     });
 }
 

@@ -84,12 +84,21 @@ pub struct Report {
 impl Report {
     /// An ERROR: the session goes on.
     pub fn error(code: SqlState, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, message: message.into(), detail: None, hint: None }
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            detail: None,
+            hint: None,
+        }
     }
 
     /// A FATAL: the connection is closed after it.
     pub fn fatal(code: SqlState, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Fatal, ..Self::error(code, message) }
+        Self {
+            severity: Severity::Fatal,
+            ..Self::error(code, message)
+        }
     }
 
     /// Adds a DETAIL.
@@ -108,7 +117,11 @@ impl Report {
 
     /// Appends the ErrorResponse or NoticeResponse.
     pub fn encode(&self, out: &mut BytesMut) {
-        let tag = if self.severity == Severity::Notice { b'N' } else { b'E' };
+        let tag = if self.severity == Severity::Notice {
+            b'N'
+        } else {
+            b'E'
+        };
         let severity = self.severity.text();
         let fields = [
             (b'S', Some(severity)),
@@ -178,8 +191,32 @@ impl<'a> ErrorFields<'a> {
         let text = String::from_utf8_lossy(self.message);
         let code = String::from_utf8_lossy(self.code);
         let line = format!("{code} {text}");
-        line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_LOGGED).collect()
+        line.chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(MAX_LOGGED)
+            .collect()
     }
+}
+
+/// Appends an ErrorResponse with every field of `body`, and with `from` in its message replaced.
+pub fn rewrite_message(out: &mut BytesMut, body: &[u8], from: &[u8], to: &[u8]) {
+    super::build::message(out, b'E', |out| {
+        let mut reader = Reader::new(body);
+        while let Ok(field) = reader.u8() {
+            let Ok(text) = reader.cstr() else { break };
+            out.put_u8(field);
+            match (field, text.windows(from.len().max(1)).position(|w| w == from)) {
+                (b'M', Some(at)) => {
+                    out.put_slice(&text[..at]);
+                    out.put_slice(to);
+                    out.put_slice(&text[at + from.len()..]);
+                }
+                _ => out.put_slice(text),
+            }
+            out.put_u8(0);
+        }
+        out.put_u8(0);
+    });
 }
 
 /// Appends text as a C string; an inner NUL ends it.
@@ -198,7 +235,9 @@ mod tests {
     #[test]
     fn a_report_reads_back() {
         let mut out = BytesMut::new();
-        Report::fatal(SqlState::PROTOCOL_VIOLATION, "no\0pe").hint("do").encode(&mut out);
+        Report::fatal(SqlState::PROTOCOL_VIOLATION, "no\0pe")
+            .hint("do")
+            .encode(&mut out);
         assert_eq!(out[0], b'E');
         let fields = ErrorFields::read(&out[5..]);
         assert_eq!((fields.code, fields.message), (&b"08P01"[..], &b"no"[..]));
@@ -206,8 +245,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_in_the_message_is_replaced_and_nothing_else() {
+        let mut out = BytesMut::new();
+        rewrite_message(&mut out, b"SERROR\0C26000\0Mno \"__x\" here\0Rf__x\0\0", b"__x", b"mine");
+        assert_eq!(&out[5..], b"SERROR\0C26000\0Mno \"mine\" here\0Rf__x\0\0");
+    }
+
+    #[test]
     fn hostile_errors_read_as_far_as_they_go() {
-        for body in [&b""[..], b"\0", b"S", b"SFATAL", b"Mx\0", b"C\0\0", b"\xff\xff\0\0"] {
+        for body in [
+            &b""[..],
+            b"\0",
+            b"S",
+            b"SFATAL",
+            b"Mx\0",
+            b"C\0\0",
+            b"\xff\xff\0\0",
+        ] {
             let _ = ErrorFields::read(body).for_log();
         }
     }
