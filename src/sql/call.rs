@@ -55,8 +55,12 @@ pub(crate) struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    pub(crate) const NONE: Self =
-        Self { word: Token::START, qualifier: None, before: Token::START, earlier: Token::START };
+    pub(crate) const NONE: Self = Self {
+        word: Token::START,
+        qualifier: None,
+        before: Token::START,
+        earlier: Token::START,
+    };
 
     /// Adds an identifier: after a dot it is one more part of the name before, else a name of its own.
     #[inline]
@@ -76,7 +80,9 @@ impl<'a> Name<'a> {
 
     /// What this name may do, standing before an opening parenthesis.
     pub(crate) fn effects(&self, place: &Place<'a>, retire: &[Box<[u8]>]) -> Effects {
-        let Some(folded) = fold(&self.word) else { return self.unknown(place, b"") };
+        let Some(folded) = fold(&self.word) else {
+            return self.unknown(place, b"");
+        };
         let function = folded.as_bytes();
         let keyword = self.word.kind == Kind::Word && self.qualifier.is_none();
         if keyword && keywords::never_calls(function) {
@@ -95,12 +101,18 @@ impl<'a> Name<'a> {
     /// Whether the name may mean a function of `pg_catalog`, which is searched before other schemas
     /// (`ddl-schemas.html#DDL-SCHEMAS-CATALOG`).
     fn is_in_catalog(&self) -> bool {
-        let Some(qualifier) = self.qualifier else { return true };
+        let Some(qualifier) = self.qualifier else {
+            return true;
+        };
         fold(&qualifier).is_some_and(|folded| folded.as_bytes() == b"pg_catalog")
     }
 
     fn unknown(&self, place: &Place<'a>, name: &[u8]) -> Effects {
-        if self.may_call(place, name) { Effects::FUNCTION } else { Effects::PURE }
+        if self.may_call(place, name) {
+            Effects::FUNCTION
+        } else {
+            Effects::PURE
+        }
     }
 
     fn may_call(&self, place: &Place<'a>, name: &[u8]) -> bool {
@@ -132,13 +144,16 @@ impl<'a> Name<'a> {
     }
 
     fn may_call_after_word(&self, place: &Place<'a>, name: &[u8]) -> bool {
-        let Some(before) = Folded::new(self.before.text) else { return false };
+        let Some(before) = Folded::new(self.before.text) else {
+            return false;
+        };
         let before = before.as_bytes();
         if !keywords::is_keyword(before) || BEFORE_NAMES.contains(&before) {
             return false;
         }
         match place.statement {
             Statement::CreateIndex if matches!(before, b"on" | b"using" | b"only") => return false,
+            Statement::Copy if matches!(name, b"stdin" | b"stdout") => return false,
             Statement::Merge if (before, name) == (b"then", b"insert") => return false,
             _ => {}
         }
@@ -193,13 +208,16 @@ fn watched(function: &[u8], retire: &[Box<[u8]>]) -> Effects {
 
 /// Keywords that a name follows, not an expression. FUNCTION and its like name one without calling it;
 /// AS, INTO, WITH and RECURSIVE name a relation or a type.
-const BEFORE_NAMES: [&[u8]; 15] = [
+const BEFORE_NAMES: [&[u8]; 18] = [
     b"aggregate",
     b"as",
+    b"call",
     b"copy",
+    b"execute",
     b"exists",
     b"function",
     b"into",
+    b"prepare",
     b"procedure",
     b"recursive",
     b"references",

@@ -57,6 +57,8 @@ pub fn classify(text: &[u8], options: &Options<'_>) -> Effects {
 pub(crate) enum Statement {
     /// Nothing yet, or only parentheses.
     Start,
+    /// COPY.
+    Copy,
     /// CREATE.
     Create,
     /// CREATE INDEX, whose ON names a table.
@@ -83,7 +85,13 @@ struct Classifier<'a, 'o> {
 
 impl<'a, 'o> Classifier<'a, 'o> {
     fn new(lexer: Lexer<'a>, options: &'o Options<'o>) -> Self {
-        Self { lexer, options, effects: Effects::PURE, place: Place::START, name: Name::NONE }
+        Self {
+            lexer,
+            options,
+            effects: Effects::PURE,
+            place: Place::START,
+            name: Name::NONE,
+        }
     }
 
     #[inline]
@@ -150,9 +158,8 @@ impl<'a, 'o> Classifier<'a, 'o> {
         }
         let previous = self.place.previous;
         let earlier = self.place.earlier;
-        let selects_into = previous.is_word(b"into")
-            && !earlier.is_word(b"insert")
-            && !earlier.is_word(b"merge");
+        let selects_into =
+            previous.is_word(b"into") && !earlier.is_word(b"insert") && !earlier.is_word(b"merge");
         let after_scope = previous.is_word(b"local") || previous.is_word(b"global");
         if self.holds_statement() || selects_into || after_scope {
             self.effects |= Effects::TEMP_OBJECT;
@@ -172,7 +179,9 @@ impl<'a, 'o> Classifier<'a, 'o> {
     fn on_open(&mut self) {
         if self.place.previous.is_identifier() {
             self.place.note_operand(&self.name);
-            self.effects |= self.name.effects(&self.place, self.options.retire_functions);
+            self.effects |= self
+                .name
+                .effects(&self.place, self.options.retire_functions);
         }
     }
 
@@ -186,10 +195,11 @@ impl<'a, 'o> Classifier<'a, 'o> {
             b"select" => return Statement::Select,
             b"insert" | b"update" | b"delete" | b"with" | b"values" | b"table" | b"begin"
             | b"start" | b"commit" | b"end" | b"rollback" | b"abort" | b"savepoint"
-            | b"release" | b"copy" | b"lock" | b"truncate" | b"fetch" | b"move" | b"close"
-            | b"notify" | b"vacuum" | b"analyze" | b"analyse" | b"reindex" | b"cluster"
-            | b"refresh" | b"comment" | b"grant" | b"revoke" | b"security" | b"checkpoint"
-            | b"reassign" | b"show" => {}
+            | b"release" | b"lock" | b"truncate" | b"fetch" | b"move" | b"close" | b"notify"
+            | b"vacuum" | b"analyze" | b"analyse" | b"reindex" | b"cluster" | b"refresh"
+            | b"comment" | b"grant" | b"revoke" | b"security" | b"checkpoint" | b"reassign"
+            | b"show" => {}
+            b"copy" => return Statement::Copy,
             b"explain" => return Statement::Explain,
             b"merge" => return Statement::Merge,
             b"create" => return self.create(),
@@ -231,7 +241,9 @@ impl<'a, 'o> Classifier<'a, 'o> {
     fn set(&mut self) -> Statement {
         let mut after = self.lexer.clone();
         let scoped = after.next().is_some_and(|word| {
-            [b"local".as_slice(), b"transaction", b"constraints"].iter().any(|it| word.is_word(it))
+            [b"local".as_slice(), b"transaction", b"constraints"]
+                .iter()
+                .any(|it| word.is_word(it))
         });
         let named = after.next().is_some_and(|token| {
             matches!(token.kind, Kind::Dot | Kind::Operator) || token.is_word(b"to")
@@ -246,11 +258,20 @@ impl<'a, 'o> Classifier<'a, 'o> {
 /// PREPARE TRANSACTION has a string where PREPARE has the rest of the statement: `transaction` alone
 /// may be a name.
 fn prepare(after: &mut Lexer<'_>) -> Effects {
-    let transaction = after.next().is_some_and(|token| token.is_word(b"transaction"));
+    let transaction = after
+        .next()
+        .is_some_and(|token| token.is_word(b"transaction"));
     let identified = after.next().is_some_and(|token| {
-        matches!(token.kind, Kind::Text | Kind::EscapeText | Kind::DollarText | Kind::UnicodeText)
+        matches!(
+            token.kind,
+            Kind::Text | Kind::EscapeText | Kind::DollarText | Kind::UnicodeText
+        )
     });
-    if transaction && identified { Effects::PURE } else { Effects::SQL_PREPARE }
+    if transaction && identified {
+        Effects::PURE
+    } else {
+        Effects::SQL_PREPARE
+    }
 }
 
 fn deallocate(after: &mut Lexer<'_>) -> Effects {
@@ -272,14 +293,17 @@ fn discard(after: &mut Lexer<'_>) -> Effects {
         (b"plans", Effects::DISCARD_PLANS),
         (b"sequences", Effects::DISCARD_SEQUENCES),
     ];
-    let Some(token) = after.next() else { return Effects::UNKNOWN };
+    let Some(token) = after.next() else {
+        return Effects::UNKNOWN;
+    };
     let kind = kinds.iter().find(|(word, _)| token.is_word(word));
     kind.map_or(Effects::UNKNOWN, |(_, effects)| *effects)
 }
 
 /// The session's temporary schema, by its alias or by its own name (`pg_temp_3`).
 fn is_temp_schema(name: &[u8]) -> bool {
-    name.get(..TEMP_SCHEMA.len()).is_some_and(|start| start.eq_ignore_ascii_case(TEMP_SCHEMA))
+    name.get(..TEMP_SCHEMA.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(TEMP_SCHEMA))
 }
 
 fn holds_temp_schema(text: &[u8]) -> bool {

@@ -99,7 +99,10 @@ impl Effects {
 
     /// The effects by name, for logs and metrics.
     pub fn reasons(self) -> impl Iterator<Item = &'static str> {
-        NAMES.into_iter().filter(move |(bit, _)| self.contains(*bit)).map(|(_, name)| name)
+        NAMES
+            .into_iter()
+            .filter(move |(bit, _)| self.contains(*bit))
+            .map(|(_, name)| name)
     }
 }
 

@@ -84,7 +84,12 @@ mod tests {
 
     #[test]
     fn keywords_are_sorted_and_distinct() {
-        for set in [&RESERVED[..], &COLUMN_NAME[..], &FUNCTION_NAME[..], &UNRESERVED[..]] {
+        for set in [
+            &RESERVED[..],
+            &COLUMN_NAME[..],
+            &FUNCTION_NAME[..],
+            &UNRESERVED[..],
+        ] {
             assert!(set.is_sorted_by(|a, b| a < b));
         }
     }

@@ -67,7 +67,10 @@ pub struct Token<'a> {
 
 impl<'a> Token<'a> {
     /// The place before the first token.
-    pub const START: Self = Token { kind: Kind::Start, text: b"" };
+    pub const START: Self = Token {
+        kind: Kind::Start,
+        text: b"",
+    };
 
     /// Whether this is the keyword `lower`, in any case.
     pub fn is_word(&self, lower: &[u8]) -> bool {
@@ -76,12 +79,18 @@ impl<'a> Token<'a> {
 
     /// Whether this names something.
     pub fn is_identifier(&self) -> bool {
-        matches!(self.kind, Kind::Word | Kind::QuotedIdentifier | Kind::UnicodeIdentifier)
+        matches!(
+            self.kind,
+            Kind::Word | Kind::QuotedIdentifier | Kind::UnicodeIdentifier
+        )
     }
 
     /// The name between the quotes of a quoted identifier, doubled quotes still doubled.
     pub fn unquoted(&self) -> &'a [u8] {
-        let inner = self.text.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+        let inner = self
+            .text
+            .strip_prefix(b"\"")
+            .and_then(|rest| rest.strip_suffix(b"\""));
         inner.unwrap_or(self.text)
     }
 }
@@ -101,7 +110,10 @@ impl<'a> Lexer<'a> {
         } else {
             text
         };
-        Self { rest, conforming: standard_conforming_strings }
+        Self {
+            rest,
+            conforming: standard_conforming_strings,
+        }
     }
 
     fn take(&mut self, kind: Kind, len: usize) -> Token<'a> {
@@ -139,7 +151,9 @@ impl<'a> Lexer<'a> {
             [b'u' | b'U', b'&', b'\'', ..] => {
                 (Kind::UnicodeText, string_end(self.rest, 3, Rule::Plain))
             }
-            [b'u' | b'U', b'&', b'"', ..] => (Kind::UnicodeIdentifier, identifier_end(self.rest, 3)),
+            [b'u' | b'U', b'&', b'"', ..] => {
+                (Kind::UnicodeIdentifier, identifier_end(self.rest, 3))
+            }
             _ => return None,
         };
         Some(self.take_closed(kind, end))
@@ -185,7 +199,9 @@ impl<'a> Lexer<'a> {
             len += 1 + run(fraction.get(1..).unwrap_or_default(), DIGIT);
         }
         len += match self.rest.get(len..).unwrap_or_default() {
-            [b'e' | b'E', b'+' | b'-', digits @ ..] if run(digits, DIGIT) > 0 => 2 + run(digits, DIGIT),
+            [b'e' | b'E', b'+' | b'-', digits @ ..] if run(digits, DIGIT) > 0 => {
+                2 + run(digits, DIGIT)
+            }
             [b'e' | b'E', digits @ ..] if run(digits, DIGIT) > 0 => 1 + run(digits, DIGIT),
             _ => 0,
         };
@@ -204,7 +220,9 @@ impl<'a> Lexer<'a> {
     fn operator(&mut self) -> Token<'a> {
         let whole = run(self.rest, OPERATOR);
         let run = self.rest.get(..whole).unwrap_or_default();
-        let comment = run.windows(2).position(|pair| pair == b"--" || pair == b"/*");
+        let comment = run
+            .windows(2)
+            .position(|pair| pair == b"--" || pair == b"/*");
         self.take(Kind::Operator, comment.unwrap_or(whole).max(1))
     }
 
@@ -287,7 +305,9 @@ fn segment_end(text: &[u8], rule: Rule) -> Option<usize> {
     let mut at = 0;
     loop {
         let rest = text.get(at..)?;
-        let hit = rest.iter().position(|byte| *byte == b'\'' || (escapes && *byte == b'\\'))?;
+        let hit = rest
+            .iter()
+            .position(|byte| *byte == b'\'' || (escapes && *byte == b'\\'))?;
         match rest.get(hit..)? {
             [b'\'', b'\'', ..] if rule != Rule::Bits => at += hit + 2,
             [b'\'', ..] => return Some(at + hit + 1),
@@ -343,7 +363,9 @@ fn dollar_end(text: &[u8], delimiter: usize) -> Option<usize> {
 }
 
 fn line_comment(text: &[u8]) -> usize {
-    text.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(text.len())
+    text.iter()
+        .position(|byte| matches!(byte, b'\n' | b'\r'))
+        .unwrap_or(text.len())
 }
 
 /// Block comments nest (`sql-syntax-lexical.html#SQL-SYNTAX-COMMENTS`).
@@ -371,7 +393,9 @@ fn block_comment(text: &[u8]) -> Option<usize> {
 /// How many bytes from the start are of the class.
 #[inline]
 fn run(text: &[u8], class: u8) -> usize {
-    text.iter().position(|byte| !has(*byte, class)).unwrap_or(text.len())
+    text.iter()
+        .position(|byte| !has(*byte, class))
+        .unwrap_or(text.len())
 }
 
 #[inline]

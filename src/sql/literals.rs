@@ -9,9 +9,11 @@ use super::lexer::{Kind, Token};
 /// escapes, or in parts over several lines, are taken for one.
 pub(crate) fn may_mean_now(token: &Token<'_>) -> bool {
     match token.kind {
-        Kind::Text => is_continued(token.text) || has_moving_word(token.text),
+        Kind::Text => is_continued(token.text, false) || has_moving_word(token.text),
         Kind::EscapeText => {
-            is_continued(token.text) || has_spelling(token.text) || has_moving_word(token.text)
+            is_continued(token.text, true)
+                || has_spelling(token.text)
+                || has_moving_word(token.text)
         }
         Kind::DollarText => has_moving_word(token.text),
         Kind::UnicodeText => true,
@@ -19,15 +21,24 @@ pub(crate) fn may_mean_now(token: &Token<'_>) -> bool {
     }
 }
 
-/// Whether a quote inside ends a line's part of the string.
-fn is_continued(text: &[u8]) -> bool {
-    let Some(open) = text.iter().position(|byte| *byte == b'\'') else { return false };
-    let inner = text.get(open + 1..text.len().saturating_sub(1)).unwrap_or_default();
-    let quotes = inner.split(|byte| *byte == b'\'');
-    // A doubled quote leaves an empty piece between its halves; a continuation leaves blanks.
-    let mut pieces = quotes.skip(1);
-    std::iter::from_fn(|| pieces.next().map(|piece| (piece, pieces.next())))
-        .any(|(between, _)| !between.is_empty())
+/// Whether a quote inside ends one line's part of the string.
+fn is_continued(text: &[u8], escapes: bool) -> bool {
+    let Some(open) = text.iter().position(|byte| *byte == b'\'') else {
+        return false;
+    };
+    let mut rest = text
+        .get(open + 1..text.len().saturating_sub(1))
+        .unwrap_or_default();
+    while let Some(at) = rest
+        .iter()
+        .position(|byte| *byte == b'\'' || (escapes && *byte == b'\\'))
+    {
+        if rest.get(at) == Some(&b'\'') && rest.get(at + 1) != Some(&b'\'') {
+            return true;
+        }
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    false
 }
 
 /// Whether a backslash may spell a letter (`\x6e`, `\o`) or glue one to a word (`\tnow`).
@@ -46,12 +57,16 @@ fn has_spelling(text: &[u8]) -> bool {
 
 /// Whether what follows an escape for a blank begins with a word that moves.
 fn glues(after: Option<&[u8]>) -> bool {
-    let word = after.unwrap_or_default().split(|byte| !byte.is_ascii_alphabetic()).next();
+    let word = after
+        .unwrap_or_default()
+        .split(|byte| !byte.is_ascii_alphabetic())
+        .next();
     word.is_some_and(is_moving)
 }
 
 fn has_moving_word(text: &[u8]) -> bool {
-    text.split(|byte| !byte.is_ascii_alphabetic()).any(is_moving)
+    text.split(|byte| !byte.is_ascii_alphabetic())
+        .any(is_moving)
 }
 
 fn is_moving(word: &[u8]) -> bool {

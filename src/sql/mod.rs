@@ -36,11 +36,15 @@ pub fn is_multibyte_unsafe(encoding: &[u8]) -> bool {
     let mut folded = [0; LONGEST_ENCODING];
     let mut len = 0;
     for byte in name {
-        let Some(slot) = folded.get_mut(len) else { return false };
+        let Some(slot) = folded.get_mut(len) else {
+            return false;
+        };
         *slot = byte.to_ascii_lowercase();
         len += 1;
     }
-    UNSAFE_ENCODINGS.iter().any(|unsafe_name| folded.get(..len) == Some(*unsafe_name))
+    UNSAFE_ENCODINGS
+        .iter()
+        .any(|unsafe_name| folded.get(..len) == Some(*unsafe_name))
 }
 
 const LONGEST_ENCODING: usize = 64;
