@@ -1,1 +1,7 @@
-//! The integration tests: one binary, one module per topic.
+//! The integration tests: one binary, one module per topic, each against real PostgreSQL.
+//!
+//! Scenarios where pgweir must behave as PostgreSQL does run twice, see [`support::both`].
+
+mod support;
+
+mod startup;
