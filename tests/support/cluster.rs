@@ -10,6 +10,7 @@ use pgweir::demo::postgres::{Embedded, Options};
 use super::messages::{V3_0, startup};
 use super::raw::Raw;
 use super::scram::verifier;
+use super::weir::Setup;
 
 /// A running PostgreSQL with the role `app`.
 pub struct Cluster {
@@ -89,6 +90,9 @@ impl Cluster {
             "create role app login password '{}'",
             app_verifier()
         ));
+        admin.rows(&format!(
+            "create role lookup login password '{LOOKUP_PASSWORD}'"
+        ));
         Arc::new(cluster)
     }
 
@@ -163,6 +167,25 @@ impl Database {
         self.cluster.target(&self.name, "app", APP_PASSWORD)
     }
 
+    /// Lets the role `lookup` read users, and says to pgweir how.
+    pub fn auth_query(&self) -> Setup {
+        self.admin().rows(
+            "create function public.user_lookup(wanted text, out name text, out secret text, \
+             out valid_until timestamptz, out can_login bool) language sql security definer \
+             set search_path = pg_catalog as 'select rolname::text, rolpassword, rolvaliduntil, \
+             rolcanlogin from pg_catalog.pg_authid where rolname = wanted'; \
+             revoke execute on function public.user_lookup from public; \
+             grant execute on function public.user_lookup to lookup",
+        );
+        Setup {
+            auth: format!(
+                "query = \"select * from public.user_lookup($1)\"\n\
+                 query_user = \"lookup\"\nquery_password = \"{LOOKUP_PASSWORD}\"\n"
+            ),
+            ..Setup::default()
+        }
+    }
+
     /// A superuser's connection straight to it.
     pub fn admin(&self) -> Raw {
         self.cluster.admin(&self.name)
@@ -186,6 +209,18 @@ impl Target {
         let seen = raw.log_in(&self.startup(V3_0, parameters), &self.password);
         let ready = seen.last().is_some_and(|event| event.is('Z'));
         assert!(ready, "login as {} failed: {seen:?}", self.user);
+        raw
+    }
+
+    /// A connection that has sent its startup packet and been asked for SCRAM.
+    pub fn challenged(&self) -> Raw {
+        let mut raw = self.open();
+        raw.send(&self.startup(V3_0, &[]));
+        let asked = raw.event();
+        assert!(
+            asked.is('R'),
+            "expected an authentication request, got {asked:?}"
+        );
         raw
     }
 
@@ -217,3 +252,5 @@ pub fn app_verifier() -> &'static str {
 
 /// The password of `app`; known to clients only.
 pub const APP_PASSWORD: &str = "open sesame 17";
+
+const LOOKUP_PASSWORD: &str = "librarian";

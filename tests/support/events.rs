@@ -90,6 +90,21 @@ impl fmt::Display for Event {
                     payload.unwrap_or_default()
                 )
             }
+            'v' => {
+                let version = u32::from_be_bytes(body[..4].try_into().unwrap_or_default());
+                let names = body[8..]
+                    .split(|byte| *byte == 0)
+                    .map(text)
+                    .collect::<Vec<_>>();
+                let names = names.join(" ");
+                write!(
+                    f,
+                    "[{}.{} {}]",
+                    version >> 16,
+                    version & 0xffff,
+                    names.trim_end()
+                )
+            }
             'R' => write!(
                 f,
                 "[{}]",

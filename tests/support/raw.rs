@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::events::{Event, detailed, line};
@@ -18,6 +19,10 @@ pub struct Raw {
     pub parameters: BTreeMap<String, String>,
     /// The body of BackendKeyData.
     pub key: Vec<u8>,
+    /// Sent in one write with the last message of a SCRAM login.
+    pub eager: Vec<u8>,
+    /// The user name inside the SCRAM exchange, which servers ignore.
+    pub scram_user: String,
     /// How long to wait for the next message.
     pub patience: Duration,
 }
@@ -33,6 +38,8 @@ impl Raw {
             eof: false,
             parameters: BTreeMap::new(),
             key: Vec::new(),
+            eager: Vec::new(),
+            scram_user: String::new(),
             patience: Duration::from_secs(10),
         }
     }
@@ -40,6 +47,15 @@ impl Raw {
     /// Sends bytes; that the peer may have closed meanwhile shows when reading.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
+    }
+
+    /// Sends bytes from another thread, for more than the peer takes at once.
+    pub fn send_in_background(&self, bytes: Vec<u8>) -> JoinHandle<()> {
+        let mut stream = self
+            .stream
+            .try_clone()
+            .expect("a second handle of a socket");
+        std::thread::spawn(move || stream.write_all(&bytes).expect("the peer takes all"))
     }
 
     /// Sends a startup packet and answers what is asked until the first ReadyForQuery, a refusal or
@@ -81,7 +97,8 @@ impl Raw {
 
     fn scram(&mut self, password: &str) -> Vec<Event> {
         let nonce = format!("{:x}", rand::random::<u128>());
-        let first = format!("n,,{}", scram::first_bare(&nonce));
+        let first_bare = format!("n={},r={nonce}", self.scram_user);
+        let first = format!("n,,{first_bare}");
         self.send(&sasl_initial(
             "SCRAM-SHA-256",
             first.len() as i32,
@@ -92,8 +109,9 @@ impl Raw {
             return self.refused(challenge);
         };
         let server_first = String::from_utf8_lossy(&body[4..]).into_owned();
-        let (answer, expected) = scram::final_message(password, &nonce, &server_first);
-        self.send(&message('p', answer.as_bytes()));
+        let (answer, expected) = scram::final_message(password, &first_bare, &server_first);
+        let eager = std::mem::take(&mut self.eager);
+        self.send(&[message('p', answer.as_bytes()), eager].concat());
         let verdict = self.event();
         let Event::Message('R', body) = &verdict else {
             return self.refused(verdict);

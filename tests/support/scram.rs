@@ -5,13 +5,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-/// The first client message, without its `n,,` header.
-pub fn first_bare(nonce: &str) -> String {
-    format!("n=,r={nonce}")
-}
-
 /// The final client message, and the `v=` text the server must answer with.
-pub fn final_message(password: &str, nonce: &str, server_first: &str) -> (String, String) {
+pub fn final_message(password: &str, first_bare: &str, server_first: &str) -> (String, String) {
     let field = |name: &str| {
         let mut fields = server_first.split(',');
         fields
@@ -23,7 +18,7 @@ pub fn final_message(password: &str, nonce: &str, server_first: &str) -> (String
     let iterations = field("i=").parse().expect("iterations");
     let salted = salted_password(password, &salt, iterations);
     let without_proof = format!("c=biws,r={}", field("r="));
-    let auth_message = format!("{},{server_first},{without_proof}", first_bare(nonce));
+    let auth_message = format!("{first_bare},{server_first},{without_proof}");
 
     let client_key = hmac(&salted, b"Client Key");
     let stored_key = Sha256::digest(client_key);
