@@ -5,4 +5,7 @@
 mod support;
 
 mod auth;
+mod cancel;
+mod malformed;
+mod relay;
 mod startup;

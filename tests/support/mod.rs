@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod events;
 pub mod messages;
+pub mod middleman;
 pub mod raw;
 pub mod scram;
 pub mod weir;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 pub use self::cluster::{Cluster, Database, Target};
 pub use self::messages::*;
+pub use self::middleman::{Fault, Middleman};
 pub use self::raw::Raw;
 pub use self::weir::{Setup, Weir};
 

@@ -1,5 +1,8 @@
 //! The client's side of SCRAM-SHA-256 (RFC 5802), and verifiers, written independently of pgweir's.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
@@ -49,7 +52,22 @@ pub fn verifier(password: &str, salt: &[u8]) -> String {
     )
 }
 
+/// Derived once per password and salt: it is what costs time in a login.
 fn salted_password(password: &str, salt: &[u8], iterations: u32) -> [u8; 32] {
+    static KNOWN: Mutex<BTreeMap<(String, Vec<u8>, u32), [u8; 32]>> = Mutex::new(BTreeMap::new());
+    let key = (password.to_owned(), salt.to_owned(), iterations);
+    if let Some(known) = KNOWN.lock().expect("no panic while locked").get(&key) {
+        return *known;
+    }
+    let derived = derive(password, salt, iterations);
+    KNOWN
+        .lock()
+        .expect("no panic while locked")
+        .insert(key, derived);
+    derived
+}
+
+fn derive(password: &str, salt: &[u8], iterations: u32) -> [u8; 32] {
     let mut block = hmac(password.as_bytes(), &[salt, &[0, 0, 0, 1]].concat());
     let mut result = block;
     for _ in 1..iterations {

@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use tempfile::TempDir;
 
 use super::cluster::{Database, Target, app_verifier};
+use super::middleman::Middleman;
 use super::wait_until;
 
 /// What differs from the plain configuration: lines of TOML for each part.
@@ -27,6 +28,8 @@ pub struct Setup {
     pub database: String,
     /// Further tables.
     pub tables: String,
+    /// Where pgweir finds PostgreSQL, if not at its own port.
+    pub upstream: Option<u16>,
     /// Environment variables.
     pub env: Vec<(String, String)>,
 }
@@ -67,6 +70,12 @@ impl Setup {
         self
     }
 
+    /// With a middleman before PostgreSQL.
+    pub fn behind(mut self, middleman: &Middleman) -> Self {
+        self.upstream = Some(middleman.port());
+        self
+    }
+
     /// With further tables, or lines of the last one.
     pub fn tables(mut self, lines: &str) -> Self {
         let _ = writeln!(self.tables, "{lines}");
@@ -83,7 +92,8 @@ impl Setup {
             tables,
             ..
         } = self;
-        let (name, port, verifier) = (database.name(), database.cluster().port(), app_verifier());
+        let (name, verifier) = (database.name(), app_verifier());
+        let port = self.upstream.unwrap_or(database.cluster().port());
         format!(
             "listen = [\"{addr}\"]\nhttp_listen = \"{http}\"\n{top}\n\
              [auth]\nmethod = \"scram-sha-256\"\n{auth}\n\
