@@ -7,5 +7,7 @@ mod support;
 mod auth;
 mod cancel;
 mod malformed;
+mod prepared;
 mod relay;
 mod startup;
+mod vanish;
