@@ -6,7 +6,9 @@ mod support;
 
 mod auth;
 mod cancel;
+mod lifecycle;
 mod malformed;
+mod pipelines;
 mod prepared;
 mod relay;
 mod startup;

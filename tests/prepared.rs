@@ -258,7 +258,7 @@ fn the_present_is_not_shared() {
     let stage = Stage::new(&Setup::servers(1));
     let (mut one, mut two) = (stage.client(), stage.client());
     let sql = "select extract(epoch from 'now'::timestamptz)";
-    let mut time = |client: &mut Raw| {
+    let time = |client: &mut Raw| {
         client.ask(&prepare("s", sql));
         client.send(&fetch("s"));
         let row = client
