@@ -25,15 +25,14 @@ pub enum Cleaning {
 impl Cleaning {
     /// What a lease with these effects needs.
     pub fn after(effects: Effects) -> Self {
-        let settled = Effects::DDL | Effects::NOW_LITERAL;
         if effects.intersects(Effects::RETIRE) {
             Self::Close
         } else if effects.intersects(Effects::SQL_PREPARE) {
             Self::DiscardAll
-        } else if (effects | settled) == settled {
-            Self::None
-        } else {
+        } else if effects.intersects(Effects::RESET_CLEAN | Effects::READS_SEQUENCE) {
             Self::SoftReset
+        } else {
+            Self::None
         }
     }
 }
@@ -71,7 +70,7 @@ impl Lease {
 
     /// Gives the server back. It must be outside a transaction with nothing in flight.
     pub fn check_in(mut self, cleaning: Cleaning) {
-        let Some(mut server) = self.server.take() else { return };
+        let Some(server) = self.server.take() else { return };
         let pool = Arc::clone(&self.pool);
         let how = match cleaning {
             Cleaning::None => return pool.free(server),
@@ -79,12 +78,10 @@ impl Lease {
             Cleaning::SoftReset => server::Cleaning::SoftReset,
             Cleaning::DiscardAll => server::Cleaning::DiscardAll,
         };
+        let mut lease = Self::new(pool, server);
         tokio::spawn(async move {
-            let timeout = pool.settings.load().timeouts.client_gone;
-            let mut lease = Self { pool, server: None };
-            let cleaned = server.clean(how, Instant::now() + timeout).await;
-            lease.server = Some(server);
-            match cleaned {
+            let timeout = lease.pool.settings.load().timeouts.client_gone;
+            match lease.clean(how, Instant::now() + timeout).await {
                 Ok(()) => {
                     lease.pool.metrics.cleans.count(match how {
                         server::Cleaning::SoftReset => Clean::SoftReset,

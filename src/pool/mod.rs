@@ -68,6 +68,7 @@ pub struct Pool {
     trouble: Mutex<Trouble>,
     /// Servers of an older generation are closed when they are free.
     generation: AtomicU64,
+    next_id: AtomicU64,
     metrics: PoolMetrics,
 }
 
@@ -127,6 +128,7 @@ impl Pool {
             seat,
             trouble: Mutex::default(),
             generation: AtomicU64::new(0),
+            next_id: AtomicU64::new(1),
             metrics,
         });
         keeper::spawn(&pool, granted);

@@ -1,7 +1,7 @@
 //! Opening servers, and what happens when that fails.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -95,7 +95,7 @@ impl Pool {
             lifetime: settings.timeouts.server_lifetime.mul_f64(rand::rng().random_range(0.9..1.1)),
             generation: self.generation.load(Ordering::Relaxed),
             statement_limit: STATEMENT_LIMIT,
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
             count: self.metrics.server(ServerState::Connecting),
             slot,
         };
@@ -156,6 +156,3 @@ const STATEMENT_LIMIT: usize = 200;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// See [`FIRST_PAUSE`].
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// Numbers servers for logs; not shared state.
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
