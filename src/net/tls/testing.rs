@@ -1,7 +1,10 @@
 //! Certificates made as the manual makes them, and servers that show them.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -164,5 +167,136 @@ async fn echo(stream: &mut Stream) -> std::io::Result<()> {
         }
         stream.write_all(&buf[..count]).await?;
         stream.flush().await?;
+    }
+}
+
+/// A PostgreSQL of its own, with TLS by a certificate of the folder and the role `postgres`, whose
+/// password is [`PASSWORD`]. Ends when dropped.
+pub(in crate::net) struct Postgres {
+    process: Child,
+    pub(in crate::net) port: u16,
+    _dir: TempDir,
+}
+
+pub(in crate::net) const PASSWORD: &str = "only for tests";
+
+impl Postgres {
+    /// `None` where no PostgreSQL is installed.
+    pub(in crate::net) fn start(pki: &Pki, certificate: &str) -> Option<Self> {
+        let bin = Self::bin()?;
+        let dir = tempfile::tempdir().unwrap();
+        Self::give_away(dir.path(), 0o755);
+        let data = dir.path().join("data");
+        std::fs::write(dir.path().join("password"), PASSWORD).unwrap();
+        let initdb = Self::command(&bin.join("initdb"))
+            .args([
+                "--auth=scram-sha-256",
+                "--username=postgres",
+                "--no-sync",
+                "--pgdata",
+            ])
+            .arg(&data)
+            .arg(format!(
+                "--pwfile={}",
+                dir.path().join("password").display()
+            ))
+            .output()
+            .unwrap();
+        assert!(
+            initdb.status.success(),
+            "{}",
+            String::from_utf8_lossy(&initdb.stderr)
+        );
+        std::fs::copy(
+            pki.path(&format!("{certificate}.crt")),
+            data.join("server.crt"),
+        )
+        .unwrap();
+        std::fs::copy(
+            pki.path(&format!("{certificate}.key")),
+            data.join("server.key"),
+        )
+        .unwrap();
+        Self::give_away(&data.join("server.key"), 0o600);
+
+        // Free when asked; nobody else takes one of these in the moment between.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let process = Self::command(&bin.join("postgres"))
+            .arg("-D")
+            .arg(&data)
+            .args([
+                "-p",
+                &port.to_string(),
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-c",
+                "ssl=on",
+            ])
+            .args(["-c", "fsync=off", "-k", dir.path().to_str().unwrap()])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut started = Self {
+            process,
+            port,
+            _dir: dir,
+        };
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(
+                started.process.try_wait().unwrap().is_none(),
+                "PostgreSQL did not start"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(started)
+    }
+
+    fn bin() -> Option<PathBuf> {
+        let installed = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+        let mut bins: Vec<_> = installed
+            .flatten()
+            .map(|entry| entry.path().join("bin"))
+            .collect();
+        bins.sort();
+        bins.pop()
+    }
+
+    /// PostgreSQL does not run as root.
+    fn command(program: &Path) -> Command {
+        let mut command = Command::new(program);
+        if let Some((user, group)) = Self::owner() {
+            command.uid(user).gid(group);
+        }
+        command.stdout(Stdio::null()).current_dir("/");
+        command
+    }
+
+    fn give_away(file: &Path, mode: u32) {
+        std::fs::set_permissions(file, PermissionsExt::from_mode(mode)).unwrap();
+        if let Some((user, group)) = Self::owner() {
+            std::os::unix::fs::chown(file, Some(user), Some(group)).unwrap();
+        }
+    }
+
+    /// Whom to run as, if this is root.
+    fn owner() -> Option<(u32, u32)> {
+        let id = |arguments: &[&str]| -> Option<u32> {
+            let output = Command::new("id").args(arguments).output().ok()?;
+            String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+        };
+        (id(&["-u"])? == 0).then_some((id(&["-u", "postgres"])?, id(&["-g", "postgres"])?))
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // SIGQUIT: at once, but not without giving its shared memory back.
+        let pid = self.process.id().to_string();
+        let _ = Command::new("kill").args(["-QUIT", &pid]).status();
+        let _ = self.process.wait();
     }
 }
