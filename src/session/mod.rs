@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
-use crate::sql::Effects;
+use crate::sql::{self, Effects};
 use crate::wire::{Malformed, Report};
 use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
@@ -169,8 +169,42 @@ pub struct Session {
     open_segment: bool,
     effects: Effects,
     syncing: Option<Syncing>,
-    parse_fingerprint: Box<[u8]>,
+    reading: Reading,
     counts: Counts,
+}
+
+/// How the session's settings make texts read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// Values of [`settings::PARSE_SETTINGS`]: texts parsed under others are other statements.
+    fingerprint: Box<[u8]>,
+    escapes_in_strings: bool,
+    multibyte_unsafe: bool,
+}
+
+impl Reading {
+    fn of(told: &Settings) -> Self {
+        let mut fingerprint = Vec::with_capacity(64);
+        for name in settings::PARSE_SETTINGS {
+            fingerprint.extend_from_slice(told.get(name).unwrap_or_default());
+            fingerprint.push(0);
+        }
+        let encoding = told.get("client_encoding").unwrap_or_default();
+        Self {
+            fingerprint: fingerprint.into(),
+            escapes_in_strings: told.get("standard_conforming_strings") == Some(b"off"),
+            multibyte_unsafe: sql::is_multibyte_unsafe(encoding),
+        }
+    }
+
+    fn options(&self, truncated: bool) -> sql::Options<'static> {
+        sql::Options {
+            standard_conforming_strings: !self.escapes_in_strings,
+            multibyte_unsafe: self.multibyte_unsafe,
+            truncated,
+            retire_functions: &[],
+        }
+    }
 }
 
 /// What was done since [`Session::take_counts`].
@@ -195,7 +229,8 @@ impl Session {
     /// A session after login. `startup` is what the client asked for in its StartupMessage, `told`
     /// what it was told by ParameterStatus.
     pub fn new(knowledge: Arc<Knowledge>, startup: Settings, told: Settings) -> Self {
-        let mut session = Self {
+        let reading = Reading::of(&told);
+        Self {
             flow: Flow::default(),
             knowledge,
             statements: ClientStatements::default(),
@@ -209,11 +244,9 @@ impl Session {
             open_segment: false,
             effects: Effects::default(),
             syncing: None,
-            parse_fingerprint: Box::default(),
+            reading,
             counts: Counts::default(),
-        };
-        session.refresh_fingerprint();
-        session
+        }
     }
 
     /// Status of the last ReadyForQuery.
@@ -294,22 +327,6 @@ impl Session {
         debug_assert!(self.flow.is_empty());
         self.effects = Effects::default();
         self.syncing = None;
-    }
-
-    /// A reset of reported settings may have made the client's knowledge of them stale.
-    fn refresh_fingerprint(&mut self) {
-        let mut bytes = Vec::with_capacity(64);
-        for name in settings::PARSE_SETTINGS {
-            bytes.extend_from_slice(self.told.get(name).unwrap_or_default());
-            bytes.push(0);
-        }
-        self.parse_fingerprint = bytes.into();
-    }
-
-    fn lexing(&self, complete: bool) -> crate::sql::Options {
-        let strings = self.told.get("standard_conforming_strings") != Some(b"off");
-        let encoding = self.told.get("client_encoding").unwrap_or_default();
-        crate::sql::Options::new(strings, encoding, complete)
     }
 
     fn is_unproven(&self, change: &Change) -> bool {
