@@ -6,6 +6,7 @@
 //! `protocol-flow.html#PROTOCOL-FLOW-SSL` and `libpq-ssl.html` of the manual.
 
 pub mod connect;
+pub mod link;
 pub mod listen;
 mod options;
 pub mod stream;

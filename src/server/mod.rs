@@ -21,7 +21,7 @@ pub struct Server {
     pub backend: Backend,
     /// What cancels its queries; `None` if it gave no key.
     pub cancel_key: Option<CancelKey>,
-    /// Unique in this process.
+    /// Unique in its pool.
     pub id: u64,
     /// When it was logged in.
     pub opened_at: Instant,

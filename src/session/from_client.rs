@@ -126,8 +126,22 @@ impl Session {
             self.flow.sent(Kind::Sync, Owner::Client, Note::Plain);
             return ClientFate::Forward;
         }
+        self.flow.sync_without_server();
         self.answer(|out, status| build::ready_for_query(out, status.byte()));
         ClientFate::Consumed
+    }
+
+    /// The message that needed a server gets none: pgweir answers with an error of its own, and goes
+    /// on as a server would after it.
+    pub fn refuse(&mut self, tag: u8, report: &Report, out: &mut BytesMut) {
+        report.encode(out);
+        match tag {
+            b'Q' | b'F' => {
+                self.end_segment();
+                build::ready_for_query(out, self.status.byte());
+            }
+            _ => self.flow.skip_to_sync(),
+        }
     }
 
     /// CopyData outside a copy is read and forgotten, as PostgreSQL does; without a server it is
@@ -142,15 +156,15 @@ impl Session {
     }
 
     fn on_query(&mut self, header: Header, body: &[u8], backend: Option<&mut Backend>) -> ClientFate {
-        let text = body.split(|b| *b == 0).next().unwrap_or_default();
-        let verdict = sql::classify(text, self.lexing(text.len() < body.len() || body.len() == header.body));
-        if let Some(whole) = verdict.whole
+        let effects = self.effects_of(body, body.len() == header.body);
+        if effects.intersects(Effects::LOCAL)
+            && let Some(whole) = sql::whole(body, &self.reading.options(false))
             && let Some(fate) = self.answer_whole(&whole)
         {
             return fate;
         }
         let Some(backend) = backend else { return ClientFate::NeedServer };
-        self.effects |= verdict.effects;
+        self.effects |= effects;
         self.statements.forget_unnamed();
         backend.statements.clear_unnamed();
         self.end_segment();
@@ -169,7 +183,7 @@ impl Session {
             return Some(ClientFate::Wait);
         }
         let tag = match whole {
-            Whole::DeallocateAll if !self.effects.has_sql_prepare() => {
+            Whole::DeallocateAll if !self.effects.contains(Effects::SQL_PREPARE) => {
                 self.statements.clear();
                 "DEALLOCATE ALL"
             }
@@ -264,10 +278,10 @@ impl Session {
             return self.refuse_parse(backend, out, too_many());
         }
         let effects = self.effects_of(rest, true);
-        let statement = if effects.has_now_literal() {
+        let statement = if effects.contains(Effects::NOW_LITERAL) {
             self.knowledge.private(rest, effects)
         } else {
-            self.knowledge.intern(&self.parse_fingerprint, rest, effects)
+            self.knowledge.intern(&self.reading.fingerprint, rest, effects)
         };
         let sent = match backend {
             None if !statement.is_known_good() => return ClientFate::NeedServer,
@@ -480,9 +494,10 @@ impl Session {
         self.flow.sent(Kind::Close, Owner::Proxy, note);
     }
 
-    fn effects_of(&self, parse_rest: &[u8], whole: bool) -> Effects {
-        let text = parse_rest.split(|b| *b == 0).next().unwrap_or_default();
-        sql::classify(text, self.lexing(whole || text.len() < parse_rest.len())).effects
+    /// What a text may do; it ends at the first NUL, as for PostgreSQL.
+    fn effects_of(&self, body: &[u8], whole: bool) -> Effects {
+        let truncated = !whole && !body.contains(&0);
+        sql::classify(body, &self.reading.options(truncated))
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::flow::{Entry, Kind, Owner, Reaction, Sent};
 use super::settings;
-use super::{Backend, Note, Session, SessionError, TransactionStatus};
+use super::{Backend, Note, Reading, Session, SessionError, TransactionStatus};
 use crate::wire::build;
 use crate::wire::error::{self, ErrorFields};
 use crate::wire::frame::Header;
@@ -163,21 +163,23 @@ impl Session {
 
     /// Reads a command tag for what the text did not show (`sql-*.html`, each command's Outputs).
     fn note_command(&mut self, tag: u8, body: &[u8], backend: &mut Backend) {
-        // SELECT, INSERT, UPDATE, BEGIN, COMMIT and the like tell nothing.
-        if tag != b'C' || !matches!(body, [b'S' | b'R' | b'D' | b'L' | b'P', b'E' | b'I' | b'O' | b'R', ..]) {
+        if tag != b'C' {
             return;
         }
-        let command = body.strip_suffix(b"\0").unwrap_or(body);
-        match command {
-            b"DEALLOCATE ALL" | b"DISCARD ALL" => {
-                backend.statements.clear();
-                self.statements.clear();
-                self.reset_seen |= command == b"DISCARD ALL";
+        match body {
+            b"DEALLOCATE ALL\0" => self.on_statements_gone(backend),
+            b"DISCARD ALL\0" => {
+                self.on_statements_gone(backend);
+                self.reset_seen = true;
             }
-            b"RESET" => self.reset_seen = true,
+            b"RESET\0" => self.reset_seen = true,
             _ => {}
         }
-        self.effects |= crate::sql::effects_of_tag(command);
+    }
+
+    fn on_statements_gone(&mut self, backend: &mut Backend) {
+        backend.statements.clear();
+        self.statements.clear();
     }
 
     fn on_error(
@@ -330,7 +332,7 @@ impl Session {
 
     fn refresh_reading(&mut self, name: &str) {
         if settings::PARSE_SETTINGS.iter().any(|n| n.eq_ignore_ascii_case(name)) {
-            self.refresh_fingerprint();
+            self.reading = Reading::of(&self.told);
         }
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
-use crate::sql::Effects;
+use crate::sql::{self, Effects};
 use crate::wire::{Malformed, Report};
 use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
@@ -169,8 +169,42 @@ pub struct Session {
     open_segment: bool,
     effects: Effects,
     syncing: Option<Syncing>,
-    parse_fingerprint: Box<[u8]>,
+    reading: Reading,
     counts: Counts,
+}
+
+/// How the session's settings make texts read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// Values of [`settings::PARSE_SETTINGS`]: texts parsed under others are other statements.
+    fingerprint: Box<[u8]>,
+    escapes_in_strings: bool,
+    multibyte_unsafe: bool,
+}
+
+impl Reading {
+    fn of(told: &Settings) -> Self {
+        let mut fingerprint = Vec::with_capacity(64);
+        for name in settings::PARSE_SETTINGS {
+            fingerprint.extend_from_slice(told.get(name).unwrap_or_default());
+            fingerprint.push(0);
+        }
+        let encoding = told.get("client_encoding").unwrap_or_default();
+        Self {
+            fingerprint: fingerprint.into(),
+            escapes_in_strings: told.get("standard_conforming_strings") == Some(b"off"),
+            multibyte_unsafe: sql::is_multibyte_unsafe(encoding),
+        }
+    }
+
+    fn options(&self, truncated: bool) -> sql::Options<'static> {
+        sql::Options {
+            standard_conforming_strings: !self.escapes_in_strings,
+            multibyte_unsafe: self.multibyte_unsafe,
+            truncated,
+            retire_functions: &[],
+        }
+    }
 }
 
 /// What was done since [`Session::take_counts`].
@@ -192,16 +226,15 @@ pub struct Out<'a> {
 }
 
 impl Session {
-    /// A session after login. `startup` is what the client asked for in its StartupMessage, `told`
-    /// what it was told by ParameterStatus.
-    pub fn new(knowledge: Arc<Knowledge>, startup: Settings, told: Settings) -> Self {
-        let mut session = Self {
+    /// A session after login. `startup` is what the client asked for in its StartupMessage.
+    pub fn new(knowledge: Arc<Knowledge>, startup: Settings) -> Self {
+        Self {
             flow: Flow::default(),
             knowledge,
             statements: ClientStatements::default(),
             desired: startup.clone(),
             startup,
-            told,
+            told: Settings::default(),
             tell: false,
             reset_seen: false,
             status: TransactionStatus::Idle,
@@ -209,11 +242,9 @@ impl Session {
             open_segment: false,
             effects: Effects::default(),
             syncing: None,
-            parse_fingerprint: Box::default(),
+            reading: Reading::default(),
             counts: Counts::default(),
-        };
-        session.refresh_fingerprint();
-        session
+        }
     }
 
     /// Status of the last ReadyForQuery.
@@ -289,27 +320,41 @@ impl Session {
         }
     }
 
-    /// The server is gone from this client. What was in flight is lost with it.
+    /// The server is gone from this client; what was in flight is lost with it.
     pub fn detach(&mut self) {
-        debug_assert!(self.flow.is_empty());
+        self.flow.reset();
         self.effects = Effects::default();
         self.syncing = None;
     }
 
-    /// A reset of reported settings may have made the client's knowledge of them stale.
-    fn refresh_fingerprint(&mut self) {
-        let mut bytes = Vec::with_capacity(64);
-        for name in settings::PARSE_SETTINGS {
-            bytes.extend_from_slice(self.told.get(name).unwrap_or_default());
-            bytes.push(0);
-        }
-        self.parse_fingerprint = bytes.into();
+    /// Whether a setting of the StartupMessage was never accepted by a server of this pool.
+    pub fn has_unproven_settings(&self) -> bool {
+        self.startup.iter().any(|(name, value)| self.knowledge.accepted(name, value).is_none())
     }
 
-    fn lexing(&self, complete: bool) -> crate::sql::Options {
-        let strings = self.told.get("standard_conforming_strings") != Some(b"off");
-        let encoding = self.told.get("client_encoding").unwrap_or_default();
-        crate::sql::Options::new(strings, encoding, complete)
+    /// What the client was told by ParameterStatus.
+    pub fn told(&self) -> &Settings {
+        &self.told
+    }
+
+    /// Tells a client at login what the server reports, overlaid with what it asked for itself.
+    pub fn welcome(&mut self, reported: &Settings, out: &mut BytesMut) {
+        self.told = reported.clone();
+        for (name, value) in self.startup.iter() {
+            if reported.get(name).is_some() && settings::is_settable(name) {
+                let shown = self.knowledge.accepted(name, value);
+                self.told.set(name, shown.as_deref().unwrap_or(value));
+            }
+        }
+        self.reading = Reading::of(&self.told);
+        for (name, value) in self.told.iter() {
+            crate::wire::build::parameter_status(out, name, value);
+        }
+    }
+
+    /// Something the client should see is in this session's transaction: it is open.
+    pub fn is_in_transaction(&self) -> bool {
+        self.status != TransactionStatus::Idle
     }
 
     fn is_unproven(&self, change: &Change) -> bool {

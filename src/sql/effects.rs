@@ -77,6 +77,9 @@ impl Effects {
             | Self::DISCARD_PLANS.0
             | Self::DISCARD_SEQUENCES.0,
     );
+    /// Statements that a text consists of alone when drivers clean up ([`whole`](super::whole)).
+    pub const LOCAL: Self =
+        Self(Self::DEALLOCATE.0 | Self::DEALLOCATE_ALL.0 | Self::DISCARD_ALL.0);
     /// Effects of a text that nobody could read. Besides its state, its literals are in doubt.
     pub(crate) const UNREADABLE: Self = Self(Self::UNKNOWN.0 | Self::NOW_LITERAL.0);
 

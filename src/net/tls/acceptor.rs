@@ -117,3 +117,157 @@ fn certified_key(cert_path: &Path, key_path: &Path) -> Result<CertifiedKey, TlsF
     }
     Ok(CertifiedKey::new(chain, key))
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::ServerName;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
+    use tokio_rustls::TlsConnector;
+
+    use super::super::testing::Pki;
+    use super::super::verifier::{Demand, Verifier};
+    use super::*;
+
+    fn load(pki: &Pki, cert: &str, key: &str) -> Result<Acceptor, TlsFileError> {
+        Acceptor::load(&pki.path(cert), &pki.path(key))
+    }
+
+    async fn pair() -> (TcpStream, Stream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        (client, Stream::Tcp(listener.accept().await.unwrap().0))
+    }
+
+    fn client(alpn: &[&[u8]]) -> TlsConnector {
+        let mut config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(VERSIONS)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verifier::new(Demand::Any)))
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    fn localhost() -> ServerName<'static> {
+        ServerName::try_from("localhost").unwrap()
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named_with_what_was_expected() {
+        let pki = Pki::new();
+        pki.self_signed("one", "localhost");
+        pki.self_signed("two", "localhost");
+        pki.openssl("pkcs8 -topk8 -in one.key -out locked.key -passout pass:x");
+        pki.openssl("genrsa -traditional -aes128 -passout pass:x -out old.key 2048");
+        pki.openssl("genrsa -out small.key 1024");
+        std::fs::write(pki.path("empty"), "").unwrap();
+        let damaged = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        std::fs::write(pki.path("damaged"), damaged).unwrap();
+        for (cert, key, expected) in [
+            ("missing", "one.key", "cannot read"),
+            ("empty", "one.key", "holds no certificate"),
+            ("one.key", "one.key", "holds no certificate"),
+            ("damaged", "one.key", "certificate 1 in"),
+            ("one.crt", "missing", "cannot read"),
+            ("one.crt", "empty", "holds no private key"),
+            ("one.crt", "one.crt", "holds no private key"),
+            ("one.crt", "locked.key", "protected by a passphrase"),
+            ("one.crt", "old.key", "protected by a passphrase"),
+            ("one.crt", "small.key", "cannot be used"),
+            ("one.crt", "two.key", "does not belong to"),
+        ] {
+            let error = load(&pki, cert, key).unwrap_err().to_string();
+            assert!(error.contains(expected), "{cert} {key}: {error}");
+            let file = pki.dir().to_str().unwrap();
+            assert!(error.contains(file), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_protocol_name_is_reported_and_a_foreign_one_refused() {
+        let pki = Pki::new();
+        pki.root("root", "root");
+        pki.issued("server", "localhost", "root");
+        let acceptor = load(&pki, "server.crt", "server.key").unwrap();
+        for (alpn, expected) in [
+            (&[&b"postgresql"[..]][..], Some(true)),
+            (&[b"h2", b"postgresql"], Some(true)),
+            (&[], Some(false)),
+            (&[b"http/1.1"], None),
+        ] {
+            let (tcp, server) = pair().await;
+            let connector = client(alpn);
+            let handshake = tokio::spawn(async move { connector.connect(localhost(), tcp).await });
+            let accepted = acceptor.accept(server).await;
+            assert_eq!(
+                accepted.ok().map(|accepted| accepted.alpn),
+                expected,
+                "{alpn:?}"
+            );
+            assert_eq!(handshake.await.unwrap().is_ok(), expected.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_hello_may_come_byte_by_byte_or_be_all_there_is() {
+        let pki = Pki::new();
+        pki.self_signed("server", "localhost");
+        let acceptor = load(&pki, "server.crt", "server.key").unwrap();
+
+        let (mut near, far) = tokio::io::duplex(1);
+        let (tcp, server) = pair().await;
+        tokio::spawn(async move {
+            let (mut tcp_read, mut tcp_write) = tcp.into_split();
+            let (mut near_read, mut near_write) = tokio::io::split(&mut near);
+            let up = async {
+                let mut byte = [0];
+                while near_read
+                    .read(&mut byte)
+                    .await
+                    .is_ok_and(|count| count == 1)
+                {
+                    tcp_write.write_all(&byte).await.unwrap();
+                }
+            };
+            let down = tokio::io::copy(&mut tcp_read, &mut near_write);
+            let _ = tokio::join!(up, down);
+        });
+        let connector = client(&[b"postgresql"]);
+        let handshake = tokio::spawn(async move { connector.connect(localhost(), far).await });
+        assert!(acceptor.accept(server).await.unwrap().alpn);
+        assert!(handshake.await.unwrap().is_ok());
+
+        let (mut tcp, server) = pair().await;
+        tcp.write_all(&[0x16, 3, 1, 0, 200, 1]).await.unwrap();
+        drop(tcp);
+        assert!(acceptor.accept(server).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_cut_off_has_ended() {
+        let pki = Pki::new();
+        pki.self_signed("server", "localhost");
+        let acceptor = load(&pki, "server.crt", "server.key").unwrap();
+        let (tcp, server) = pair().await;
+        let connector = client(&[]);
+        let handshake = tokio::spawn(async move { connector.connect(localhost(), tcp).await });
+        let mut accepted = acceptor.accept(server).await.unwrap().stream;
+        let (tcp, _session) = handshake.await.unwrap().unwrap().into_inner();
+        drop(tcp); // without TLS' goodbye
+        assert_eq!(accepted.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn tls_begins_only_on_plain_tcp() {
+        let pki = Pki::new();
+        pki.self_signed("server", "localhost");
+        let acceptor = load(&pki, "server.crt", "server.key").unwrap();
+        let (_client, server) = UnixStream::pair().unwrap();
+        let error = acceptor.accept(Stream::Unix(server)).await.unwrap_err();
+        assert!(matches!(error, AcceptError::NotTcp));
+    }
+}

@@ -12,7 +12,7 @@ use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::{
     OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE,
-    OID_X509_EXT_SUBJECT_ALT_NAME,
+    OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME,
 };
 use x509_parser::x509::X509Version;
 
@@ -162,10 +162,14 @@ fn may_issue(issuer: &X509Certificate<'_>) -> bool {
 /// Whether nothing in an issuer's certificate limits it in a way that the walk does not check.
 /// `below` is the number of issuers between it and the leaf.
 fn is_unconstrained(issuer: &X509Certificate<'_>, below: u32) -> bool {
-    let known = [OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_KEY_USAGE];
+    let checked = [OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_KEY_USAGE];
+    let limits = [
+        OID_X509_EXT_NAME_CONSTRAINTS,
+        OID_X509_EXT_EXTENDED_KEY_USAGE,
+    ];
     let understood = issuer.extensions().iter().all(|extension| {
-        !extension.critical && extension.oid != NAME_CONSTRAINTS && extension.oid != EXTENDED_USAGE
-            || known.contains(&extension.oid)
+        checked.contains(&extension.oid)
+            || (!extension.critical && !limits.contains(&extension.oid))
     });
     let Ok(constraints) = issuer.basic_constraints() else {
         return false;
@@ -216,10 +220,6 @@ fn explained(error: webpki::Error, leaf: &X509Certificate<'_>) -> Refusal {
         error => Refusal::Invalid(error),
     }
 }
-
-const NAME_CONSTRAINTS: x509_parser::oid_registry::Oid<'static> =
-    x509_parser::oid_registry::OID_X509_EXT_NAME_CONSTRAINTS;
-const EXTENDED_USAGE: x509_parser::oid_registry::Oid<'static> = OID_X509_EXT_EXTENDED_KEY_USAGE;
 
 /// Issuers between a leaf and a trusted certificate, at most.
 const MAX_INTERMEDIATES: u32 = 6;

@@ -74,3 +74,53 @@ const ECDSA_SHA224: &str = "1.2.840.10045.4.3.1";
 const ECDSA_SHA256: &str = "1.2.840.10045.4.3.2";
 const ECDSA_SHA384: &str = "1.2.840.10045.4.3.3";
 const ECDSA_SHA512: &str = "1.2.840.10045.4.3.4";
+
+#[cfg(test)]
+mod tests {
+    use super::super::files;
+    use super::super::testing::Pki;
+    use super::*;
+
+    /// What openssl says the fingerprint is.
+    fn fingerprint(pki: &Pki, function: &str) -> Vec<u8> {
+        let line = pki.openssl(&format!("x509 -in c.crt -noout -fingerprint -{function}"));
+        let (_, hex) = line.trim().split_once('=').unwrap();
+        hex.split(':')
+            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn the_hash_is_by_the_certificates_own_function() {
+        let pki = Pki::new();
+        let ec = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1";
+        let pss = "-newkey rsa:2048 -sigopt rsa_padding_mode:pss";
+        for (key, signed_by, expected) in [
+            (ec, "sha1", Some("sha256")),
+            (ec, "sha224", Some("sha224")),
+            (ec, "sha256", Some("sha256")),
+            (ec, "sha384", Some("sha384")),
+            (ec, "sha512", Some("sha512")),
+            ("-newkey rsa:2048", "md5", Some("sha256")),
+            ("-newkey rsa:2048", "sha1", Some("sha256")),
+            ("-newkey rsa:2048", "sha512", Some("sha512")),
+            (pss, "sha256", Some("sha256")),
+            (pss, "sha384", Some("sha384")),
+            ("-newkey ed25519", "sha256", None),
+        ] {
+            pki.openssl(&format!(
+                "req -new -x509 -nodes -out c.crt -keyout c.key -subj /CN=x {key} -{signed_by}"
+            ));
+            let certs = files::certificates(&pki.path("c.crt")).unwrap();
+            let expected = expected.map(|function| fingerprint(&pki, function));
+            assert_eq!(hash(&certs[0]), expected, "{key} {signed_by}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_has_none() {
+        for junk in [&b""[..], b"0", b"0\x82", b"0\x80\0\0"] {
+            assert_eq!(hash(&CertificateDer::from(junk)), None);
+        }
+    }
+}

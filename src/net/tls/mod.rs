@@ -14,6 +14,8 @@ mod files;
 mod names;
 pub mod postgres;
 mod refusal;
+#[cfg(test)]
+pub(super) mod testing;
 mod verifier;
 
 use std::io;
