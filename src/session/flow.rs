@@ -201,6 +201,25 @@ impl<N> Flow<N> {
         }
     }
 
+    /// pgweir itself refused a message of a client without a server: as a server would, it skips to
+    /// the next Sync.
+    pub fn skip_to_sync(&mut self) {
+        debug_assert!(self.queue.is_empty());
+        self.phase = Phase::Skipping;
+    }
+
+    /// A Sync came while there is no server.
+    pub fn sync_without_server(&mut self) {
+        self.phase = Phase::Normal;
+    }
+
+    /// The server is gone, and every answer with it.
+    pub fn reset(&mut self) {
+        self.queue.clear();
+        self.phase = Phase::Normal;
+        self.doubt = Doubt::None;
+    }
+
     /// A reply of pgweir's own whose turn has come.
     pub fn next_reply(&mut self) -> Option<N> {
         self.settle();

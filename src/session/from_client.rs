@@ -126,8 +126,22 @@ impl Session {
             self.flow.sent(Kind::Sync, Owner::Client, Note::Plain);
             return ClientFate::Forward;
         }
+        self.flow.sync_without_server();
         self.answer(|out, status| build::ready_for_query(out, status.byte()));
         ClientFate::Consumed
+    }
+
+    /// The message that needed a server gets none: pgweir answers with an error of its own, and goes
+    /// on as a server would after it.
+    pub fn refuse(&mut self, tag: u8, report: &Report, out: &mut BytesMut) {
+        report.encode(out);
+        match tag {
+            b'Q' | b'F' => {
+                self.end_segment();
+                build::ready_for_query(out, self.status.byte());
+            }
+            _ => self.flow.skip_to_sync(),
+        }
     }
 
     /// CopyData outside a copy is read and forgotten, as PostgreSQL does; without a server it is

@@ -226,17 +226,15 @@ pub struct Out<'a> {
 }
 
 impl Session {
-    /// A session after login. `startup` is what the client asked for in its StartupMessage, `told`
-    /// what it was told by ParameterStatus.
-    pub fn new(knowledge: Arc<Knowledge>, startup: Settings, told: Settings) -> Self {
-        let reading = Reading::of(&told);
+    /// A session after login. `startup` is what the client asked for in its StartupMessage.
+    pub fn new(knowledge: Arc<Knowledge>, startup: Settings) -> Self {
         Self {
             flow: Flow::default(),
             knowledge,
             statements: ClientStatements::default(),
             desired: startup.clone(),
             startup,
-            told,
+            told: Settings::default(),
             tell: false,
             reset_seen: false,
             status: TransactionStatus::Idle,
@@ -244,7 +242,7 @@ impl Session {
             open_segment: false,
             effects: Effects::default(),
             syncing: None,
-            reading,
+            reading: Reading::default(),
             counts: Counts::default(),
         }
     }
@@ -322,11 +320,41 @@ impl Session {
         }
     }
 
-    /// The server is gone from this client. What was in flight is lost with it.
+    /// The server is gone from this client; what was in flight is lost with it.
     pub fn detach(&mut self) {
-        debug_assert!(self.flow.is_empty());
+        self.flow.reset();
         self.effects = Effects::default();
         self.syncing = None;
+    }
+
+    /// Whether a setting of the StartupMessage was never accepted by a server of this pool.
+    pub fn has_unproven_settings(&self) -> bool {
+        self.startup.iter().any(|(name, value)| self.knowledge.accepted(name, value).is_none())
+    }
+
+    /// What the client was told by ParameterStatus.
+    pub fn told(&self) -> &Settings {
+        &self.told
+    }
+
+    /// Tells a client at login what the server reports, overlaid with what it asked for itself.
+    pub fn welcome(&mut self, reported: &Settings, out: &mut BytesMut) {
+        self.told = reported.clone();
+        for (name, value) in self.startup.iter() {
+            if reported.get(name).is_some() && settings::is_settable(name) {
+                let shown = self.knowledge.accepted(name, value);
+                self.told.set(name, shown.as_deref().unwrap_or(value));
+            }
+        }
+        self.reading = Reading::of(&self.told);
+        for (name, value) in self.told.iter() {
+            crate::wire::build::parameter_status(out, name, value);
+        }
+    }
+
+    /// Something the client should see is in this session's transaction: it is open.
+    pub fn is_in_transaction(&self) -> bool {
+        self.status != TransactionStatus::Idle
     }
 
     fn is_unproven(&self, change: &Change) -> bool {
