@@ -6,10 +6,13 @@ mod support;
 
 mod auth;
 mod cancel;
+mod clients;
 mod lifecycle;
 mod malformed;
 mod pipelines;
 mod prepared;
 mod relay;
+mod sql_oracle;
+mod sql_speed;
 mod startup;
 mod vanish;
