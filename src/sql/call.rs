@@ -81,11 +81,14 @@ impl<'a> Name<'a> {
     /// What this name may do, standing before an opening parenthesis.
     pub(crate) fn effects(&self, place: &Place<'a>, retire: &[Box<[u8]>]) -> Effects {
         let Some(folded) = fold(&self.word) else {
-            return self.unknown(place, b"");
+            return Effects::FUNCTION;
         };
         let function = folded.as_bytes();
         let keyword = self.word.kind == Kind::Word && self.qualifier.is_none();
         if keyword && keywords::never_calls(function) {
+            return Effects::PURE;
+        }
+        if !self.may_call(place, function) {
             return Effects::PURE;
         }
         let watched = watched(function, retire);
@@ -95,7 +98,7 @@ impl<'a> Name<'a> {
         if self.is_in_catalog() && builtins::is_harmless(function) {
             return Effects::PURE;
         }
-        self.unknown(place, function)
+        Effects::FUNCTION
     }
 
     /// Whether the name may mean a function of `pg_catalog`, which is searched before other schemas
@@ -105,14 +108,6 @@ impl<'a> Name<'a> {
             return true;
         };
         fold(&qualifier).is_some_and(|folded| folded.as_bytes() == b"pg_catalog")
-    }
-
-    fn unknown(&self, place: &Place<'a>, name: &[u8]) -> Effects {
-        if self.may_call(place, name) {
-            Effects::FUNCTION
-        } else {
-            Effects::PURE
-        }
     }
 
     fn may_call(&self, place: &Place<'a>, name: &[u8]) -> bool {
