@@ -36,10 +36,12 @@ impl<'a> Place<'a> {
         self.previous = token;
     }
 
-    /// Notes the clauses after whose `)` an expression begins, at their `(`.
+    /// Notes the clauses after whose `)` an expression begins, at their `(`. The last is of
+    /// PostgreSQL 18: `RETURNING WITH (OLD AS o) f(o.a)`.
     pub(crate) fn note_operand(&mut self, name: &Name<'a>) {
         let distinct_on = name.word.is_word(b"on") && name.before.is_word(b"distinct");
-        if distinct_on || name.word.is_word(b"operator") {
+        let returning_with = name.word.is_word(b"with") && name.before.is_word(b"returning");
+        if distinct_on || returning_with || name.word.is_word(b"operator") {
             self.close_precedes_expression = true;
         }
     }

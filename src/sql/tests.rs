@@ -336,6 +336,7 @@ fn functions_that_are_not_known_are_suspected() {
             "SELECT * FROM ROWS FROM (f(1))",
             "SELECT DISTINCT f(1)",
             "SELECT DISTINCT ON (a) f(1) FROM t",
+            "UPDATE t SET a = 1 RETURNING WITH (OLD AS o) f(o.a)",
             "SELECT 1 OPERATOR(pg_catalog.+) f(1)",
             "SELECT a FROM t WHERE f(a) AND NOT g(a)",
             "SELECT a FROM t ORDER BY f(a)",
