@@ -286,7 +286,7 @@ impl Relay<'_> {
                 run = at;
                 client.session.write_replies(&mut client.link.output);
             }
-            client.session.write_barrier(&mut link.output);
+            client.session.write_barrier(backend, &mut link.output);
             if self.rest > 0 {
                 break;
             }

@@ -69,6 +69,8 @@ pub struct Sent<N> {
     pub owner: Owner,
     /// What its reply will change.
     pub note: N,
+    /// How many Syncs, Queries and FunctionCalls the client sent before it.
+    segment: u64,
 }
 
 /// One place in the FIFO.
@@ -101,7 +103,9 @@ enum Phase {
     Normal,
     Skipping,
     /// `synced`: a Sync was sent after CopyData of this copy.
-    CopyIn { synced: bool },
+    CopyIn {
+        synced: bool,
+    },
 }
 
 /// The machine.
@@ -111,6 +115,10 @@ pub struct Flow<N> {
     phase: Phase,
     dropped: Vec<Entry<N>>,
     doubt: Doubt,
+    /// Syncs, Queries and FunctionCalls of the client.
+    segment: u64,
+    /// The head was answered in part.
+    begun: bool,
 }
 
 /// Whether Syncs that were sent between CopyData are answered: the server swallows those that it
@@ -129,6 +137,8 @@ impl<N> Default for Flow<N> {
             phase: Phase::Normal,
             dropped: Vec::new(),
             doubt: Doubt::None,
+            segment: 0,
+            begun: false,
         }
     }
 }
@@ -154,6 +164,12 @@ impl<N> Flow<N> {
     /// The server waits for CopyData.
     pub fn is_copying_in(&self) -> bool {
         matches!(self.phase, Phase::CopyIn { .. })
+    }
+
+    /// Every ReadyForQuery that is due has come, so that the transaction's status is known as it
+    /// was when the open segment began.
+    pub fn is_status_known(&self) -> bool {
+        self.doubt == Doubt::None && self.head().is_none_or(|head| head.segment == self.segment)
     }
 
     /// The oldest thing in flight.
@@ -190,7 +206,10 @@ impl<N> Flow<N> {
         if kind == Kind::CopyData && self.last_is(Kind::CopyData) {
             return true;
         }
-        self.queue.push_back(Entry::Sent(Sent { kind, owner, note }));
+        let segment = self.segment;
+        let ends = matches!(kind, Kind::Sync | Kind::Query | Kind::Call);
+        self.segment += u64::from(ends && owner == Owner::Client);
+        self.queue.push_back(Entry::Sent(Sent { kind, owner, note, segment }));
         true
     }
 
@@ -204,7 +223,6 @@ impl<N> Flow<N> {
     /// pgweir itself refused a message of a client without a server: as a server would, it skips to
     /// the next Sync.
     pub fn skip_to_sync(&mut self) {
-        debug_assert!(self.queue.is_empty());
         self.phase = Phase::Skipping;
     }
 
@@ -218,6 +236,7 @@ impl<N> Flow<N> {
         self.queue.clear();
         self.phase = Phase::Normal;
         self.doubt = Doubt::None;
+        self.begun = false;
     }
 
     /// Whether [`Flow::next_reply`] would give one.
@@ -261,26 +280,24 @@ impl<N> Flow<N> {
         let Some(Entry::Sent(head)) = self.queue.front_mut() else {
             return self.on_unasked(tag);
         };
-        let owner = head.owner;
-        match (tag, head.kind) {
+        let (owner, kind) = (head.owner, head.kind);
+        if kind == Kind::Barrier && matches!(tag, b'T' | b'E') {
+            head.kind = Kind::BarrierSeen;
+            return Ok(Reaction::Pass(owner));
+        }
+        if tag == b'Z' && self.is_in_doubt(kind) {
+            return Ok(Reaction::Pass(Owner::Client));
+        }
+        self.begun = true;
+        match (tag, kind) {
             (b'1', Kind::Parse)
             | (b'2', Kind::Bind)
             | (b'3', Kind::Close)
             | (b'T' | b'n', Kind::Describe)
-            | (b'I' | b's', Kind::Execute)
+            | (b'C' | b'I' | b's', Kind::Execute)
             | (b'Z', Kind::Sync | Kind::Query | Kind::Call | Kind::BarrierSeen) => self.pop(tag),
-            (b'C', Kind::Execute) => {
-                self.doubt = Doubt::None;
-                self.pop(tag)
-            }
             (b'C', Kind::Query) => {
                 self.doubt = Doubt::None;
-                Ok(Reaction::Pass(owner))
-            }
-            // Of a Sync that the failed copy had not swallowed.
-            (b'Z', Kind::Barrier) => Ok(Reaction::Pass(Owner::Client)),
-            (b'T', Kind::Barrier) => {
-                head.kind = Kind::BarrierSeen;
                 Ok(Reaction::Pass(owner))
             }
             (b'E', Kind::Query | Kind::Call) => {
@@ -306,6 +323,13 @@ impl<N> Flow<N> {
         }
     }
 
+    /// A ReadyForQuery now would be that of a Sync which the failed copy had not swallowed: the head
+    /// has other replies first.
+    fn is_in_doubt(&self, kind: Kind) -> bool {
+        let own = matches!(kind, Kind::Sync | Kind::BarrierSeen) || self.begun;
+        kind == Kind::Barrier || (self.doubt == Doubt::Syncs && !own)
+    }
+
     fn on_unasked(&mut self, tag: u8) -> Result<Reaction<N>, OutOfStep> {
         if tag == b'Z' && self.doubt == Doubt::Syncs {
             self.phase = Phase::Normal;
@@ -314,7 +338,12 @@ impl<N> Flow<N> {
         Err(OutOfStep(tag))
     }
 
+    /// Ends the head. If it could have been sent behind a doubtful Sync, the doubt is over.
     fn pop(&mut self, tag: u8) -> Result<Reaction<N>, OutOfStep> {
+        self.begun = false;
+        if !matches!(tag, b'Z') {
+            self.doubt = Doubt::None;
+        }
         match self.queue.pop_front() {
             Some(Entry::Sent(sent)) => Ok(Reaction::Popped(sent)),
             _ => Err(OutOfStep(tag)),
@@ -341,6 +370,7 @@ impl<N> Flow<N> {
     fn skip(&mut self) {
         let sync = |e: &Entry<N>| matches!(e, Entry::Sent(s) if s.kind == Kind::Sync);
         let end = self.queue.iter().position(sync);
+        self.begun = false;
         self.dropped.extend(self.queue.drain(..end.unwrap_or(self.queue.len())));
         if end.is_none() {
             self.phase = Phase::Skipping;
@@ -352,17 +382,18 @@ impl<N> Flow<N> {
         let mut seen_data = false;
         let mut synced = false;
         // Behind the head.
-        let at = 1;
-        while let Some(Entry::Sent(sent)) = self.queue.get(at) {
-            match sent.kind {
-                Kind::Sync => {
-                    synced |= seen_data;
-                    self.queue.remove(at);
+        let mut at = 1;
+        while let Some(entry) = self.queue.get(at) {
+            let kind = match entry {
+                Entry::Reply(_) => {
+                    at += 1;
+                    continue;
                 }
-                Kind::CopyData => {
-                    seen_data = true;
-                    self.queue.remove(at);
-                }
+                Entry::Sent(sent) => sent.kind,
+            };
+            match kind {
+                Kind::Sync => synced |= seen_data,
+                Kind::CopyData => seen_data = true,
                 Kind::CopyEnd => {
                     self.queue.remove(at);
                     self.doubt_if(synced);
@@ -371,6 +402,7 @@ impl<N> Flow<N> {
                 // The server will refuse it with FATAL; nothing behind it matters.
                 _ => return,
             }
+            self.queue.remove(at);
         }
         self.phase = Phase::CopyIn { synced };
     }
@@ -458,7 +490,15 @@ mod tests {
 
     #[test]
     fn a_failed_segment_drops_queries_up_to_the_next_sync() {
-        Script::new().send("PQ").receive("E").busy().send("QF").busy().send("S").receive("Z").done();
+        Script::new()
+            .send("PQ")
+            .receive("E")
+            .busy()
+            .send("QF")
+            .busy()
+            .send("S")
+            .receive("Z")
+            .done();
         Script::new().send("PBEPBEPSPBES").receive("12DC1EZ").busy().receive("12DCZ").done();
     }
 
@@ -470,7 +510,15 @@ mod tests {
 
     #[test]
     fn copy_in_swallows_syncs() {
-        Script::new().send("PBES").receive("12G").busy().send("dcS").receive("C").busy().receive("Z").done();
+        Script::new()
+            .send("PBES")
+            .receive("12G")
+            .busy()
+            .send("dcS")
+            .receive("C")
+            .busy()
+            .receive("Z")
+            .done();
         Script::new().send("PBEdcS").receive("12GCZ").done();
         Script::new().send("PBESSdcS").receive("12GCZ").done();
         Script::new().send("Qdddc").receive("GCZ").done();
@@ -478,7 +526,15 @@ mod tests {
 
     #[test]
     fn a_copy_that_fails_is_silent_until_a_later_sync() {
-        Script::new().send("PBES").receive("12G").send("d").receive("E").busy().send("dcS").receive("Z").done();
+        Script::new()
+            .send("PBES")
+            .receive("12G")
+            .send("d")
+            .receive("E")
+            .busy()
+            .send("dcS")
+            .receive("Z")
+            .done();
         Script::new().send("Q").receive("G").send("d").receive("EZ").done();
         let mut late = Script::new();
         late.send("Q").receive("G").send("d").receive("EZ").send("ddc").done();

@@ -162,6 +162,11 @@ pub fn is_fail_closed(name: &str) -> bool {
     name.contains('.') || FAIL_CLOSED.iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
+/// Whether a name is one of [`PARSE_SETTINGS`].
+pub fn is_parse_setting(name: &str) -> bool {
+    PARSE_SETTINGS.iter().any(|n| name.eq_ignore_ascii_case(n))
+}
+
 const READ_ONLY: [&str; 6] = [
     "is_superuser",
     "session_authorization",
@@ -244,7 +249,8 @@ mod tests {
     #[test]
     fn role_is_reset_first_and_set_last() {
         let mut server = ServerSettings::default();
-        let order = |c: Vec<(String, Option<String>)>| c.into_iter().map(|c| c.0).collect::<Vec<_>>();
+        let order =
+            |c: Vec<(String, Option<String>)>| c.into_iter().map(|c| c.0).collect::<Vec<_>>();
         let wanted = [("a", "1"), ("role", "r"), ("z", "2")];
         assert_eq!(order(changes(&server, &wanted)), ["a", "z", "role"]);
         server.on_set("role", b"r", false);

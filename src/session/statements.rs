@@ -57,69 +57,51 @@ impl ClientStatements {
         names >= MAX_NAMES || self.bytes + size > MAX_BYTES
     }
 
-    /// A Parse (`Some`) or Close (`None`) of a name is in flight.
+    /// There is an unnamed statement, or may be soon.
+    pub fn has_unnamed(&self) -> bool {
+        self.in_flight.contains_key(&b""[..]) || self.confirmed.contains_key(&b""[..])
+    }
+
+    /// A change of a name is in flight: a Parse (`Some`), or a Close or a Query, which drops the
+    /// unnamed statement (`None`).
     pub fn begin(&mut self, name: &[u8], ticket: Ticket, statement: Option<Arc<Statement>>) {
         self.in_flight.insert(name.into(), (ticket, statement));
     }
 
     /// Its reply was given.
     pub fn confirm(&mut self, name: &[u8], ticket: Ticket, statement: Option<Arc<Statement>>) {
-        self.forget_flight(name, ticket);
-        let size = statement.as_ref().map_or(0, |s| s.body.len());
+        self.undo(name, ticket);
+        let size = statement.as_ref().map_or(0, |s| size_of(name, s));
         let old = match statement {
             Some(statement) => self.confirmed.insert(name.into(), statement),
             None => self.confirmed.remove(name),
         };
-        self.bytes = self.bytes + size - old.map_or(0, |s| s.body.len());
-    }
-
-    /// The reply to a Parse of the unnamed statement was given; a Query or another Parse may have
-    /// replaced it since.
-    pub fn confirm_unnamed(&mut self, ticket: Ticket, statement: Arc<Statement>) {
-        if self.in_flight.get(&b""[..]).is_some_and(|(t, _)| *t == ticket) {
-            self.confirm(b"", ticket, Some(statement));
-        }
-    }
-
-    /// The unnamed statement is dropped: by a Query, or by a Parse of it that failed.
-    pub fn forget_unnamed(&mut self) {
-        self.in_flight.remove(&b""[..]);
-        self.remove(b"");
+        self.bytes = self.bytes + size - old.map_or(0, |s| size_of(name, &s));
     }
 
     /// It was skipped behind an error.
     pub fn undo(&mut self, name: &[u8], ticket: Ticket) {
-        self.forget_flight(name, ticket);
-    }
-
-    /// DEALLOCATE ALL.
-    pub fn clear(&mut self) {
-        self.confirmed.retain(|name, _| name.is_empty());
-        self.bytes = self.confirmed.values().map(|s| s.body.len()).sum();
-    }
-
-    /// DEALLOCATE of one name; false if there is none.
-    pub fn remove(&mut self, name: &[u8]) -> bool {
-        let removed = self.confirmed.remove(name);
-        self.bytes -= removed.as_ref().map_or(0, |s| s.body.len());
-        removed.is_some()
-    }
-
-    /// The client's name of a statement.
-    pub fn name_of(&self, statement: &Arc<Statement>) -> Option<&[u8]> {
-        let confirmed = self.confirmed.iter().find(|(_, s)| Arc::ptr_eq(s, statement));
-        let flying = || {
-            let same = |s: &Option<Arc<Statement>>| s.as_ref().is_some_and(|s| Arc::ptr_eq(s, statement));
-            self.in_flight.iter().find(|(_, (_, s))| same(s)).map(|(name, _)| &**name)
-        };
-        confirmed.map(|(name, _)| &**name).or_else(flying)
-    }
-
-    fn forget_flight(&mut self, name: &[u8], ticket: Ticket) {
         if self.in_flight.get(name).is_some_and(|(t, _)| *t == ticket) {
             self.in_flight.remove(name);
         }
     }
+
+    /// DEALLOCATE ALL was run: what is still in flight comes after it.
+    pub fn clear(&mut self) {
+        self.confirmed.retain(|name, _| name.is_empty());
+        self.bytes = self.confirmed.iter().map(|(name, s)| size_of(name, s)).sum();
+    }
+
+    /// DEALLOCATE of one name, or the end of the unnamed statement; false if there is none.
+    pub fn remove(&mut self, name: &[u8]) -> bool {
+        let removed = self.confirmed.remove(name);
+        self.bytes -= removed.as_ref().map_or(0, |s| size_of(name, s));
+        removed.is_some()
+    }
+}
+
+fn size_of(name: &[u8], statement: &Statement) -> usize {
+    name.len() + statement.body.len()
 }
 
 /// Whether a server has a statement.
@@ -127,20 +109,43 @@ impl ClientStatements {
 pub enum Copy {
     /// It has, and said so.
     Ready,
-    /// Its Parse is in flight, in this segment.
-    Coming(u64),
+    /// Its Parse is in flight in the same segment: what comes behind it is skipped if it fails.
+    Coming,
+    /// Its Parse or Close is in flight in an earlier segment, and may fail or be skipped.
+    Unsettled,
     /// It has an older generation.
     Stale,
     /// It has not.
     Missing,
 }
 
+/// ```text
+///            ParseComplete            Close sent
+///  Coming ─────────────────> Ready ─────────────> Leaving ──> (gone)
+///    ^ │                       ^      skipped        │ │ CloseComplete
+///    │ └──> (gone), Leaving    └─────────────────────┘ │
+///    └───── failed, skipped ───────────────────────────┘ Parse sent
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ready,
+    /// The Parse was sent in this segment; the generation of the copy whose Close is in flight
+    /// before it.
+    Coming {
+        segment: u64,
+        replaces: Option<u32>,
+    },
+    /// The Close was sent in this segment.
+    Leaving {
+        segment: u64,
+    },
+}
+
 #[derive(Debug)]
 struct Prepared {
     statement: Arc<Statement>,
     generation: u32,
-    /// The segment of a Parse in flight.
-    coming: Option<u64>,
+    state: State,
     used: u64,
 }
 
@@ -150,10 +155,10 @@ pub struct ServerStatements {
     copies: HashMap<u64, Prepared, FxBuildHasher>,
     clock: u64,
     limit: usize,
-    /// What the unnamed statement is, taking what is in flight for done.
+    /// What the unnamed statement is, taking what is in flight for done; `None` if nobody knows.
     unnamed: Option<Arc<Statement>>,
-    /// What it is if the Parse in flight is skipped.
-    unnamed_before: Option<Arc<Statement>>,
+    /// The segment of the Parse that makes it so.
+    unnamed_coming: Option<u64>,
     /// The settings statement is prepared.
     pub has_set_statement: bool,
 }
@@ -166,43 +171,43 @@ impl ServerStatements {
             clock: 0,
             limit,
             unnamed: None,
-            unnamed_before: None,
+            unnamed_coming: None,
             has_set_statement: false,
         }
     }
 
-    /// Whether the server has a statement; counts as a use.
-    pub fn copy_of(&mut self, statement: &Statement) -> Copy {
+    /// Whether the server has a statement, for a message of this segment; counts as a use.
+    pub fn copy_of(&mut self, statement: &Statement, segment: u64) -> Copy {
         self.clock += 1;
-        match self.copies.get_mut(&statement.id) {
-            None => Copy::Missing,
-            Some(copy) => {
-                copy.used = self.clock;
-                match copy.coming {
-                    _ if copy.generation != statement.generation() => Copy::Stale,
-                    Some(segment) => Copy::Coming(segment),
-                    None => Copy::Ready,
-                }
-            }
+        let Some(copy) = self.copies.get_mut(&statement.id) else { return Copy::Missing };
+        copy.used = self.clock;
+        match copy.state {
+            State::Coming { segment: coming, .. } if coming == segment => Copy::Coming,
+            State::Leaving { segment: leaving } if leaving == segment => Copy::Missing,
+            State::Coming { .. } | State::Leaving { .. } => Copy::Unsettled,
+            State::Ready if copy.generation != statement.generation() => Copy::Stale,
+            State::Ready => Copy::Ready,
         }
     }
 
     /// The statement to close before one more is prepared, when the map is full.
     pub fn victim(&self) -> Option<Arc<Statement>> {
-        if self.copies.len() < self.limit {
+        let stays = |copy: &&Prepared| !matches!(copy.state, State::Leaving { .. });
+        if self.copies.values().filter(stays).count() < self.limit {
             return None;
         }
-        let settled = self.copies.values().filter(|copy| copy.coming.is_none());
-        settled.min_by_key(|copy| copy.used).map(|copy| Arc::clone(&copy.statement))
+        let ready = self.copies.values().filter(|copy| copy.state == State::Ready);
+        ready.min_by_key(|copy| copy.used).map(|copy| Arc::clone(&copy.statement))
     }
 
     /// A Parse is being sent.
     pub fn begin(&mut self, statement: &Arc<Statement>, segment: u64) {
         self.clock += 1;
+        let replaces = self.copies.get(&statement.id).map(|copy| copy.generation);
         let copy = Prepared {
             statement: Arc::clone(statement),
             generation: statement.generation(),
-            coming: Some(segment),
+            state: State::Coming { segment, replaces },
             used: self.clock,
         };
         self.copies.insert(statement.id, copy);
@@ -211,50 +216,98 @@ impl ServerStatements {
     /// ParseComplete came.
     pub fn confirm(&mut self, statement: &Statement) {
         if let Some(copy) = self.copies.get_mut(&statement.id) {
-            copy.coming = None;
+            copy.state = State::Ready;
         }
     }
 
-    /// The server has it no longer: closed, failed or skipped. Returns the generation it had.
-    pub fn remove(&mut self, statement: &Statement) -> Option<u32> {
-        self.copies.remove(&statement.id).map(|copy| copy.generation)
+    /// The Parse failed or was skipped.
+    pub fn undo(&mut self, statement: &Statement) {
+        let Some(copy) = self.copies.get_mut(&statement.id) else { return };
+        match copy.state {
+            State::Coming { segment, replaces: Some(generation) } => {
+                copy.generation = generation;
+                copy.state = State::Leaving { segment };
+            }
+            State::Ready | State::Coming { .. } | State::Leaving { .. } => {
+                self.copies.remove(&statement.id);
+            }
+        }
     }
 
-    /// A Close was skipped: the server still has it.
-    pub fn restore(&mut self, statement: &Arc<Statement>, generation: u32) {
-        let used = self.clock;
-        let copy = Prepared { statement: Arc::clone(statement), generation, coming: None, used };
-        self.copies.insert(statement.id, copy);
+    /// A Close is being sent.
+    pub fn begin_close(&mut self, statement: &Statement, segment: u64) {
+        if let Some(copy) = self.copies.get_mut(&statement.id) {
+            copy.state = State::Leaving { segment };
+        }
     }
 
-    /// The server has none at all.
+    /// CloseComplete came.
+    pub fn confirm_close(&mut self, statement: &Statement) {
+        match self.copies.get_mut(&statement.id).map(|copy| &mut copy.state) {
+            Some(State::Coming { replaces, .. }) => *replaces = None,
+            Some(State::Leaving { .. }) => self.remove(statement),
+            Some(State::Ready) | None => {}
+        }
+    }
+
+    /// The Close was skipped: the server still has the copy.
+    pub fn undo_close(&mut self, statement: &Statement) {
+        if let Some(copy) = self.copies.get_mut(&statement.id)
+            && matches!(copy.state, State::Leaving { .. })
+        {
+            copy.state = State::Ready;
+        }
+    }
+
+    /// The server has it no longer.
+    pub fn remove(&mut self, statement: &Statement) {
+        self.copies.remove(&statement.id);
+    }
+
+    /// DEALLOCATE ALL was run: what is still in flight comes after it.
     pub fn clear(&mut self) {
-        self.copies.clear();
-        self.clear_unnamed();
+        self.copies.retain(|_, copy| match &mut copy.state {
+            State::Coming { replaces, .. } => {
+                *replaces = None;
+                true
+            }
+            State::Ready | State::Leaving { .. } => false,
+        });
         self.has_set_statement = false;
     }
 
-    /// What the server's unnamed statement is.
-    pub fn unnamed(&self) -> Option<&Arc<Statement>> {
-        self.unnamed.as_ref()
-    }
-
-    /// A Parse of the unnamed statement is being sent.
-    pub fn begin_unnamed(&mut self, statement: &Arc<Statement>) {
-        self.unnamed_before = self.unnamed.replace(Arc::clone(statement));
-    }
-
-    /// It was skipped behind an error: the one before it is still there.
-    pub fn undo_unnamed(&mut self, statement: &Arc<Statement>) {
-        if self.unnamed.as_ref().is_some_and(|s| Arc::ptr_eq(s, statement)) {
-            self.unnamed = self.unnamed_before.take();
+    /// Whether the unnamed statement is this one, for a message of this segment: [`Copy::Ready`],
+    /// [`Copy::Coming`], [`Copy::Unsettled`] or [`Copy::Missing`].
+    pub fn unnamed(&self, statement: &Arc<Statement>, segment: u64) -> Copy {
+        match self.unnamed_coming {
+            Some(coming) if coming != segment => Copy::Unsettled,
+            coming => match &self.unnamed {
+                Some(unnamed) if !Arc::ptr_eq(unnamed, statement) => Copy::Missing,
+                Some(_) if coming.is_some() => Copy::Coming,
+                Some(_) => Copy::Ready,
+                None => Copy::Missing,
+            },
         }
     }
 
-    /// A Query, or a Parse of it that failed, dropped the unnamed statement.
+    /// A Parse of the unnamed statement is being sent.
+    pub fn begin_unnamed(&mut self, statement: &Arc<Statement>, segment: u64) {
+        self.unnamed = Some(Arc::clone(statement));
+        self.unnamed_coming = Some(segment);
+    }
+
+    /// ParseComplete came.
+    pub fn confirm_unnamed(&mut self, statement: &Arc<Statement>) {
+        if self.unnamed.as_ref().is_some_and(|s| Arc::ptr_eq(s, statement)) {
+            self.unnamed_coming = None;
+        }
+    }
+
+    /// A Query dropped the unnamed statement, or a Parse of it failed or was skipped, and nobody
+    /// knows what it is now.
     pub fn clear_unnamed(&mut self) {
         self.unnamed = None;
-        self.unnamed_before = None;
+        self.unnamed_coming = None;
     }
 
     /// Statements held.
@@ -317,25 +370,75 @@ mod tests {
             server.begin(s, 0);
             server.confirm(s);
         }
-        assert_eq!(server.copy_of(&all[0]), Copy::Ready);
+        assert_eq!(server.copy_of(&all[0], 1), Copy::Ready);
         assert!(Arc::ptr_eq(&server.victim().unwrap(), &all[1]));
-        all[0].invalidate();
-        assert_eq!(server.copy_of(&all[0]), Copy::Stale);
-        let generation = server.remove(&all[0]).unwrap();
-        server.restore(&all[0], generation);
-        assert_eq!(server.copy_of(&all[0]), Copy::Stale);
+        server.begin_close(&all[1], 1);
+        assert!(server.victim().is_none());
     }
 
     #[test]
-    fn a_skipped_parse_leaves_the_unnamed_statement_before_it() {
+    fn a_copy_in_flight_is_settled_only_for_its_own_segment() {
+        let k = Knowledge::default();
+        let a = statement(&k, "a");
+        let mut server = ServerStatements::new(3);
+        server.begin(&a, 7);
+        assert_eq!((server.copy_of(&a, 7), server.copy_of(&a, 8)), (Copy::Coming, Copy::Unsettled));
+        server.confirm(&a);
+        assert_eq!(server.copy_of(&a, 8), Copy::Ready);
+        server.begin_close(&a, 8);
+        assert_eq!(
+            (server.copy_of(&a, 8), server.copy_of(&a, 9)),
+            (Copy::Missing, Copy::Unsettled)
+        );
+        server.confirm_close(&a);
+        assert_eq!(server.copy_of(&a, 9), Copy::Missing);
+    }
+
+    #[test]
+    fn a_skipped_replacement_leaves_the_stale_copy() {
+        let k = Knowledge::default();
+        let a = statement(&k, "a");
+        let mut server = ServerStatements::new(3);
+        server.begin(&a, 0);
+        server.confirm(&a);
+        a.invalidate();
+        assert_eq!(server.copy_of(&a, 1), Copy::Stale);
+        server.begin_close(&a, 1);
+        server.begin(&a, 1);
+        server.undo(&a);
+        server.undo_close(&a);
+        assert_eq!(server.copy_of(&a, 2), Copy::Stale);
+        server.begin_close(&a, 2);
+        server.begin(&a, 2);
+        server.confirm_close(&a);
+        server.undo(&a);
+        assert_eq!(server.copy_of(&a, 3), Copy::Missing);
+    }
+
+    #[test]
+    fn what_comes_behind_deallocate_all_stays() {
         let k = Knowledge::default();
         let (a, b) = (statement(&k, "a"), statement(&k, "b"));
         let mut server = ServerStatements::new(3);
-        server.begin_unnamed(&a);
-        server.begin_unnamed(&b);
-        server.undo_unnamed(&b);
-        assert!(Arc::ptr_eq(server.unnamed().unwrap(), &a));
+        server.begin(&a, 0);
+        server.confirm(&a);
+        server.begin(&b, 0);
+        server.clear();
+        server.confirm(&b);
+        assert_eq!((server.copy_of(&a, 1), server.copy_of(&b, 1)), (Copy::Missing, Copy::Ready));
+    }
+
+    #[test]
+    fn after_a_skipped_parse_nobody_knows_the_unnamed_statement() {
+        let k = Knowledge::default();
+        let (a, b) = (statement(&k, "a"), statement(&k, "b"));
+        let mut server = ServerStatements::new(3);
+        server.begin_unnamed(&a, 0);
+        assert_eq!((server.unnamed(&a, 0), server.unnamed(&a, 1)), (Copy::Coming, Copy::Unsettled));
+        server.confirm_unnamed(&a);
+        assert_eq!((server.unnamed(&a, 1), server.unnamed(&b, 1)), (Copy::Ready, Copy::Missing));
+        server.begin_unnamed(&b, 1);
         server.clear_unnamed();
-        assert!(server.unnamed().is_none());
+        assert_eq!((server.unnamed(&a, 2), server.unnamed(&b, 2)), (Copy::Missing, Copy::Missing));
     }
 }
