@@ -231,11 +231,14 @@ impl Session {
     /// DEALLOCATE and DISCARD ALL of the client's protocol-level statements: they exist under its
     /// names here only, and other clients' copies on the server must live on.
     fn answer_whole(&mut self, whole: &Whole<'_>) -> Option<ClientFate> {
-        if self.open_segment || self.status == TransactionStatus::Failed {
+        if self.open_segment {
             return None;
         }
         if !self.flow.is_empty() {
             return Some(ClientFate::Wait);
+        }
+        if self.status == TransactionStatus::Failed {
+            return None;
         }
         let tag = match whole {
             Whole::DeallocateAll if !self.effects.contains(Effects::SQL_PREPARE) => {
@@ -386,7 +389,9 @@ impl Session {
 
     /// A change of the name in flight decides, and belongs to an earlier segment that may fail.
     fn must_wait_for(&self, meaning: &Meaning) -> bool {
-        meaning.in_flight.is_some_and(|ticket| ticket.segment != self.ticket.segment)
+        let changing = meaning.in_flight.is_some_and(|ticket| ticket.segment != self.ticket.segment);
+        let deallocating = self.effects.intersects(Effects::LOCAL) && !self.flow.is_status_known();
+        changing || deallocating
     }
 
     fn refuse_duplicate(

@@ -35,7 +35,6 @@ fn text(client: usize) -> impl Strategy<Value = String> {
         10 => select(&TEXTS[..]).prop_map(String::from),
         2 => zone(client),
         1 => Just("reset timezone".into()),
-        1 => Just("deallocate all".into()),
     ]
 }
 
@@ -110,8 +109,15 @@ fn copy() -> impl Strategy<Value = String> {
 }
 
 fn local() -> impl Strategy<Value = String> {
-    select(vec!["S Q(deallocate a)", "S Q(deallocate b)", "Q(deallocate all)", "Q(discard all)"])
-        .prop_map(String::from)
+    select(vec![
+        "S Q(deallocate a)",
+        "S Q(deallocate b)",
+        "Q(deallocate all)",
+        "Q(discard all)",
+        "P(,deallocate all) B() E() S",
+        "P(z,deallocate all) B(z) E() C(z) S",
+    ])
+    .prop_map(String::from)
 }
 
 fn group(client: usize) -> impl Strategy<Value = String> {
