@@ -1,1 +1,187 @@
-//! (to be written)
+//! Who is connected, by id: cancel keys and mailboxes.
+//!
+//! Plain data behind one lock. Invariant: knows neither sockets nor sessions; a client's task reads
+//! its own mailbox, nobody else acts on it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use atomic_waker::AtomicWaker;
+use rustc_hash::FxBuildHasher;
+use subtle::ConstantTimeEq;
+
+use crate::wire::startup::CancelKey;
+
+/// What a client's task can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// Its running query is to be cancelled.
+    Cancel,
+    /// It is to end at the end of its transaction.
+    Drain,
+    /// It is to end now.
+    Terminate,
+}
+
+/// What a client's task was told and has not acted on.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    notices: AtomicU8,
+    waker: AtomicWaker,
+}
+
+impl Mailbox {
+    /// Tells the client's task; the same notice twice is one.
+    pub fn tell(&self, notice: Notice) {
+        self.notices.fetch_or(bit(notice), Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    /// Takes a notice, the most urgent first.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Notice> {
+        if let Some(notice) = self.take() {
+            return Poll::Ready(notice);
+        }
+        self.waker.register(cx.waker());
+        self.take().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn take(&self) -> Option<Notice> {
+        if self.notices.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let order = [Notice::Terminate, Notice::Cancel, Notice::Drain];
+        order.into_iter().find(|n| self.notices.fetch_and(!bit(*n), Ordering::AcqRel) & bit(*n) != 0)
+    }
+}
+
+fn bit(notice: Notice) -> u8 {
+    1 << notice as u8
+}
+
+/// All clients that are logged in.
+#[derive(Debug, Default)]
+pub struct Registry {
+    clients: Mutex<HashMap<u32, Registered, FxBuildHasher>>,
+}
+
+#[derive(Debug)]
+struct Registered {
+    secret: Vec<u8>,
+    mailbox: Arc<Mailbox>,
+}
+
+/// A client's place in the registry; dropped, it is gone.
+#[derive(Debug)]
+pub struct Registration {
+    registry: Arc<Registry>,
+    pid: u32,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Registration {
+    /// The client's mailbox.
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.pid);
+    }
+}
+
+impl Registry {
+    /// Enters a client. `random` gives fresh random bytes: the pid, then the secret, of `secret_len`.
+    pub fn enter(
+        self: &Arc<Self>,
+        secret_len: usize,
+        mut random: impl FnMut(&mut [u8]),
+    ) -> (Registration, CancelKey) {
+        let mailbox = Arc::<Mailbox>::default();
+        let mut secret = vec![0; secret_len];
+        random(&mut secret);
+        let mut clients = self.lock();
+        loop {
+            let mut pid = [0; 4];
+            random(&mut pid);
+            // Positive, as a process id.
+            let pid = u32::from_be_bytes(pid) & 0x7fff_ffff;
+            if pid == 0 {
+                continue;
+            }
+            if let Entry::Vacant(free) = clients.entry(pid) {
+                free.insert(Registered { secret: secret.clone(), mailbox: Arc::clone(&mailbox) });
+                let registration = Registration { registry: Arc::clone(self), pid, mailbox };
+                return (registration, CancelKey { pid, secret });
+            }
+        }
+    }
+
+    /// The mailbox of the client that a key belongs to; compared in constant time.
+    pub fn find(&self, key: &CancelKey) -> Option<Arc<Mailbox>> {
+        let clients = self.lock();
+        let client = clients.get(&key.pid)?;
+        bool::from(client.secret.ct_eq(&key.secret)).then(|| Arc::clone(&client.mailbox))
+    }
+
+    /// Tells every client.
+    pub fn tell_all(&self, notice: Notice) {
+        for client in self.lock().values() {
+            client.mailbox.tell(notice);
+        }
+    }
+
+    /// Clients logged in.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// No clients.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Registered, FxBuildHasher>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_finds_its_client_and_no_other() {
+        let registry = Arc::<Registry>::default();
+        let mut next = 0u8;
+        let mut random = |bytes: &mut [u8]| {
+            next += 1;
+            bytes.fill(next);
+        };
+        let (one, key) = registry.enter(4, &mut random);
+        let (_two, other) = registry.enter(32, &mut random);
+        assert_eq!((key.secret.len(), other.secret.len()), (4, 32));
+        let found = registry.find(&key).unwrap();
+        assert!(std::ptr::eq(&*found, one.mailbox()));
+        let wrong = CancelKey { secret: other.secret.clone(), ..key.clone() };
+        assert!(registry.find(&wrong).is_none());
+        drop(one);
+        assert!(registry.find(&key).is_none());
+        assert_eq!(registry.len(), 1);
+    }
+
+    #[test]
+    fn notices_come_out_most_urgent_first_and_once() {
+        let mailbox = Mailbox::default();
+        for notice in [Notice::Drain, Notice::Cancel, Notice::Terminate, Notice::Cancel] {
+            mailbox.tell(notice);
+        }
+        let taken: Vec<_> = std::iter::from_fn(|| mailbox.take()).collect();
+        assert_eq!(taken, [Notice::Terminate, Notice::Cancel, Notice::Drain]);
+    }
+}

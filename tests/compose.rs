@@ -48,19 +48,15 @@ fn environment(service: &Value) -> Vec<(String, String)> {
 fn container_config() -> Config {
     let compose = yaml("docker-compose.yml");
     let service = &compose["services"]["pgweir"];
-    let (inside, variables): (Vec<_>, Vec<_>) = environment(service)
-        .into_iter()
-        .partition(|(name, _)| name == "PGWEIR_CONFIG");
+    let (inside, variables): (Vec<_>, Vec<_>) =
+        environment(service).into_iter().partition(|(name, _)| name == "PGWEIR_CONFIG");
     let [(_, inside)] = inside.as_slice() else {
         panic!("PGWEIR_CONFIG is not set");
     };
     let mounts = texts(&service["volumes"]);
     let mount = mounts.iter().find(|mount| mount.contains(&format!(":{inside}:")));
     let outside = mount.expect("the file is mounted").split(':').next();
-    let flags = Flags {
-        config: outside.map(root),
-        ..Flags::default()
-    };
+    let flags = Flags { config: outside.map(root), ..Flags::default() };
     let loaded = Source::new(flags, Environment::from_iter(variables)).load();
     let Loaded { config, .. } = loaded.unwrap_or_else(|error| panic!("{error}"));
     config
@@ -166,6 +162,7 @@ fn the_mounted_configuration_fits_the_services_and_ports() {
 #[test]
 fn prometheus_asks_where_pgweir_answers() {
     let http = container_config().http_listen.expect("metrics are on").port();
-    let targets = &yaml("deploy/prometheus.yml")["scrape_configs"][0]["static_configs"][0]["targets"];
+    let targets =
+        &yaml("deploy/prometheus.yml")["scrape_configs"][0]["static_configs"][0]["targets"];
     assert_eq!(texts(targets), [format!("pgweir:{http}")]);
 }

@@ -8,24 +8,11 @@ use std::path::{Path, PathBuf};
 use pgweir::config::{DATABASE_KEYS, KEYS, Reload, USER_KEYS};
 
 /// Modules and files that know no socket, clock or randomness of their own.
-const SANS_IO: [&str; 6] = [
-    "wire/",
-    "sql/",
-    "auth/",
-    "session/",
-    "pool/slots",
-    "host/slots",
-];
+const SANS_IO: [&str; 6] = ["wire/", "sql/", "auth/", "session/", "pool/slots", "host/slots"];
 
 /// What they may not name.
-const IO: [&str; 6] = [
-    "tokio",
-    "std::net",
-    "crate::net",
-    "Instant::now",
-    "SystemTime::now",
-    "rand::",
-];
+const IO: [&str; 6] =
+    ["tokio", "std::net", "crate::net", "Instant::now", "SystemTime::now", "rand::"];
 
 /// Names of secrets, which are compared in constant time only.
 const SECRETS: [&str; 12] = [
@@ -78,7 +65,8 @@ fn sources() -> Vec<Source> {
         let path = file.strip_prefix(root().join("src")).expect("below src");
         let path = path.to_string_lossy().into_owned();
         // Tests may know the clock and the modules below: they are no part of the program.
-        let is_test = path.ends_with("tests.rs") || path.contains("/tests/") || path.contains("testing");
+        let is_test =
+            path.ends_with("tests.rs") || path.contains("/tests/") || path.contains("testing");
         if path.ends_with(".rs") && !is_test {
             let text = fs::read_to_string(&file).expect("a source");
             let lines = code_lines(&text);
@@ -226,7 +214,8 @@ fn secrets_are_compared_in_constant_time_only() {
 
 #[test]
 fn the_reference_has_every_setting_and_no_other() {
-    let reference = fs::read_to_string(root().join("docs/configuration.md")).expect("the reference");
+    let reference =
+        fs::read_to_string(root().join("docs/configuration.md")).expect("the reference");
     let rows: Vec<&str> = reference.lines().filter(|line| line.starts_with("| `")).collect();
     let row_of = |key: &str| {
         let cell = format!("| `{key}` |");
@@ -283,5 +272,16 @@ fn the_tree_stands_on_its_own() {
         for word in &words {
             assert!(!text.contains(word.as_str()), "{}: {word}", file.display());
         }
+    }
+}
+
+#[test]
+fn every_topic_is_a_module_of_the_one_binary() {
+    let main = fs::read_to_string(root().join("tests/main.rs")).expect("tests/main.rs");
+    for entry in fs::read_dir(root().join("tests")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let is_topic = path.extension().is_some_and(|end| end == "rs") && name != "main";
+        assert!(!is_topic || main.contains(&format!("mod {name};")), "tests/{name}.rs never runs");
     }
 }

@@ -5,16 +5,19 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use subtle::ConstantTimeEq as _;
 
 use super::error::{AuthError, Refusal};
 use super::lookup::{Account, Lookup, Mock};
+use super::messages::{
+    CLEARTEXT_PASSWORD, MD5_PASSWORD, OK, SASL, SASL_CONTINUE, SASL_FINAL, authentication,
+    mechanism_list, put_authentication,
+};
 use super::scram::Nonce;
 use super::scram_server::{Reply, ScramServer};
 use super::secret::{Md5Hash, Password, ScramKeys, ScramVerifier, Secret, ServerCredential};
 use super::transport::Transport;
-use crate::wire::build;
 
 /// How a client proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,35 +322,6 @@ fn password_message(body: &[u8]) -> Result<&[u8], AuthError> {
         _ => Err(AuthError::PasswordPacket),
     }
 }
-
-fn mechanism_list(names: &[&str]) -> BytesMut {
-    let mut list = BytesMut::new();
-    for name in names.iter().chain(&[""]) {
-        build::put_cstr(&mut list, name.as_bytes());
-    }
-    list
-}
-
-fn authentication(code: i32, rest: &[u8]) -> Bytes {
-    let mut out = BytesMut::new();
-    put_authentication(&mut out, code, rest);
-    out.freeze()
-}
-
-fn put_authentication(out: &mut BytesMut, code: i32, rest: &[u8]) {
-    build::message(out, b'R', |out| {
-        out.put_i32(code);
-        out.put_slice(rest);
-    });
-}
-
-// Codes of AuthenticationXxx, `protocol-message-formats.html`.
-pub(super) const OK: i32 = 0;
-pub(super) const CLEARTEXT_PASSWORD: i32 = 3;
-pub(super) const MD5_PASSWORD: i32 = 5;
-pub(super) const SASL: i32 = 10;
-pub(super) const SASL_CONTINUE: i32 = 11;
-pub(super) const SASL_FINAL: i32 = 12;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ mod client_login;
 mod error;
 mod lookup;
 mod md5;
+mod messages;
 mod saslprep;
 mod scram;
 mod scram_client;

@@ -3,15 +3,20 @@
 //! Believes nothing before it is proved: AuthenticationOk in the middle of a SCRAM exchange is an
 //! impostor's, and a cleartext password is sent only where nobody else can read it.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use std::fmt;
+
+use bytes::Bytes;
 use thiserror::Error;
 
-use super::client_login::{CLEARTEXT_PASSWORD, MD5_PASSWORD, OK, SASL, SASL_CONTINUE, SASL_FINAL};
+use super::messages::{
+    CLEARTEXT_PASSWORD, MD5_PASSWORD, OK, SASL, SASL_CONTINUE, SASL_FINAL, initial_response,
+    password_message, sasl_response,
+};
 use super::scram::{Nonce, SCRAM_SHA_256, SCRAM_SHA_256_PLUS};
 use super::scram_client::{AwaitServerFinal, AwaitServerFirst, Gs2, Proof, ScramClientError};
 use super::secret::{Md5Hash, ScramKeys, ServerCredential};
 use super::transport::{ChannelBinding, Transport};
-use crate::wire::{Malformed, Reader, build};
+use crate::wire::{Malformed, Reader};
 
 /// What one login starts from.
 pub struct ServerLoginSetup {
@@ -30,7 +35,6 @@ pub struct ServerLoginSetup {
 }
 
 /// What to do next.
-#[derive(Debug)]
 pub enum ServerStep {
     /// Send, then wait for the next message.
     Send(Bytes),
@@ -40,6 +44,18 @@ pub enum ServerStep {
     Ok,
     /// Close.
     Fail(LoginError),
+}
+
+impl fmt::Debug for ServerStep {
+    /// Leaves out what is sent: it may be a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(_) => f.write_str("Send(..)"),
+            Self::Continue => f.write_str("Continue"),
+            Self::Ok => f.write_str("Ok"),
+            Self::Fail(error) => f.debug_tuple("Fail").field(error).finish(),
+        }
+    }
 }
 
 /// The login to one server.
@@ -84,15 +100,15 @@ impl ServerLogin {
     }
 
     fn advance(&mut self, body: &[u8]) -> Result<ServerStep, LoginError> {
+        let state = std::mem::replace(&mut self.state, State::Ended);
         let mut reader = Reader::new(body);
         let code = reader.i32()?;
-        let state = std::mem::replace(&mut self.state, State::Ended);
         match (state, code) {
             (State::Start(setup), _) => self.on_request(*setup, code, reader),
             (State::AwaitFirst(scram), SASL_CONTINUE) => {
                 let (next, message) = scram.on_server_first(reader.rest())?;
                 self.state = State::AwaitFinal(Box::new(next));
-                Ok(ServerStep::Send(answer(&message)))
+                Ok(ServerStep::Send(sasl_response(&message)))
             }
             (State::AwaitFinal(scram), SASL_FINAL) => {
                 self.state = State::Proved(scram.on_server_final(reader.rest())?);
@@ -328,28 +344,6 @@ fn cannot_answer(request: Request, have: &ServerCredential) -> LoginError {
         request,
         have: have.kind(),
     }
-}
-
-fn password_message(text: &[u8]) -> Bytes {
-    let mut out = BytesMut::new();
-    build::message(&mut out, b'p', |out| build::put_cstr(out, text));
-    out.freeze()
-}
-
-fn initial_response(mechanism: &str, first: &[u8]) -> Bytes {
-    let mut out = BytesMut::new();
-    build::message(&mut out, b'p', |out| {
-        build::put_cstr(out, mechanism.as_bytes());
-        out.put_u32(first.len() as u32);
-        out.put_slice(first);
-    });
-    out.freeze()
-}
-
-fn answer(text: &[u8]) -> Bytes {
-    let mut out = BytesMut::new();
-    build::message(&mut out, b'p', |out| out.put_slice(text));
-    out.freeze()
 }
 
 #[cfg(test)]

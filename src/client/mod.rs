@@ -1,1 +1,138 @@
-//! (to be written)
+//! One task per client: login, then its session until it leaves.
+//!
+//! Owns both sockets while a server is leased. `relay` moves messages while one is, `detached` lives
+//! without one, `edge` turns every error into what the client is told. Invariant: a server is never
+//! given back but by [`relay`]'s rule, and a client that ends in any way leaves none behind.
+
+mod abandon;
+mod alarm;
+mod detached;
+pub mod edge;
+mod half;
+pub mod login;
+mod relay;
+mod welcome;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use thiserror::Error;
+
+use crate::config::{OnClientGone, Timeouts};
+use crate::metrics::{ErrorSource, Metrics};
+use crate::net::link::Link;
+use crate::pool::Pool;
+use crate::registry::Registration;
+use crate::session::{Session, SessionError};
+use crate::wire::Report;
+use crate::wire::frame::BadFrame;
+use alarm::Alarm;
+use half::Half;
+
+pub use welcome::Welcomed;
+
+/// What a client's task works with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Times, as they were when the client logged in.
+    pub timeouts: Timeouts,
+    /// What becomes of its work when it is gone.
+    pub on_client_gone: OnClientGone,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A client that is logged in.
+pub struct Client {
+    link: Link,
+    half: Half,
+    session: Session,
+    pool: Arc<Pool>,
+    registration: Registration,
+    context: Context,
+    alarm: Alarm,
+    /// When the client was last heard of, or its transaction last moved.
+    since: Instant,
+    draining: bool,
+}
+
+/// How a session ends.
+#[derive(Debug, Error)]
+pub enum Ending {
+    /// The client said goodbye or closed its connection.
+    #[error("the client left")]
+    Left,
+    /// The client's connection failed.
+    #[error("the client's connection failed: {0}")]
+    Lost(#[from] io::Error),
+    /// The client sent what no client may send.
+    #[error("the client broke the protocol: {0}")]
+    BadFrame(#[from] BadFrame),
+    /// The server's connection failed or it broke the protocol.
+    #[error("the server was lost: {0}")]
+    ServerLost(ServerLoss),
+    /// pgweir ends it, and says why.
+    #[error("ended: {}", .0.message)]
+    Ended(Box<Report>),
+    /// The server ended the session with a FATAL error, which the client has.
+    #[error("the server ended the session")]
+    ServerFatal,
+}
+
+/// How a server was lost.
+#[derive(Debug, Error)]
+pub enum ServerLoss {
+    /// Its connection failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It closed the connection.
+    #[error("it closed the connection")]
+    Closed,
+    /// It sent what no server may send.
+    #[error("{0}")]
+    BadFrame(#[from] BadFrame),
+    /// It is out of step.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Part of a message of its own had been relayed when it was lost.
+    #[error("it was cut off inside a message")]
+    InsideMessage,
+}
+
+impl Client {
+    /// Serves a client until it leaves, and tells it why where pgweir ends it.
+    pub async fn serve(mut self) -> Ending {
+        let ending = loop {
+            match self.detached().await {
+                Ok(lease) => match self.attached(lease).await {
+                    Ok(()) => {}
+                    Err(ending) => break ending,
+                },
+                Err(ending) => break ending,
+            }
+        };
+        self.say_goodbye(&ending).await;
+        ending
+    }
+
+    /// A FATAL is written where the client can still read it: never inside a message of the server.
+    async fn say_goodbye(&mut self, ending: &Ending) {
+        let report = match ending {
+            Ending::Left | Ending::Lost(_) | Ending::ServerFatal => None,
+            Ending::BadFrame(error) => edge::bad_frame(*error),
+            Ending::ServerLost(ServerLoss::InsideMessage) => None,
+            Ending::ServerLost(loss) => Some(edge::server_lost(loss)),
+            Ending::Ended(report) => Some((**report).clone()),
+        };
+        if let Some(report) = report {
+            self.context.metrics.errors.count(ErrorSource::Pgweir, report.code.0.as_bytes());
+            report.encode(&mut self.link.output);
+        }
+        // The client may not read; what it is told is worth a short wait and no more.
+        let _ = tokio::time::timeout(GOODBYE, self.link.close()).await;
+    }
+}
+
+/// How long a goodbye may take.
+const GOODBYE: std::time::Duration = std::time::Duration::from_secs(2);

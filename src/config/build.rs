@@ -30,24 +30,19 @@ const DEFAULT_PORT: u16 = 5432;
 /// Long enough to spare PostgreSQL a look-up per login of a burst, short enough that nobody notices
 /// a changed password being believed.
 const DEFAULT_CACHE_TTL: Duration = Duration::from_secs(1);
-/// Names are written out in full, so that no object of another schema can stand in for them.
-const DEFAULT_QUERY: &str = "SELECT rolname, rolpassword, rolvaliduntil, rolcanlogin \
+/// What PostgreSQL itself goes by. Only superusers may read `pg_authid`; where pgweir should have less,
+/// `auth.query` names a SECURITY DEFINER function. Names are written out in full, so that no object of
+/// another schema can stand in for them.
+pub const DEFAULT_AUTH_QUERY: &str = "SELECT rolname, rolpassword, rolvaliduntil, rolcanlogin \
      FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1::pg_catalog.text";
 
 /// Builds and checks.
 pub(super) fn config(layers: &Layers, env: &Environment) -> Result<Loaded, ConfigError> {
-    let mut context = Context {
-        layers,
-        env,
-        warnings: Vec::new(),
-    };
+    let mut context = Context { layers, env, warnings: Vec::new() };
     let raw = layers.merged()?;
     let config = assemble(&mut context, raw)?;
     validate::config(&mut context, &config)?;
-    Ok(Loaded {
-        config,
-        warnings: context.warnings,
-    })
+    Ok(Loaded { config, warnings: context.warnings })
 }
 
 fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> {
@@ -123,11 +118,7 @@ fn client_tls(raw: RawTls) -> ClientTls {
         Some(_) => ClientTlsMode::Allow,
         None => ClientTlsMode::Disable,
     };
-    ClientTls {
-        mode: raw.mode.unwrap_or(default),
-        cert: raw.cert,
-        key: raw.key,
-    }
+    ClientTls { mode: raw.mode.unwrap_or(default), cert: raw.cert, key: raw.key }
 }
 
 fn auth(context: &mut Context<'_>, raw: RawAuth) -> Result<AuthConfig, ConfigError> {
@@ -139,7 +130,7 @@ fn auth(context: &mut Context<'_>, raw: RawAuth) -> Result<AuthConfig, ConfigErr
         file: raw.query_password_file,
     })?;
     let query = raw.query_user.map(|user| AuthQuery {
-        query: raw.query.unwrap_or_else(|| DEFAULT_QUERY.to_owned()),
+        query: raw.query.unwrap_or_else(|| DEFAULT_AUTH_QUERY.to_owned()),
         user,
         password,
         dbname: raw.query_dbname,
@@ -173,9 +164,7 @@ fn users(
         context.warn_if_open(file);
         for entry in entries {
             users.entry(entry.name).or_insert(User {
-                secret: entry
-                    .secret
-                    .map(|secret| Password::new(secret.format().as_str())),
+                secret: entry.secret.map(|secret| Password::new(secret.format().as_str())),
                 server_password: None,
             });
         }
@@ -217,10 +206,7 @@ fn user(context: &mut Context<'_>, name: &str, raw: RawUser) -> Result<User, Con
         let expected = "a plain text, a SCRAM verifier or an md5 hash, as in pg_authid";
         return Err(context.bad(&join(&table, "secret"), error.to_string(), expected));
     }
-    Ok(User {
-        secret,
-        server_password,
-    })
+    Ok(User { secret, server_password })
 }
 
 fn databases(
@@ -258,10 +244,7 @@ fn database(
         dbname: raw.dbname,
         user: raw.user,
         password,
-        tls: ServerTls {
-            mode: raw.tls.unwrap_or(ServerTlsMode::Prefer),
-            ca: raw.ca,
-        },
+        tls: ServerTls { mode: raw.tls.unwrap_or(ServerTlsMode::Prefer), ca: raw.ca },
         init_query: raw.init_query,
         max_servers: raw.max_servers.map(|count| count.0),
     })

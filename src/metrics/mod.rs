@@ -1,1 +1,273 @@
-//! (to be written)
+//! Names, labels and handles of what pgweir counts; knows no other module.
+//!
+//! Owns: the registry behind `/metrics`. Handles are looked up once, when what they count is
+//! created, and passed down in structs; counting is then one atomic operation, with no look-up and
+//! no lock. Invariant: the number of time series is bounded, whatever names and error codes peers
+//! send ([`MAX_POOLS`], [`MAX_CODES`]), and no label carries a secret or the text of a query.
+//!
+//! Every metric is explained in `docs/metrics.md`.
+
+mod client;
+mod errors;
+mod host;
+mod labels;
+mod names;
+mod pool;
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use ::metrics::{Counter, Gauge, Histogram, Key, Label as Pair, Metadata, Recorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+pub use self::client::ClientMetrics;
+pub use self::errors::ErrorMetrics;
+pub use self::host::HostMetrics;
+use self::labels::Label;
+pub use self::labels::{
+    Abandoned, CancelOutcome, Clean, CloseReason, ErrorSource, LoginResult, LookupResult,
+    ServerState,
+};
+pub use self::pool::{PoolMetrics, ServerCount};
+
+/// Everything pgweir counts. Built once, in `proxy`, and passed down.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Clients, logins and cancels.
+    pub clients: ClientMetrics,
+    /// Errors by SQLSTATE.
+    pub errors: ErrorMetrics,
+    labelled: Mutex<HashSet<(String, String)>>,
+}
+
+impl Metrics {
+    /// An empty set of metrics.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        Self {
+            clients: ClientMetrics::new(&registry),
+            errors: ErrorMetrics::new(registry.clone()),
+            labelled: Mutex::default(),
+            registry,
+        }
+    }
+
+    /// The handles of one pool. Past [`MAX_POOLS`] pools, new ones are counted together under the
+    /// labels `other`.
+    pub fn pool(&self, database: &str, user: &str) -> PoolMetrics {
+        let key = (database.to_owned(), user.to_owned());
+        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = labelled.len() < MAX_POOLS;
+        let own = labelled.contains(&key) || (room && labelled.insert(key));
+        drop(labelled);
+        let (database, user) = if own { (database, user) } else { (OTHER, OTHER) };
+        PoolMetrics::new(&self.registry, database, user)
+    }
+
+    /// The handles of one PostgreSQL host, `address` being what the configuration calls it.
+    pub fn host(&self, address: &str) -> HostMetrics {
+        HostMetrics::new(&self.registry, address)
+    }
+
+    /// All metrics in Prometheus' text format. Takes milliseconds with many pools.
+    pub fn render(&self) -> String {
+        self.registry.handle.render()
+    }
+
+    /// Folds recorded waits into their buckets. To be called every few seconds: between calls
+    /// (and renderings), each wait recorded takes eight bytes.
+    pub fn upkeep(&self) {
+        self.registry.handle.run_upkeep();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Hands out handles by name and labels.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    recorder: std::sync::Arc<PrometheusRecorder>,
+    handle: PrometheusHandle,
+}
+
+impl Registry {
+    fn new() -> Self {
+        let wait = Matcher::Full(names::CHECKOUT_WAIT.to_owned());
+        let builder = PrometheusBuilder::new();
+        // Refused only when there is no bucket at all; without buckets the metric is a summary.
+        let builder = builder
+            .set_buckets_for_metric(wait, &CHECKOUT_WAIT_BUCKETS)
+            .unwrap_or_else(|_| PrometheusBuilder::new());
+        let recorder = builder.build_recorder();
+        names::describe(&recorder);
+        let handle = recorder.handle();
+        Self { recorder: std::sync::Arc::new(recorder), handle }
+    }
+
+    fn counter(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
+        self.recorder.register_counter(&key(name, labels), &METADATA)
+    }
+
+    fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
+        self.recorder.register_gauge(&key(name, labels), &METADATA)
+    }
+
+    fn histogram(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Histogram {
+        self.recorder.register_histogram(&key(name, labels), &METADATA)
+    }
+
+    /// One counter for each value of a label.
+    fn counters<L: Label>(
+        &self,
+        name: &'static str,
+        labels: &[(&'static str, &str)],
+    ) -> Counters<L> {
+        let each = L::ALL.iter().map(|value| {
+            let mut labels = labels.to_vec();
+            labels.push((L::NAME, value.text()));
+            self.counter(name, &labels)
+        });
+        Counters { each: each.collect(), label: std::marker::PhantomData }
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Registry")
+    }
+}
+
+/// One counter for each value of the label `L`.
+#[derive(Debug, Clone)]
+pub struct Counters<L> {
+    each: Box<[Counter]>,
+    label: std::marker::PhantomData<L>,
+}
+
+#[allow(private_bounds, reason = "the labels are a closed set of this module")]
+impl<L: Label> Counters<L> {
+    /// Counts one.
+    pub fn count(&self, value: L) {
+        if let Some(counter) = self.each.get(value.index()) {
+            counter.increment(1);
+        }
+    }
+}
+
+/// Something counted in a gauge for as long as this guard lives.
+#[derive(Debug)]
+#[must_use = "what it counts is gone when the guard is dropped"]
+pub struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
+    let pair = |(name, value): &(&'static str, &str)| Pair::new(*name, (*value).to_owned());
+    Key::from_parts(name, labels.iter().map(pair).collect::<Vec<_>>())
+}
+
+/// Pools with labels of their own; each has about fifty time series.
+pub const MAX_POOLS: usize = 256;
+
+/// SQLSTATEs with a label of their own.
+pub const MAX_CODES: usize = 64;
+
+/// Upper bounds of the checkout wait's buckets, in seconds: from a hand-over without waiting to
+/// the default of `timeouts.checkout`.
+pub const CHECKOUT_WAIT_BUCKETS: [f64; 14] =
+    [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 120.0];
+
+/// The label of what exceeds a bound.
+const OTHER: &str = "other";
+
+static METADATA: Metadata<'static> =
+    Metadata::new(module_path!(), ::metrics::Level::INFO, Some(module_path!()));
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn line<'a>(text: &'a str, start: &str) -> &'a str {
+        let found = text.lines().find(|l| l.starts_with(start));
+        found.unwrap_or_else(|| panic!("no line {start} in\n{text}"))
+    }
+
+    #[test]
+    fn counts_come_out_with_their_labels() {
+        let metrics = Metrics::new();
+        let pool = metrics.pool("shop", "app");
+        pool.transactions.increment(2);
+        pool.checked_out(Duration::from_millis(3));
+        metrics.clients.logins.count(LoginResult::Accepted);
+        let text = metrics.render();
+        assert!(
+            line(&text, "pgweir_transactions_total{")
+                .ends_with("{database=\"shop\",user=\"app\"} 2")
+        );
+        let bucket =
+            "pgweir_checkout_wait_seconds_bucket{database=\"shop\",user=\"app\",le=\"0.005\"}";
+        assert!(line(&text, bucket).ends_with(" 1"));
+        assert!(line(&text, "pgweir_logins_total{result=\"accepted\"}").ends_with(" 1"));
+        assert!(text.contains("# HELP pgweir_transactions_total"));
+    }
+
+    #[test]
+    fn guards_count_down_again() {
+        let metrics = Metrics::new();
+        let pool = metrics.pool("d", "u");
+        let client = metrics.clients.connected();
+        let mut server = pool.server(ServerState::Connecting);
+        server.set(ServerState::Idle);
+        let text = metrics.render();
+        assert_eq!(line(&text, "pgweir_clients "), "pgweir_clients 1");
+        assert!(
+            line(&text, "pgweir_servers{database=\"d\",user=\"u\",state=\"idle\"}").ends_with(" 1")
+        );
+        drop((client, server));
+        let text = metrics.render();
+        assert_eq!(line(&text, "pgweir_clients "), "pgweir_clients 0");
+        for state in ["idle", "connecting"] {
+            let start = format!("pgweir_servers{{database=\"d\",user=\"u\",state=\"{state}\"}}");
+            assert!(line(&text, &start).ends_with(" 0"), "{state}");
+        }
+    }
+
+    #[test]
+    fn pools_past_the_bound_are_counted_together() {
+        let metrics = Metrics::new();
+        for n in 0..MAX_POOLS + 3 {
+            metrics.pool(&format!("d{n}"), "u").queries.increment(1);
+        }
+        metrics.pool("d0", "u").queries.increment(1);
+        let text = metrics.render();
+        assert!(line(&text, "pgweir_queries_total{database=\"other\"").ends_with(" 3"));
+        assert!(line(&text, "pgweir_queries_total{database=\"d0\"").ends_with(" 2"));
+    }
+
+    #[test]
+    fn label_values_are_escaped() {
+        let metrics = Metrics::new();
+        metrics.pool("a\"b\\c\nd", "u").queries.increment(1);
+        assert!(metrics.render().contains(r#"database="a\"b\\c\nd""#));
+    }
+}

@@ -1,1 +1,391 @@
-//! (to be written)
+//! One pool: the servers of one (database, user), and the clients that wait for them.
+//!
+//! Owns when a server is opened, handed over, cleaned, kept or closed. It knows no client and no
+//! protocol. Invariant: a server is in exactly one place: in the machine's idle list, in a
+//! [`Lease`], or in a task that opens, cleans or closes it; whoever drops it by accident closes it.
+
+mod keeper;
+mod lease;
+mod opener;
+pub mod slots;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::auth::{ScramKeys, ServerCredential};
+use crate::config::Timeouts;
+use crate::host::{Host, Seat, Slot};
+use crate::metrics::{CloseReason, PoolMetrics, ServerState};
+use crate::net::Target;
+use crate::server::{OpenError, Server};
+use crate::session::knowledge::Knowledge;
+use crate::session::settings::Settings;
+
+pub use lease::{Cleaning, Lease};
+use opener::Trouble;
+pub use slots::{Counts, Size};
+use slots::{Freed, Slots, WaiterId};
+
+/// What names a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PoolKey {
+    /// The alias that clients name.
+    pub database: Arc<str>,
+    /// The user that servers are logged in as.
+    pub user: Arc<str>,
+}
+
+/// What a reload can change.
+#[derive(Debug, Clone)]
+pub struct PoolSettings {
+    /// Where the servers are.
+    pub target: Arc<Target>,
+    /// The same, to compare: servers at another address or under other TLS settings are replaced.
+    pub address: Arc<str>,
+    /// The database's name at PostgreSQL.
+    pub dbname: Arc<str>,
+    /// Run on each new server.
+    pub init_query: Option<Arc<str>>,
+    /// Sizes.
+    pub size: Size,
+    /// Times.
+    pub timeouts: Timeouts,
+}
+
+/// The servers of one (database, user).
+#[derive(Debug)]
+pub struct Pool {
+    key: PoolKey,
+    slots: Mutex<Slots<Box<Server>, oneshot::Sender<Handover>>>,
+    settings: ArcSwap<PoolSettings>,
+    login: Mutex<Login>,
+    welcome: Mutex<Option<Settings>>,
+    knowledge: Arc<Knowledge>,
+    seat: Seat,
+    trouble: Mutex<Trouble>,
+    /// Servers of an older generation are closed when they are free.
+    generation: AtomicU64,
+    next_id: AtomicU64,
+    metrics: PoolMetrics,
+}
+
+/// What a waiter gets.
+type Handover = Result<Box<Server>, Arc<OpenError>>;
+
+/// What servers of this pool log in with.
+#[derive(Debug, Default)]
+struct Login {
+    credential: Option<ServerCredential>,
+    /// Derived from a password once, since deriving takes milliseconds.
+    keys: Option<ScramKeys>,
+}
+
+/// Why a client got no server.
+#[derive(Debug, Error, Clone)]
+pub enum CheckoutError {
+    /// The pool is full of working servers.
+    #[error("timed out waiting for a server")]
+    Full {
+        /// Sizes of the pool.
+        size: Size,
+        /// Who else is there.
+        counts: Counts,
+        /// How long the client waited.
+        waited: Duration,
+    },
+    /// No server could be opened for so long.
+    #[error("no server could be opened: {error}")]
+    Unreachable {
+        /// The last attempt's.
+        error: Arc<OpenError>,
+        /// How long the client waited.
+        waited: Duration,
+    },
+    /// PostgreSQL refuses this pool.
+    #[error("{0}")]
+    Refused(Arc<OpenError>),
+}
+
+impl Pool {
+    /// A pool without servers, and its keeper.
+    pub fn new(
+        key: PoolKey,
+        settings: PoolSettings,
+        host: &Arc<Host>,
+        metrics: PoolMetrics,
+    ) -> Arc<Self> {
+        let (seat, granted) = host.seat(&settings.dbname);
+        let pool = Arc::new(Self {
+            key,
+            slots: Mutex::new(Slots::new(settings.size)),
+            settings: ArcSwap::from_pointee(settings),
+            login: Mutex::default(),
+            welcome: Mutex::default(),
+            knowledge: Arc::default(),
+            seat,
+            trouble: Mutex::default(),
+            generation: AtomicU64::new(0),
+            next_id: AtomicU64::new(1),
+            metrics,
+        });
+        keeper::spawn(&pool, granted);
+        pool
+    }
+
+    /// Its name.
+    pub fn key(&self) -> &PoolKey {
+        &self.key
+    }
+
+    /// Its settings now.
+    pub fn settings(&self) -> Arc<PoolSettings> {
+        self.settings.load_full()
+    }
+
+    /// Its metrics.
+    pub fn metrics(&self) -> &PoolMetrics {
+        &self.metrics
+    }
+
+    /// What its sessions have learnt.
+    pub fn knowledge(&self) -> &Arc<Knowledge> {
+        &self.knowledge
+    }
+
+    /// Counts by state.
+    pub fn counts(&self) -> Counts {
+        lock(&self.slots).counts()
+    }
+
+    /// What the last server reported at its login.
+    pub fn welcome(&self) -> Option<Settings> {
+        lock(&self.welcome).clone()
+    }
+
+    /// A client of this pool has logged in: servers can be logged in with what it proved.
+    pub fn learn_credential(&self, credential: ServerCredential) {
+        if matches!(credential, ServerCredential::None) {
+            return;
+        }
+        lock(&self.login).credential = Some(credential);
+    }
+
+    /// Takes a server, waiting for one until `timeouts.checkout`. Cancel safe: a place in the queue
+    /// is left, and a server that was handed over meanwhile goes to the next.
+    pub async fn checkout(self: &Arc<Self>) -> Result<Lease, CheckoutError> {
+        let started = Instant::now();
+        while let Some(server) = self.take_idle() {
+            let mut lease = Lease::new(Arc::clone(self), server);
+            if lease.is_sound(started).await {
+                self.metrics.checked_out(started.elapsed());
+                return Ok(lease);
+            }
+            lease.evict(CloseReason::Broken);
+        }
+        let lease = self.wait(started).await?;
+        self.metrics.checked_out(started.elapsed());
+        Ok(lease)
+    }
+
+    /// Whether clients are waiting.
+    pub fn has_waiters(&self) -> bool {
+        lock(&self.slots).waiting_since().is_some()
+    }
+
+    /// Takes new settings: sizes hold at once, servers of another place or login are replaced as
+    /// they become free.
+    pub fn reconfigure(self: &Arc<Self>, settings: PoolSettings) {
+        let old = self.settings.swap(Arc::new(settings));
+        let new = self.settings();
+        lock(&self.slots).resize(new.size);
+        let same = old.address == new.address
+            && old.dbname == new.dbname
+            && old.init_query == new.init_query;
+        if !same {
+            self.replace_servers();
+        }
+        self.tend(Instant::now());
+        self.open_more();
+    }
+
+    /// Closes every server as soon as it is free, and forgets what they had accepted.
+    pub fn replace_servers(self: &Arc<Self>) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.knowledge.forget_accepted();
+        *lock(&self.welcome) = None;
+        self.expire_idle(usize::MAX, CloseReason::Reload, |_| true);
+    }
+
+    /// Closes all idle servers; for the end.
+    pub fn close_idle(self: &Arc<Self>) {
+        self.expire_idle(usize::MAX, CloseReason::Drain, |_| true);
+    }
+
+    /// Nobody waits and no connection is left.
+    pub fn is_empty(&self) -> bool {
+        let slots = lock(&self.slots);
+        slots.total() == 0 && slots.waiting_since().is_none()
+    }
+
+    fn take_idle(&self) -> Option<Box<Server>> {
+        lock(&self.slots).take()
+    }
+
+    async fn wait(self: &Arc<Self>, started: Instant) -> Result<Lease, CheckoutError> {
+        let (sender, receiver) = oneshot::channel();
+        let id = lock(&self.slots).wait(sender, started);
+        let mut place = Place { pool: self, id, receiver };
+        let _counted = self.metrics.waiting();
+        self.open_more();
+        let deadline = started + self.settings.load().timeouts.checkout;
+        match tokio::time::timeout_at(deadline.into(), &mut place.receiver).await {
+            Ok(Ok(Ok(server))) => Ok(Lease::new(Arc::clone(self), server)),
+            Ok(Ok(Err(error))) => Err(CheckoutError::Refused(error)),
+            Ok(Err(_)) | Err(_) => {
+                self.metrics.checkout_timeouts.increment(1);
+                Err(self.timed_out(started))
+            }
+        }
+    }
+
+    fn timed_out(&self, started: Instant) -> CheckoutError {
+        let waited = started.elapsed();
+        match lock(&self.trouble).error() {
+            Some(error) => CheckoutError::Unreachable { error, waited },
+            None => {
+                let slots = lock(&self.slots);
+                CheckoutError::Full { size: slots.size(), counts: slots.counts(), waited }
+            }
+        }
+    }
+
+    /// A leased server, clean and whole, goes to the next waiter, to the idle ones, or away.
+    fn free(self: &Arc<Self>, mut server: Box<Server>) {
+        let now = Instant::now();
+        server.idle_since = now;
+        if let Some(reason) = self.unwanted(&mut server, now) {
+            return self.evict(server, reason);
+        }
+        loop {
+            let mut slots = lock(&self.slots);
+            match slots.freed() {
+                Freed::Hand(waiter) => {
+                    drop(slots);
+                    match waiter.send(Ok(server)) {
+                        Err(Ok(back)) => server = back,
+                        _ => return,
+                    }
+                }
+                Freed::Park => {
+                    server.count.set(ServerState::Idle);
+                    server.link.release_buffers();
+                    slots.park(server);
+                    return;
+                }
+                Freed::Evict => {
+                    drop(slots);
+                    return self.evict(server, CloseReason::Idle);
+                }
+            }
+        }
+    }
+
+    fn unwanted(&self, server: &mut Server, now: Instant) -> Option<CloseReason> {
+        if server.generation != self.generation.load(Ordering::Relaxed) {
+            return Some(CloseReason::Reload);
+        }
+        if now.duration_since(server.opened_at) > server.lifetime {
+            return Some(CloseReason::Lifetime);
+        }
+        self.yields(&mut server.slot).then_some(CloseReason::Yielded)
+    }
+
+    /// Whether another pool of the host needs this slot more: one that has nothing while this has
+    /// nobody waiting, or has more than its share.
+    fn yields(&self, slot: &mut Slot) -> bool {
+        let starving = self.seat.host().starving();
+        if starving == 0 {
+            return false;
+        }
+        let (total, waiting) = {
+            let slots = lock(&self.slots);
+            (slots.total(), slots.waiting_since().is_some())
+        };
+        if !waiting {
+            return slot.offer();
+        }
+        // This pool may itself be among the starving.
+        let limits = self.seat.host().limits();
+        let limit = [limits.host, limits.database].into_iter().filter(|l| *l > 0).min();
+        let share = (limit.unwrap_or(usize::MAX) / starving.max(2)).max(1);
+        if total <= share || !slot.offer() {
+            return false;
+        }
+        self.seat.sated();
+        true
+    }
+
+    /// Closes a leased server.
+    fn evict(self: &Arc<Self>, server: Box<Server>, reason: CloseReason) {
+        lock(&self.slots).closing();
+        self.close(server, reason);
+    }
+
+    /// Closes a server that the machine counts as closing.
+    fn close(self: &Arc<Self>, server: Box<Server>, reason: CloseReason) {
+        self.metrics.closed.count(reason);
+        let pool = Arc::clone(self);
+        let timeout = self.settings.load().timeouts.server_close;
+        tokio::spawn(async move {
+            if !server.close(timeout).await {
+                pool.metrics.close_timeouts.increment(1);
+            }
+            lock(&pool.slots).closed();
+            pool.open_more();
+        });
+    }
+
+    fn expire_idle(
+        self: &Arc<Self>,
+        most: usize,
+        reason: CloseReason,
+        expired: impl FnMut(&mut Box<Server>) -> bool,
+    ) {
+        let servers = lock(&self.slots).expire(most, expired);
+        for server in servers {
+            self.close(server, reason);
+        }
+    }
+}
+
+/// A place in the queue; dropped, it is left.
+struct Place<'a> {
+    pool: &'a Arc<Pool>,
+    id: WaiterId,
+    receiver: oneshot::Receiver<Handover>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if lock(&self.pool.slots).leave(self.id).is_some() {
+            return;
+        }
+        self.receiver.close();
+        if let Ok(Ok(server)) = self.receiver.try_recv() {
+            self.pool.free(server);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What it guards is whole between any two statements that could panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Slots granted by the host.
+type Granted = mpsc::UnboundedReceiver<Slot>;

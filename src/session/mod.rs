@@ -1,1 +1,399 @@
-//! (to be written)
+//! The machines of one client session (sans-IO).
+//!
+//! [`Session`] is what a client has wherever its next transaction runs: its statements, its settings
+//! and what it has in flight. [`Backend`] is what is known of one server. `from_client` and
+//! `from_server` hold what each message does to both. Invariant: no socket, no clock; bytes come in
+//! as slices and go out into buffers. Obeys `protocol-flow.html`.
+
+pub mod flow;
+mod from_client;
+mod from_server;
+pub mod knowledge;
+pub mod settings;
+pub mod statements;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+
+use crate::sql::{self, Effects};
+use crate::wire::{Malformed, Report};
+use flow::{Flow, Kind, OutOfStep, Owner};
+use knowledge::{Knowledge, Statement};
+use settings::{Change, ServerSettings, Settings};
+use statements::{ClientStatements, Name, ServerStatements, Ticket};
+
+pub use from_client::{ClientFate, is_inspectable};
+pub use from_server::ServerFate;
+
+/// Status byte of ReadyForQuery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionStatus {
+    /// `I`
+    Idle,
+    /// `T`
+    InTransaction,
+    /// `E`
+    Failed,
+}
+
+impl TransactionStatus {
+    /// Reads the status byte.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            b'I' => Some(Self::Idle),
+            b'T' => Some(Self::InTransaction),
+            b'E' => Some(Self::Failed),
+            _ => None,
+        }
+    }
+
+    /// The status byte.
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Idle => b'I',
+            Self::InTransaction => b'T',
+            Self::Failed => b'E',
+        }
+    }
+}
+
+/// What belongs to a place in the FIFO.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// Nothing.
+    Plain,
+    /// The client's Parse: sent to the server, or answered here.
+    Parse { name: Name, statement: Arc<Statement>, ticket: Ticket, sent: bool },
+    /// The client's Close of a statement: answered here.
+    Close { name: Name, ticket: Ticket },
+    /// pgweir's own Parse of a statement that this server lacks.
+    Prepare { statement: Arc<Statement> },
+    /// pgweir's own Parse of the client's unnamed statement.
+    PrepareUnnamed { statement: Arc<Statement> },
+    /// pgweir's own Close, to make room or to replace a stale copy.
+    Unprepare { statement: Arc<Statement>, generation: u32 },
+    /// Bind or Describe of a statement under its name on servers.
+    Use { statement: Arc<Statement> },
+    /// A message made to fail as PostgreSQL would: `internal` becomes the client's `name` in its text.
+    Alias { internal: Box<[u8]>, name: Name },
+    /// A message made to fail with a report of pgweir's own.
+    Refuse(Box<Report>),
+    /// Execute of one change of settings.
+    Set,
+    /// A reply of pgweir's own, ready to send.
+    Answer(Bytes),
+}
+
+/// What the settings of a lease are waiting for.
+#[derive(Debug)]
+struct Syncing {
+    changes: Vec<Change>,
+    done: usize,
+    error: Option<Bytes>,
+}
+
+/// Where the session stands with the server's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attach {
+    /// The client's messages may follow at once.
+    Ready,
+    /// They must wait for [`Session::sync_result`].
+    Wait,
+}
+
+/// What goes wrong between the two sides.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// The server answers what was not asked.
+    #[error(transparent)]
+    OutOfStep(#[from] OutOfStep),
+    /// A message of the server that cannot be read.
+    #[error("malformed message from the server: {0}")]
+    Malformed(#[from] Malformed),
+    /// A setting that this server had to take was refused after the client's work was sent behind it.
+    #[error("the server refused a setting that it had accepted before")]
+    SettingLost,
+}
+
+/// What is known of one server.
+#[derive(Debug)]
+pub struct Backend {
+    /// Settings.
+    pub settings: ServerSettings,
+    /// Prepared statements.
+    pub statements: ServerStatements,
+}
+
+impl Backend {
+    /// After login, with what ParameterStatus said.
+    pub fn at_login(parameters: Settings, statement_limit: usize) -> Self {
+        Self {
+            settings: ServerSettings::at_login(parameters),
+            statements: ServerStatements::new(statement_limit),
+        }
+    }
+
+    /// Everything but prepared statements was reset (docs/semantics.md "Cleaning").
+    pub fn on_cleaned(&mut self) {
+        self.settings.on_reset_all();
+        self.statements.clear_unnamed();
+    }
+
+    /// DISCARD ALL was run.
+    pub fn on_discarded(&mut self) {
+        self.settings.on_reset_all();
+        self.statements.clear();
+    }
+}
+
+/// What a client has, wherever its next transaction runs.
+#[derive(Debug)]
+pub struct Session {
+    flow: Flow<Note>,
+    knowledge: Arc<Knowledge>,
+    statements: ClientStatements,
+    /// What RESET gives back: the settings of the StartupMessage.
+    startup: Settings,
+    desired: Settings,
+    /// What the client was told by ParameterStatus.
+    told: Settings,
+    /// A change of reported settings the client may not know of.
+    tell: bool,
+    /// Settings that a RESET of this segment took back to the server's default.
+    reset_seen: bool,
+    status: TransactionStatus,
+    ticket: Ticket,
+    /// Extended-protocol messages were sent since the last Sync or Query.
+    open_segment: bool,
+    effects: Effects,
+    syncing: Option<Syncing>,
+    reading: Reading,
+    counts: Counts,
+}
+
+/// How the session's settings make texts read.
+#[derive(Debug, Default)]
+struct Reading {
+    /// Values of [`settings::PARSE_SETTINGS`]: texts parsed under others are other statements.
+    fingerprint: Box<[u8]>,
+    escapes_in_strings: bool,
+    multibyte_unsafe: bool,
+}
+
+impl Reading {
+    fn of(told: &Settings) -> Self {
+        let mut fingerprint = Vec::with_capacity(64);
+        for name in settings::PARSE_SETTINGS {
+            fingerprint.extend_from_slice(told.get(name).unwrap_or_default());
+            fingerprint.push(0);
+        }
+        let encoding = told.get("client_encoding").unwrap_or_default();
+        Self {
+            fingerprint: fingerprint.into(),
+            escapes_in_strings: told.get("standard_conforming_strings") == Some(b"off"),
+            multibyte_unsafe: sql::is_multibyte_unsafe(encoding),
+        }
+    }
+
+    fn options(&self, truncated: bool) -> sql::Options<'static> {
+        sql::Options {
+            standard_conforming_strings: !self.escapes_in_strings,
+            multibyte_unsafe: self.multibyte_unsafe,
+            truncated,
+            retire_functions: &[],
+        }
+    }
+}
+
+/// What was done since [`Session::take_counts`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Queries, Executes and FunctionCalls sent.
+    pub queries: u32,
+    /// Parses answered without the server.
+    pub elided_parses: u32,
+}
+
+/// The buffers that a message may be written to.
+#[derive(Debug)]
+pub struct Out<'a> {
+    /// Towards the client.
+    pub client: &'a mut BytesMut,
+    /// Towards the server.
+    pub server: &'a mut BytesMut,
+}
+
+impl Session {
+    /// A session after login. `startup` is what the client asked for in its StartupMessage.
+    pub fn new(knowledge: Arc<Knowledge>, startup: Settings) -> Self {
+        Self {
+            flow: Flow::default(),
+            knowledge,
+            statements: ClientStatements::default(),
+            desired: startup.clone(),
+            startup,
+            told: Settings::default(),
+            tell: false,
+            reset_seen: false,
+            status: TransactionStatus::Idle,
+            ticket: Ticket::default(),
+            open_segment: false,
+            effects: Effects::default(),
+            syncing: None,
+            reading: Reading::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Status of the last ReadyForQuery.
+    pub fn status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    /// Nothing is in flight and no segment is open.
+    pub fn is_quiet(&self) -> bool {
+        self.flow.is_empty() && !self.open_segment
+    }
+
+    /// The server may go to somebody else, once it is clean of [`Session::effects`].
+    pub fn may_release(&self) -> bool {
+        self.status == TransactionStatus::Idle && self.is_quiet()
+    }
+
+    /// Something was sent that the server has not answered.
+    pub fn awaits_reply(&self) -> bool {
+        self.flow.head().is_some()
+    }
+
+    /// A reply of pgweir's own is due.
+    pub fn is_reply_due(&mut self) -> bool {
+        self.flow.is_reply_due()
+    }
+
+    /// Something the client asked for runs on the server now, and can be cancelled.
+    pub fn runs_for_client(&self) -> bool {
+        self.flow.runs_for_client()
+    }
+
+    /// The server waits for CopyData.
+    pub fn is_copying_in(&self) -> bool {
+        self.flow.is_copying_in()
+    }
+
+    /// No more may be sent until the server has answered.
+    pub fn is_full(&self) -> bool {
+        self.flow.is_full()
+    }
+
+    /// What the lease did to the session so far.
+    pub fn effects(&self) -> Effects {
+        self.effects
+    }
+
+    /// Settings that a server must have for this client.
+    pub fn desired(&self) -> &Settings {
+        &self.desired
+    }
+
+    /// What was done since the last call.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// A server was given to the client: brings its settings in line, ahead of what the client sends.
+    pub fn attach(&mut self, backend: &mut Backend, out: &mut BytesMut) -> Attach {
+        self.effects = Effects::default();
+        let changes = backend.settings.changes_to(&self.desired);
+        self.tell = true;
+        if changes.is_empty() {
+            return Attach::Ready;
+        }
+        let wait = changes.iter().any(|change| self.is_unproven(change));
+        self.send_changes(backend, &changes, out);
+        self.syncing = Some(Syncing { changes, done: 0, error: None });
+        if wait { Attach::Wait } else { Attach::Ready }
+    }
+
+    /// After [`Attach::Wait`]: `None` while the server has not answered, else whether it took all
+    /// values; an error is the body of its ErrorResponse.
+    pub fn sync_result(&mut self) -> Option<Result<(), Bytes>> {
+        match &mut self.syncing {
+            None => Some(Ok(())),
+            Some(_) if !self.flow.is_empty() => None,
+            Some(syncing) => {
+                let error = syncing.error.take();
+                self.syncing = None;
+                Some(error.map_or(Ok(()), Err))
+            }
+        }
+    }
+
+    /// The server is gone from this client; what was in flight is lost with it.
+    pub fn detach(&mut self) {
+        self.flow.reset();
+        self.effects = Effects::default();
+        self.syncing = None;
+    }
+
+    /// Whether a setting of the StartupMessage was never accepted by a server of this pool.
+    pub fn has_unproven_settings(&self) -> bool {
+        self.startup.iter().any(|(name, value)| self.knowledge.accepted(name, value).is_none())
+    }
+
+    /// What the client was told by ParameterStatus.
+    pub fn told(&self) -> &Settings {
+        &self.told
+    }
+
+    /// Tells a client at login what the server reports, overlaid with what it asked for itself.
+    pub fn welcome(&mut self, reported: &Settings, out: &mut BytesMut) {
+        self.told = reported.clone();
+        for (name, value) in self.startup.iter() {
+            if reported.get(name).is_some() && settings::is_settable(name) {
+                let shown = self.knowledge.accepted(name, value);
+                self.told.set(name, shown.as_deref().unwrap_or(value));
+            }
+        }
+        self.reading = Reading::of(&self.told);
+        for (name, value) in self.told.iter() {
+            crate::wire::build::parameter_status(out, name, value);
+        }
+    }
+
+    /// Something the client should see is in this session's transaction: it is open.
+    pub fn is_in_transaction(&self) -> bool {
+        self.status != TransactionStatus::Idle
+    }
+
+    fn is_unproven(&self, change: &Change) -> bool {
+        settings::is_fail_closed(&change.name)
+            || change
+                .value
+                .as_ref()
+                .is_some_and(|value| self.knowledge.accepted(&change.name, value).is_none())
+    }
+
+    fn send_changes(&mut self, backend: &mut Backend, changes: &[Change], out: &mut BytesMut) {
+        use crate::wire::build;
+        if !backend.statements.has_set_statement {
+            let body = [settings::SET_SQL, &[0, 0, 0]].concat();
+            build::parse_body(out, settings::SET_STATEMENT.as_bytes(), &body);
+            self.flow.sent(Kind::Parse, Owner::Proxy, Note::Plain);
+            backend.statements.has_set_statement = true;
+        }
+        for change in changes {
+            settings::write_change(out, change);
+            self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
+            self.flow.sent(Kind::Execute, Owner::Proxy, Note::Set);
+        }
+        build::empty(out, b'S');
+        self.flow.sent(Kind::Sync, Owner::Proxy, Note::Plain);
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.ticket.sequence += 1;
+        self.ticket
+    }
+}

@@ -1,1 +1,72 @@
-//! (to be written)
+//! What a text of SQL may do to the session that runs it.
+//!
+//! Owns a lexer that cuts a text as PostgreSQL's own does
+//! (`sql-syntax-lexical.html`) and a classifier over its tokens. Invariant: this module never parses
+//! and never evaluates. It answers "may this text change session state, and by what?", and leans to
+//! yes: a false suspicion costs one cleaning of the server, a missed one leaks state to another client.
+//!
+//! What no text can show (functions behind triggers, views, operators, casts, column defaults and
+//! attribute notation; functions of one's own that stand in for a built-in one of the same name) is
+//! outside its reach.
+
+mod builtins;
+mod call;
+mod classify;
+mod effects;
+mod keywords;
+mod lexer;
+mod literals;
+mod names;
+mod whole;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::classify::{Options, classify};
+pub use self::effects::Effects;
+pub use self::lexer::{Kind, Lexer, Token};
+pub use self::whole::{Whole, whole};
+
+/// Whether a text in this client encoding may hold quotes or backslashes inside its characters.
+///
+/// In these encodings 0x5C may be the second byte of a character, so that no lexer that looks at
+/// bytes can find the end of a string (`multibyte.html#MULTIBYTE-CHARSET-SUPPORTED`). The name is
+/// compared as PostgreSQL does, by its letters and digits alone, aliases included.
+pub fn is_multibyte_unsafe(encoding: &[u8]) -> bool {
+    let name = encoding.iter().filter(|byte| byte.is_ascii_alphanumeric());
+    let mut folded = [0; LONGEST_ENCODING];
+    let mut len = 0;
+    for byte in name {
+        let Some(slot) = folded.get_mut(len) else {
+            return false;
+        };
+        *slot = byte.to_ascii_lowercase();
+        len += 1;
+    }
+    UNSAFE_ENCODINGS
+        .iter()
+        .any(|unsafe_name| folded.get(..len) == Some(*unsafe_name))
+}
+
+const LONGEST_ENCODING: usize = 64;
+
+/// The encodings and their aliases (`encnames.c`).
+const UNSAFE_ENCODINGS: [&[u8]; 17] = [
+    b"big5",
+    b"gb18030",
+    b"gbk",
+    b"johab",
+    b"mskanji",
+    b"shiftjis",
+    b"shiftjis2004",
+    b"sjis",
+    b"uhc",
+    b"win932",
+    b"win936",
+    b"win949",
+    b"win950",
+    b"windows932",
+    b"windows936",
+    b"windows949",
+    b"windows950",
+];

@@ -2,6 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::startup::CancelKey;
+
 /// Appends one message: tag, length, and what `body` writes.
 pub fn message(out: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)) {
     out.put_u8(tag);
@@ -36,6 +38,14 @@ pub fn parameter_status(out: &mut BytesMut, name: &str, value: &[u8]) {
     });
 }
 
+/// BackendKeyData.
+pub fn backend_key_data(out: &mut BytesMut, key: &CancelKey) {
+    message(out, b'K', |out| {
+        out.put_u32(key.pid);
+        out.put_slice(&key.secret);
+    });
+}
+
 /// CommandComplete.
 pub fn command_complete(out: &mut BytesMut, tag: &str) {
     message(out, b'C', |out| put_cstr(out, tag.as_bytes()));
@@ -46,12 +56,11 @@ pub fn query(out: &mut BytesMut, sql: &str) {
     message(out, b'Q', |out| put_cstr(out, sql.as_bytes()));
 }
 
-/// Parse.
-pub fn parse(out: &mut BytesMut, name: &[u8], sql: &[u8], param_types: &[u8]) {
+/// Parse of a name and what follows it: text, NUL, parameter types.
+pub fn parse_body(out: &mut BytesMut, name: &[u8], body: &[u8]) {
     message(out, b'P', |out| {
         put_cstr(out, name);
-        put_cstr(out, sql);
-        out.put_slice(param_types);
+        out.put_slice(body);
     });
 }
 

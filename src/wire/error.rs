@@ -198,6 +198,41 @@ impl<'a> ErrorFields<'a> {
     }
 }
 
+/// Appends an ErrorResponse with every field of `body`, under another severity.
+pub fn with_severity(out: &mut BytesMut, body: &[u8], severity: &str) {
+    super::build::message(out, b'E', |out| {
+        let mut reader = Reader::new(body);
+        while let Ok(field) = reader.u8() {
+            let Ok(text) = reader.cstr() else { break };
+            out.put_u8(field);
+            out.put_slice(if matches!(field, b'S' | b'V') { severity.as_bytes() } else { text });
+            out.put_u8(0);
+        }
+        out.put_u8(0);
+    });
+}
+
+/// Appends an ErrorResponse with every field of `body`, and with `from` in its message replaced.
+pub fn rewrite_message(out: &mut BytesMut, body: &[u8], from: &[u8], to: &[u8]) {
+    super::build::message(out, b'E', |out| {
+        let mut reader = Reader::new(body);
+        while let Ok(field) = reader.u8() {
+            let Ok(text) = reader.cstr() else { break };
+            out.put_u8(field);
+            match (field, text.windows(from.len().max(1)).position(|w| w == from)) {
+                (b'M', Some(at)) => {
+                    out.put_slice(&text[..at]);
+                    out.put_slice(to);
+                    out.put_slice(&text[at + from.len()..]);
+                }
+                _ => out.put_slice(text),
+            }
+            out.put_u8(0);
+        }
+        out.put_u8(0);
+    });
+}
+
 /// Appends text as a C string; an inner NUL ends it.
 pub(crate) fn put_text(out: &mut BytesMut, text: &str) {
     let end = text.bytes().position(|b| b == 0).unwrap_or(text.len());
@@ -221,6 +256,13 @@ mod tests {
         let fields = ErrorFields::read(&out[5..]);
         assert_eq!((fields.code, fields.message), (&b"08P01"[..], &b"no"[..]));
         assert!(fields.is_fatal());
+    }
+
+    #[test]
+    fn a_name_in_the_message_is_replaced_and_nothing_else() {
+        let mut out = BytesMut::new();
+        rewrite_message(&mut out, b"SERROR\0C26000\0Mno \"__x\" here\0Rf__x\0\0", b"__x", b"mine");
+        assert_eq!(&out[5..], b"SERROR\0C26000\0Mno \"mine\" here\0Rf__x\0\0");
     }
 
     #[test]

@@ -1,0 +1,137 @@
+//! Clients that are gone, and what they leave behind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use super::Ending;
+use crate::metrics::{Abandoned, CloseReason};
+use crate::net::link::Link;
+use crate::pool::{Cleaning, Lease};
+use crate::server::{self, CancelOutcome, Work};
+use crate::session::Session;
+use crate::wire::build;
+
+/// Finds out whether a client that has ended its side is gone or still reads.
+///
+/// The end of a stream does not tell: a half-closed client still reads its answers, and PostgreSQL
+/// gives them. Bytes sent to a closed socket are answered by a reset, and a ParameterStatus with an
+/// unchanged value may come at any time (`protocol-flow.html#PROTOCOL-ASYNC`).
+#[derive(Debug, Default)]
+pub(super) struct Probe {
+    next: Option<Instant>,
+    pause: Duration,
+}
+
+impl Probe {
+    /// The client has ended its side.
+    pub(super) fn start(&mut self) {
+        self.next.get_or_insert_with(Instant::now);
+    }
+
+    /// When to probe next.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Probes, if it is time and the server is not inside a message.
+    pub(super) fn send(
+        &mut self,
+        session: &Session,
+        link: &mut Link,
+        inside_message: bool,
+    ) -> Result<(), Ending> {
+        let now = Instant::now();
+        if self.next.is_none_or(|next| next > now) {
+            return Ok(());
+        }
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.next = Some(now + self.pause);
+        if let Some((name, value)) = session.told().iter().next()
+            && !inside_message
+            && link.output.is_empty()
+        {
+            build::parameter_status(&mut link.output, name, value);
+            link.write_now()?;
+        }
+        Ok(())
+    }
+}
+
+/// A cancel on its way to the server of a lease, which nobody else may have before it has ended.
+#[derive(Debug)]
+pub(super) struct Canceling {
+    still_wanted: Arc<AtomicBool>,
+    task: JoinHandle<CancelOutcome>,
+}
+
+impl Canceling {
+    /// Sends a cancel for what runs on this server.
+    pub(super) fn start(lease: &Lease) -> Option<Self> {
+        let key = lease.cancel_key.clone()?;
+        let settings = lease.pool().settings();
+        let still_wanted = Arc::new(AtomicBool::new(true));
+        let wanted = Arc::clone(&still_wanted);
+        let task = tokio::spawn(async move {
+            let deadline = Instant::now() + settings.timeouts.cancel;
+            server::cancel(&settings.target, &key, &wanted, deadline).await
+        });
+        Some(Self { still_wanted, task })
+    }
+
+    /// The query is over: a cancel that was not sent yet is not to be sent.
+    pub(super) fn is_moot(&self) {
+        self.still_wanted.store(false, Ordering::Release);
+    }
+
+    /// Nothing more will come of it.
+    pub(super) fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Waits until it has ended; false if the signal may still come.
+    async fn ended(self) -> bool {
+        matches!(self.task.await, Ok(outcome) if outcome.is_settled())
+    }
+
+    /// Gives the server back once no signal can hit the next client's query.
+    pub(super) fn check_in_after(self, lease: Lease, cleaning: Cleaning) {
+        self.is_moot();
+        tokio::spawn(async move {
+            if self.ended().await {
+                lease.check_in(cleaning);
+            } else {
+                lease.evict(CloseReason::Dirty);
+            }
+        });
+    }
+}
+
+/// Ends the work of a client that is gone, and gives the server back or closes it.
+pub(super) fn abandon(mut lease: Lease, work: Work, canceling: Option<Canceling>) {
+    tokio::spawn(async move {
+        let settings = lease.pool().settings();
+        if let Some(canceling) = canceling
+            && !canceling.ended().await
+        {
+            return lease.evict(CloseReason::ClientGone);
+        }
+        let deadline = Instant::now() + settings.timeouts.client_gone;
+        let abandoned = lease.pool().metrics().abandoned.clone();
+        match lease.abandon(&settings.target, work, deadline).await {
+            Ok(()) => {
+                abandoned.count(Abandoned::RolledBack);
+                lease.check_in(Cleaning::SoftReset);
+            }
+            Err(_) => {
+                abandoned.count(Abandoned::Closed);
+                lease.evict(CloseReason::ClientGone);
+            }
+        }
+    });
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);

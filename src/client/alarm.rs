@@ -1,0 +1,41 @@
+//! One timer for all deadlines of a client, armed rarely.
+//!
+//! Deadlines move with every transaction, always later. Re-arming a timer each time costs more than
+//! waking up once in a while to find that there is nothing to do.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+/// The timer. `None` until a deadline is set.
+#[derive(Debug, Default)]
+pub(super) struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Alarm {
+    /// Makes sure that [`Alarm::poll`] is ready at `due` or before.
+    pub(super) fn set(&mut self, due: Option<Instant>) {
+        let Some(due) = due.map(tokio::time::Instant::from_std) else { return };
+        match &mut self.sleep {
+            Some(sleep) if sleep.deadline() <= due => {}
+            Some(sleep) => sleep.as_mut().reset(due),
+            None => self.sleep = Some(Box::pin(tokio::time::sleep_until(due))),
+        }
+    }
+
+    /// Ready once at the time that was set; the caller looks which deadline, if any, has passed.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(sleep) = &mut self.sleep else { return Poll::Pending };
+        ready!(sleep.as_mut().poll(cx));
+        self.sleep = None;
+        Poll::Ready(())
+    }
+}
+
+/// `since + timeout`, unless the timeout is switched off.
+pub(super) fn due(since: Instant, timeout: Duration) -> Option<Instant> {
+    if timeout.is_zero() { None } else { since.checked_add(timeout) }
+}

@@ -1,0 +1,138 @@
+//! A client without a server: idle, or waiting for one.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Instant;
+
+use super::alarm::due;
+use super::half::Stop;
+use super::{Client, Ending, edge};
+use crate::net::link::Moved;
+use crate::pool::{CheckoutError, Lease};
+use crate::registry::Notice;
+use crate::wire::Report;
+
+/// What wakes a client without a server.
+enum Woken {
+    Moved(Moved),
+    Told(Notice),
+    Alarm,
+    Checkout(Result<Lease, CheckoutError>),
+}
+
+impl Client {
+    /// Answers what can be answered without a server, until a message needs one; that one is still
+    /// at the head of the input.
+    pub(super) async fn detached(&mut self) -> Result<Lease, Ending> {
+        loop {
+            let stop = self.half.pump(&mut self.link, &mut self.session, None)?;
+            match stop {
+                Stop::NeedServer(tag) => match self.checkout(tag).await? {
+                    Some(lease) => return Ok(lease),
+                    None => continue,
+                },
+                Stop::Terminate => return Err(Ending::Left),
+                Stop::More | Stop::Blocked => {}
+            }
+            if self.link.has_ended() {
+                return Err(Ending::Left);
+            }
+            if self.draining && self.link.input.is_empty() {
+                return Err(Ending::Ended(Box::new(edge::draining())));
+            }
+            self.link.release_buffers();
+            self.alarm.set(due(self.since, self.context.timeouts.idle_client));
+            match self.woken(stop == Stop::More).await? {
+                Woken::Moved(_) => self.since = Instant::now(),
+                Woken::Told(notice) => self.on_idle_notice(notice)?,
+                Woken::Alarm => self.check_idle()?,
+                Woken::Checkout(_) => {}
+            }
+        }
+    }
+
+    async fn woken(&mut self, read: bool) -> Result<Woken, Ending> {
+        poll_fn(|cx| {
+            if let Poll::Ready(notice) = self.registration.mailbox().poll(cx) {
+                return Poll::Ready(Ok(Woken::Told(notice)));
+            }
+            if let Poll::Ready(moved) = self.link.poll_moved(cx, read) {
+                return Poll::Ready(Ok(Woken::Moved(moved?)));
+            }
+            self.alarm.poll(cx).map(|()| Ok(Woken::Alarm))
+        })
+        .await
+    }
+
+    fn on_idle_notice(&mut self, notice: Notice) -> Result<(), Ending> {
+        match notice {
+            Notice::Cancel => {}
+            Notice::Drain => self.draining = true,
+            Notice::Terminate => return Err(Ending::Ended(Box::new(edge::draining()))),
+        }
+        Ok(())
+    }
+
+    fn check_idle(&self) -> Result<(), Ending> {
+        let passed = due(self.since, self.context.timeouts.idle_client)
+            .is_some_and(|due| due <= Instant::now());
+        if passed { Err(Ending::Ended(Box::new(edge::idle_client()))) } else { Ok(()) }
+    }
+
+    /// Waits for a server for a message of type `tag`; `None` if the message was refused instead.
+    async fn checkout(&mut self, tag: u8) -> Result<Option<Lease>, Ending> {
+        match self.wait_for_server().await? {
+            Ok(lease) => Ok(Some(lease)),
+            Err(report) => {
+                self.refuse(tag, &report);
+                Ok(None)
+            }
+        }
+    }
+
+    fn refuse(&mut self, tag: u8, report: &Report) {
+        self.context.metrics.errors.count(crate::metrics::ErrorSource::Pgweir, report.code.0.as_bytes());
+        self.session.refuse(tag, &mut self.link.output, |out| report.encode(out));
+        self.half.drop_message(&mut self.link);
+    }
+
+    /// Waits in the pool's queue, watching the client meanwhile: one that is gone leaves it.
+    async fn wait_for_server(&mut self) -> Result<Result<Lease, Report>, Ending> {
+        let pool = std::sync::Arc::clone(&self.pool);
+        let mut checkout = pin!(pool.checkout());
+        let mut probe = super::abandon::Probe::default();
+        loop {
+            let read = self.link.input.len() < WAITING_INPUT && !self.link.has_ended();
+            self.alarm.set(probe.due());
+            let woken = poll_fn(|cx| {
+                if let Poll::Ready(lease) = checkout.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(Woken::Checkout(lease)));
+                }
+                if let Poll::Ready(notice) = self.registration.mailbox().poll(cx) {
+                    return Poll::Ready(Ok(Woken::Told(notice)));
+                }
+                if let Poll::Ready(moved) = self.link.poll_moved(cx, read) {
+                    return Poll::Ready(moved.map(Woken::Moved));
+                }
+                self.alarm.poll(cx).map(|()| Ok(Woken::Alarm))
+            })
+            .await?;
+            match woken {
+                Woken::Checkout(Ok(lease)) => return Ok(Ok(lease)),
+                Woken::Checkout(Err(error)) => return Ok(Err(edge::checkout(&error, pool.key()))),
+                Woken::Told(Notice::Cancel) => return Ok(Err(edge::canceled())),
+                Woken::Told(Notice::Drain) => self.draining = true,
+                Woken::Told(Notice::Terminate) => {
+                    return Err(Ending::Ended(Box::new(edge::draining())));
+                }
+                Woken::Moved(Moved::End) => probe.start(),
+                Woken::Moved(_) => {}
+                Woken::Alarm => probe.send(&self.session, &mut self.link, false)?,
+            }
+        }
+    }
+}
+
+/// Bytes read ahead from a client that waits for a server.
+const WAITING_INPUT: usize = 64 << 10;

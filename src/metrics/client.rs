@@ -1,0 +1,34 @@
+//! What is counted about clients.
+
+use ::metrics::{Counter, Gauge};
+
+use super::labels::{CancelOutcome, LoginResult};
+use super::{Counted, Counters, Registry, names};
+
+/// Clients, logins and cancels.
+#[derive(Debug, Clone)]
+pub struct ClientMetrics {
+    connected: Gauge,
+    accepted: Counter,
+    /// Logins by result.
+    pub logins: Counters<LoginResult>,
+    /// Cancel requests by outcome.
+    pub cancels: Counters<CancelOutcome>,
+}
+
+impl ClientMetrics {
+    pub(super) fn new(registry: &Registry) -> Self {
+        Self {
+            connected: registry.gauge(names::CLIENTS, &[]),
+            accepted: registry.counter(names::CLIENT_CONNECTIONS, &[]),
+            logins: registry.counters(names::LOGINS, &[]),
+            cancels: registry.counters(names::CANCELS, &[]),
+        }
+    }
+
+    /// Counts a client for as long as the guard lives.
+    pub fn connected(&self) -> Counted {
+        self.accepted.increment(1);
+        Counted::new(&self.connected)
+    }
+}

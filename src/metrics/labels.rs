@@ -1,0 +1,166 @@
+//! Labels with a fixed set of values.
+
+/// A label whose values are known.
+pub(crate) trait Label: Copy + 'static {
+    /// The label's name.
+    const NAME: &'static str;
+    /// Its values, in the order of their index.
+    const ALL: &'static [Self];
+    /// The value as it is printed.
+    fn text(self) -> &'static str;
+    /// Its place in `ALL`.
+    fn index(self) -> usize;
+}
+
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident = $label:literal {
+        $($(#[$value_doc:meta])* $value:ident = $text:literal,)+
+    }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$value_doc])* $value,)+
+        }
+
+        impl Label for $name {
+            const NAME: &'static str = $label;
+            const ALL: &'static [Self] = &[$(Self::$value,)+];
+
+            fn text(self) -> &'static str {
+                match self { $(Self::$value => $text,)+ }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+label! {
+    /// How a client's login ended.
+    LoginResult = "result" {
+        /// Logged in.
+        Accepted = "accepted",
+        /// The proof was wrong, or the user unknown, expired or without the right to log in.
+        AuthFailed = "auth_failed",
+        /// Refused before any proof: unknown database, TLS required, replication asked for.
+        Refused = "refused",
+        /// Bytes that break the protocol.
+        Protocol = "protocol",
+        /// `timeouts.login` passed.
+        TimedOut = "timed_out",
+        /// `limits.max_clients` was reached.
+        TooManyClients = "too_many_clients",
+        /// PostgreSQL, or the look-up of the user in it, could not be used.
+        ServerFailed = "server_failed",
+        /// The client went away.
+        Gone = "gone",
+    }
+}
+
+label! {
+    /// What a server connection is doing.
+    ServerState = "state" {
+        /// Being opened.
+        Connecting = "connecting",
+        /// Waiting for a client.
+        Idle = "idle",
+        /// Held by a client.
+        Leased = "leased",
+        /// Waiting for the server's EOF.
+        Closing = "closing",
+    }
+}
+
+label! {
+    /// Why a server connection was closed.
+    CloseReason = "reason" {
+        /// Idle for `timeouts.server_idle`, or above `limits.max_idle`.
+        Idle = "idle",
+        /// Older than `timeouts.server_lifetime`.
+        Lifetime = "lifetime",
+        /// Its session state could not be cleaned.
+        Dirty = "dirty",
+        /// It failed, or PostgreSQL ended it.
+        Broken = "broken",
+        /// Its client was gone and its work could not be ended in time.
+        ClientGone = "client_gone",
+        /// Its slot was given to another pool of the host.
+        Yielded = "yielded",
+        /// The configuration changed: a smaller pool, another address or password.
+        Reload = "reload",
+        /// pgweir is shutting down.
+        Drain = "drain",
+    }
+}
+
+label! {
+    /// What became of a cancel request.
+    CancelOutcome = "outcome" {
+        /// Sent to PostgreSQL.
+        Forwarded = "forwarded",
+        /// The client was waiting for a server, and stopped.
+        Waiting = "waiting",
+        /// Nothing of the client's was running.
+        Nothing = "nothing",
+        /// No client has the key.
+        UnknownKey = "unknown_key",
+        /// PostgreSQL could not be reached, or did not close the connection in time.
+        Failed = "failed",
+        /// More cancels at once than their bound.
+        TooMany = "too_many",
+    }
+}
+
+label! {
+    /// How a server was cleaned before another client got it.
+    Clean = "kind" {
+        /// Settings were put back one by one.
+        Settings = "settings",
+        /// A reset that keeps prepared statements.
+        SoftReset = "soft_reset",
+        /// `DISCARD ALL`.
+        DiscardAll = "discard_all",
+        /// It failed; the server was closed.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// What became of the work of a client that went away while it held a server.
+    Abandoned = "outcome" {
+        /// Nothing ran; the server went back.
+        Idle = "idle",
+        /// An open transaction was rolled back.
+        RolledBack = "rolled_back",
+        /// A running statement was cancelled.
+        Cancelled = "cancelled",
+        /// It was let run to its end.
+        Completed = "completed",
+        /// The server was closed.
+        Closed = "closed",
+    }
+}
+
+label! {
+    /// What a look-up of a user in PostgreSQL found.
+    LookupResult = "result" {
+        /// One who may log in.
+        Found = "found",
+        /// Nobody, or one who may not log in.
+        Refused = "refused",
+        /// No answer.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// Whose error it was.
+    ErrorSource = "source" {
+        /// PostgreSQL's, passed on.
+        Server = "server",
+        /// pgweir's own.
+        Pgweir = "pgweir",
+    }
+}

@@ -1,0 +1,88 @@
+//! The names, and what each means in one line.
+
+use ::metrics::Recorder;
+
+pub(super) const CLIENTS: &str = "pgweir_clients";
+pub(super) const CLIENTS_WAITING: &str = "pgweir_clients_waiting";
+pub(super) const CLIENT_CONNECTIONS: &str = "pgweir_client_connections_total";
+pub(super) const LOGINS: &str = "pgweir_logins_total";
+pub(super) const CANCELS: &str = "pgweir_cancels_total";
+pub(super) const ERRORS: &str = "pgweir_errors_total";
+pub(super) const SERVERS: &str = "pgweir_servers";
+pub(super) const SERVERS_OPENED: &str = "pgweir_servers_opened_total";
+pub(super) const SERVERS_FAILED: &str = "pgweir_servers_failed_total";
+pub(super) const SERVERS_CLOSED: &str = "pgweir_servers_closed_total";
+pub(super) const CLOSE_TIMEOUTS: &str = "pgweir_server_close_timeouts_total";
+pub(super) const CHECKOUTS: &str = "pgweir_checkouts_total";
+pub(super) const CHECKOUT_TIMEOUTS: &str = "pgweir_checkout_timeouts_total";
+pub(super) const CHECKOUT_WAIT: &str = "pgweir_checkout_wait_seconds";
+pub(super) const TRANSACTIONS: &str = "pgweir_transactions_total";
+pub(super) const QUERIES: &str = "pgweir_queries_total";
+pub(super) const BYTES_RECEIVED: &str = "pgweir_bytes_received_total";
+pub(super) const BYTES_SENT: &str = "pgweir_bytes_sent_total";
+pub(super) const CLEANS: &str = "pgweir_cleans_total";
+pub(super) const ABANDONED: &str = "pgweir_abandoned_clients_total";
+pub(super) const ELIDED_PARSES: &str = "pgweir_elided_parses_total";
+pub(super) const HOST_SLOTS_USED: &str = "pgweir_host_slots_used";
+pub(super) const HOST_SLOTS_LIMIT: &str = "pgweir_host_slots_limit";
+pub(super) const HOST_STARVING: &str = "pgweir_host_starving_pools";
+pub(super) const LOOKUPS: &str = "pgweir_user_lookups_total";
+pub(super) const CONTROL_CLOSE_TIMEOUTS: &str = "pgweir_control_close_timeouts_total";
+
+const GAUGES: [(&str, &str); 6] = [
+    (CLIENTS, "Clients connected, logged in or not."),
+    (CLIENTS_WAITING, "Clients waiting for a server."),
+    (SERVERS, "Connections to PostgreSQL by state."),
+    (HOST_SLOTS_USED, "Connections to a PostgreSQL host, control connections included."),
+    (HOST_SLOTS_LIMIT, "The host's limit of connections; 0 is none."),
+    (HOST_STARVING, "Pools that wait for a slot of the host."),
+];
+
+const COUNTERS: [(&str, &str); 19] = [
+    (CLIENT_CONNECTIONS, "Client connections accepted."),
+    (LOGINS, "Logins by result."),
+    (CANCELS, "Cancel requests by outcome."),
+    (ERRORS, "Errors sent to clients, by SQLSTATE and by whose they are."),
+    (SERVERS_OPENED, "Connections to PostgreSQL opened."),
+    (SERVERS_FAILED, "Connections to PostgreSQL that could not be opened."),
+    (SERVERS_CLOSED, "Connections to PostgreSQL closed, by reason."),
+    (CLOSE_TIMEOUTS, "Closed connections whose EOF did not come in time."),
+    (CHECKOUTS, "Servers given to clients."),
+    (CHECKOUT_TIMEOUTS, "Waits for a server that ended without one."),
+    (TRANSACTIONS, "Transactions ended."),
+    (QUERIES, "Query, Execute and FunctionCall messages of clients."),
+    (BYTES_RECEIVED, "Bytes received from clients."),
+    (BYTES_SENT, "Bytes sent to clients."),
+    (CLEANS, "Servers cleaned of session state, by kind."),
+    (ABANDONED, "Clients gone while holding a server, by what became of their work."),
+    (ELIDED_PARSES, "Parse messages answered without PostgreSQL."),
+    (LOOKUPS, "User look-ups made in PostgreSQL, by result."),
+    (CONTROL_CLOSE_TIMEOUTS, "Closed control connections whose EOF did not come in time."),
+];
+
+/// Registers the help lines.
+pub(super) fn describe(recorder: &impl Recorder) {
+    for (name, help) in GAUGES {
+        recorder.describe_gauge(name.into(), None, help.into());
+    }
+    for (name, help) in COUNTERS {
+        recorder.describe_counter(name.into(), None, help.into());
+    }
+    let help = "Time from asking for a server to having one.";
+    recorder.describe_histogram(CHECKOUT_WAIT.into(), None, help.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_in_the_reference() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        let reference = std::fs::read_to_string(path).unwrap();
+        let names = GAUGES.iter().chain(&COUNTERS).map(|(name, _)| *name).chain([CHECKOUT_WAIT]);
+        for name in names {
+            assert!(reference.contains(&format!("`{name}`")), "{name} is not in docs/metrics.md");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! One connection with its two buffers, and the system calls that move bytes between them.
+//!
+//! Owns no protocol. A link reads when asked to and writes whenever there is something to write, so
+//! that neither direction can block the other. Buffers are given back when they are empty: an idle
+//! client holds none.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+use super::Stream;
+
+/// A connection and what was read from it and is to be written to it.
+#[derive(Debug)]
+pub struct Link {
+    stream: Stream,
+    /// Bytes read and not yet used.
+    pub input: BytesMut,
+    /// Bytes to be written.
+    pub output: BytesMut,
+    /// Written bytes wait in TLS.
+    unflushed: bool,
+    /// The peer sends no more.
+    ended: bool,
+}
+
+/// What happened on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// Bytes were added to `input`.
+    Read,
+    /// The peer sends no more.
+    End,
+    /// `output` was long and no longer is.
+    Drained,
+}
+
+impl Link {
+    /// A link over a connection.
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            unflushed: false,
+            ended: false,
+        }
+    }
+
+    /// The connection.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The connection itself, and bytes that were read ahead of it.
+    pub fn into_parts(self) -> (Stream, BytesMut) {
+        (self.stream, self.input)
+    }
+
+    /// There is so much to write that no more should be produced.
+    pub fn is_congested(&self) -> bool {
+        self.output.len() > CONGESTED
+    }
+
+    /// The peer has ended its side.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Writes what is to be written and, if `read`, waits for bytes. Without `read` it is ready when
+    /// congestion ends, and else only on errors. Cancel safe: what was moved is in the buffers.
+    pub async fn moved(&mut self, read: bool) -> io::Result<Moved> {
+        poll_fn(|cx| self.poll_moved(cx, read)).await
+    }
+
+    /// See [`Link::moved`].
+    pub fn poll_moved(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<io::Result<Moved>> {
+        let congested = self.is_congested();
+        if let Poll::Ready(Err(error)) = self.poll_written(cx) {
+            return Poll::Ready(Err(error));
+        }
+        if congested && !self.is_congested() {
+            return Poll::Ready(Ok(Moved::Drained));
+        }
+        if !read || self.ended {
+            return Poll::Pending;
+        }
+        self.poll_filled(cx)
+    }
+
+    /// Waits until everything is written. Cancel safe.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_written(cx)).await
+    }
+
+    /// Writes as much as the socket takes now.
+    pub fn write_now(&mut self) -> io::Result<()> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match self.poll_written(&mut cx) {
+            Poll::Ready(Err(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads until at least `len` bytes are there; false if the peer ends before. Cancel safe.
+    pub async fn fill(&mut self, len: usize) -> io::Result<bool> {
+        while self.input.len() < len {
+            if self.moved(true).await? == Moved::End {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends this side, and waits until the peer has ended its own; what it still sends is dropped.
+    pub async fn close(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await?;
+        while !self.ended {
+            self.input.clear();
+            self.moved(true).await?;
+        }
+        Ok(())
+    }
+
+    /// Something can be read at once: for an idle server, news that must be looked at.
+    pub fn poll_readable_now(&mut self) -> io::Result<Option<Moved>> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match self.poll_filled(&mut cx) {
+            Poll::Ready(moved) => moved.map(Some),
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    /// Gives empty buffers back.
+    pub fn release_buffers(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        if self.output.is_empty() {
+            self.output = BytesMut::new();
+        }
+    }
+
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.output.advance(written);
+            self.unflushed = self.stream.is_tls();
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        if self.output.capacity() > KEPT {
+            self.output = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
+        self.input.reserve(READ);
+        let read = pin!(self.stream.read_buf(&mut self.input));
+        if ready!(read.poll(cx))? == 0 {
+            self.ended = true;
+            return Poll::Ready(Ok(Moved::End));
+        }
+        Poll::Ready(Ok(Moved::Read))
+    }
+}
+
+/// Output beyond which nothing more is produced.
+pub const CONGESTED: usize = 256 << 10;
+
+/// Room for one read.
+const READ: usize = 8 << 10;
+
+/// Capacity that an empty output buffer keeps.
+const KEPT: usize = 64 << 10;

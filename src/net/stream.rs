@@ -1,0 +1,245 @@
+//! One connection, whatever carries it.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
+
+/// A connection to a client or a server. Small, since there is one per client: TLS stands in a box.
+///
+/// TLS goes over TCP only, as in PostgreSQL, which answers `N` on a Unix-domain socket. After
+/// writing, flush: TLS may hold records back until then.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP over IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// A Unix-domain socket.
+    Unix(UnixStream),
+    /// TLS over TCP, as its server or as its client.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Who is at the other end. Displays as PostgreSQL's log shows a host: `10.0.0.7:5433`, `[local]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PeerAddr {
+    /// Address and port.
+    Tcp(SocketAddr),
+    /// A Unix-domain socket, whose other end has no name worth telling.
+    Unix,
+}
+
+impl Stream {
+    /// Whether bytes are encrypted.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Whether it is a Unix-domain socket.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
+    }
+
+    /// Whether the peer is on this machine; `false` when that can no longer be known.
+    pub fn is_loopback(&self) -> bool {
+        self.peer().is_ok_and(PeerAddr::is_loopback)
+    }
+
+    /// The peer's address, asked of the system: fails when the connection is gone.
+    pub fn peer(&self) -> io::Result<PeerAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.peer_addr().map(PeerAddr::Tcp),
+            Self::Tls(tls) => tls.get_ref().0.peer_addr().map(PeerAddr::Tcp),
+            Self::Unix(_) => Ok(PeerAddr::Unix),
+        }
+    }
+
+    /// Waits for the first byte, without taking it, and tells whether it begins a TLS handshake
+    /// that no SSLRequest announced (`sslnegotiation=direct`). At once `false` where TLS cannot
+    /// begin: on a Unix-domain socket and inside TLS. Cancel safe.
+    pub async fn starts_tls(&self) -> io::Result<bool> {
+        let Self::Tcp(tcp) = self else {
+            return Ok(false);
+        };
+        let mut first = [0];
+        let count = tcp.peek(&mut first).await?;
+        Ok(count == 1 && first == [TLS_HANDSHAKE])
+    }
+
+    /// Whether the system holds bytes of the peer that were not read yet. Asked before a TLS
+    /// handshake: bytes that came in plaintext must not be taken for encrypted ones.
+    pub fn has_unread_bytes(&self) -> io::Result<bool> {
+        let socket = match self {
+            Self::Tcp(tcp) => SockRef::from(tcp),
+            Self::Unix(unix) => SockRef::from(unix),
+            Self::Tls(tls) => SockRef::from(tls.get_ref().0),
+        };
+        match socket.peek(&mut [MaybeUninit::new(0)]) {
+            Ok(count) => Ok(count > 0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl PeerAddr {
+    /// Whether the peer is on this machine, as one on a Unix-domain socket always is.
+    pub fn is_loopback(self) -> bool {
+        match self {
+            Self::Tcp(addr) => addr.ip().to_canonical().is_loopback(),
+            Self::Unix => true,
+        }
+    }
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix => f.write_str("[local]"),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
+            Self::Tls(tls) => match ready!(Pin::new(tls.as_mut()).poll_read(cx, buf)) {
+                // TLS that ends without a goodbye. The messages inside carry their own lengths, so
+                // a cut is seen without it; a killed client is no more than an end of the stream.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+                done => Poll::Ready(done),
+            },
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
+            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
+            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(tcp) => tcp.is_write_vectored(),
+            Self::Unix(unix) => unix.is_write_vectored(),
+            Self::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+/// The content type of a TLS handshake record (RFC 8446, 5.1). No length word of a startup packet
+/// begins with it: the packet would be larger than PostgreSQL takes.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        (Stream::Tcp(ours), listener.accept().await.unwrap().0)
+    }
+
+    #[test]
+    fn a_stream_is_small() {
+        assert!(size_of::<Stream>() <= 48, "{}", size_of::<Stream>());
+    }
+
+    #[test]
+    fn loopback_is_told_in_every_notation() {
+        for (addr, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("[::ffff:10.0.0.1]:1", false),
+            ("10.0.0.1:1", false),
+        ] {
+            assert_eq!(
+                PeerAddr::Tcp(addr.parse().unwrap()).is_loopback(),
+                expected,
+                "{addr}"
+            );
+        }
+        assert!(PeerAddr::Unix.is_loopback());
+        assert_eq!(PeerAddr::Unix.to_string(), "[local]");
+    }
+
+    #[tokio::test]
+    async fn unread_bytes_are_seen_and_stay() {
+        let (mut ours, mut theirs) = pair().await;
+        assert!(!ours.has_unread_bytes().unwrap());
+        theirs.write_all(b"\x16x").await.unwrap();
+        assert!(ours.starts_tls().await.unwrap());
+        assert!(ours.has_unread_bytes().unwrap());
+        let mut got = [0; 2];
+        ours.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"\x16x");
+        drop(theirs);
+        assert!(!ours.starts_tls().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_never_starts_tls() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"\x16").await.unwrap();
+        let ours = Stream::Unix(ours);
+        assert!(!ours.starts_tls().await.unwrap());
+        assert!(ours.has_unread_bytes().unwrap() && ours.is_loopback() && ours.is_unix());
+    }
+}

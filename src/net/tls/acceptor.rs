@@ -1,0 +1,273 @@
+//! TLS towards clients.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+use crate::net::stream::Stream;
+
+use super::files::{self, TlsFileError};
+use super::{ALPN, TlsError, VERSIONS, cert, end_point, provider};
+
+/// Takes clients' TLS handshakes. Cheap to clone; for a reload, build another and use it from then
+/// on: connections keep what they began with.
+#[derive(Clone)]
+pub struct Acceptor {
+    inner: TlsAcceptor,
+    end_point: Option<Arc<[u8]>>,
+}
+
+/// A client whose handshake is done.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The encrypted connection.
+    pub stream: Stream,
+    /// The client negotiated the protocol name `postgresql`. A client that began with TLS, without
+    /// an SSLRequest, must have.
+    pub alpn: bool,
+}
+
+/// Why a client's handshake failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// TLS inside TLS, or on a Unix-domain socket.
+    #[error("TLS cannot begin on this connection")]
+    NotTcp,
+    /// The handshake itself.
+    #[error(transparent)]
+    Handshake(#[from] TlsError),
+}
+
+impl Acceptor {
+    /// Reads the certificate (with its intermediates behind it) and its key, both PEM. Blocks on
+    /// the files.
+    pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsFileError> {
+        let certified = certified_key(cert, key)?;
+        let end_point = certified
+            .cert
+            .first()
+            .and_then(end_point::hash)
+            .map(Arc::from);
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(VERSIONS)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // PostgreSQL resumes no sessions and its clients ask for none: tickets would be waste.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Self {
+            inner: TlsAcceptor::from(Arc::new(config)),
+            end_point,
+        })
+    }
+
+    /// The hash of pgweir's certificate that clients bind a SCRAM login to; `None` where that is
+    /// undefined and SCRAM-SHA-256-PLUS cannot be offered.
+    pub fn end_point(&self) -> Option<&[u8]> {
+        self.end_point.as_deref()
+    }
+
+    /// Takes the handshake of a client. The caller sees to it that no plaintext stands before it
+    /// ([`Stream::has_unread_bytes`]), and to a time limit. Not cancel safe: dropped midway, the
+    /// connection is closed.
+    pub async fn accept(&self, stream: Stream) -> Result<Accepted, AcceptError> {
+        let Stream::Tcp(tcp) = stream else {
+            return Err(AcceptError::NotTcp);
+        };
+        let tls = self.inner.accept(tcp).await.map_err(TlsError::from)?;
+        let alpn = tls.get_ref().1.alpn_protocol() == Some(ALPN);
+        Ok(Accepted {
+            stream: Stream::Tls(Box::new(TlsStream::Server(tls))),
+            alpn,
+        })
+    }
+}
+
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acceptor").finish_non_exhaustive()
+    }
+}
+
+/// rustls' own constructor takes no version 1 certificate, which is what `openssl x509 -req` makes
+/// by the manual's recipe; that key and certificate match is checked here instead.
+fn certified_key(cert_path: &Path, key_path: &Path) -> Result<CertifiedKey, TlsFileError> {
+    let chain = files::certificates(cert_path)?;
+    let key = files::private_key(key_path)?;
+    let key = provider()
+        .key_provider
+        .load_private_key(key)
+        .map_err(|source| TlsFileError::UnusableKey {
+            path: key_path.to_owned(),
+            source,
+        })?;
+    let leaf = chain.first().and_then(cert::parse);
+    let matches = match (leaf, key.public_key()) {
+        (Some(leaf), Some(public)) => cert::public_key(&leaf) == public,
+        _ => false,
+    };
+    if !matches {
+        let (cert, key) = (cert_path.to_owned(), key_path.to_owned());
+        return Err(TlsFileError::Mismatch { cert, key });
+    }
+    Ok(CertifiedKey::new(chain, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::ServerName;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
+    use tokio_rustls::TlsConnector;
+
+    use super::super::testing::Pki;
+    use super::super::verifier::{Demand, Verifier};
+    use super::*;
+
+    fn load(pki: &Pki, cert: &str, key: &str) -> Result<Acceptor, TlsFileError> {
+        Acceptor::load(&pki.path(cert), &pki.path(key))
+    }
+
+    async fn pair() -> (TcpStream, Stream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        (client, Stream::Tcp(listener.accept().await.unwrap().0))
+    }
+
+    fn client(alpn: &[&[u8]]) -> TlsConnector {
+        let mut config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(VERSIONS)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verifier::new(Demand::Any)))
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    fn localhost() -> ServerName<'static> {
+        ServerName::try_from("localhost").unwrap()
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named_with_what_was_expected() {
+        let pki = Pki::new();
+        pki.self_signed("one", "localhost");
+        pki.self_signed("two", "localhost");
+        pki.openssl("pkcs8 -topk8 -in one.key -out locked.key -passout pass:x");
+        pki.openssl("genrsa -traditional -aes128 -passout pass:x -out old.key 2048");
+        pki.openssl("genrsa -out small.key 1024");
+        std::fs::write(pki.path("empty"), "").unwrap();
+        let damaged = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        std::fs::write(pki.path("damaged"), damaged).unwrap();
+        for (cert, key, expected) in [
+            ("missing", "one.key", "cannot read"),
+            ("empty", "one.key", "holds no certificate"),
+            ("one.key", "one.key", "holds no certificate"),
+            ("damaged", "one.key", "certificate 1 in"),
+            ("one.crt", "missing", "cannot read"),
+            ("one.crt", "empty", "holds no private key"),
+            ("one.crt", "one.crt", "holds no private key"),
+            ("one.crt", "locked.key", "protected by a passphrase"),
+            ("one.crt", "old.key", "protected by a passphrase"),
+            ("one.crt", "small.key", "cannot be used"),
+            ("one.crt", "two.key", "does not belong to"),
+        ] {
+            let error = load(&pki, cert, key).unwrap_err().to_string();
+            assert!(error.contains(expected), "{cert} {key}: {error}");
+            let file = pki.dir().to_str().unwrap();
+            assert!(error.contains(file), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_protocol_name_is_reported_and_a_foreign_one_refused() {
+        let pki = Pki::new();
+        pki.root("root", "root");
+        pki.issued("server", "localhost", "root");
+        let acceptor = load(&pki, "server.crt", "server.key").unwrap();
+        for (alpn, expected) in [
+            (&[&b"postgresql"[..]][..], Some(true)),
+            (&[b"h2", b"postgresql"], Some(true)),
+            (&[], Some(false)),
+            (&[b"http/1.1"], None),
+        ] {
+            let (tcp, server) = pair().await;
+            let connector = client(alpn);
+            let handshake = tokio::spawn(async move { connector.connect(localhost(), tcp).await });
+            let accepted = acceptor.accept(server).await;
+            assert_eq!(
+                accepted.ok().map(|accepted| accepted.alpn),
+                expected,
+                "{alpn:?}"
+            );
+            assert_eq!(handshake.await.unwrap().is_ok(), expected.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_hello_may_come_byte_by_byte_or_be_all_there_is() {
+        let pki = Pki::new();
+        pki.self_signed("server", "localhost");
+        let acceptor = load(&pki, "server.crt", "server.key").unwrap();
+
+        let (mut near, far) = tokio::io::duplex(1);
+        let (tcp, server) = pair().await;
+        tokio::spawn(async move {
+            let (mut tcp_read, mut tcp_write) = tcp.into_split();
+            let (mut near_read, mut near_write) = tokio::io::split(&mut near);
+            let up = async {
+                let mut byte = [0];
+                while near_read
+                    .read(&mut byte)
+                    .await
+                    .is_ok_and(|count| count == 1)
+                {
+                    tcp_write.write_all(&byte).await.unwrap();
+                }
+            };
+            let down = tokio::io::copy(&mut tcp_read, &mut near_write);
+            let _ = tokio::join!(up, down);
+        });
+        let connector = client(&[b"postgresql"]);
+        let handshake = tokio::spawn(async move { connector.connect(localhost(), far).await });
+        assert!(acceptor.accept(server).await.unwrap().alpn);
+        assert!(handshake.await.unwrap().is_ok());
+
+        let (mut tcp, server) = pair().await;
+        tcp.write_all(&[0x16, 3, 1, 0, 200, 1]).await.unwrap();
+        drop(tcp);
+        assert!(acceptor.accept(server).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_cut_off_has_ended() {
+        let pki = Pki::new();
+        pki.self_signed("server", "localhost");
+        let acceptor = load(&pki, "server.crt", "server.key").unwrap();
+        let (tcp, server) = pair().await;
+        let connector = client(&[]);
+        let handshake = tokio::spawn(async move { connector.connect(localhost(), tcp).await });
+        let mut accepted = acceptor.accept(server).await.unwrap().stream;
+        let (tcp, _session) = handshake.await.unwrap().unwrap().into_inner();
+        drop(tcp); // without TLS' goodbye
+        assert_eq!(accepted.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn tls_begins_only_on_plain_tcp() {
+        let pki = Pki::new();
+        pki.self_signed("server", "localhost");
+        let acceptor = load(&pki, "server.crt", "server.key").unwrap();
+        let (_client, server) = UnixStream::pair().unwrap();
+        let error = acceptor.accept(Stream::Unix(server)).await.unwrap_err();
+        assert!(matches!(error, AcceptError::NotTcp));
+    }
+}

@@ -1,0 +1,69 @@
+//! The keeper of a pool: closes what is old, opens what is missing, gives the host what it needs.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::time::MissedTickBehavior;
+
+use super::{Granted, Pool, lock};
+use crate::metrics::CloseReason;
+
+/// Starts the keeper; it ends with its pool.
+pub(super) fn spawn(pool: &Arc<Pool>, granted: Granted) {
+    let hunger = pool.seat.host().hunger();
+    tokio::spawn(keep(Arc::downgrade(pool), granted, hunger));
+}
+
+async fn keep(pool: Weak<Pool>, mut granted: Granted, mut hunger: tokio::sync::watch::Receiver<()>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // Each of these can be dropped while it waits.
+        tokio::select! {
+            slot = granted.recv() => match (slot, pool.upgrade()) {
+                (Some(slot), Some(pool)) => pool.on_slot(slot),
+                _ => return,
+            },
+            _ = hunger.changed() => match pool.upgrade() {
+                Some(pool) => pool.feed_host(),
+                None => return,
+            },
+            _ = ticks.tick() => match pool.upgrade() {
+                Some(pool) => {
+                    pool.tend(Instant::now());
+                    pool.open_more();
+                }
+                None => return,
+            },
+        }
+    }
+}
+
+impl Pool {
+    /// Closes idle servers that are too many, too old, idle for too long or gone.
+    pub(super) fn tend(self: &Arc<Self>, now: Instant) {
+        let timeouts = self.settings.load().timeouts;
+        let (surplus, spare) = {
+            let slots = lock(&self.slots);
+            (slots.surplus(), slots.spare())
+        };
+        self.expire_idle(surplus, CloseReason::Reload, |_| true);
+        self.expire_idle(spare, CloseReason::Idle, |server| {
+            now.saturating_duration_since(server.idle_since) > timeouts.server_idle
+        });
+        self.expire_idle(usize::MAX, CloseReason::Lifetime, |server| {
+            now.saturating_duration_since(server.opened_at) > server.lifetime
+        });
+        self.expire_idle(usize::MAX, CloseReason::Broken, |server| server.is_stale());
+    }
+
+    /// Other pools of the host wait for slots that idle servers hold here.
+    fn feed_host(self: &Arc<Self>) {
+        if self.seat.host().starving() > 0 {
+            self.expire_idle(usize::MAX, CloseReason::Yielded, |server| server.slot.offer());
+        }
+    }
+}
+
+/// How often a pool is looked after.
+const TICK: Duration = Duration::from_secs(1);

@@ -1,0 +1,125 @@
+//! A server in the hands of one client.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Pool;
+use crate::metrics::{Clean, CloseReason, ServerState};
+use crate::server::{self, Server};
+use crate::sql::Effects;
+
+/// What must happen to a server before another client gets it (docs/semantics.md "Cleaning").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleaning {
+    /// Nothing.
+    None,
+    /// A soft reset, which keeps prepared statements.
+    SoftReset,
+    /// `DISCARD ALL`.
+    DiscardAll,
+    /// It cannot be cleaned.
+    Close,
+}
+
+impl Cleaning {
+    /// What a lease with these effects needs.
+    pub fn after(effects: Effects) -> Self {
+        if effects.intersects(Effects::RETIRE) {
+            Self::Close
+        } else if effects.intersects(Effects::SQL_PREPARE) {
+            Self::DiscardAll
+        } else if effects.intersects(Effects::RESET_CLEAN | Effects::READS_SEQUENCE) {
+            Self::SoftReset
+        } else {
+            Self::None
+        }
+    }
+}
+
+/// A server in the hands of one client. Dropped, the server is closed: only [`Lease::check_in`]
+/// vouches for it.
+#[derive(Debug)]
+pub struct Lease {
+    pool: Arc<Pool>,
+    server: Option<Box<Server>>,
+}
+
+impl Lease {
+    pub(super) fn new(pool: Arc<Pool>, mut server: Box<Server>) -> Self {
+        server.count.set(ServerState::Leased);
+        Self { pool, server: Some(server) }
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Whether an idle server still answers: nothing unexpected came, and after a long time idle it
+    /// is asked.
+    pub(super) async fn is_sound(&mut self, now: Instant) -> bool {
+        let check = self.pool.settings.load().timeouts.server_check;
+        let timeout = self.pool.settings.load().timeouts.server_connect;
+        if self.is_stale() {
+            return false;
+        }
+        let idle = now.saturating_duration_since(self.idle_since);
+        idle < check || self.check(now + timeout).await.is_ok()
+    }
+
+    /// Gives the server back. It must be outside a transaction with nothing in flight.
+    pub fn check_in(mut self, cleaning: Cleaning) {
+        let Some(server) = self.server.take() else { return };
+        let pool = Arc::clone(&self.pool);
+        let how = match cleaning {
+            Cleaning::None => return pool.free(server),
+            Cleaning::Close => return pool.evict(server, CloseReason::Dirty),
+            Cleaning::SoftReset => server::Cleaning::SoftReset,
+            Cleaning::DiscardAll => server::Cleaning::DiscardAll,
+        };
+        let mut lease = Self::new(pool, server);
+        tokio::spawn(async move {
+            let timeout = lease.pool.settings.load().timeouts.client_gone;
+            match lease.clean(how, Instant::now() + timeout).await {
+                Ok(()) => {
+                    lease.pool.metrics.cleans.count(match how {
+                        server::Cleaning::SoftReset => Clean::SoftReset,
+                        server::Cleaning::DiscardAll => Clean::DiscardAll,
+                    });
+                    lease.check_in(Cleaning::None);
+                }
+                Err(_) => lease.evict(CloseReason::Dirty),
+            }
+        });
+    }
+
+    /// Closes the server.
+    pub fn evict(mut self, reason: CloseReason) {
+        if let Some(server) = self.server.take() {
+            self.pool.evict(server, reason);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            self.pool.evict(server, CloseReason::Dirty);
+        }
+    }
+}
+
+impl Deref for Lease {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        self.server.as_ref().expect("a lease holds its server until it is consumed")
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Server {
+        self.server.as_mut().expect("a lease holds its server until it is consumed")
+    }
+}

@@ -1,0 +1,158 @@
+//! Opening servers, and what happens when that fails.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use tracing::{info, warn};
+
+use super::{Pool, lock};
+use crate::auth::ServerCredential;
+use crate::host::Slot;
+use crate::metrics::ServerState;
+use crate::server::{self, OpenError, OpenRequest, Server};
+
+/// How opening servers goes.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    failures: u32,
+    error: Option<Arc<OpenError>>,
+}
+
+impl Trouble {
+    /// Why the last attempt failed, if it did.
+    pub(super) fn error(&self) -> Option<Arc<OpenError>> {
+        self.error.clone()
+    }
+
+    fn failed(&mut self, error: Arc<OpenError>) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.error = Some(error);
+        let doubled = FIRST_PAUSE.saturating_mul(1 << (self.failures - 1).min(10));
+        doubled.min(LONGEST_PAUSE).mul_f64(rand::rng().random_range(0.75..1.25))
+    }
+}
+
+impl Pool {
+    /// Opens as many servers as are wanted and allowed. While opening fails, one attempt at a time.
+    pub(super) fn open_more(self: &Arc<Self>) {
+        let failing = lock(&self.trouble).failures > 0;
+        loop {
+            let mut slots = lock(&self.slots);
+            if failing && slots.counts().opening > 0 {
+                return;
+            }
+            if !slots.open() {
+                return;
+            }
+            drop(slots);
+            match self.seat.try_take() {
+                Ok(slot) => self.spawn_open(slot),
+                Err(_full) => {
+                    lock(&self.slots).open_failed();
+                    self.seat.starve();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The host has granted a slot after all.
+    pub(super) fn on_slot(self: &Arc<Self>, slot: Slot) {
+        let wanted = lock(&self.slots).open();
+        if wanted {
+            self.spawn_open(slot);
+            self.open_more();
+        }
+    }
+
+    fn spawn_open(self: &Arc<Self>, slot: Slot) {
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            match pool.open(slot).await {
+                Ok(server) => pool.on_opened(Box::new(server)),
+                Err(error) => pool.on_open_error(error).await,
+            }
+        });
+    }
+
+    async fn open(&self, slot: Slot) -> Result<Server, OpenError> {
+        let settings = self.settings.load_full();
+        let (credential, keys) = {
+            let login = lock(&self.login);
+            (login.credential.clone().unwrap_or(ServerCredential::None), login.keys.clone())
+        };
+        let request = OpenRequest {
+            target: &settings.target,
+            dbname: &settings.dbname,
+            user: &self.key.user,
+            credential,
+            remembered: keys,
+            init_query: settings.init_query.as_deref(),
+            deadline: Instant::now() + settings.timeouts.server_connect,
+            close_timeout: settings.timeouts.server_close,
+            lifetime: settings.timeouts.server_lifetime.mul_f64(rand::rng().random_range(0.9..1.1)),
+            generation: self.generation.load(Ordering::Relaxed),
+            statement_limit: STATEMENT_LIMIT,
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            count: self.metrics.server(ServerState::Connecting),
+            slot,
+        };
+        let opened = server::open(request).await?;
+        if let Some(keys) = opened.keys {
+            lock(&self.login).keys = Some(keys);
+        }
+        Ok(opened.server)
+    }
+
+    fn on_opened(self: &Arc<Self>, mut server: Box<Server>) {
+        self.metrics.opened.increment(1);
+        let recovered = std::mem::take(&mut *lock(&self.trouble)).failures > 0;
+        if recovered {
+            info!(database = %self.key.database, user = %self.key.user, "PostgreSQL is back");
+        }
+        *lock(&self.welcome) = Some(server.backend.settings.reported().clone());
+        lock(&self.slots).opened();
+        server.count.set(ServerState::Leased);
+        self.free(server);
+        if recovered {
+            self.open_more();
+        }
+    }
+
+    async fn on_open_error(self: &Arc<Self>, error: OpenError) {
+        self.metrics.failed.increment(1);
+        warn!(database = %self.key.database, user = %self.key.user, %error, "cannot open a server");
+        let error = Arc::new(error);
+        if error.is_bad_credential() {
+            *lock(&self.login) = super::Login::default();
+        }
+        if error.retry() {
+            let pause = lock(&self.trouble).failed(error);
+            // Counts as opening meanwhile, so that nobody else tries; unless others are at it.
+            if lock(&self.slots).counts().opening <= 1 {
+                tokio::time::sleep(pause).await;
+            }
+            lock(&self.slots).open_failed();
+        } else {
+            let waiters = {
+                let mut slots = lock(&self.slots);
+                slots.open_failed();
+                slots.take_waiters()
+            };
+            for waiter in waiters {
+                let _ = waiter.send(Err(Arc::clone(&error)));
+            }
+        }
+        self.open_more();
+    }
+}
+
+/// Prepared statements kept on one server.
+const STATEMENT_LIMIT: usize = 200;
+
+/// Pauses between attempts while PostgreSQL cannot be reached.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// See [`FIRST_PAUSE`].
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);

@@ -1,0 +1,355 @@
+//! What each message from the server does.
+
+use bytes::{Bytes, BytesMut};
+
+use super::flow::{Entry, Kind, Owner, Reaction, Sent};
+use super::settings;
+use super::{Backend, Note, Reading, Session, SessionError, TransactionStatus};
+use crate::wire::build;
+use crate::wire::error::{self, ErrorFields};
+use crate::wire::frame::Header;
+use crate::wire::{Malformed, Reader};
+
+/// What happens to a server's message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerFate {
+    /// It passes to the client as it is.
+    Forward,
+    /// It was for pgweir, or another message was written in its place.
+    Swallow,
+}
+
+impl Session {
+    /// Whether so much of a body is enough to judge the message.
+    pub fn is_server_inspectable(&self, header: Header, available: &[u8]) -> bool {
+        let enough = |limit: usize| available.len() >= header.body.min(limit);
+        match header.tag {
+            b'S' | b'Z' | b'C' | b'E' => enough(MAX_PREFIX),
+            b'D' => !self.flow.head().is_some_and(|h| h.owner == Owner::Proxy) || enough(MAX_PREFIX),
+            _ => true,
+        }
+    }
+
+    /// A message from the server, of which `body` holds what [`Session::is_server_inspectable`]
+    /// wants. What is written to `out` comes before the message itself; replies that come after it
+    /// are written by [`Session::write_replies`].
+    pub fn on_server(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> Result<ServerFate, SessionError> {
+        match header.tag {
+            b'S' => self.on_parameter_status(body, backend),
+            b'N' => Ok(self.owner_fate()),
+            b'A' => Ok(ServerFate::Forward),
+            b'E' => self.on_error(body, backend, out),
+            b'Z' => self.on_ready(body, backend, out),
+            tag => self.on_reply(tag, body, backend),
+        }
+    }
+
+    fn owner_fate(&self) -> ServerFate {
+        match self.flow.head() {
+            Some(head) if head.owner == Owner::Proxy => ServerFate::Swallow,
+            _ => ServerFate::Forward,
+        }
+    }
+
+    fn on_parameter_status(
+        &mut self,
+        body: &[u8],
+        backend: &mut Backend,
+    ) -> Result<ServerFate, SessionError> {
+        let mut reader = Reader::new(body);
+        let (name, value) = (reader.str()?, reader.cstr()?);
+        let default = backend.settings.on_parameter_status(name, value);
+        let fate = self.owner_fate();
+        if fate == ServerFate::Forward {
+            self.on_own_change(name, value, default);
+        }
+        Ok(fate)
+    }
+
+    /// The client's own work changed a reported setting.
+    fn on_own_change(&mut self, name: &str, value: &[u8], default: bool) {
+        self.told.set(name, value);
+        self.refresh_reading(name);
+        if !settings::is_settable(name) {
+            return;
+        }
+        match self.startup.get(name).map(<[u8]>::to_vec) {
+            Some(startup) if default && self.reset_seen => {
+                self.desired.set(name, &startup);
+            }
+            None if default => {
+                self.desired.remove(name);
+            }
+            _ => {
+                self.desired.set(name, value);
+            }
+        }
+    }
+
+    fn on_reply(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+        backend: &mut Backend,
+    ) -> Result<ServerFate, SessionError> {
+        match self.flow.on_backend(tag)? {
+            Reaction::Pass(Owner::Proxy) => {
+                if tag == b'D' {
+                    self.on_proxy_row(body, backend)?;
+                }
+                Ok(ServerFate::Swallow)
+            }
+            Reaction::Pass(Owner::Client) | Reaction::Failed(Owner::Client) => {
+                self.note_command(tag, body, backend);
+                Ok(ServerFate::Forward)
+            }
+            Reaction::Failed(Owner::Proxy) => Ok(ServerFate::Swallow),
+            Reaction::Popped(sent) => {
+                self.note_command(tag, body, backend);
+                Ok(self.on_popped(sent, backend))
+            }
+        }
+    }
+
+    fn on_popped(&mut self, sent: Sent<Note>, backend: &mut Backend) -> ServerFate {
+        match sent.note {
+            Note::Parse { name, statement, ticket, .. } => {
+                if name.is_empty() {
+                    self.statements.confirm_unnamed(ticket, statement);
+                } else {
+                    statement.accepted();
+                    backend.statements.confirm(&statement);
+                    self.statements.confirm(&name, ticket, Some(statement));
+                }
+            }
+            Note::Prepare { statement } => {
+                statement.accepted();
+                backend.statements.confirm(&statement);
+            }
+            Note::Set => {
+                if let Some(syncing) = &mut self.syncing {
+                    syncing.done += 1;
+                }
+            }
+            _ => {}
+        }
+        match sent.owner {
+            Owner::Client => ServerFate::Forward,
+            Owner::Proxy => ServerFate::Swallow,
+        }
+    }
+
+    /// A row for pgweir: the value that a setting has now.
+    fn on_proxy_row(&mut self, body: &[u8], backend: &mut Backend) -> Result<(), SessionError> {
+        let Some(syncing) = &self.syncing else { return Ok(()) };
+        let Some(change) = syncing.changes.get(syncing.done) else { return Ok(()) };
+        let shown = first_column(body)?.unwrap_or_default();
+        backend.settings.on_set(&change.name, shown, change.value.is_none());
+        if let Some(asked) = &change.value {
+            self.knowledge.accept(&change.name, asked, shown);
+            if self.startup.get(&change.name) == Some(asked) {
+                self.startup.set(&change.name, shown);
+            }
+            self.desired.set(&change.name, shown);
+        }
+        Ok(())
+    }
+
+    /// Reads a command tag for what the text did not show (`sql-*.html`, each command's Outputs).
+    fn note_command(&mut self, tag: u8, body: &[u8], backend: &mut Backend) {
+        if tag != b'C' {
+            return;
+        }
+        match body {
+            b"DEALLOCATE ALL\0" => self.on_statements_gone(backend),
+            b"DISCARD ALL\0" => {
+                self.on_statements_gone(backend);
+                self.reset_seen = true;
+            }
+            b"RESET\0" => self.reset_seen = true,
+            _ => {}
+        }
+    }
+
+    fn on_statements_gone(&mut self, backend: &mut Backend) {
+        backend.statements.clear();
+        self.statements.clear();
+    }
+
+    fn on_error(
+        &mut self,
+        body: &[u8],
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> Result<ServerFate, SessionError> {
+        let fields = ErrorFields::read(body);
+        if fields.is_fatal() {
+            return Ok(ServerFate::Forward);
+        }
+        match self.flow.on_backend(b'E')? {
+            Reaction::Failed(owner) => {
+                let dropped: Vec<_> = self.flow.take_dropped().collect();
+                let fate = match dropped.first() {
+                    Some(Entry::Sent(sent)) => self.on_failed(sent, owner, body, backend, out),
+                    _ => ServerFate::Forward,
+                };
+                // Newest first: a replaced copy is removed before the old one is put back.
+                let last = dropped.len().saturating_sub(1);
+                for (back, entry) in dropped.into_iter().rev().enumerate() {
+                    self.undo(entry, back == last, backend);
+                }
+                Ok(fate)
+            }
+            Reaction::Pass(Owner::Proxy) => Ok(ServerFate::Swallow),
+            _ => Ok(ServerFate::Forward),
+        }
+    }
+
+    fn on_failed(
+        &mut self,
+        sent: &Sent<Note>,
+        owner: Owner,
+        body: &[u8],
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> ServerFate {
+        let fields = ErrorFields::read(body);
+        match &sent.note {
+            Note::Alias { internal, name } => {
+                error::rewrite_message(out, body, internal, name);
+                ServerFate::Swallow
+            }
+            Note::Refuse(report) => {
+                report.encode(out);
+                ServerFate::Swallow
+            }
+            Note::Use { statement } if is_stale_plan(&fields) => {
+                statement.invalidate();
+                ServerFate::Forward
+            }
+            Note::Use { statement } if fields.code == b"26000" => {
+                backend.statements.remove(statement);
+                let name = self.statements.name_of(statement).unwrap_or_default();
+                error::rewrite_message(out, body, &statement.server_name, name);
+                ServerFate::Swallow
+            }
+            Note::Set | Note::Plain if owner == Owner::Proxy => {
+                if let Some(syncing) = &mut self.syncing {
+                    syncing.error = Some(Bytes::copy_from_slice(body));
+                }
+                ServerFate::Swallow
+            }
+            // The client's Bind made pgweir prepare: the error is the Bind's.
+            _ => ServerFate::Forward,
+        }
+    }
+
+    /// Takes back what a message that failed (`itself`) or was skipped would have changed.
+    fn undo(&mut self, entry: Entry<Note>, itself: bool, backend: &mut Backend) {
+        let (Entry::Sent(Sent { note, .. }) | Entry::Reply(note)) = entry;
+        match note {
+            Note::Parse { name, statement, ticket, sent } => {
+                self.statements.undo(&name, ticket);
+                match (name.is_empty(), itself) {
+                    (true, true) => {
+                        self.statements.forget_unnamed();
+                        backend.statements.clear_unnamed();
+                    }
+                    (true, false) => backend.statements.undo_unnamed(&statement),
+                    (false, _) if sent => {
+                        backend.statements.remove(&statement);
+                    }
+                    (false, _) => {}
+                }
+            }
+            Note::Close { name, ticket } => self.statements.undo(&name, ticket),
+            Note::Prepare { statement } => {
+                backend.statements.remove(&statement);
+            }
+            Note::PrepareUnnamed { .. } if itself => backend.statements.clear_unnamed(),
+            Note::PrepareUnnamed { statement } => backend.statements.undo_unnamed(&statement),
+            Note::Unprepare { statement, generation } => {
+                backend.statements.restore(&statement, generation);
+            }
+            Note::Use { .. }
+            | Note::Alias { .. }
+            | Note::Refuse(_)
+            | Note::Plain
+            | Note::Set
+            | Note::Answer(_) => {}
+        }
+    }
+
+    fn on_ready(
+        &mut self,
+        body: &[u8],
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> Result<ServerFate, SessionError> {
+        let status = Reader::new(body).u8()?;
+        let status = TransactionStatus::from_byte(status).ok_or(Malformed::Trailing)?;
+        let owner = match self.flow.on_backend(b'Z')? {
+            Reaction::Pass(owner) | Reaction::Failed(owner) => owner,
+            Reaction::Popped(sent) if sent.kind == Kind::BarrierSeen => Owner::Proxy,
+            Reaction::Popped(sent) => sent.owner,
+        };
+        if owner == Owner::Proxy {
+            return self.check_pipelined_sync();
+        }
+        self.status = status;
+        self.reset_seen = false;
+        if std::mem::take(&mut self.tell) {
+            self.tell_changes(backend, out);
+        }
+        Ok(ServerFate::Forward)
+    }
+
+    /// Settings that went ahead of the client's own messages must have been taken: those messages
+    /// run behind them without waiting.
+    fn check_pipelined_sync(&mut self) -> Result<ServerFate, SessionError> {
+        let failed = self.syncing.as_ref().is_some_and(|s| s.error.is_some());
+        if failed && !self.flow.is_empty() {
+            return Err(SessionError::SettingLost);
+        }
+        Ok(ServerFate::Swallow)
+    }
+
+    /// Tells the client what this server reports otherwise than the last one it had.
+    fn tell_changes(&mut self, backend: &Backend, out: &mut BytesMut) {
+        for (name, value) in backend.settings.reported().iter() {
+            if self.told.set(name, value) {
+                build::parameter_status(out, name, value);
+                self.refresh_reading(name);
+            }
+        }
+    }
+
+    fn refresh_reading(&mut self, name: &str) {
+        if settings::PARSE_SETTINGS.iter().any(|n| n.eq_ignore_ascii_case(name)) {
+            self.reading = Reading::of(&self.told);
+        }
+    }
+}
+
+/// `cached plan must not change result type`: its text is translated, its routine is not.
+fn is_stale_plan(fields: &ErrorFields<'_>) -> bool {
+    fields.code == b"0A000" && fields.routine == b"RevalidateCachedQuery"
+}
+
+fn first_column(row: &[u8]) -> Result<Option<&[u8]>, Malformed> {
+    let mut reader = Reader::new(row);
+    reader.u16()?;
+    match reader.i32()? {
+        -1 => Ok(None),
+        len => reader.bytes(usize::try_from(len).map_err(|_| Malformed::Short)?).map(Some),
+    }
+}
+
+/// Bytes of a message that are read before it passes.
+const MAX_PREFIX: usize = 64 << 10;

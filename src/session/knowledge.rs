@@ -1,0 +1,209 @@
+//! What the sessions of one pool have learnt together: statements by text, accepted settings.
+//!
+//! Shared by the clients of one (database, user) only, so nothing crosses an identity. Its lock is
+//! held for a look-up, never longer.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustc_hash::FxBuildHasher;
+
+use crate::sql::Effects;
+
+/// A prepared statement as a text that any server of the pool can be given.
+#[derive(Debug)]
+pub struct Statement {
+    /// Unique in its pool.
+    pub id: u64,
+    /// Text, NUL, and the parameter types: the body of a Parse behind the name.
+    pub body: Box<[u8]>,
+    /// What running it may do to the session.
+    pub effects: Effects,
+    /// Name on servers.
+    pub server_name: Box<[u8]>,
+    /// Copies on servers of an older generation are stale.
+    generation: AtomicU32,
+    /// A server has accepted it, and another client may be told so without asking again.
+    known_good: AtomicBool,
+}
+
+impl Statement {
+    fn new(id: u64, body: &[u8], effects: Effects) -> Self {
+        Self {
+            id,
+            body: body.into(),
+            effects,
+            server_name: format!("{NAME_PREFIX}{id}").into_bytes().into(),
+            generation: AtomicU32::new(0),
+            known_good: AtomicBool::new(false),
+        }
+    }
+
+    /// The generation that servers must have.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Makes every server's copy stale.
+    pub fn invalidate(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.known_good.store(false, Ordering::Relaxed);
+    }
+
+    /// A server accepted it.
+    pub fn accepted(&self) {
+        self.known_good.store(true, Ordering::Relaxed);
+    }
+
+    /// See [`Statement::accepted`].
+    pub fn is_known_good(&self) -> bool {
+        self.known_good.load(Ordering::Relaxed)
+    }
+}
+
+/// What makes two statements the same: the bytes, and the settings they are parsed under.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    fingerprint: Box<[u8]>,
+    body: Box<[u8]>,
+}
+
+/// The knowledge of one pool.
+#[derive(Debug, Default)]
+pub struct Knowledge {
+    inner: Mutex<Inner>,
+    next_id: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    statements: HashMap<Key, Arc<Statement>, FxBuildHasher>,
+    statement_bytes: usize,
+    sweep_at: usize,
+    /// Name, NUL, value as a client wrote it, to the value as the server shows it.
+    accepted: HashMap<Box<[u8]>, Box<[u8]>, FxBuildHasher>,
+}
+
+impl Knowledge {
+    /// The shared statement of a text under a fingerprint of settings.
+    pub fn intern(&self, fingerprint: &[u8], body: &[u8], effects: Effects) -> Arc<Statement> {
+        let key = Key { fingerprint: fingerprint.into(), body: body.into() };
+        let mut inner = self.lock();
+        inner.sweep();
+        let size = body.len() + fingerprint.len() + STATEMENT_OVERHEAD;
+        if inner.statement_bytes + size > MAX_STATEMENT_BYTES {
+            return self.private(body, effects);
+        }
+        match inner.statements.entry(key) {
+            Entry::Occupied(found) => Arc::clone(found.get()),
+            Entry::Vacant(free) => {
+                let statement = Arc::clone(free.insert(self.private(body, effects)));
+                inner.statement_bytes += size;
+                statement
+            }
+        }
+    }
+
+    /// A statement that no other client shares.
+    pub fn private(&self, body: &[u8], effects: Effects) -> Arc<Statement> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Statement::new(id, body, effects))
+    }
+
+    /// How the server shows a value that it has accepted before in this pool.
+    pub fn accepted(&self, name: &str, value: &[u8]) -> Option<Box<[u8]>> {
+        self.lock().accepted.get(&setting_key(name, value)[..]).cloned()
+    }
+
+    /// The server accepted a value and shows it so.
+    pub fn accept(&self, name: &str, value: &[u8], shown: &[u8]) {
+        let mut inner = self.lock();
+        if inner.accepted.len() >= MAX_ACCEPTED {
+            inner.accepted.clear();
+        }
+        inner.accepted.insert(setting_key(name, value), shown.into());
+    }
+
+    /// Forgets which values were accepted: the server or its configuration may be another now.
+    pub fn forget_accepted(&self) {
+        self.lock().accepted.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Drops statements that nobody but this map holds, once they take too much.
+    fn sweep(&mut self) {
+        if self.statement_bytes < self.sweep_at.max(SWEEP_STEP) {
+            return;
+        }
+        self.statements.retain(|_, statement| Arc::strong_count(statement) > 1);
+        let size = |key: &Key| key.body.len() + key.fingerprint.len() + STATEMENT_OVERHEAD;
+        self.statement_bytes = self.statements.keys().map(size).sum();
+        self.sweep_at = self.statement_bytes + SWEEP_STEP;
+    }
+}
+
+fn setting_key(name: &str, value: &[u8]) -> Box<[u8]> {
+    let name = name.bytes().map(|c| c.to_ascii_lowercase());
+    name.chain([0]).chain(value.iter().copied()).collect()
+}
+
+/// Start of every statement name that pgweir makes on a server.
+pub const NAME_PREFIX: &str = "__pgweir_";
+
+/// Bytes of statement texts that one pool shares; past it, statements are not shared.
+const MAX_STATEMENT_BYTES: usize = 256 << 20;
+
+/// Growth between two sweeps.
+const SWEEP_STEP: usize = 16 << 20;
+
+/// What an entry costs besides its texts (which are held twice).
+const STATEMENT_OVERHEAD: usize = 256;
+
+/// Remembered values of settings.
+const MAX_ACCEPTED: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_text_under_same_settings_is_one_statement() {
+        let k = Knowledge::default();
+        let none = Effects::default();
+        let a = k.intern(b"UTC", b"select 1\0\0\0", none);
+        assert!(Arc::ptr_eq(&a, &k.intern(b"UTC", b"select 1\0\0\0", none)));
+        assert!(!Arc::ptr_eq(&a, &k.intern(b"Tokyo", b"select 1\0\0\0", none)));
+        assert!(!Arc::ptr_eq(&a, &k.intern(b"UTC", b"select 2\0\0\0", none)));
+        assert!(!Arc::ptr_eq(&a, &k.private(b"select 1\0\0\0", none)));
+    }
+
+    #[test]
+    fn memory_is_bounded_by_sweeps_and_then_by_not_sharing() {
+        let k = Knowledge::default();
+        let body = |i: usize| [i.to_string().as_bytes(), &[b'x'; 1 << 20]].concat();
+        for i in 0..64 {
+            k.intern(b"", &body(i), Effects::default());
+        }
+        assert!(k.lock().statement_bytes <= SWEEP_STEP + (2 << 20));
+        let held: Vec<_> =
+            (0..300).map(|i| k.intern(b"", &body(i), Effects::default())).collect();
+        assert!(k.lock().statement_bytes <= MAX_STATEMENT_BYTES);
+        assert!(!Arc::ptr_eq(&held[299], &k.intern(b"", &body(299), Effects::default())));
+    }
+
+    #[test]
+    fn accepted_values_are_remembered_as_the_server_shows_them() {
+        let k = Knowledge::default();
+        assert_eq!(k.accepted("DateStyle", b"iso"), None);
+        k.accept("DateStyle", b"iso", b"ISO, MDY");
+        assert_eq!(k.accepted("datestyle", b"iso").as_deref(), Some(&b"ISO, MDY"[..]));
+        assert_eq!(k.accepted("datestyle", b"ISO"), None);
+    }
+}

@@ -1,0 +1,253 @@
+//! Settings: what a client wants, what a server has, and what it takes to make them agree.
+//!
+//! Values are never inferred from SQL: a server tells them, by ParameterStatus or in the row of
+//! `set_config` (`functions-admin.html#FUNCTIONS-ADMIN-SET`; docs/semantics.md "Settings").
+
+use bytes::BytesMut;
+
+use crate::wire::build;
+
+/// A small sorted map of setting names (as first spelt) to values.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    entries: Vec<(Box<str>, Box<[u8]>)>,
+}
+
+impl Settings {
+    /// The value of a name, which is compared without case.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.find(name).ok().and_then(|at| self.entries.get(at)).map(|(_, value)| &value[..])
+    }
+
+    /// Sets a value; true if that changed anything.
+    pub fn set(&mut self, name: &str, value: &[u8]) -> bool {
+        match self.find(name) {
+            Ok(at) if *self.entries[at].1 == *value => false,
+            Ok(at) => {
+                self.entries[at].1 = value.into();
+                true
+            }
+            Err(at) => {
+                self.entries.insert(at, (name.into(), value.into()));
+                true
+            }
+        }
+    }
+
+    /// Removes a name; true if it was there.
+    pub fn remove(&mut self, name: &str) -> bool {
+        self.find(name).map(|at| self.entries.remove(at)).is_ok()
+    }
+
+    /// Keeps the names that `keep` wants.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.entries.retain(|(name, _)| keep(name));
+    }
+
+    /// All, in order of name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.entries.iter().map(|(n, v)| (&**n, &**v))
+    }
+
+    /// No names.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.entries.binary_search_by(|(n, _)| compare(n, name))
+    }
+}
+
+fn compare(a: &str, b: &str) -> std::cmp::Ordering {
+    let fold = |c: u8| c.to_ascii_lowercase();
+    a.bytes().map(fold).cmp(b.bytes().map(fold))
+}
+
+/// One value to set on a server; `None` sets the server's own default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Name.
+    pub name: Box<str>,
+    /// Value.
+    pub value: Option<Box<[u8]>>,
+}
+
+/// What one server has.
+#[derive(Debug, Default)]
+pub struct ServerSettings {
+    /// Reported values right after login: what RESET gives.
+    baseline: Settings,
+    /// Reported values now.
+    reported: Settings,
+    /// Values that differ from the default, reported or not.
+    actual: Settings,
+}
+
+impl ServerSettings {
+    /// Starts from the ParameterStatus set of a login.
+    pub fn at_login(baseline: Settings) -> Self {
+        Self { reported: baseline.clone(), baseline, actual: Settings::default() }
+    }
+
+    /// Reported values right after login.
+    pub fn baseline(&self) -> &Settings {
+        &self.baseline
+    }
+
+    /// Reported values now.
+    pub fn reported(&self) -> &Settings {
+        &self.reported
+    }
+
+    /// A ParameterStatus came. True if the value is the server's default.
+    pub fn on_parameter_status(&mut self, name: &str, value: &[u8]) -> bool {
+        self.reported.set(name, value);
+        let default = self.baseline.get(name) == Some(value);
+        if default || !is_settable(name) {
+            self.actual.remove(name);
+        } else {
+            self.actual.set(name, value);
+        }
+        default
+    }
+
+    /// `set_config` answered with the value now in force; `reset` if the default was asked for.
+    pub fn on_set(&mut self, name: &str, value: &[u8], reset: bool) {
+        if reset || self.baseline.get(name) == Some(value) {
+            self.actual.remove(name);
+        } else {
+            self.actual.set(name, value);
+        }
+    }
+
+    /// Everything was reset on the server; what it reports it says by itself.
+    pub fn on_reset_all(&mut self) {
+        let reported = &self.reported;
+        self.actual.retain(|name| reported.get(name).is_some());
+    }
+
+    /// What must change so that the server has what a client wants. `role` comes last, since the
+    /// values before it may need the session user's rights; its reset comes first.
+    pub fn changes_to(&self, desired: &Settings) -> Vec<Change> {
+        if desired.is_empty() && self.actual.is_empty() {
+            return Vec::new();
+        }
+        let stale = self.actual.iter().filter(|(name, _)| desired.get(name).is_none());
+        let resets = stale.map(|(name, _)| Change { name: name.into(), value: None });
+        let wanted = desired.iter().filter(|(name, value)| self.value(name) != Some(value));
+        let sets = wanted.map(|(n, v)| Change { name: n.into(), value: Some(v.into()) });
+        let mut changes: Vec<Change> = resets.chain(sets).collect();
+        changes.sort_by_key(|change| match (&*change.name, &change.value) {
+            ("role", None) => 0,
+            ("role", Some(_)) => 2,
+            _ => 1,
+        });
+        changes
+    }
+
+    fn value(&self, name: &str) -> Option<&[u8]> {
+        self.actual.get(name).or_else(|| self.baseline.get(name))
+    }
+}
+
+/// Whether a reported name can be set at all; the others only tell what the server is.
+pub fn is_settable(name: &str) -> bool {
+    !READ_ONLY.iter().any(|n| name.eq_ignore_ascii_case(n))
+}
+
+/// Whether a statement must not run before the server has confirmed this name: under another
+/// client's value it would see another tenant's rows or other objects.
+pub fn is_fail_closed(name: &str) -> bool {
+    name.contains('.') || FAIL_CLOSED.iter().any(|n| name.eq_ignore_ascii_case(n))
+}
+
+const READ_ONLY: [&str; 6] = [
+    "is_superuser",
+    "session_authorization",
+    "server_version",
+    "server_encoding",
+    "integer_datetimes",
+    "in_hot_standby",
+];
+
+const FAIL_CLOSED: [&str; 5] = [
+    "search_path",
+    "role",
+    "row_security",
+    "session_replication_role",
+    "default_transaction_read_only",
+];
+
+/// Reported settings that change what a text means when it is parsed; part of what makes two
+/// prepared statements the same.
+pub const PARSE_SETTINGS: [&str; 5] =
+    ["DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings", "client_encoding"];
+
+/// Name of the prepared statement that sets one value.
+pub const SET_STATEMENT: &str = "__pgweir_set";
+/// Its text. Bound values need no quoting, whatever the server's string settings are.
+pub const SET_SQL: &[u8] = b"SELECT pg_catalog.set_config($1, $2, false)";
+
+/// Appends Bind and Execute of one change.
+pub fn write_change(out: &mut BytesMut, change: &Change) {
+    let params = [Some(change.name.as_bytes()), change.value.as_deref()];
+    build::bind_text(out, SET_STATEMENT, &params);
+    build::execute(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        let mut s = Settings::default();
+        for (name, value) in pairs {
+            s.set(name, value.as_bytes());
+        }
+        s
+    }
+
+    fn changes(server: &ServerSettings, desired: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
+        let text = |v: Box<[u8]>| String::from_utf8(v.into()).unwrap();
+        let changes = server.changes_to(&settings(desired)).into_iter();
+        changes.map(|c| (c.name.into(), c.value.map(text))).collect()
+    }
+
+    #[test]
+    fn names_have_no_case() {
+        let mut s = settings(&[("TimeZone", "UTC"), ("b", "1")]);
+        assert_eq!(s.get("timezone"), Some(&b"UTC"[..]));
+        assert!(s.set("TIMEZONE", b"Asia/Tokyo"));
+        assert!(!s.set("timezone", b"Asia/Tokyo"));
+        assert!(s.remove("B"));
+        assert_eq!(s.iter().count(), 1);
+    }
+
+    #[test]
+    fn only_differences_are_sent() {
+        let mut server = ServerSettings::at_login(settings(&[("TimeZone", "UTC"), ("x", "0")]));
+        assert!(changes(&server, &[]).is_empty());
+        assert!(changes(&server, &[("timezone", "UTC")]).is_empty());
+        let tokyo = ("TimeZone".to_owned(), Some("Tokyo".to_owned()));
+        assert_eq!(changes(&server, &[("TimeZone", "Tokyo")]), [tokyo]);
+        server.on_parameter_status("TimeZone", b"Tokyo");
+        assert!(changes(&server, &[("timezone", "Tokyo")]).is_empty());
+        assert_eq!(changes(&server, &[]), [("TimeZone".to_owned(), None)]);
+        server.on_parameter_status("TimeZone", b"UTC");
+        server.on_set("work_mem", b"7MB", false);
+        assert_eq!(changes(&server, &[]), [("work_mem".to_owned(), None)]);
+        server.on_reset_all();
+        assert!(changes(&server, &[]).is_empty());
+    }
+
+    #[test]
+    fn role_is_reset_first_and_set_last() {
+        let mut server = ServerSettings::default();
+        let order = |c: Vec<(String, Option<String>)>| c.into_iter().map(|c| c.0).collect::<Vec<_>>();
+        let wanted = [("a", "1"), ("role", "r"), ("z", "2")];
+        assert_eq!(order(changes(&server, &wanted)), ["a", "z", "role"]);
+        server.on_set("role", b"r", false);
+        assert_eq!(order(changes(&server, &[("a", "1")])), ["role", "a"]);
+    }
+}

@@ -1,0 +1,313 @@
+//! From tokens to [`Effects`], in one pass.
+//!
+//! Each statement is judged by the word it begins with, by the few words that count wherever they
+//! stand (`pg_temp`, TEMP, ...), and by the names before an opening parenthesis: [`call`](super::call)
+//! knows which of these may be calls of a function.
+
+use super::call::{Name, Place};
+use super::effects::Effects;
+use super::lexer::{Kind, Lexer, Token};
+use super::literals;
+use super::names::Folded;
+
+/// What the reading of a text depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// The session's `standard_conforming_strings`.
+    pub standard_conforming_strings: bool,
+    /// The client's encoding hides quotes in its characters; see [`is_multibyte_unsafe`](super::is_multibyte_unsafe).
+    pub multibyte_unsafe: bool,
+    /// The text is only the beginning of a longer one.
+    pub truncated: bool,
+    /// More functions, by lower-case name without schema, after which a server must be closed.
+    pub retire_functions: &'a [Box<[u8]>],
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            standard_conforming_strings: true,
+            multibyte_unsafe: false,
+            truncated: false,
+            retire_functions: &[],
+        }
+    }
+}
+
+/// What a text (a whole Query, or the text of a Parse) may do to the session.
+///
+/// Looks at the bytes before the first NUL, never allocates, and takes time linear in the length.
+pub fn classify(text: &[u8], options: &Options<'_>) -> Effects {
+    if options.multibyte_unsafe {
+        return Effects::UNREADABLE;
+    }
+    let lexer = Lexer::new(text, options.standard_conforming_strings);
+    let mut classifier = Classifier::new(lexer, options);
+    while let Some(token) = classifier.lexer.next() {
+        classifier.on_token(token);
+    }
+    if options.truncated {
+        classifier.effects |= Effects::UNREADABLE;
+    }
+    classifier.effects
+}
+
+/// What the statement being read began with, as far as later tokens ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Statement {
+    /// Nothing yet, or only parentheses.
+    Start,
+    /// COPY.
+    Copy,
+    /// CREATE.
+    Create,
+    /// CREATE INDEX, whose ON names a table.
+    CreateIndex,
+    /// EXPLAIN, which holds another statement.
+    Explain,
+    /// MERGE.
+    Merge,
+    /// SELECT.
+    Select,
+    /// SET.
+    Set,
+    /// Any other.
+    Other,
+}
+
+struct Classifier<'a, 'o> {
+    lexer: Lexer<'a>,
+    options: &'o Options<'o>,
+    effects: Effects,
+    place: Place<'a>,
+    name: Name<'a>,
+}
+
+impl<'a, 'o> Classifier<'a, 'o> {
+    fn new(lexer: Lexer<'a>, options: &'o Options<'o>) -> Self {
+        Self {
+            lexer,
+            options,
+            effects: Effects::PURE,
+            place: Place::START,
+            name: Name::NONE,
+        }
+    }
+
+    #[inline]
+    fn on_token(&mut self, token: Token<'a>) {
+        match token.kind {
+            Kind::Word => self.on_word(token),
+            Kind::QuotedIdentifier => self.on_quoted(token),
+            Kind::Open => self.on_open(),
+            Kind::Semicolon => {
+                self.place = Place::START;
+                return;
+            }
+            Kind::Text | Kind::EscapeText | Kind::DollarText | Kind::UnicodeText => {
+                self.on_text(token);
+            }
+            Kind::UnicodeIdentifier | Kind::Other => self.effects |= Effects::UNKNOWN,
+            Kind::Unterminated => self.effects |= Effects::UNREADABLE,
+            _ => {}
+        }
+        if self.place.statement == Statement::Start && token.kind != Kind::Open {
+            self.effects |= Effects::UNKNOWN;
+            self.place.statement = Statement::Other;
+        }
+        self.place.advance(token);
+    }
+
+    #[inline]
+    fn on_word(&mut self, token: Token<'a>) {
+        if self.place.statement == Statement::Start {
+            self.place.statement = self.begin(token);
+        } else if let Some(first) = token.text.first() {
+            match first | 0x20 {
+                b'p' if is_temp_schema(token.text) => self.effects |= Effects::TEMP_OBJECT,
+                b't' => self.on_temp(token),
+                b'e' if self.holds_statement() && token.is_word(b"execute") => {
+                    self.effects |= Effects::EXECUTE;
+                }
+                b'd' if self.holds_statement() && token.is_word(b"declare") => {
+                    self.effects |= Effects::CURSOR;
+                }
+                _ => {}
+            }
+        }
+        self.name.push(token, &self.place);
+    }
+
+    /// Whether another statement may stand within this one.
+    fn holds_statement(&self) -> bool {
+        matches!(self.place.statement, Statement::Create | Statement::Explain)
+    }
+
+    fn on_quoted(&mut self, token: Token<'a>) {
+        if is_temp_schema(token.unquoted()) {
+            self.effects |= Effects::TEMP_OBJECT;
+        }
+        self.name.push(token, &self.place);
+    }
+
+    /// TEMP within a CREATE, or after the INTO of a SELECT
+    /// (`sql-selectinto.html`): LOCAL and GLOBAL may stand between.
+    fn on_temp(&mut self, token: Token<'a>) {
+        if !token.is_word(b"temp") && !token.is_word(b"temporary") {
+            return;
+        }
+        let previous = self.place.previous;
+        let earlier = self.place.earlier;
+        let selects_into =
+            previous.is_word(b"into") && !earlier.is_word(b"insert") && !earlier.is_word(b"merge");
+        let after_scope = previous.is_word(b"local") || previous.is_word(b"global");
+        if self.holds_statement() || selects_into || after_scope {
+            self.effects |= Effects::TEMP_OBJECT;
+        }
+    }
+
+    fn on_text(&mut self, token: Token<'a>) {
+        if !self.effects.contains(Effects::NOW_LITERAL) && literals::may_mean_now(&token) {
+            self.effects |= Effects::NOW_LITERAL;
+        }
+        // SET LOCAL search_path = 'pg_temp' turns the next CREATE TABLE into a temporary one.
+        if self.place.statement == Statement::Set && holds_temp_schema(token.text) {
+            self.effects |= Effects::TEMP_OBJECT;
+        }
+    }
+
+    fn on_open(&mut self) {
+        if self.place.previous.is_identifier() {
+            self.place.note_operand(&self.name);
+            self.effects |= self
+                .name
+                .effects(&self.place, self.options.retire_functions);
+        }
+    }
+
+    /// Judges a statement by its first word.
+    fn begin(&mut self, token: Token<'a>) -> Statement {
+        let Some(word) = Folded::new(token.text) else {
+            self.effects |= Effects::UNKNOWN;
+            return Statement::Other;
+        };
+        match word.as_bytes() {
+            b"select" => return Statement::Select,
+            b"insert" | b"update" | b"delete" | b"with" | b"values" | b"table" | b"begin"
+            | b"start" | b"commit" | b"end" | b"rollback" | b"abort" | b"savepoint"
+            | b"release" | b"lock" | b"truncate" | b"fetch" | b"move" | b"close" | b"notify"
+            | b"vacuum" | b"analyze" | b"analyse" | b"reindex" | b"cluster" | b"refresh"
+            | b"comment" | b"grant" | b"revoke" | b"security" | b"checkpoint" | b"reassign"
+            | b"show" => {}
+            b"copy" => return Statement::Copy,
+            b"explain" => return Statement::Explain,
+            b"merge" => return Statement::Merge,
+            b"create" => return self.create(),
+            b"set" => return self.set(),
+            b"alter" | b"drop" | b"import" => self.effects |= Effects::DDL,
+            rare => self.effects |= self.session_command(rare),
+        }
+        Statement::Other
+    }
+
+    /// The effects of the commands whose purpose is the session.
+    fn session_command(&self, word: &[u8]) -> Effects {
+        let mut after = self.lexer.clone();
+        match word {
+            b"reset" => Effects::SETTING,
+            b"listen" | b"unlisten" => Effects::LISTEN,
+            b"declare" => Effects::CURSOR,
+            b"call" | b"do" => Effects::ROUTINE,
+            b"execute" => Effects::EXECUTE,
+            b"load" => Effects::LOAD,
+            b"prepare" => prepare(&mut after),
+            b"deallocate" => deallocate(&mut after),
+            b"discard" => discard(&mut after),
+            _ => Effects::UNKNOWN,
+        }
+    }
+
+    fn create(&mut self) -> Statement {
+        self.effects |= Effects::DDL;
+        let kind = self.lexer.clone().find(|token| !token.is_word(b"unique"));
+        match kind {
+            Some(kind) if kind.is_word(b"index") => Statement::CreateIndex,
+            _ => Statement::Create,
+        }
+    }
+
+    /// SET LOCAL, SET TRANSACTION and SET CONSTRAINTS end with the transaction, unless the word is the
+    /// class of a custom setting (`SET local.tenant = 1`) (`sql-set.html`).
+    fn set(&mut self) -> Statement {
+        let mut after = self.lexer.clone();
+        let scoped = after.next().is_some_and(|word| {
+            [b"local".as_slice(), b"transaction", b"constraints"]
+                .iter()
+                .any(|it| word.is_word(it))
+        });
+        let named = after.next().is_some_and(|token| {
+            matches!(token.kind, Kind::Dot | Kind::Operator) || token.is_word(b"to")
+        });
+        if !scoped || named {
+            self.effects |= Effects::SETTING;
+        }
+        Statement::Set
+    }
+}
+
+/// PREPARE TRANSACTION has a string where PREPARE has the rest of the statement: `transaction` alone
+/// may be a name.
+fn prepare(after: &mut Lexer<'_>) -> Effects {
+    let transaction = after
+        .next()
+        .is_some_and(|token| token.is_word(b"transaction"));
+    let identified = after.next().is_some_and(|token| {
+        matches!(
+            token.kind,
+            Kind::Text | Kind::EscapeText | Kind::DollarText | Kind::UnicodeText
+        )
+    });
+    if transaction && identified {
+        Effects::PURE
+    } else {
+        Effects::SQL_PREPARE
+    }
+}
+
+fn deallocate(after: &mut Lexer<'_>) -> Effects {
+    let mut name = after.next();
+    if name.is_some_and(|token| token.is_word(b"prepare")) {
+        name = after.next();
+    }
+    match name {
+        Some(name) if name.is_word(b"all") => Effects::DEALLOCATE_ALL,
+        _ => Effects::DEALLOCATE,
+    }
+}
+
+fn discard(after: &mut Lexer<'_>) -> Effects {
+    let kinds = [
+        (b"all".as_slice(), Effects::DISCARD_ALL),
+        (b"temp", Effects::DISCARD_TEMP),
+        (b"temporary", Effects::DISCARD_TEMP),
+        (b"plans", Effects::DISCARD_PLANS),
+        (b"sequences", Effects::DISCARD_SEQUENCES),
+    ];
+    let Some(token) = after.next() else {
+        return Effects::UNKNOWN;
+    };
+    let kind = kinds.iter().find(|(word, _)| token.is_word(word));
+    kind.map_or(Effects::UNKNOWN, |(_, effects)| *effects)
+}
+
+/// The session's temporary schema, by its alias or by its own name (`pg_temp_3`).
+fn is_temp_schema(name: &[u8]) -> bool {
+    name.get(..TEMP_SCHEMA.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(TEMP_SCHEMA))
+}
+
+fn holds_temp_schema(text: &[u8]) -> bool {
+    text.windows(TEMP_SCHEMA.len()).any(is_temp_schema)
+}
+
+const TEMP_SCHEMA: &[u8] = b"pg_temp";

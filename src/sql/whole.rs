@@ -1,0 +1,121 @@
+//! Texts that are one command about prepared statements and nothing else.
+
+use std::borrow::Cow;
+
+use super::classify::Options;
+use super::keywords;
+use super::lexer::{Kind, Lexer, Token};
+use super::names::{Folded, LONGEST_NAME};
+
+/// A text that is exactly one command, whatever comments and semicolons stand around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whole<'a> {
+    /// `DEALLOCATE [PREPARE] ALL`.
+    DeallocateAll,
+    /// `DEALLOCATE [PREPARE] name`: the name as PostgreSQL folds, unquotes and shortens it.
+    ///
+    /// Only ASCII letters are folded, as in a UTF-8 database.
+    Deallocate(Cow<'a, [u8]>),
+    /// `DISCARD ALL`.
+    DiscardAll,
+}
+
+/// Whether a text is one of these commands (`sql-deallocate.html`, `sql-discard.html`).
+///
+/// Meant for texts whose [`Effects`](super::Effects) say DEALLOCATE or DISCARD ALL.
+pub fn whole<'a>(text: &'a [u8], options: &Options<'_>) -> Option<Whole<'a>> {
+    if options.multibyte_unsafe || options.truncated {
+        return None;
+    }
+    let mut lexer = Lexer::new(text, options.standard_conforming_strings);
+    let command = lexer.find(|token| token.kind != Kind::Semicolon)?;
+    let object = lexer.next()?;
+    let whole = if command.is_word(b"discard") && object.is_word(b"all") {
+        Whole::DiscardAll
+    } else if command.is_word(b"deallocate") {
+        deallocate(object, &mut lexer)?
+    } else {
+        return None;
+    };
+    lexer
+        .all(|token| token.kind == Kind::Semicolon)
+        .then_some(whole)
+}
+
+fn deallocate<'a>(object: Token<'a>, lexer: &mut Lexer<'a>) -> Option<Whole<'a>> {
+    let mut name = object;
+    if object.is_word(b"prepare") {
+        match lexer.next() {
+            // PREPARE is not reserved: alone it is the name.
+            None
+            | Some(Token {
+                kind: Kind::Semicolon,
+                ..
+            }) => {}
+            Some(token) => name = token,
+        }
+    }
+    if name.is_word(b"all") {
+        return Some(Whole::DeallocateAll);
+    }
+    statement_name(&name).map(Whole::Deallocate)
+}
+
+fn statement_name<'a>(token: &Token<'a>) -> Option<Cow<'a, [u8]>> {
+    match token.kind {
+        Kind::Word => {
+            let keyword = Folded::new(token.text);
+            if keyword.is_some_and(|word| !keywords::may_name_statement(word.as_bytes())) {
+                return None;
+            }
+            Some(shorten(lower(token.text)))
+        }
+        Kind::QuotedIdentifier if !token.unquoted().is_empty() => {
+            Some(shorten(undouble(token.unquoted())))
+        }
+        _ => None,
+    }
+}
+
+fn lower(word: &[u8]) -> Cow<'_, [u8]> {
+    if word.iter().any(u8::is_ascii_uppercase) {
+        Cow::Owned(word.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(word)
+    }
+}
+
+fn undouble(name: &[u8]) -> Cow<'_, [u8]> {
+    if !name.contains(&b'"') {
+        return Cow::Borrowed(name);
+    }
+    let mut single = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((&byte, tail)) = rest.split_first() {
+        single.push(byte);
+        rest = if byte == b'"' {
+            tail.get(1..).unwrap_or_default()
+        } else {
+            tail
+        };
+    }
+    Cow::Owned(single)
+}
+
+/// Cuts a name to the length that PostgreSQL keeps, at the end of a UTF-8 character.
+fn shorten(name: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    if name.len() <= LONGEST_NAME {
+        return name;
+    }
+    let mut len = LONGEST_NAME;
+    while len > 0 && name.get(len).is_some_and(|byte| byte & 0xC0 == 0x80) {
+        len -= 1;
+    }
+    match name {
+        Cow::Borrowed(name) => Cow::Borrowed(name.get(..len).unwrap_or_default()),
+        Cow::Owned(mut name) => {
+            name.truncate(len);
+            Cow::Owned(name)
+        }
+    }
+}
