@@ -89,8 +89,14 @@ fn code_lines(text: &str) -> Vec<(usize, String)> {
             all.next();
             continue;
         }
-        let code = line.split("//").next().unwrap_or_default();
-        lines.push((number, code.to_owned()));
+        let code = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
+        let mut joined = code(line);
+        // An import over several lines counts as one.
+        while joined.contains("use ") && joined.contains('{') && !joined.contains(';') {
+            let Some((_, next)) = all.next() else { break };
+            joined.push_str(&code(next));
+        }
+        lines.push((number, joined));
     }
     lines
 }
