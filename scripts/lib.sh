@@ -60,10 +60,12 @@ need_postgres() {
     as_root mkdir -p "$(dirname "$drop_in")"
     echo 'create_main_cluster = false' | as_root tee "$drop_in" >/dev/null
   fi
-  install_packages postgresql
+  local failed=
+  (install_packages postgresql) || failed=yes
   if [ -e "$drop_in" ]; then
     as_root rm "$drop_in"
   fi
+  [ -z "$failed" ] || exit 1
   [ -n "$(postgres_bin)" ] || die "PostgreSQL was installed, but no postgres binary is found."
 }
 

@@ -122,7 +122,7 @@ fn the_image_is_built_from_files_that_are_there_and_let_in() {
 
 #[test]
 fn every_variable_with_our_prefix_is_a_setting() {
-    let mut known: BTreeSet<String> = KEYS.iter().map(|key| key.variable()).collect();
+    let mut known: BTreeSet<String> = KEYS.iter().map(pgweir::config::Key::variable).collect();
     known.extend(["PGWEIR_CONFIG".to_owned(), "PGWEIR_UPSTREAM".to_owned()]);
     let compose = yaml("docker-compose.yml");
     for name in names(&compose["services"]) {

@@ -67,7 +67,7 @@ fn sources() -> Vec<Source> {
         // Tests may know the clock and the modules below: they are no part of the program.
         let is_test =
             path.ends_with("tests.rs") || path.contains("/tests/") || path.contains("testing");
-        if path.ends_with(".rs") && !is_test {
+        if file.extension().is_some_and(|end| end == "rs") && !is_test {
             let text = fs::read_to_string(&file).expect("a source");
             let lines = code_lines(&text);
             sources.push(Source { path, lines });
