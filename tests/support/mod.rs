@@ -1,6 +1,7 @@
 //! What the tests stand on: real clusters, the built pgweir, a raw client, and scenarios that run
 //! against both.
 
+pub mod certificates;
 pub mod cluster;
 pub mod events;
 pub mod messages;
@@ -11,6 +12,7 @@ pub mod weir;
 
 use std::time::{Duration, Instant};
 
+pub use self::certificates::Certificate;
 pub use self::cluster::{Cluster, Database, Target};
 pub use self::messages::*;
 pub use self::middleman::{Fault, Middleman};

@@ -27,6 +27,8 @@ pub struct Setup {
     pub timeouts: String,
     /// In the table of the test's database.
     pub database: String,
+    /// `tls` in that table; `disable` if empty.
+    pub server_tls: String,
     /// Further tables.
     pub tables: String,
     /// Where pgweir finds PostgreSQL, if not at its own port.
@@ -84,13 +86,14 @@ impl Setup {
         let Self { top, auth, limits, timeouts, database: lines, tables, .. } = self;
         let (name, verifier) = (database.name(), app_verifier());
         let port = self.upstream.unwrap_or(database.cluster().port());
+        let tls = if self.server_tls.is_empty() { "disable" } else { &self.server_tls };
         format!(
             "listen = [\"{addr}\"]\nhttp_listen = \"{http}\"\n{top}\n\
              [auth]\nmethod = \"scram-sha-256\"\n{auth}\n\
              [limits]\n{limits}\n\
              [timeouts]\ncheckout = \"20s\"\n{timeouts}\n\
              [users.app]\nsecret = \"{verifier}\"\n\
-             [databases.{name}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"disable\"\n{lines}\n\
+             [databases.{name}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"{tls}\"\n{lines}\n\
              {tables}\n"
         )
     }
