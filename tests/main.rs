@@ -4,6 +4,7 @@
 
 mod support;
 
+mod addresses;
 mod auth;
 mod cancel;
 mod clients;

@@ -1,7 +1,5 @@
 //! TLS on both sides (`ssl-tcp.html`, `libpq-ssl.html`).
 
-use std::process::{Command, Stdio};
-
 use pgweir::demo::postgres::Options;
 
 use super::support::events::line;
@@ -132,26 +130,19 @@ fn libpq_binds_the_channel_and_checks_the_certificate() {
     let certificate = Certificate::for_name("localhost");
     let stage = stage(&certificate, "require");
     let target = stage.weir.target();
-    let psql = |mode: &str| {
-        let output = Command::new("psql")
-            .args(["-X", "-A", "-t", "-c", "select 'encrypted'"])
-            .env("PGHOST", "localhost")
-            .env("PGHOSTADDR", "127.0.0.1")
-            .env("PGPORT", target.addr.port().to_string())
-            .env("PGDATABASE", &target.database)
-            .env("PGUSER", &target.user)
-            .env("PGPASSWORD", &target.password)
-            .env("PGCHANNELBINDING", "require")
-            .env("PGSSLMODE", mode)
-            .env("PGSSLROOTCERT", certificate.cert())
-            .stdin(Stdio::null())
-            .output()
-            .expect("psql");
-        let text = [output.stdout, output.stderr].concat();
-        String::from_utf8_lossy(&text).trim().to_owned()
+    let cert = certificate.cert().display().to_string();
+    let encrypted = |mode| {
+        let environment = [
+            ("PGHOST", "localhost"),
+            ("PGHOSTADDR", "127.0.0.1"),
+            ("PGCHANNELBINDING", "require"),
+            ("PGSSLMODE", mode),
+            ("PGSSLROOTCERT", &cert),
+        ];
+        psql(&target, &environment, "select 'encrypted'")
     };
-    assert_eq!(psql("require"), "encrypted");
-    assert_eq!(psql("verify-full"), "encrypted");
+    assert_eq!(encrypted("require"), "encrypted");
+    assert_eq!(encrypted("verify-full"), "encrypted");
 }
 
 #[test]
@@ -211,5 +202,24 @@ fn a_server_whose_certificate_is_not_good_enough_is_refused_with_the_reason() {
         let seen = target.open().log_in(&target.startup(V3_0, &[]), &target.password);
         assert!(events::detailed(&seen).contains("certificate"), "{mode}: {seen:?}");
         assert!(stage.weir.log().contains("certificate"), "{mode}: {}", stage.weir.log());
+    }
+}
+
+#[test]
+fn a_server_that_says_more_than_one_byte_before_tls_is_dropped() {
+    let cluster = Cluster::shared();
+    let middleman = Middleman::before(&cluster);
+    let setup = Setup {
+        server_tls: "require".into(),
+        timeouts: "checkout = \"1s\"".into(),
+        ..Setup::servers(1)
+    };
+    let stage = Stage::on(cluster.database(), &setup.behind(&middleman));
+    let target = stage.weir.target();
+    // The second would be the start of an error of a server that is not known to be ours.
+    for answer in ["SX", "ESFATAL", "N", ""] {
+        middleman.set(Fault::Answer(answer.into()));
+        let seen = target.open().log_in(&target.startup(V3_0, &[]), &target.password);
+        assert!(line(&seen).ends_with("E[FATAL 08001] EOF"), "{answer}: {seen:?}");
     }
 }
