@@ -91,7 +91,10 @@ impl Setup {
         let (name, verifier) = (database.name(), app_verifier());
         let port = self.upstream.unwrap_or(database.cluster().port());
         let method = if self.method.is_empty() { "scram-sha-256" } else { &self.method };
-        let listen: String = self.listen.iter().map(|addr| format!(", \"{addr}\"")).collect();
+        let mut listen = String::new();
+        for addr in &self.listen {
+            let _ = write!(listen, ", \"{addr}\"");
+        }
         let tls = if self.server_tls.is_empty() { "disable" } else { &self.server_tls };
         format!(
             "listen = [\"{addr}\"{listen}]\nhttp_listen = \"{http}\"\n{top}\n\
