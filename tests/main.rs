@@ -8,6 +8,7 @@ mod addresses;
 mod auth;
 mod cancel;
 mod clients;
+mod control;
 mod lifecycle;
 mod malformed;
 mod pipelines;
