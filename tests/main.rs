@@ -4,6 +4,7 @@
 
 mod support;
 
+mod addresses;
 mod auth;
 mod cancel;
 mod clients;
@@ -13,9 +14,11 @@ mod lifecycle;
 mod malformed;
 mod pipelines;
 mod prepared;
+mod refusals;
 mod relay;
 mod sql_oracle;
 mod sql_speed;
 mod startup;
 mod tidy;
+mod tls;
 mod vanish;
