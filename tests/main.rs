@@ -1,4 +1,17 @@
-//! The integration tests: one binary, one module per topic.
+//! The integration tests: one binary, one module per topic, each against real PostgreSQL.
+//!
+//! Scenarios where pgweir must behave as PostgreSQL does run twice, see [`support::both`].
 
+mod support;
+
+mod auth;
+mod cancel;
+mod lifecycle;
+mod malformed;
+mod pipelines;
+mod prepared;
+mod relay;
 mod sql_oracle;
 mod sql_speed;
+mod startup;
+mod vanish;

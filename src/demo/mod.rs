@@ -1,1 +1,3 @@
-//! (to be written)
+//! The demo (to be written).
+
+pub mod postgres;

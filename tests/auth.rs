@@ -1,0 +1,271 @@
+//! How clients prove who they are (`sasl-authentication.html`).
+
+use super::support::events::{Event, detailed, line};
+use super::support::raw::sasl_initial;
+use super::support::*;
+
+/// Everything a login saw, with texts.
+fn login(target: &Target) -> Vec<Event> {
+    target
+        .open()
+        .log_in(&target.startup(V3_0, &[]), &target.password)
+}
+
+/// What one SASLInitialResponse is answered with.
+fn initial(target: &Target, mechanism: &str, len: i32, data: &str) -> String {
+    let mut raw = target.challenged();
+    raw.send(&sasl_initial(mechanism, len, data.as_bytes()));
+    let first = raw.event();
+    if first.is('E') {
+        line(&[first, raw.event()])
+    } else {
+        line(&[first])
+    }
+}
+
+fn first_message(target: &Target, data: &str) -> String {
+    initial(target, "SCRAM-SHA-256", data.len() as i32, data)
+}
+
+#[test]
+fn an_unknown_user_cannot_be_told_from_a_wrong_password() {
+    let seen = both(|target| {
+        let users = [("app", "wrong"), ("app", ""), ("nobody_such", "wrong")];
+        let events = users.map(|(user, password)| {
+            detailed(&login(&target.as_user(user, password))).replace(user, "USER")
+        });
+        events.to_vec()
+    });
+    let refused = "E[FATAL 28P01 password authentication failed for user \"USER\"] EOF";
+    // After the challenge, however the server's final message is written down.
+    assert!(seen.iter().all(|line| line.ends_with(refused)), "{seen:?}");
+    assert_eq!(seen[0], seen[2]);
+}
+
+#[test]
+fn an_unknown_user_is_given_the_same_salt_again() {
+    let stage = Stage::new(&Setup::servers(1));
+    let target = stage.weir.target().as_user("nobody_such", "wrong");
+    let salt = || {
+        let mut raw = target.challenged();
+        raw.send(&sasl_initial("SCRAM-SHA-256", 11, b"n,,n=,r=abc"));
+        let Event::Message('R', body) = raw.event() else {
+            panic!("no challenge")
+        };
+        let text = String::from_utf8_lossy(&body[4..]).into_owned();
+        text.split(',').skip(1).collect::<Vec<_>>().join(",")
+    };
+    let first = salt();
+    assert!(
+        first.starts_with("s=") && first.ends_with("i=4096"),
+        "{first}"
+    );
+    assert_eq!(salt(), first);
+}
+
+#[test]
+fn the_name_inside_the_exchange_is_ignored() {
+    let seen = both(|target| {
+        let mut raw = target.open();
+        raw.scram_user = "somebody-else".into();
+        raw.log_in(&target.startup(V3_0, &[]), &target.password);
+        vec![raw.ask(&query("select current_user"))]
+    });
+    assert_eq!(seen, ["T D(app) C[SELECT 1] Z[I]"]);
+}
+
+#[test]
+fn malformed_first_messages_are_refused_as_postgresql_does() {
+    let seen = both(|target| {
+        vec![
+            initial(target, "SCRAM-SHA-256", 99_999, "n,,n=,r=abc"),
+            initial(target, "SCRAM-SHA-256", -1, ""),
+            initial(target, "SCRAM-SHA-1", 11, "n,,n=,r=abc"),
+            initial(target, "", 11, "n,,n=,r=abc"),
+            initial(target, "SCRAM-SHA-256", 3, "n,,n=,r=abc"),
+            first_message(target, "n,a=app,n=,r=abc"),
+            first_message(target, "n,,m=x,n=,r=abc"),
+            first_message(target, "p=tls-unique,,n=,r=abc"),
+            first_message(target, "p=tls-server-end-point,,n=,r=abc"),
+            first_message(target, "x,,n=,r=abc"),
+            first_message(target, "n,,n=,r="),
+            first_message(target, "n,,n=,r=a\u{7}c"),
+            first_message(target, "n,,n="),
+            first_message(target, ""),
+        ]
+    });
+    let refused = |code| format!("E[FATAL {code}] EOF");
+    assert_eq!(seen[0], refused("08P01"));
+    assert_eq!(seen[1], "R[11]");
+    assert_eq!(seen[2], refused("08P01"));
+    assert_eq!(seen[5..7], [refused("0A000"), refused("0A000")]);
+}
+
+#[test]
+fn a_client_without_channel_binding_may_say_so_without_tls() {
+    let seen = both(|target| vec![first_message(target, "y,,n=,r=abc")]);
+    assert_eq!(seen, ["R[11]"]);
+}
+
+#[test]
+fn malformed_final_messages_are_refused_as_postgresql_does() {
+    let seen = both(|target| {
+        let answer = |change: &dyn Fn(&str) -> String| {
+            let mut raw = target.challenged();
+            raw.send(&sasl_initial("SCRAM-SHA-256", 11, b"n,,n=,r=abc"));
+            let Event::Message('R', body) = raw.event() else {
+                panic!("no challenge")
+            };
+            let first = String::from_utf8_lossy(&body[4..]).into_owned();
+            let (last, _) = scram::final_message(&target.password, "n=,r=abc", &first);
+            raw.send(&message('p', change(&last).as_bytes()));
+            line(&raw.until('E'))
+        };
+        vec![
+            answer(&|last| last.replace("r=abc", "r=abd")),
+            answer(&|last| last.replace("c=biws", "c=eSws")),
+            answer(&|last| last.replace(",p=", ",p=AAAA")),
+            answer(&|last| last.split(",p=").next().unwrap_or_default().to_owned()),
+            answer(&|last| format!("{last},x=1")),
+            answer(&|_| String::new()),
+            answer(&|last| last.replace(",p=", ",p=!")),
+            answer(&|_| "c=biws".repeat(300)),
+        ]
+    });
+    assert_eq!(seen[0], "E[FATAL 08P01]");
+}
+
+#[test]
+fn an_overlong_password_message_ends_the_connection() {
+    let seen = both(|target| {
+        let cases = [
+            framed('p', 70_000, b"x"),
+            framed('p', 3, b""),
+            framed('p', 0xffff_ffff, b""),
+        ];
+        let answers = cases.map(|bytes| {
+            let mut raw = target.challenged();
+            raw.send(&bytes);
+            // PostgreSQL 15 says 28P01 first; saying nothing is as good.
+            let last = raw.rest().pop();
+            last.map(|event| event.to_string()).unwrap_or_default()
+        });
+        answers.to_vec()
+    });
+    assert_eq!(seen, ["EOF"; 3]);
+}
+
+#[test]
+fn servers_are_opened_by_the_clients_own_key() {
+    let stage = Stage::new(&Setup::servers(3));
+    let config = std::fs::read_to_string(stage.weir.config_path()).expect("the configuration");
+    assert!(config.contains("SCRAM-SHA-256$"));
+    assert!(
+        !config.contains(cluster::APP_PASSWORD),
+        "the configuration has a client's password"
+    );
+
+    let mut clients: Vec<Raw> = (0..3).map(|_| stage.client()).collect();
+    for client in &mut clients {
+        client.rows("begin");
+    }
+    let pids = clients
+        .iter_mut()
+        .map(|client| client.value("select pg_backend_pid()"));
+    let pids: std::collections::BTreeSet<String> = pids.collect();
+    assert_eq!(pids.len(), 3);
+    assert!(!stage.weir.log().contains(cluster::APP_PASSWORD));
+}
+
+#[test]
+fn the_effective_settings_show_no_secret() {
+    let stage = Stage::new(&Setup::servers(1));
+    let check = std::process::Command::new(env!("CARGO_BIN_EXE_pgweir"))
+        .args(["check", "--config"])
+        .arg(stage.weir.config_path())
+        .output()
+        .expect("pgweir check");
+    let shown = String::from_utf8_lossy(&check.stdout);
+    assert!(
+        check.status.success(),
+        "{}",
+        String::from_utf8_lossy(&check.stderr)
+    );
+    assert!(shown.contains("max_servers"), "{shown}");
+    assert!(!shown.contains("SCRAM-SHA-256$"), "{shown}");
+}
+
+#[test]
+fn users_are_looked_up_and_their_new_passwords_seen() {
+    let database = Cluster::shared().database();
+    let setup = database.auth_query();
+    let stage = Stage::on(database, &setup);
+    let mut admin = stage.database.admin();
+    admin.rows("create role changing login password 'old'");
+    let target = |password| stage.weir.target().as_user("changing", password);
+    let mut early = target("old").connect();
+    assert_eq!(early.value("select current_user"), "changing");
+
+    admin.rows("alter role changing password 'new'");
+    wait_until("the new password is known", || {
+        login(&target("new"))
+            .last()
+            .is_some_and(|event| event.is('Z'))
+    });
+    let old = login(&target("old"));
+    assert!(line(&old).ends_with("E[FATAL 28P01] EOF"), "{old:?}");
+    // A new server for the new key, while the early client keeps the first busy.
+    early.rows("begin");
+    assert_eq!(
+        target("new").connect().value("select current_user"),
+        "changing"
+    );
+}
+
+#[test]
+fn expired_and_locked_roles_are_refused() {
+    let database = Cluster::shared().database();
+    let setup = database.auth_query();
+    let stage = Stage::on(database, &setup);
+    let mut admin = stage.database.admin();
+    admin.rows("create role expired login password 'x' valid until '2001-01-01'");
+    admin.rows("create role locked nologin password 'x'");
+    admin.rows("create role empty login");
+    admin.rows("create role valid login password 'x' valid until '2901-01-01'");
+    for (user, welcome) in [
+        ("expired", false),
+        ("locked", false),
+        ("empty", false),
+        ("valid", true),
+    ] {
+        for target in [&stage.database.target(), &stage.weir.target()] {
+            let events = login(&target.as_user(user, "x"));
+            let ready = events.last().is_some_and(|event| event.is('Z'));
+            assert_eq!(ready, welcome, "{user}: {events:?}");
+        }
+    }
+    let events = login(&stage.weir.target().as_user("expired", "x"));
+    assert!(line(&events).ends_with("E[FATAL 28P01] EOF"), "{events:?}");
+}
+
+#[test]
+fn a_burst_of_first_logins_looks_each_user_up_once() {
+    let database = Cluster::shared().database();
+    let setup = database.auth_query();
+    database
+        .admin()
+        .rows("create role crowd login password 'x'");
+    let stage = Stage::on(database, &setup.limits("max_servers = 2"));
+    let target = stage.weir.target().as_user("crowd", "x");
+    let logins: Vec<_> = (0..20)
+        .map(|_| {
+            let target = target.clone();
+            std::thread::spawn(move || target.connect().value("select 1"))
+        })
+        .collect();
+    assert!(
+        logins
+            .into_iter()
+            .all(|login| login.join().expect("a login") == "1")
+    );
+}

@@ -1,0 +1,429 @@
+//! Prepared statements of the protocol: each client sees its own, whichever server it gets.
+
+use std::time::Duration;
+
+use super::support::events::line;
+use super::support::*;
+
+const MOMENT: Duration = Duration::from_millis(300);
+
+fn prepare(name: &str, sql: &str) -> Vec<u8> {
+    [parse(name, sql), sync()].concat()
+}
+
+fn fetch(name: &str) -> Vec<u8> {
+    [run(name, &[]), sync()].concat()
+}
+
+/// Statements of a name made by pgweir on the servers of the pool.
+fn prepared_on_server(client: &mut Raw) -> Vec<String> {
+    let rows = client.rows("select statement from pg_prepared_statements where not from_sql");
+    rows.into_iter()
+        .filter_map(|row| row.into_iter().next().flatten())
+        .collect()
+}
+
+#[test]
+fn names_belong_to_their_client() {
+    let stage = Stage::new(&Setup::servers(3));
+    let mut clients: Vec<Raw> = (0..5).map(|_| stage.client()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(
+            client.ask(&prepare("mine", &format!("select {number}"))),
+            "1 Z[I]"
+        );
+        assert_eq!(
+            client.ask(&prepare(&format!("own{number}"), "select 'shared'")),
+            "1 Z[I]"
+        );
+    }
+    let threads = clients.into_iter().enumerate().map(|(number, mut client)| {
+        std::thread::spawn(move || {
+            for _ in 0..50 {
+                let expected = format!("2 D({number}) C[SELECT 1] Z[I]");
+                assert_eq!(client.ask(&fetch("mine")), expected);
+                let shared = client.ask(&fetch(&format!("own{number}")));
+                assert_eq!(shared, "2 D(shared) C[SELECT 1] Z[I]");
+            }
+        })
+    });
+    for thread in threads.collect::<Vec<_>>() {
+        thread.join().expect("right answers");
+    }
+    // One copy of each text per server, however many names it has.
+    let mut texts = prepared_on_server(&mut stage.client());
+    let total = texts.len();
+    texts.sort();
+    texts.dedup();
+    assert_eq!(texts.len(), total, "{texts:?}");
+}
+
+#[test]
+fn a_known_statement_is_answered_at_a_flush() {
+    let seen = both(|target| {
+        let (mut one, mut two) = (target.connect(), target.connect());
+        one.ask(&prepare("s1", "select $1::int"));
+        one.ask(&[run("s1", &[Some("1")]), sync()].concat());
+        two.send(&[parse("s2", "select $1::int"), flush()].concat());
+        let parsed = line(&two.until('1'));
+        two.send(&[describe('S', "s2"), flush()].concat());
+        let described = line(&two.until('T'));
+        vec![
+            parsed,
+            described,
+            two.ask(&[run("s2", &[Some("2")]), sync()].concat()),
+        ]
+    });
+    assert_eq!(seen, ["1", "t T", "2 D(2) C[SELECT 1] Z[I]"]);
+}
+
+#[test]
+fn a_skipped_parse_leaves_no_name() {
+    let seen = both(|target| {
+        let (mut one, mut two) = (target.connect(), target.connect());
+        one.ask(&prepare("s1", "select 1"));
+        let skipped = [parse("", "selec"), parse("s1", "select 1"), sync()].concat();
+        vec![
+            two.ask(&skipped),
+            two.ask(&fetch("s1")),
+            two.ask(&prepare("s1", "select 1")),
+            two.ask(&fetch("s1")),
+        ]
+    });
+    assert_eq!(
+        seen,
+        [
+            "E[ERROR 42601] Z[I]",
+            "E[ERROR 26000] Z[I]",
+            "1 Z[I]",
+            "2 D(1) C[SELECT 1] Z[I]"
+        ]
+    );
+}
+
+#[test]
+fn wrong_names_are_refused_in_postgresqls_words() {
+    let seen = both(|target| {
+        let mut client = target.connect();
+        let mut ask = |bytes: &[Vec<u8>]| client.ask_in_detail(&bytes.concat());
+        let sync = sync();
+        vec![
+            ask(&[prepare("s1", "select 1")]),
+            ask(&[prepare("s1", "select 2")]),
+            ask(&[fetch("s1")]),
+            ask(&[fetch("unknown")]),
+            ask(&[describe('S', "unknown"), sync.clone()]),
+            ask(&[close('S', "unknown"), sync.clone()]),
+            ask(&[describe('P', "unknown"), sync.clone()]),
+            ask(&[execute("unknown", 0), sync.clone()]),
+            ask(&[close('P', "unknown"), sync.clone()]),
+            ask(&[
+                parse("s2", "select 1"),
+                parse("s2", "select 1"),
+                sync.clone(),
+            ]),
+            ask(&[fetch("s2")]),
+            ask(&[query("begin")]),
+            ask(&[prepare("s1", "select 2")]),
+            ask(&[fetch("s1")]),
+            ask(&[query("rollback")]),
+            ask(&[fetch("s1")]),
+        ]
+    });
+    assert_eq!(
+        seen[1],
+        "E[ERROR 42P05 prepared statement \"s1\" already exists] Z[I]"
+    );
+    assert_eq!(
+        seen[3],
+        "E[ERROR 26000 prepared statement \"unknown\" does not exist] Z[I]"
+    );
+    assert_eq!(seen[5], "3 Z[I]");
+    assert!(seen[12].ends_with("Z[E]"), "{}", seen[12]);
+}
+
+#[test]
+fn closing_and_preparing_anew_takes_effect_in_order() {
+    let seen = both(|target| {
+        let mut client = target.connect();
+        let renewed = [
+            parse("s", "select 1"),
+            run("s", &[]),
+            close('S', "s"),
+            parse("s", "select 2"),
+            run("s", &[]),
+            close('S', "s"),
+            run("s", &[]),
+            sync(),
+        ];
+        let failed = [parse("", "selec"), close('S', "kept"), sync()].concat();
+        vec![
+            client.ask(&renewed.concat()),
+            client.ask(&prepare("kept", "select 3")),
+            client.ask(&failed),
+            client.ask(&fetch("kept")),
+            client.ask(&query("begin")),
+            client.ask(&[parse("inside", "select 4"), close('S', "kept"), sync()].concat()),
+            client.ask(&query("rollback")),
+            client.ask(&fetch("inside")),
+            client.ask(&fetch("kept")),
+        ]
+    });
+    assert_eq!(
+        seen[0],
+        "1 2 D(1) C[SELECT 1] 3 1 2 D(2) C[SELECT 1] 3 E[ERROR 26000] Z[I]"
+    );
+    assert_eq!(
+        seen[7..],
+        ["2 D(4) C[SELECT 1] Z[I]", "E[ERROR 26000] Z[I]"]
+    );
+}
+
+#[test]
+fn a_parse_in_a_failed_transaction_is_refused() {
+    let seen = both(|target| {
+        let mut client = target.connect();
+        client.ask(&prepare("known", "select 1"));
+        client.ask(&query("begin; select 1/0"));
+        vec![
+            client.ask(&prepare("again", "select 1")),
+            client.ask(&fetch("known")),
+            client.ask(&[close('S', "known"), sync()].concat()),
+            client.ask(&prepare("end", "rollback")),
+            client.ask(&fetch("end")),
+            client.ask(&fetch("again")),
+        ]
+    });
+    assert_eq!(seen[0], "E[ERROR 25P02] Z[E]");
+    assert_eq!(seen[2], "3 Z[E]");
+    assert_eq!(seen[4..], ["2 C[ROLLBACK] Z[I]", "E[ERROR 26000] Z[I]"]);
+}
+
+#[test]
+fn the_unnamed_statement_survives_other_clients() {
+    let stage = Stage::new(&Setup::servers(1));
+    let (mut one, mut two) = (stage.client(), stage.client());
+    assert_eq!(one.ask(&prepare("", "select 'one'")), "1 Z[I]");
+    for _ in 0..3 {
+        assert_eq!(
+            two.ask(&[extended("select 'two'"), sync()].concat()),
+            "1 2 D(two) C[SELECT 1] Z[I]"
+        );
+        assert_eq!(two.ask(&query("select 2")), "T D(2) C[SELECT 1] Z[I]");
+        assert_eq!(one.ask(&fetch("")), "2 D(one) C[SELECT 1] Z[I]");
+        assert_eq!(one.ask(&[describe('S', ""), sync()].concat()), "t T Z[I]");
+    }
+}
+
+#[test]
+fn the_unnamed_statement_ends_as_in_postgresql() {
+    let seen = both(|target| {
+        let mut client = target.connect();
+        vec![
+            client.ask(&fetch("")),
+            client.ask(&prepare("", "select 1")),
+            client.ask(&query("select 2")),
+            client.ask(&fetch("")),
+            client.ask(&prepare("", "select 1")),
+            client.ask(&prepare("", "selec")),
+            client.ask(&fetch("")),
+            client.ask(&prepare("", "select 1")),
+            client.ask(&[close('S', ""), sync()].concat()),
+            client.ask(&fetch("")),
+            client.ask(&prepare("", "select 3")),
+            client.ask(&prepare("", "select 4")),
+            client.ask(&fetch("")),
+        ]
+    });
+    assert_eq!(seen[3], "E[ERROR 26000] Z[I]");
+    assert_eq!(seen[12], "2 D(4) C[SELECT 1] Z[I]");
+}
+
+#[test]
+fn settings_at_parse_decide_what_a_literal_means() {
+    let stage = Stage::new(&Setup::servers(1));
+    let target = stage.weir.target();
+    let sql = "select extract(epoch from timestamptz '2020-01-01 00:00')::int";
+    let epoch = |zone| {
+        let mut client = target.connect_with(&[("timezone", zone)]);
+        assert_eq!(client.ask(&prepare("s", sql)), "1 Z[I]");
+        client.ask(&fetch("s"))
+    };
+    assert_eq!(epoch("UTC"), "2 D(1577836800) C[SELECT 1] Z[I]");
+    assert_eq!(epoch("Asia/Tokyo"), "2 D(1577804400) C[SELECT 1] Z[I]");
+}
+
+#[test]
+fn the_present_is_not_shared() {
+    let stage = Stage::new(&Setup::servers(1));
+    let (mut one, mut two) = (stage.client(), stage.client());
+    let sql = "select extract(epoch from 'now'::timestamptz)";
+    let time = |client: &mut Raw| {
+        client.ask(&prepare("s", sql));
+        client.send(&fetch("s"));
+        let row = client
+            .ready(1)
+            .iter()
+            .find_map(events::Event::row)
+            .expect("a row");
+        row[0]
+            .as_deref()
+            .and_then(|text| text.parse::<f64>().ok())
+            .expect("a time")
+    };
+    let first = time(&mut one);
+    std::thread::sleep(Duration::from_millis(1100));
+    assert!(time(&mut two) >= first + 1.0);
+}
+
+#[test]
+fn after_a_change_of_shape_a_new_parse_works_everywhere() {
+    let stage = Stage::new(&Setup::servers(2));
+    let (mut one, mut two) = (stage.client(), stage.client());
+    one.rows("create table t (a int); insert into t values (1)");
+    let sql = "select * from t";
+    one.ask(&prepare("s", sql));
+    // On both servers.
+    assert_eq!(one.ask(&fetch("s")), "2 D(1) C[SELECT 1] Z[I]");
+    two.rows("begin");
+    assert_eq!(one.ask(&fetch("s")), "2 D(1) C[SELECT 1] Z[I]");
+    two.rows("commit");
+    one.rows("alter table t add column b int default 2");
+
+    let first = one.ask(&fetch("s"));
+    let refused = "E[ERROR 0A000] Z[I]";
+    assert!(
+        [refused, "2 D(1,2) C[SELECT 1] Z[I]"].contains(&first.as_str()),
+        "{first}"
+    );
+    for round in 0..4 {
+        two.rows(if round % 2 == 0 { "begin" } else { "commit" });
+        let name = format!("again{round}");
+        assert_eq!(one.ask(&prepare(&name, sql)), "1 Z[I]");
+        assert_eq!(one.ask(&fetch(&name)), "2 D(1,2) C[SELECT 1] Z[I]");
+    }
+}
+
+#[test]
+fn more_statements_than_a_server_keeps_all_work() {
+    let stage = Stage::new(&Setup::servers(1));
+    let mut client = stage.client();
+    for number in 0..300 {
+        client.send(&prepare(&format!("s{number}"), &format!("select {number}")));
+    }
+    client.ready(300);
+    for number in (0..300).chain((0..300).rev()) {
+        let expected = format!("2 D({number}) C[SELECT 1] Z[I]");
+        assert_eq!(client.ask(&fetch(&format!("s{number}"))), expected);
+    }
+    let kept = prepared_on_server(&mut client).len();
+    assert!(kept <= 200, "{kept}");
+}
+
+#[test]
+fn deallocate_and_discard_reach_only_their_client() {
+    let stage = Stage::new(&Setup::servers(1));
+    let (mut one, mut two) = (stage.client(), stage.client());
+    for client in [&mut one, &mut two] {
+        client.ask(&prepare("s", "select 1"));
+        client.ask(&prepare("Other", "select 2"));
+    }
+    assert_eq!(one.ask(&query("deallocate s")), "C[DEALLOCATE] Z[I]");
+    assert_eq!(one.ask(&fetch("s")), "E[ERROR 26000] Z[I]");
+    assert_eq!(
+        one.ask(&query("DEALLOCATE PREPARE \"Other\";")),
+        "C[DEALLOCATE] Z[I]"
+    );
+    assert_eq!(one.ask(&fetch("Other")), "E[ERROR 26000] Z[I]");
+    for (sql, tag) in [
+        ("deallocate all", "DEALLOCATE ALL"),
+        ("discard all", "DISCARD ALL"),
+    ] {
+        one.ask(&prepare("s", "select 1"));
+        assert_eq!(one.ask(&query(sql)), format!("C[{tag}] Z[I]"));
+        assert_eq!(one.ask(&fetch("s")), "E[ERROR 26000] Z[I]");
+        assert_eq!(two.ask(&fetch("s")), "2 D(1) C[SELECT 1] Z[I]");
+    }
+}
+
+#[test]
+fn deallocate_and_discard_answer_as_postgresql_does() {
+    let seen = both(|target| {
+        let mut client = target.connect();
+        client.ask(&prepare("s", "select 1"));
+        let mut lines = Vec::new();
+        for sql in [
+            "deallocate nothing",
+            "begin",
+            "discard all",
+            "rollback",
+            "begin; select 1/0",
+            "deallocate all",
+            "deallocate s",
+            "rollback",
+        ] {
+            lines.push(client.ask(&query(sql)));
+        }
+        lines.push(client.ask(&fetch("s")));
+        lines.push(client.ask(&[extended("deallocate all"), sync()].concat()));
+        lines.push(client.ask(&fetch("s")));
+        lines
+    });
+    assert_eq!(seen[0], "E[ERROR 26000] Z[I]");
+    assert_eq!(seen[2], "E[ERROR 25001] Z[E]");
+    assert_eq!(seen[5], "E[ERROR 25P02] Z[E]");
+    assert_eq!(seen[8], "2 D(1) C[SELECT 1] Z[I]");
+    assert_eq!(seen[10], "E[ERROR 26000] Z[I]");
+}
+
+#[test]
+fn a_segment_of_known_answers_takes_no_server() {
+    let stage = Stage::new(&Setup::servers(1));
+    let (mut one, mut two) = (stage.client(), stage.client());
+    one.ask(&prepare("s", "select 1"));
+    one.rows("begin");
+    // The only server is taken: what comes back was known.
+    assert_eq!(two.ask(&prepare("s2", "select 1")), "1 Z[I]");
+    assert_eq!(
+        two.ask(&[close('S', "s2"), close('S', "none"), sync()].concat()),
+        "3 3 Z[I]"
+    );
+    assert_eq!(two.ask(&sync()), "Z[I]");
+    two.send(&fetch("s2"));
+    assert_eq!(line(&two.within(MOMENT)), "");
+    one.rows("commit");
+    assert_eq!(line(&two.ready(1)), "E[ERROR 26000] Z[I]");
+}
+
+#[test]
+fn synchronous_preparing_by_more_clients_than_servers_never_hangs() {
+    // What pgbench -M prepared does: inside BEGIN it prepares one statement at a time.
+    let stage = Stage::new(&Setup::servers(2));
+    let target = stage.weir.target();
+    target.connect().rows("create table t (a int)");
+    let clients = (0..8).map(|_| {
+        let target = target.clone();
+        std::thread::spawn(move || {
+            let mut client = target.connect();
+            for round in 0..5 {
+                if round == 0 {
+                    for (name, sql) in [
+                        ("b", "begin"),
+                        ("i", "insert into t values ($1)"),
+                        ("e", "end"),
+                    ] {
+                        assert_eq!(client.ask(&prepare(name, sql)), "1 Z[I]");
+                    }
+                }
+                assert_eq!(client.ask(&fetch("b")), "2 C[BEGIN] Z[T]");
+                let insert = [run("i", &[Some("1")]), sync()].concat();
+                assert_eq!(client.ask(&insert), "2 C[INSERT 0 1] Z[T]");
+                assert_eq!(client.ask(&fetch("e")), "2 C[COMMIT] Z[I]");
+            }
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        client.join().expect("no client hangs");
+    }
+    assert_eq!(target.connect().value("select count(*) from t"), "40");
+}

@@ -1,0 +1,404 @@
+//! The first packets of a connection (`protocol-flow.html#PROTOCOL-FLOW-START-UP`).
+
+use std::time::{Duration, Instant};
+
+use super::support::events::{Event, line};
+use super::support::*;
+
+/// The events of a login attempt.
+fn attempt(target: &Target, packet: &[u8]) -> String {
+    line(&target.open().log_in(packet, &target.password))
+}
+
+#[test]
+fn the_welcome_has_the_order_and_the_parameters_of_postgresql() {
+    let seen = both(|target| {
+        let mut raw = target.open();
+        let packet = target.startup(
+            V3_0,
+            &[("application_name", "o'br\\ien"), ("DateStyle", "sql, dmy")],
+        );
+        let events = raw.log_in(&packet, &target.password);
+        let mut letters: Vec<char> = Vec::new();
+        for event in &events {
+            if let Event::Message(letter, _) = event
+                && letters.last() != Some(letter)
+            {
+                letters.push(*letter);
+            }
+        }
+        let mut lines = vec![letters.iter().collect(), line(&events[events.len() - 1..])];
+        lines.extend(
+            raw.parameters
+                .iter()
+                .map(|(name, value)| format!("{name}={value}")),
+        );
+        lines
+    });
+    assert_eq!(seen[..2], ["RSKZ", "Z[I]"]);
+    assert!(seen.contains(&"DateStyle=SQL, DMY".to_owned()), "{seen:?}");
+}
+
+#[test]
+fn an_ssl_request_without_tls_is_declined_and_the_login_goes_on() {
+    let seen = both(|target| {
+        let mut raw = target.open();
+        raw.send(&ssl_request());
+        let declined = String::from_utf8_lossy(&raw.bytes(1)).into_owned();
+        raw.log_in(&target.startup(V3_0, &[]), &target.password);
+        vec![declined, raw.ask(&query("select 1"))]
+    });
+    assert_eq!(seen, ["N", "T D(1) C[SELECT 1] Z[I]"]);
+}
+
+#[test]
+fn a_second_ssl_request_is_a_protocol_we_do_not_speak() {
+    let seen = both(|target| {
+        let mut raw = target.open();
+        raw.send(&ssl_request());
+        let declined = String::from_utf8_lossy(&raw.bytes(1)).into_owned();
+        raw.send(&ssl_request());
+        vec![declined, line(&raw.rest())]
+    });
+    assert_eq!(seen, ["N", "E[FATAL 0A000] EOF"]);
+}
+
+#[test]
+fn encryption_is_answered_once_for_each_kind() {
+    // Not compared: a PostgreSQL built with GSSAPI would answer `G`.
+    let stage = Stage::new(&Setup::servers(1));
+    for kinds in [
+        [gssenc_request(), ssl_request()],
+        [ssl_request(), gssenc_request()],
+    ] {
+        let mut raw = stage.weir.target().open();
+        for request in &kinds {
+            raw.send(request);
+            assert_eq!(raw.bytes(1), b"N");
+        }
+        raw.send(&kinds[1]);
+        assert_eq!(line(&raw.rest()), "E[FATAL 0A000] EOF");
+    }
+}
+
+#[test]
+fn a_length_word_out_of_range_ends_the_connection_without_a_word() {
+    let seen = both(|target| {
+        let lengths = [0_u32, 3, 7, 10_005, 0x7fff_ffff, 0xffff_ffff];
+        let attempts = lengths.map(|len| {
+            let mut raw = target.open();
+            raw.send(&[&len.to_be_bytes()[..], &V3_0.to_be_bytes()].concat());
+            line(&raw.rest())
+        });
+        attempts.to_vec()
+    });
+    assert_eq!(seen, ["EOF"; 6]);
+}
+
+#[test]
+fn a_tls_hello_where_tls_is_off_ends_the_connection_without_a_word() {
+    let seen = both(|target| {
+        let mut raw = target.open();
+        raw.send(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]);
+        vec![line(&raw.rest())]
+    });
+    assert_eq!(seen, ["EOF"]);
+}
+
+#[test]
+fn unknown_protocol_options_are_named_before_the_login() {
+    let seen = both(|target| {
+        let options = [
+            ("_pq_.foo", "1"),
+            ("application_name", "x"),
+            ("_pq_.bar", "2"),
+        ];
+        let mut raw = target.open();
+        let events = raw.log_in(&target.startup(V3_0, &options), &target.password);
+        vec![line(&events[..2]), raw.ask(&query("show application_name"))]
+    });
+    assert_eq!(
+        seen,
+        ["v[3.0 _pq_.foo _pq_.bar] R[10]", "T D(x) C[SHOW] Z[I]"]
+    );
+}
+
+#[test]
+fn minor_versions_are_negotiated() {
+    let stage = Stage::new(&Setup::servers(1));
+    let target = stage.weir.target();
+    let first = |version| {
+        let mut raw = target.open();
+        let events = raw.log_in(&target.startup(version, &[]), &target.password);
+        assert!(
+            events.last().is_some_and(|event| event.is('Z')),
+            "{events:?}"
+        );
+        (events[0].to_string(), raw.key.len())
+    };
+    assert_eq!(first(V3_0), ("R[10]".into(), 8));
+    assert_eq!(first(0x0003_0001), ("v[3.0 ]".into(), 8));
+    assert_eq!(first(V3_2), ("R[10]".into(), 36));
+    assert_eq!(first(0x0003_0000 + 9999), ("v[3.2 ]".into(), 36));
+}
+
+#[test]
+fn other_major_versions_are_refused() {
+    let seen = both(|target| {
+        let mut ancient = target.open();
+        ancient.send(&target.startup(0x0002_0000, &[]));
+        let answer = String::from_utf8_lossy(&ancient.bytes(usize::MAX)).into_owned();
+        let start = "EFATAL:  unsupported frontend protocol 2.0";
+        vec![
+            attempt(target, &target.startup(0x0004_0000, &[])),
+            (answer.starts_with(start) && answer.ends_with("\n\0")).to_string(),
+        ]
+    });
+    assert_eq!(seen, ["E[FATAL 0A000] EOF", "true"]);
+}
+
+#[test]
+fn a_malformed_startup_packet_is_refused() {
+    let seen = both(|target| {
+        let good = target.startup(V3_0, &[]);
+        let body = &good[4..];
+        vec![
+            attempt(target, &packet(&body[..body.len() - 1])),
+            attempt(target, &packet(&[body, b"junk"].concat())),
+            attempt(target, &startup(V3_0, &[("database", "postgres")])),
+            attempt(
+                target,
+                &startup(V3_0, &[("user", ""), ("database", "postgres")]),
+            ),
+        ]
+    });
+    assert_eq!(
+        seen,
+        [
+            "E[FATAL 08P01] EOF",
+            "E[FATAL 08P01] EOF",
+            "E[FATAL 28000] EOF",
+            "E[FATAL 28000] EOF"
+        ]
+    );
+}
+
+#[test]
+fn without_a_database_it_is_named_as_the_user() {
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    let alias = format!(
+        "[databases.app]\nhost = \"127.0.0.1\"\nport = {}\ndbname = \"{}\"\ntls = \"disable\"",
+        cluster.port(),
+        database.name()
+    );
+    let stage = Stage::on(database, &Setup::servers(1).tables(&alias));
+    let target = stage.weir.target();
+    for parameters in [&[("user", "app")][..], &[("user", "app"), ("database", "")]] {
+        let mut raw = target.open();
+        raw.log_in(&startup(V3_0, parameters), &target.password);
+        assert_eq!(
+            raw.value("select current_database()"),
+            stage.database.name()
+        );
+    }
+}
+
+#[test]
+fn an_unknown_database_is_refused_as_postgresql_does() {
+    let seen = both(|target| {
+        let nowhere = Target {
+            database: "nowhere".into(),
+            ..target.clone()
+        };
+        let events = nowhere
+            .open()
+            .log_in(&nowhere.startup(V3_0, &[]), &nowhere.password);
+        vec![line(&events[events.len() - 2..])]
+    });
+    assert_eq!(seen, ["E[FATAL 3D000] EOF"]);
+}
+
+#[test]
+fn startup_settings_follow_the_client_to_every_server() {
+    let stage = Stage::new(&Setup::servers(2));
+    let options = "-c work_mem=9MB --statement-timeout=5s";
+    let mut client = stage.weir.target().connect_with(&[("options", options)]);
+    let mut other = stage.client();
+    let mut pids = std::collections::BTreeSet::new();
+    for round in 0..4 {
+        // The other client holds one server in every second round, so that both are met.
+        other.rows(if round % 2 == 0 {
+            "begin; select pg_backend_pid()"
+        } else {
+            "commit"
+        });
+        pids.insert(client.value("select pg_backend_pid()"));
+        assert_eq!(client.value("show work_mem"), "9MB");
+        assert_eq!(client.value("show statement_timeout"), "5s");
+        assert_eq!(other.value("show work_mem"), "4MB");
+    }
+    assert!(!pids.is_empty());
+}
+
+#[test]
+fn startup_settings_are_taken_in_the_order_of_postgresql() {
+    let seen = both(|target| {
+        let cases: [&[(&str, &str)]; 3] = [
+            &[("WORK_MEM", "7MB"), ("options", "-c work_mem=9MB")],
+            &[(
+                "options",
+                "-cwork_mem=9MB --statement_timeout=5s -c application_name=a\\ b",
+            )],
+            &[("work_mem", "5MB"), ("work_mem", "6MB")],
+        ];
+        let show = "show work_mem; show statement_timeout; show application_name";
+        cases
+            .iter()
+            .map(|case| target.connect_with(case).ask(&query(show)))
+            .collect()
+    });
+    assert!(seen[0].starts_with("T D(7MB) C[SHOW] T D(0)"), "{seen:?}");
+}
+
+#[test]
+fn reset_returns_to_the_startup_value() {
+    let seen = both(|target| {
+        let mut client = target.connect_with(&[("timezone", "Asia/Tokyo"), ("work_mem", "9MB")]);
+        let resets = [
+            "set timezone to utc",
+            "reset all",
+            "show timezone",
+            "show work_mem",
+        ];
+        resets.iter().map(|sql| client.ask(&query(sql))).collect()
+    });
+    assert_eq!(
+        seen[2..],
+        ["T D(Asia/Tokyo) C[SHOW] Z[I]", "T D(9MB) C[SHOW] Z[I]"]
+    );
+}
+
+#[test]
+fn a_bad_startup_setting_fails_that_client_only() {
+    let seen = both(|target| {
+        let mut other = target.connect();
+        let tail = |parameters: &[(&str, &str)]| {
+            let packet = target.startup(V3_0, parameters);
+            let events = target.open().log_in(&packet, &target.password);
+            events::detailed(&events[events.len() - 2..])
+        };
+        vec![
+            tail(&[("work_mem", "bogus")]),
+            tail(&[("nosuch", "1")]),
+            tail(&[("options", "-c nosuch=1")]),
+            other.ask(&query("select 1")),
+        ]
+    });
+    assert_eq!(
+        seen,
+        [
+            "E[FATAL 22023 invalid value for parameter \"work_mem\": \"bogus\"] EOF",
+            "E[FATAL 42704 unrecognized configuration parameter \"nosuch\"] EOF",
+            "E[FATAL 42704 unrecognized configuration parameter \"nosuch\"] EOF",
+            "T D(1) C[SELECT 1] Z[I]",
+        ]
+    );
+}
+
+#[test]
+fn replication_is_refused_with_a_reason() {
+    let stage = Stage::new(&Setup::servers(1));
+    let target = stage.weir.target();
+    for value in ["database", "true", "on", "1"] {
+        let seen = attempt(&target, &target.startup(V3_0, &[("replication", value)]));
+        assert!(seen.ends_with("E[FATAL 0A000] EOF"), "{seen}");
+    }
+    let seen = attempt(&target, &target.startup(V3_0, &[("replication", "off")]));
+    assert!(seen.ends_with("Z[I]"), "{seen}");
+}
+
+#[test]
+fn a_query_instead_of_the_password_is_refused() {
+    let seen = both(|target| {
+        let mut raw = target.challenged();
+        raw.send(&query("select 1"));
+        vec![line(&raw.rest())]
+    });
+    assert_eq!(seen, ["E[FATAL 08P01] EOF"]);
+}
+
+#[test]
+fn a_query_sent_together_with_the_password_is_answered() {
+    let seen = both(|target| {
+        let mut raw = target.open();
+        raw.eager = [query("select 'early'"), extended("select 2"), sync()].concat();
+        raw.log_in(&target.startup(V3_0, &[]), &target.password);
+        vec![line(&raw.ready(2))]
+    });
+    assert_eq!(
+        seen,
+        ["T D(early) C[SELECT 1] Z[I] 1 2 D(2) C[SELECT 1] Z[I]"]
+    );
+}
+
+#[test]
+fn a_startup_packet_in_single_bytes_is_understood() {
+    let seen = both(|target| {
+        let mut raw = target.open();
+        let packet = target.startup(V3_0, &[]);
+        let (last, first) = packet.split_last().expect("a packet");
+        first.iter().for_each(|byte| raw.send(&[*byte]));
+        raw.log_in(&[*last], &target.password);
+        vec![raw.ask(&query("select 1"))]
+    });
+    assert_eq!(seen, ["T D(1) C[SELECT 1] Z[I]"]);
+}
+
+#[test]
+fn a_client_that_never_finishes_its_login_is_closed() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("login = \"1s\""));
+    let target = stage.weir.target();
+    let began = Instant::now();
+    let mut silent = target.open();
+    let mut halfway = target.challenged();
+    let mut slow = target.open();
+    let packet = target.startup(
+        V3_0,
+        &[("application_name", "0123456789012345678901234567890123")],
+    );
+    for byte in packet {
+        slow.send(&[byte]);
+        if slow
+            .within(Duration::from_millis(100))
+            .contains(&Event::Eof)
+        {
+            break;
+        }
+    }
+    assert_eq!(line(&halfway.rest()), "E[FATAL 08P01] EOF");
+    assert!(silent.rest().contains(&Event::Eof));
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn a_search_path_of_a_client_does_not_reach_the_user_lookup() {
+    let database = Cluster::shared().database();
+    let setup = database.auth_query();
+    database.admin().rows(
+        "create schema evil authorization app; \
+         create function evil.user_lookup(text, out text, out text) language sql as \
+         $$select 'app', 'SCRAM-SHA-256$4096:AAAA$AAAA:AAAA'$$; grant all on schema evil to public",
+    );
+    database
+        .admin()
+        .rows("create role looked_up login password 'found'");
+    let stage = Stage::on(database, &setup);
+    let target = stage.weir.target().as_user("looked_up", "found");
+    let mut client = target.connect_with(&[("search_path", "evil")]);
+    assert_eq!(client.value("show search_path"), "evil");
+}

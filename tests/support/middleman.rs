@@ -1,0 +1,146 @@
+//! A relay between pgweir and PostgreSQL that fails on demand.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use super::cluster::Cluster;
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// CancelRequests are taken and never answered by an end-of-file.
+    SwallowCancels,
+    /// Connections end when so many more bytes have come from PostgreSQL.
+    CutAfter(usize),
+    /// New connections are answered with these bytes instead of PostgreSQL's, and closed.
+    Answer(Vec<u8>),
+    /// New connections are accepted and never answered.
+    Silence,
+}
+
+/// A listening relay; its threads end with their connections.
+pub struct Middleman {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    upstream: u16,
+    fault: Mutex<Fault>,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Middleman {
+    /// Before a cluster.
+    pub fn before(cluster: &Cluster) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        let shared = Arc::new(Shared {
+            upstream: cluster.port(),
+            fault: Mutex::new(Fault::None),
+            open: Mutex::new(Vec::new()),
+        });
+        let accepting = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = Arc::clone(&accepting);
+                // A connection that fails is a fault like any other.
+                std::thread::spawn(move || shared.serve(stream).ok());
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// From now on.
+    pub fn set(&self, fault: Fault) {
+        *self.shared.fault.lock().expect("no panic while locked") = fault;
+    }
+
+    /// Cuts every connection now.
+    pub fn cut(&self) {
+        for stream in self
+            .shared
+            .open
+            .lock()
+            .expect("no panic while locked")
+            .drain(..)
+        {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    fn fault(&self) -> Fault {
+        self.fault.lock().expect("no panic while locked").clone()
+    }
+
+    fn serve(&self, mut near: TcpStream) -> std::io::Result<()> {
+        let mut first = [0; 8];
+        near.read_exact(&mut first)?;
+        let cancels = first[4..] == 80_877_102_u32.to_be_bytes();
+        match self.fault() {
+            Fault::SwallowCancels if cancels => return silence(&mut near),
+            Fault::Silence => return silence(&mut near),
+            Fault::Answer(bytes) => {
+                near.write_all(&bytes)?;
+                near.shutdown(Shutdown::Write)?;
+                return silence(&mut near);
+            }
+            _ => {}
+        }
+        let mut far = TcpStream::connect((Ipv4Addr::LOCALHOST, self.upstream))?;
+        near.set_nodelay(true)?;
+        far.set_nodelay(true)?;
+        far.write_all(&first)?;
+        let mut open = self.open.lock().expect("no panic while locked");
+        open.extend([near.try_clone()?, far.try_clone()?]);
+        drop(open);
+        let (mut near_in, mut far_out) = (near.try_clone()?, far.try_clone()?);
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut near_in, &mut far_out);
+            let _ = far_out.shutdown(Shutdown::Write);
+        });
+        self.pump(&mut far, &mut near)?;
+        near.shutdown(Shutdown::Both)?;
+        far.shutdown(Shutdown::Both)
+    }
+
+    /// From PostgreSQL to pgweir.
+    fn pump(&self, far: &mut TcpStream, near: &mut TcpStream) -> std::io::Result<()> {
+        let mut chunk = [0; 16_384];
+        loop {
+            let count = far.read(&mut chunk)?;
+            let mut fault = self.fault.lock().expect("no panic while locked");
+            let Fault::CutAfter(left) = &mut *fault else {
+                drop(fault);
+                if count == 0 {
+                    return Ok(());
+                }
+                near.write_all(&chunk[..count])?;
+                continue;
+            };
+            let passes = count.min(*left);
+            *left -= passes;
+            let over = *left == 0 || count == 0;
+            drop(fault);
+            near.write_all(&chunk[..passes])?;
+            if over {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Takes everything and says nothing until the peer closes.
+fn silence(near: &mut TcpStream) -> std::io::Result<()> {
+    std::io::copy(near, &mut std::io::sink()).map(drop)
+}

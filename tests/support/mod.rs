@@ -1,0 +1,109 @@
+//! What the tests stand on: real clusters, the built pgweir, a raw client, and scenarios that run
+//! against both.
+
+pub mod cluster;
+pub mod events;
+pub mod messages;
+pub mod middleman;
+pub mod raw;
+pub mod scram;
+pub mod weir;
+
+use std::time::{Duration, Instant};
+
+pub use self::cluster::{Cluster, Database, Target};
+pub use self::messages::*;
+pub use self::middleman::{Fault, Middleman};
+pub use self::raw::Raw;
+pub use self::weir::{Setup, Weir};
+
+/// A database of its own with a pgweir before it. At the end of the test, PostgreSQL must never
+/// have refused a connection for want of slots.
+pub struct Stage {
+    /// Behind the proxy.
+    pub database: Database,
+    /// The proxy.
+    pub weir: Weir,
+}
+
+impl Stage {
+    /// On the cluster that the tests of one process share.
+    pub fn new(setup: &Setup) -> Self {
+        Self::on(Cluster::shared().database(), setup)
+    }
+
+    /// Before a given database.
+    pub fn on(database: Database, setup: &Setup) -> Self {
+        let weir = Weir::start(&database, setup);
+        Self { database, weir }
+    }
+
+    /// A logged-in client of the proxy.
+    pub fn client(&self) -> Raw {
+        self.weir.target().connect()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.database.cluster().assert_never_refused();
+        }
+    }
+}
+
+/// Runs a scenario against PostgreSQL and, on a fresh database, through a pgweir with one server;
+/// asserts that the transcripts are equal and returns them.
+///
+/// With `PGWEIR_TEST_ORACLE` set, only PostgreSQL is asked: to check an expectation itself.
+pub fn both(scenario: impl Fn(&Target) -> Vec<String>) -> Vec<String> {
+    both_with(&Setup::servers(1), scenario)
+}
+
+/// As [`both`], with a pgweir of one's own wishes.
+pub fn both_with(setup: &Setup, scenario: impl Fn(&Target) -> Vec<String>) -> Vec<String> {
+    let direct = {
+        let database = Cluster::shared().database();
+        anonymous(scenario(&database.target()), &database)
+    };
+    if std::env::var_os("PGWEIR_TEST_ORACLE").is_some() {
+        return direct;
+    }
+    let stage = Stage::new(setup);
+    let through = anonymous(scenario(&stage.weir.target()), &stage.database);
+    assert_eq!(
+        through, direct,
+        "through pgweir (left) and directly (right)"
+    );
+    direct
+}
+
+fn anonymous(lines: Vec<String>, database: &Database) -> Vec<String> {
+    lines
+        .into_iter()
+        .map(|line| line.replace(database.name(), "DATABASE"))
+        .collect()
+}
+
+/// Waits for a condition that only polling can see; panics after ten seconds.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The resident memory of a process now, in KiB.
+pub fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("process status");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("VmRSS");
+    line.trim()
+        .trim_end_matches("kB")
+        .trim()
+        .parse()
+        .expect("a number of kB")
+}

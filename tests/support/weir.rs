@@ -1,0 +1,236 @@
+//! The built pgweir binary, with a configuration and a log of its own.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use tempfile::TempDir;
+
+use super::cluster::{Database, Target, app_verifier};
+use super::middleman::Middleman;
+use super::wait_until;
+
+/// What differs from the plain configuration: lines of TOML for each part.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Before the first table.
+    pub top: String,
+    /// `[auth]`.
+    pub auth: String,
+    /// `[limits]`.
+    pub limits: String,
+    /// `[timeouts]`.
+    pub timeouts: String,
+    /// In the table of the test's database.
+    pub database: String,
+    /// Further tables.
+    pub tables: String,
+    /// Where pgweir finds PostgreSQL, if not at its own port.
+    pub upstream: Option<u16>,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
+}
+
+/// A running pgweir; killed on drop.
+pub struct Weir {
+    child: Child,
+    addr: SocketAddr,
+    http: SocketAddr,
+    database: Database,
+    folder: TempDir,
+}
+
+impl Setup {
+    /// A pool of so many servers.
+    pub fn servers(count: usize) -> Self {
+        Self {
+            limits: format!("max_servers = {count}"),
+            ..Self::default()
+        }
+    }
+
+    /// With further `[timeouts]` lines.
+    pub fn timeouts(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.timeouts, "{lines}");
+        self
+    }
+
+    /// With further `[limits]` lines.
+    pub fn limits(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.limits, "\n{lines}");
+        self
+    }
+
+    /// With further top-level lines.
+    pub fn top(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.top, "{lines}");
+        self
+    }
+
+    /// With a middleman before PostgreSQL.
+    pub fn behind(mut self, middleman: &Middleman) -> Self {
+        self.upstream = Some(middleman.port());
+        self
+    }
+
+    /// With further tables, or lines of the last one.
+    pub fn tables(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.tables, "{lines}");
+        self
+    }
+
+    fn toml(&self, addr: SocketAddr, http: SocketAddr, database: &Database) -> String {
+        let Self {
+            top,
+            auth,
+            limits,
+            timeouts,
+            database: lines,
+            tables,
+            ..
+        } = self;
+        let (name, verifier) = (database.name(), app_verifier());
+        let port = self.upstream.unwrap_or(database.cluster().port());
+        format!(
+            "listen = [\"{addr}\"]\nhttp_listen = \"{http}\"\n{top}\n\
+             [auth]\nmethod = \"scram-sha-256\"\n{auth}\n\
+             [limits]\n{limits}\n\
+             [timeouts]\ncheckout = \"20s\"\n{timeouts}\n\
+             [users.app]\nsecret = \"{verifier}\"\n\
+             [databases.{name}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"disable\"\n{lines}\n\
+             {tables}\n"
+        )
+    }
+}
+
+impl Weir {
+    /// Starts it before a database and waits until it accepts.
+    pub fn start(database: &Database, setup: &Setup) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (addr, http) = (free_addr(), free_addr());
+        let toml = setup.toml(addr, http, database);
+        fs::write(folder.path().join("pgweir.toml"), toml).expect("a configuration file");
+        let log = File::create(folder.path().join("log")).expect("a log file");
+        let child = Command::new(env!("CARGO_BIN_EXE_pgweir"))
+            .args(["serve", "--config"])
+            .arg(folder.path().join("pgweir.toml"))
+            .envs(setup.env.iter().cloned())
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log)
+            .spawn()
+            .expect("the pgweir binary");
+        let mut weir = Self {
+            child,
+            addr,
+            http,
+            database: database.clone(),
+            folder,
+        };
+        wait_until("pgweir accepts", || {
+            let ended = weir.child.try_wait().expect("pgweir's state");
+            assert!(ended.is_none(), "pgweir ended: {ended:?}\n{}", weir.log());
+            TcpStream::connect(addr).is_ok()
+        });
+        weir
+    }
+
+    /// Through it to its database, as `app`.
+    pub fn target(&self) -> Target {
+        Target {
+            addr: self.addr,
+            ..self.database.target()
+        }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its configuration file, for a reload.
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.path().join("pgweir.toml")
+    }
+
+    /// Changes its configuration file and asks it to read it again.
+    pub fn reload(&self, change: impl FnOnce(String) -> String) {
+        let old = fs::read_to_string(self.config_path()).expect("the configuration file");
+        fs::write(self.config_path(), change(old)).expect("the configuration file");
+        self.signal("HUP");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid().to_string())
+            .status();
+        assert!(status.expect("kill").success(), "cannot signal pgweir");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("pgweir ends", || {
+            status = self.child.try_wait().expect("pgweir's state");
+            status.is_some()
+        });
+        status.expect("a status")
+    }
+
+    /// One HTTP GET: status line and body.
+    pub fn http(&self, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(self.http).expect("pgweir's HTTP address");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        (
+            head.lines().next().unwrap_or_default().to_owned(),
+            body.to_owned(),
+        )
+    }
+
+    /// The sum of a metric over all label sets that contain `labels`.
+    pub fn metric(&self, name: &str, labels: &str) -> f64 {
+        let (_, body) = self.http("/metrics");
+        let lines = body
+            .lines()
+            .filter(|line| !line.starts_with('#') && line.contains(labels));
+        let values = lines.filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            (series.split('{').next() == Some(name)).then(|| value.parse::<f64>().ok())?
+        });
+        values.sum()
+    }
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let log = self.log();
+        if std::thread::panicking() {
+            eprintln!("--- pgweir's log ---\n{log}");
+        } else {
+            assert!(!log.contains("panicked at"), "pgweir panicked:\n{log}");
+        }
+    }
+}
+
+/// An address on loopback that was free a moment ago.
+pub fn free_addr() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address")
+}
