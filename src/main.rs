@@ -1,1 +1,138 @@
-fn main() {}
+//! The command line: flags, configuration, run, exit code.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use pgweir::config::{Config, ConfigError, Environment, Flags, Loaded, LogConfig, Source, render};
+use pgweir::demo::{self, DemoOptions};
+use pgweir::proxy;
+use pgweir::storm::{self, StormOptions};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+/// Log lines that wait for a slow reader of stderr; more are dropped, since clients come first.
+const LOG_LINES: usize = 16_384;
+/// Something failed while running.
+const FAILED: u8 = 1;
+/// Bad flags, environment or file; clap uses the same.
+const BAD_USAGE: u8 = 2;
+
+/// A PostgreSQL proxy that multiplexes the transactions of many short-lived clients onto a small,
+/// bounded pool of server connections.
+#[derive(Parser)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "Settings come from flags, then PGWEIR_... environment variables, then the file, then \
+                  defaults.\nExit codes: 0 all went well, 1 a failure while running, 2 bad flags or \
+                  configuration."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve clients until SIGTERM; SIGHUP reads the configuration again.
+    Serve(Flags),
+    /// Check the configuration and print the settings as they hold, without secrets.
+    Check(Flags),
+    /// Start a throwaway PostgreSQL with pgweir before it and send a burst of functions through.
+    Demo(DemoOptions),
+    /// Send a load of many short-lived functions to an address and report what happened.
+    Storm(StormOptions),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(flags) => serve(flags),
+        Command::Check(flags) => check(flags),
+        Command::Demo(options) => run_demo(options),
+        Command::Storm(options) => run_storm(options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pgweir: {error:#}");
+            let is_config = error.downcast_ref::<ConfigError>().is_some();
+            ExitCode::from(if is_config { BAD_USAGE } else { FAILED })
+        }
+    }
+}
+
+fn serve(flags: Flags) -> anyhow::Result<()> {
+    let source = Source::new(flags, Environment::of_process());
+    let Loaded { config, warnings } = source.load()?;
+    let _flush = start_log(&config.log)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = runtime(config.workers)?;
+    runtime.block_on(proxy::run(config, source))?;
+    Ok(())
+}
+
+fn check(flags: Flags) -> anyhow::Result<()> {
+    let Loaded { config, warnings } = Source::new(flags, Environment::of_process()).load()?;
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    print_settings(&config)
+}
+
+fn print_settings(config: &Config) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(render(config).as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+}
+
+fn run_demo(options: DemoOptions) -> anyhow::Result<()> {
+    let _flush = start_log(&quiet())?;
+    runtime(0)?.block_on(demo::run(options))?;
+    Ok(())
+}
+
+fn run_storm(options: StormOptions) -> anyhow::Result<()> {
+    let _flush = start_log(&quiet())?;
+    runtime(0)?.block_on(storm::run(options))?;
+    Ok(())
+}
+
+/// Demonstration and storm print their own report; a log would run through it.
+fn quiet() -> LogConfig {
+    LogConfig {
+        level: "warn".to_owned(),
+        json: false,
+    }
+}
+
+fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if workers > 0 {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().build().context("cannot start threads")
+}
+
+/// Logs to stderr through a thread of its own, so that a reader that stops stops no client. What
+/// waits is written when the guard is dropped.
+fn start_log(config: &LogConfig) -> anyhow::Result<WorkerGuard> {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LOG_LINES)
+        .finish(std::io::stderr());
+    let filter = EnvFilter::try_new(&config.level).context("log.level")?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer);
+    if config.json {
+        builder.json().flatten_event(true).init();
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal()).init();
+    }
+    Ok(guard)
+}

@@ -1,295 +1,44 @@
 //! Typed settings, parsed once into valid values.
 //!
-//! Owns: the shape of the configuration, its defaults, its sources (file, environment, flags) and
-//! what a reload changes. Invariant: a [`Config`] that exists is valid; nothing downstream checks a
-//! setting again.
+//! Owns: the shape of the configuration ([`Config`]), its defaults, its sources ([`Source`]: flags
+//! over environment over file over defaults) and what a reload changes ([`reload`]). Invariant: a
+//! [`Config`] that was loaded is valid; nothing downstream checks a setting again. No error, warning
+//! or `Debug` output of this module holds a secret.
+//!
+//! The reference of all settings is `docs/configuration.md`; [`KEYS`] is the same list for programs.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+mod build;
+mod context;
+mod dsn;
+mod env;
+mod error;
+mod flags;
+mod keys;
+mod layers;
+mod model;
+mod raw;
+mod reload;
+mod render;
+mod secret;
+mod source;
+#[cfg(test)]
+mod tests;
+mod units;
+mod userlist;
+mod validate;
 
-/// Everything pgweir can be told.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Where clients connect.
-    pub listen: Vec<ListenAddr>,
-    /// TLS towards clients.
-    pub client_tls: ClientTls,
-    /// How clients prove who they are.
-    pub auth: AuthConfig,
-    /// Known users by name.
-    pub users: BTreeMap<String, User>,
-    /// Databases by alias.
-    pub databases: BTreeMap<String, Database>,
-    /// The database used for aliases that are not in `databases` (`[databases."*"]`).
-    pub fallback: Option<Database>,
-    /// Sizes.
-    pub limits: Limits,
-    /// Times.
-    pub timeouts: Timeouts,
-    /// HTTP address of `/metrics`, `/healthz`, `/readyz`; `None` switches it off.
-    pub http_listen: Option<SocketAddr>,
-    /// What happens to the work of a client that is gone.
-    pub on_client_gone: OnClientGone,
-    /// Log level filter and format.
-    pub log: LogConfig,
-    /// Worker threads of the runtime; 0 = one per core.
-    pub workers: usize,
-}
-
-/// One listening address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ListenAddr {
-    /// A TCP address, IPv4 or IPv6.
-    Tcp(SocketAddr),
-    /// A Unix-domain socket path.
-    Unix(PathBuf),
-}
-
-/// TLS towards clients.
-#[derive(Debug, Clone)]
-pub struct ClientTls {
-    /// `disable`, `allow` or `require`.
-    pub mode: ClientTlsMode,
-    /// Certificate chain, PEM.
-    pub cert: Option<PathBuf>,
-    /// Private key, PEM.
-    pub key: Option<PathBuf>,
-}
-
-/// Whether clients may or must use TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientTlsMode {
-    /// `N` to every SSLRequest.
-    Disable,
-    /// TLS if the client asks for it.
-    Allow,
-    /// A plaintext StartupMessage is refused.
-    Require,
-}
-
-/// TLS towards PostgreSQL, with libpq's meanings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ServerTlsMode {
-    /// Never.
-    Disable,
-    /// If the server offers it.
-    Prefer,
-    /// Always, any certificate.
-    Require,
-    /// Always, certificate signed by a trusted CA.
-    VerifyCa,
-    /// As `VerifyCa`, and the host name matches.
-    VerifyFull,
-}
-
-/// How clients prove who they are.
-#[derive(Debug, Clone)]
-pub struct AuthConfig {
-    /// The method asked of clients.
-    pub method: AuthMethod,
-    /// `userlist` file in PgBouncer's format; its users are merged into `users` (the file's own win).
-    pub userlist: Option<PathBuf>,
-    /// Look users up in PostgreSQL when they are in neither list.
-    pub query: Option<AuthQuery>,
-    /// How long a looked-up secret is believed.
-    pub cache_ttl: Duration,
-    /// `trust` on addresses that are not loopback was said twice.
-    pub trust_remote: bool,
-}
-
-/// Authentication method asked of clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthMethod {
-    /// No proof asked.
-    Trust,
-    /// SCRAM-SHA-256, and -PLUS on TLS.
-    ScramSha256,
-    /// MD5 (off unless chosen).
-    Md5,
-    /// Cleartext, on TLS or Unix sockets only.
-    Cleartext,
-}
-
-/// `auth_query`: looking users up over the control plane.
-#[derive(Debug, Clone)]
-pub struct AuthQuery {
-    /// The query, with `$1` for the user name; returns name, secret and optionally a valid-until
-    /// timestamptz and a can-login bool.
-    pub query: String,
-    /// The role that runs it.
-    pub user: String,
-    /// Its password.
-    pub password: Option<Password>,
-    /// Where it runs; the client's own database when `None`.
-    pub dbname: Option<String>,
-}
-
-/// A secret text. `Debug` prints no part of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(zeroize::Zeroizing<String>);
-
-impl Password {
-    /// Wraps a secret text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(zeroize::Zeroizing::new(text.into()))
-    }
-
-    /// The secret itself, for the one who proves with it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Password(***)")
-    }
-}
-
-/// A known user.
-#[derive(Debug, Clone)]
-pub struct User {
-    /// What a client's proof is checked against: a plain text, `SCRAM-SHA-256$...` or `md5...`.
-    pub secret: Option<Password>,
-    /// What pgweir logs in to PostgreSQL with, when it is not `secret` (plain) or the ClientKey
-    /// recovered from the client's proof.
-    pub server_password: Option<Password>,
-}
-
-/// One database that clients can name.
-#[derive(Debug, Clone)]
-pub struct Database {
-    /// Host name, address, or the directory of a Unix socket (starts with `/`).
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Name at PostgreSQL; the alias itself when `None`.
-    pub dbname: Option<String>,
-    /// Log in to PostgreSQL as this user, whoever the client is.
-    pub user: Option<String>,
-    /// The forced user's password.
-    pub password: Option<Password>,
-    /// TLS to PostgreSQL.
-    pub tls: ServerTls,
-    /// Run on each new server connection (RDS InitQuery).
-    pub init_query: Option<String>,
-    /// Overrides `limits.max_servers` for pools of this database.
-    pub max_servers: Option<usize>,
-}
-
-/// TLS to one PostgreSQL.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ServerTls {
-    /// Mode.
-    pub mode: ServerTlsMode,
-    /// Trusted certificates, PEM; required by the verify modes.
-    pub ca: Option<PathBuf>,
-}
-
-/// Sizes; every one is a bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Clients at once, logged in or not.
-    pub max_clients: usize,
-    /// Servers per pool (database, user).
-    pub max_servers: usize,
-    /// Servers per database over its users; 0 = no limit of its own.
-    pub max_servers_database: usize,
-    /// Servers per PostgreSQL host over databases and users, control connections included; 0 = no limit of its own.
-    pub max_servers_host: usize,
-    /// Servers kept open per pool that has been used.
-    pub min_idle: usize,
-    /// Idle servers kept per pool at most.
-    pub max_idle: usize,
-}
-
-/// Times; zero switches those off that say so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// The client's share of its login.
-    pub login: Duration,
-    /// Waiting for a server.
-    pub checkout: Duration,
-    /// TCP, TLS and login to PostgreSQL.
-    pub server_connect: Duration,
-    /// An idle server above `min_idle` is closed.
-    pub server_idle: Duration,
-    /// Age at which a server is replaced, times 0.9 to 1.1.
-    pub server_lifetime: Duration,
-    /// Idle time after which a server is checked before use.
-    pub server_check: Duration,
-    /// Waiting for a closing server's EOF.
-    pub server_close: Duration,
-    /// A cancel connection.
-    pub cancel: Duration,
-    /// Cleaning up behind a client that is gone.
-    pub client_gone: Duration,
-    /// Waiting for transactions to end at shutdown.
-    pub drain: Duration,
-    /// A client without a transaction and without a request; 0 = off.
-    pub idle_client: Duration,
-    /// A client inside a transaction without a request; 0 = off.
-    pub idle_in_transaction: Duration,
-    /// A transaction as a whole; 0 = off.
-    pub transaction: Duration,
-    /// A query; 0 = off.
-    pub query: Duration,
-    /// A pinned client without a request; 0 = off.
-    pub pin_idle: Duration,
-}
-
-/// What happens to the work of a client that is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnClientGone {
-    /// It is cancelled and rolled back.
-    Cancel,
-    /// It runs to its end, and what is left open is rolled back.
-    Complete,
-}
-
-/// Log output.
-#[derive(Debug, Clone)]
-pub struct LogConfig {
-    /// A `tracing` filter, `info` by default.
-    pub level: String,
-    /// One JSON object a line.
-    pub json: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_clients: 10_000,
-            max_servers: 20,
-            max_servers_database: 0,
-            max_servers_host: 0,
-            min_idle: 0,
-            max_idle: 20,
-        }
-    }
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        let secs = Duration::from_secs;
-        Self {
-            login: secs(15),
-            checkout: secs(120),
-            server_connect: secs(5),
-            server_idle: secs(600),
-            server_lifetime: secs(3600),
-            server_check: secs(30),
-            server_close: secs(5),
-            cancel: secs(5),
-            client_gone: secs(5),
-            drain: secs(30),
-            idle_client: secs(1800),
-            idle_in_transaction: secs(300),
-            transaction: Duration::ZERO,
-            query: Duration::ZERO,
-            pin_idle: Duration::ZERO,
-        }
-    }
-}
+pub use self::build::{DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN};
+pub use self::dsn::{Dsn, DsnError};
+pub use self::env::Environment;
+pub use self::error::{ConfigError, Origin};
+pub use self::flags::Flags;
+pub use self::keys::{DATABASE_KEYS, KEYS, Key, Kind, Reload, USER_KEYS};
+pub use self::model::{
+    AuthConfig, AuthMethod, AuthQuery, ClientTls, ClientTlsMode, Config, Database, Limits,
+    ListenAddr, LogConfig, OnClientGone, ServerTls, ServerTlsMode, Timeouts, User,
+};
+pub use self::reload::{Changes, diff, reload};
+pub use self::render::render;
+pub use self::secret::{Password, SecretKind};
+pub use self::source::{Loaded, Source};
+pub use self::units::{format_duration, parse_duration};

@@ -1,0 +1,259 @@
+//! From what the sources say to a valid [`Config`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::context::{Context, Ways, join};
+use super::env::Environment;
+use super::error::ConfigError;
+use super::layers::Layers;
+use super::model::{
+    AuthConfig, AuthMethod, AuthQuery, ClientTls, ClientTlsMode, Config, Database, ListenAddr,
+    OnClientGone, ServerTls, ServerTlsMode, User,
+};
+use super::raw::{Raw, RawAuth, RawDatabase, RawTls, RawUser};
+use super::secret::Password;
+use super::source::Loaded;
+use super::{userlist, validate};
+
+/// Where clients connect by default: PgBouncer's port, which tools know, on this machine only, since
+/// who may reach it from elsewhere is for the operator to say.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:6432";
+/// Where operators look by default, on this machine only: it has no password.
+pub const DEFAULT_HTTP_LISTEN: &str = "127.0.0.1:9632";
+/// PostgreSQL's port.
+const DEFAULT_PORT: u16 = 5432;
+/// Long enough to spare PostgreSQL a look-up per login of a burst, short enough that nobody notices
+/// a changed password being believed.
+const DEFAULT_CACHE_TTL: Duration = Duration::from_secs(1);
+/// Names are written out in full, so that no object of another schema can stand in for them.
+const DEFAULT_QUERY: &str = "SELECT rolname, rolpassword, rolvaliduntil, rolcanlogin \
+     FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1::pg_catalog.text";
+
+/// Builds and checks.
+pub(super) fn config(layers: &Layers, env: &Environment) -> Result<Loaded, ConfigError> {
+    let mut context = Context {
+        layers,
+        env,
+        warnings: Vec::new(),
+    };
+    let raw = layers.merged()?;
+    let config = assemble(&mut context, raw)?;
+    validate::config(&mut context, &config)?;
+    Ok(Loaded {
+        config,
+        warnings: context.warnings,
+    })
+}
+
+fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> {
+    let mut limits = raw.limits;
+    if !context.layers.has(&["limits", "max_idle"]) {
+        limits.max_idle = limits.max_servers;
+    }
+    let mut databases = databases(context, raw.databases)?;
+    Ok(Config {
+        listen: listen(context, raw.listen)?,
+        client_tls: client_tls(raw.tls),
+        users: users(context, raw.users, raw.auth.userlist.as_ref())?,
+        auth: auth(context, raw.auth)?,
+        fallback: databases.remove("*"),
+        databases,
+        limits,
+        timeouts: raw.timeouts,
+        http_listen: http_listen(context, raw.http_listen.as_deref())?,
+        on_client_gone: raw.on_client_gone.unwrap_or(OnClientGone::Cancel),
+        log: raw.log,
+        workers: raw.workers.map_or(0, |count| count.0),
+    })
+}
+
+fn listen(
+    context: &Context<'_>,
+    texts: Option<Vec<String>>,
+) -> Result<Vec<ListenAddr>, ConfigError> {
+    let texts = texts.unwrap_or_else(|| vec![DEFAULT_LISTEN.to_owned()]);
+    let mut addrs = Vec::with_capacity(texts.len());
+    for text in &texts {
+        let addr = match text.strip_prefix('/') {
+            Some(_) => ListenAddr::Unix(PathBuf::from(text)),
+            None => ListenAddr::Tcp(tcp(context, "listen", text)?),
+        };
+        // Port 0 means any free one, which two addresses may both ask for.
+        let is_any = matches!(&addr, ListenAddr::Tcp(addr) if addr.port() == 0);
+        if addrs.contains(&addr) && !is_any {
+            let problem = format!("{text} stands there twice");
+            return Err(context.bad(&["listen"], problem, "each address once"));
+        }
+        addrs.push(addr);
+    }
+    if addrs.is_empty() {
+        return Err(context.bad(&["listen"], "the list is empty", "at least one address"));
+    }
+    Ok(addrs)
+}
+
+fn tcp(context: &Context<'_>, key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| {
+        let expected = match key {
+            "listen" => "address:port, [IPv6 address]:port or the /path of a Unix socket",
+            _ => "address:port, [IPv6 address]:port or \"off\"",
+        };
+        context.bad(&[key], format!("{text:?} is no address"), expected)
+    })
+}
+
+fn http_listen(
+    context: &Context<'_>,
+    text: Option<&str>,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    match text.unwrap_or(DEFAULT_HTTP_LISTEN) {
+        "off" => Ok(None),
+        text => tcp(context, "http_listen", text).map(Some),
+    }
+}
+
+fn client_tls(raw: RawTls) -> ClientTls {
+    // Who gives a certificate wants it used; who gives none cannot.
+    let default = match raw.cert {
+        Some(_) => ClientTlsMode::Allow,
+        None => ClientTlsMode::Disable,
+    };
+    ClientTls {
+        mode: raw.mode.unwrap_or(default),
+        cert: raw.cert,
+        key: raw.key,
+    }
+}
+
+fn auth(context: &mut Context<'_>, raw: RawAuth) -> Result<AuthConfig, ConfigError> {
+    let password = context.password(Ways {
+        table: &["auth"],
+        key: "query_password",
+        text: raw.query_password,
+        env: raw.query_password_env,
+        file: raw.query_password_file,
+    })?;
+    let query = raw.query_user.map(|user| AuthQuery {
+        query: raw.query.unwrap_or_else(|| DEFAULT_QUERY.to_owned()),
+        user,
+        password,
+        dbname: raw.query_dbname,
+    });
+    Ok(AuthConfig {
+        method: raw.method.unwrap_or(AuthMethod::ScramSha256),
+        userlist: raw.userlist,
+        query,
+        cache_ttl: raw.cache_ttl.map_or(DEFAULT_CACHE_TTL, |span| span.0),
+        trust_remote: raw.trust_remote,
+    })
+}
+
+fn users(
+    context: &mut Context<'_>,
+    raw: BTreeMap<String, RawUser>,
+    userlist: Option<&PathBuf>,
+) -> Result<BTreeMap<String, User>, ConfigError> {
+    let mut users = BTreeMap::new();
+    for (name, raw) in raw {
+        let user = user(context, &name, raw)?;
+        users.insert(name, user);
+    }
+    if let Some(file) = userlist {
+        let path = ["auth", "userlist"];
+        let text = Password::new(context.read(&path, file)?);
+        let entries = userlist::parse(text.reveal()).map_err(|line| {
+            let problem = format!("{}: {line}", file.display());
+            context.bad(&path, problem, userlist::LINE)
+        })?;
+        context.warn_if_open(file);
+        for entry in entries {
+            users.entry(entry.name).or_insert(User {
+                secret: entry.secret,
+                server_password: None,
+            });
+        }
+    }
+    Ok(users)
+}
+
+fn user(context: &mut Context<'_>, name: &str, raw: RawUser) -> Result<User, ConfigError> {
+    let table = ["users", name];
+    if raw.secret.is_some()
+        && (raw.password.is_some() || raw.password_env.is_some() || raw.password_file.is_some())
+    {
+        let expected = "either secret or one of password, password_env and password_file";
+        return Err(context.bad(&join(&table, "secret"), "given in two ways", expected));
+    }
+    let secret = context.password(Ways {
+        table: &table,
+        key: "secret",
+        text: raw.secret,
+        env: None,
+        file: None,
+    })?;
+    let password = context.password(Ways {
+        table: &table,
+        key: "password",
+        text: raw.password,
+        env: raw.password_env,
+        file: raw.password_file,
+    })?;
+    let server_password = context.password(Ways {
+        table: &table,
+        key: "server_password",
+        text: raw.server_password,
+        env: raw.server_password_env,
+        file: raw.server_password_file,
+    })?;
+    Ok(User {
+        secret: secret.or(password),
+        server_password,
+    })
+}
+
+fn databases(
+    context: &mut Context<'_>,
+    raw: BTreeMap<String, RawDatabase>,
+) -> Result<BTreeMap<String, Database>, ConfigError> {
+    let mut databases = BTreeMap::new();
+    for (alias, raw) in raw {
+        let database = database(context, &alias, raw)?;
+        databases.insert(alias, database);
+    }
+    Ok(databases)
+}
+
+fn database(
+    context: &mut Context<'_>,
+    alias: &str,
+    raw: RawDatabase,
+) -> Result<Database, ConfigError> {
+    let table = ["databases", alias];
+    let password = context.password(Ways {
+        table: &table,
+        key: "password",
+        text: raw.password,
+        env: raw.password_env,
+        file: raw.password_file,
+    })?;
+    let host = raw.host.ok_or_else(|| {
+        let expected = "a name, an address, or the directory of a Unix socket";
+        context.bad(&join(&table, "host"), "it is missing", expected)
+    })?;
+    Ok(Database {
+        host,
+        port: raw.port.unwrap_or(DEFAULT_PORT),
+        dbname: raw.dbname,
+        user: raw.user,
+        password,
+        tls: ServerTls {
+            mode: raw.tls.unwrap_or(ServerTlsMode::Prefer),
+            ca: raw.ca,
+        },
+        init_query: raw.init_query,
+        max_servers: raw.max_servers.map(|count| count.0),
+    })
+}

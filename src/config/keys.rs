@@ -1,0 +1,168 @@
+//! The list of settings: names, kinds, and what a reload does with each.
+//!
+//! Invariant: a key is here exactly if the file takes it; the tests hold both to it, and
+//! `docs/configuration.md` as well.
+
+/// How the text of an environment variable becomes a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Taken as it is.
+    Text,
+    /// Taken as it is and shown nowhere.
+    Secret,
+    /// Taken as it is; `30s`, `5min`, ...
+    Duration,
+    /// A whole number.
+    Number,
+    /// `true` or `false`.
+    Switch,
+    /// Texts between commas.
+    List,
+}
+
+/// What a reload does with a changed setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// It holds from then on.
+    Live,
+    /// It needs a restart; the old value stays.
+    Restart,
+}
+
+/// One setting outside the named tables.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Section, empty for the top level.
+    pub section: &'static str,
+    /// Name in the section.
+    pub name: &'static str,
+    /// Kind of value.
+    pub kind: Kind,
+    /// What a reload does with it.
+    pub reload: Reload,
+    /// The flag that sets it, if there is one.
+    pub flag: Option<&'static str>,
+}
+
+impl Key {
+    /// The environment variable that sets it: `PGWEIR_<SECTION>_<KEY>`.
+    pub fn variable(&self) -> String {
+        match self.section {
+            "" => format!("PGWEIR_{}", self.name),
+            section => format!("PGWEIR_{section}_{}", self.name),
+        }
+        .to_ascii_uppercase()
+    }
+
+    /// Its name with its section: `timeouts.checkout`.
+    pub fn path(&self) -> String {
+        match self.section {
+            "" => self.name.to_owned(),
+            section => format!("{section}.{}", self.name),
+        }
+    }
+
+    const fn new(section: &'static str, name: &'static str, kind: Kind) -> Self {
+        Self {
+            section,
+            name,
+            kind,
+            reload: Reload::Live,
+            flag: None,
+        }
+    }
+
+    const fn restart(mut self) -> Self {
+        self.reload = Reload::Restart;
+        self
+    }
+
+    const fn flag(mut self, flag: &'static str) -> Self {
+        self.flag = Some(flag);
+        self
+    }
+}
+
+/// The key of `section` and `name`, if there is one.
+pub(super) fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter()
+        .find(|key| key.section == section && key.name == name)
+}
+
+/// Every setting outside `[users]` and `[databases]`.
+pub const KEYS: &[Key] = &[
+    Key::new("", "listen", Kind::List)
+        .restart()
+        .flag("--listen"),
+    Key::new("", "http_listen", Kind::Text)
+        .restart()
+        .flag("--http-listen"),
+    Key::new("", "workers", Kind::Number).restart(),
+    Key::new("", "on_client_gone", Kind::Text),
+    Key::new("tls", "mode", Kind::Text),
+    Key::new("tls", "cert", Kind::Text),
+    Key::new("tls", "key", Kind::Text),
+    Key::new("auth", "method", Kind::Text),
+    Key::new("auth", "userlist", Kind::Text),
+    Key::new("auth", "query", Kind::Text),
+    Key::new("auth", "query_user", Kind::Text),
+    Key::new("auth", "query_password", Kind::Secret),
+    Key::new("auth", "query_password_env", Kind::Text),
+    Key::new("auth", "query_password_file", Kind::Text),
+    Key::new("auth", "query_dbname", Kind::Text),
+    Key::new("auth", "cache_ttl", Kind::Duration),
+    Key::new("auth", "trust_remote", Kind::Switch),
+    Key::new("limits", "max_clients", Kind::Number),
+    Key::new("limits", "max_servers", Kind::Number).flag("--max-servers"),
+    Key::new("limits", "max_servers_database", Kind::Number),
+    Key::new("limits", "max_servers_host", Kind::Number),
+    Key::new("limits", "min_idle", Kind::Number),
+    Key::new("limits", "max_idle", Kind::Number),
+    Key::new("timeouts", "login", Kind::Duration),
+    Key::new("timeouts", "checkout", Kind::Duration),
+    Key::new("timeouts", "server_connect", Kind::Duration),
+    Key::new("timeouts", "server_idle", Kind::Duration),
+    Key::new("timeouts", "server_lifetime", Kind::Duration),
+    Key::new("timeouts", "server_check", Kind::Duration),
+    Key::new("timeouts", "server_close", Kind::Duration),
+    Key::new("timeouts", "cancel", Kind::Duration),
+    Key::new("timeouts", "client_gone", Kind::Duration),
+    Key::new("timeouts", "drain", Kind::Duration),
+    Key::new("timeouts", "idle_client", Kind::Duration),
+    Key::new("timeouts", "idle_in_transaction", Kind::Duration),
+    Key::new("timeouts", "transaction", Kind::Duration),
+    Key::new("timeouts", "query", Kind::Duration),
+    Key::new("timeouts", "pin_idle", Kind::Duration),
+    Key::new("log", "level", Kind::Text)
+        .restart()
+        .flag("--log-level"),
+    Key::new("log", "json", Kind::Switch)
+        .restart()
+        .flag("--log-json"),
+];
+
+/// The settings of one user, in `[users.NAME]`.
+pub const USER_KEYS: &[&str] = &[
+    "secret",
+    "password",
+    "password_env",
+    "password_file",
+    "server_password",
+    "server_password_env",
+    "server_password_file",
+];
+
+/// The settings of one database, in `[databases.ALIAS]`.
+pub const DATABASE_KEYS: &[&str] = &[
+    "host",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "password_env",
+    "password_file",
+    "tls",
+    "ca",
+    "init_query",
+    "max_servers",
+];

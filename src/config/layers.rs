@@ -1,0 +1,212 @@
+//! The sources of settings, one above the other: flags over environment over file.
+//!
+//! Owns: which source a setting came from, so that an error can say so. Each layer is checked for
+//! its shape by itself, so their merger has the right shape too.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::Deserializer;
+use toml::de::DeTable;
+use toml::{Table, Value};
+
+use super::error::{ConfigError, Origin};
+use super::keys;
+use super::raw::Raw;
+
+/// One source of settings.
+pub(super) struct Layer {
+    from: From,
+    table: Table,
+}
+
+/// What kind of source.
+pub(super) enum From {
+    File {
+        path: PathBuf,
+        text: String,
+    },
+    /// A connection string, from a flag or a variable.
+    Upstream(Origin),
+    Environment,
+    Flags,
+}
+
+/// All sources, the weakest first.
+#[derive(Default)]
+pub(super) struct Layers(Vec<Layer>);
+
+impl Layer {
+    /// The layer of a file's text.
+    pub(super) fn file(path: PathBuf, text: String) -> Result<Self, ConfigError> {
+        let parsed = toml::Deserializer::parse(&text).map_err(|error| syntax(&path, &text, &error));
+        check_shape(parsed?).map_err(|(key, error)| ConfigError::Shape {
+            origin: Origin::File(path.clone(), error.span().map(|span| line_of(&text, &span))),
+            key,
+            message: error.message().to_owned(),
+        })?;
+        let table = text.parse().map_err(|error| syntax(&path, &text, &error))?;
+        Ok(Self {
+            from: From::File { path, text },
+            table,
+        })
+    }
+
+    /// The layer of settings that were put together from elsewhere.
+    pub(super) fn of(from: From, table: Table) -> Result<Self, ConfigError> {
+        let layer = Self { from, table };
+        check_shape(layer.table.clone()).map_err(|(key, error)| ConfigError::Shape {
+            origin: layer.origin(&key.split('.').collect::<Vec<_>>()),
+            message: error.message().to_owned(),
+            key,
+        })?;
+        Ok(layer)
+    }
+
+    /// The settings as they stand.
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    fn origin(&self, path: &[&str]) -> Origin {
+        match &self.from {
+            From::File { path: file, text } => Origin::File(file.clone(), find_line(text, path)),
+            From::Upstream(origin) => origin.clone(),
+            From::Environment => Origin::Variable(variable(path)),
+            From::Flags => Origin::Flag(flag(path)),
+        }
+    }
+
+    /// Whether it says something about `path`.
+    pub(super) fn has(&self, path: &[&str]) -> bool {
+        lookup(&self.table, path).is_some()
+    }
+}
+
+impl Layers {
+    /// Puts `layer` above the others.
+    pub(super) fn push(&mut self, layer: Layer) {
+        self.0.push(layer);
+    }
+
+    /// Where the setting at `path` comes from; a path that no layer has is sought by its parents,
+    /// so that a missing key is reported at its table.
+    pub(super) fn origin(&self, path: &[&str]) -> Origin {
+        let mut path = path;
+        while !path.is_empty() {
+            if let Some(layer) = self.0.iter().rev().find(|layer| layer.has(path)) {
+                return layer.origin(path);
+            }
+            path = path.split_last().map_or(&[], |(_, parents)| parents);
+        }
+        Origin::Default
+    }
+
+    /// Whether any source says something about `path`.
+    pub(super) fn has(&self, path: &[&str]) -> bool {
+        self.0.iter().any(|layer| layer.has(path))
+    }
+
+    /// What all sources say together.
+    pub(super) fn merged(&self) -> Result<Raw, ConfigError> {
+        let mut merged = Table::new();
+        for layer in &self.0 {
+            overlay(&mut merged, &layer.table);
+        }
+        check_shape(merged).map_err(|(key, error)| ConfigError::Shape {
+            origin: self.origin(&key.split('.').collect::<Vec<_>>()),
+            message: error.message().to_owned(),
+            key,
+        })
+    }
+}
+
+/// Lays `above` over `below`: key by key in sections, and each user and database as a whole, since
+/// half of one and half of another would be a third that nobody wrote.
+fn overlay(below: &mut Table, above: &Table) {
+    for (name, value) in above {
+        match (below.get_mut(name), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => {
+                forget_other_passwords(old, new);
+                old.extend(new.clone());
+            }
+            _ => {
+                below.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// A password given by one source replaces one given another way by a source below it.
+fn forget_other_passwords(old: &mut Table, new: &Table) {
+    const WAYS: [&str; 3] = [
+        "query_password",
+        "query_password_env",
+        "query_password_file",
+    ];
+    if WAYS.iter().any(|way| new.contains_key(*way)) {
+        for way in WAYS {
+            old.remove(way);
+        }
+    }
+}
+
+/// Reads settings from any deserializer; an error comes with the key it is about.
+fn check_shape<'de, D>(source: D) -> Result<Raw, (String, toml::de::Error)>
+where
+    D: Deserializer<'de, Error = toml::de::Error>,
+{
+    let mut track = serde_path_to_error::Track::new();
+    Raw::deserialize(serde_path_to_error::Deserializer::new(source, &mut track))
+        .map_err(|error| (track.path().to_string(), error))
+}
+
+fn syntax(path: &std::path::Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    ConfigError::Syntax {
+        origin: Origin::File(
+            path.to_owned(),
+            error.span().map(|span| line_of(text, &span)),
+        ),
+        // The parser's Display shows the line itself, which may hold a password.
+        message: error.message().to_owned(),
+    }
+}
+
+fn lookup<'t>(table: &'t Table, path: &[&str]) -> Option<&'t Value> {
+    let (last, parents) = path.split_last()?;
+    let mut table = table;
+    for name in parents {
+        table = table.get(*name)?.as_table()?;
+    }
+    table.get(*last)
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    let before = text.as_bytes().iter().take(span.start);
+    1 + before.filter(|byte| **byte == b'\n').count()
+}
+
+fn find_line(text: &str, path: &[&str]) -> Option<usize> {
+    let (last, parents) = path.split_last()?;
+    let root = DeTable::parse(text).ok()?.into_inner();
+    let mut table = &root;
+    for name in parents {
+        table = table.get(*name)?.get_ref().as_table()?;
+    }
+    let (key, _) = table.iter().find(|(key, _)| key.get_ref() == last)?;
+    Some(line_of(text, &key.span()))
+}
+
+fn variable(path: &[&str]) -> String {
+    format!("PGWEIR_{}", path.join("_")).to_ascii_uppercase()
+}
+
+fn flag(path: &[&str]) -> &'static str {
+    let key = match path {
+        [name] => keys::find("", name),
+        [section, name, ..] => keys::find(section, name),
+        [] => None,
+    };
+    key.and_then(|key| key.flag).unwrap_or("flags")
+}

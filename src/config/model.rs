@@ -1,0 +1,346 @@
+//! The shape of a configuration: typed settings with their defaults.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::Password;
+use super::units;
+
+/// Everything pgweir can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: Vec<ListenAddr>,
+    /// TLS towards clients.
+    pub client_tls: ClientTls,
+    /// How clients prove who they are.
+    pub auth: AuthConfig,
+    /// Known users by name.
+    pub users: BTreeMap<String, User>,
+    /// Databases by alias.
+    pub databases: BTreeMap<String, Database>,
+    /// The database used for aliases that are not in `databases` (`[databases."*"]`).
+    pub fallback: Option<Database>,
+    /// Sizes.
+    pub limits: Limits,
+    /// Times.
+    pub timeouts: Timeouts,
+    /// HTTP address of `/metrics`, `/healthz`, `/readyz`; `None` switches it off.
+    pub http_listen: Option<SocketAddr>,
+    /// What happens to the work of a client that is gone.
+    pub on_client_gone: OnClientGone,
+    /// Log level filter and format.
+    pub log: LogConfig,
+    /// Worker threads of the runtime; 0 = one per core.
+    pub workers: usize,
+}
+
+/// One listening address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddr {
+    /// A TCP address, IPv4 or IPv6.
+    Tcp(SocketAddr),
+    /// A Unix-domain socket path.
+    Unix(PathBuf),
+}
+
+/// TLS towards clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTls {
+    /// `disable`, `allow` or `require`.
+    pub mode: ClientTlsMode,
+    /// Certificate chain, PEM.
+    pub cert: Option<PathBuf>,
+    /// Private key, PEM.
+    pub key: Option<PathBuf>,
+}
+
+/// Whether clients may or must use TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientTlsMode {
+    /// `N` to every SSLRequest.
+    Disable,
+    /// TLS if the client asks for it.
+    Allow,
+    /// A plaintext StartupMessage is refused.
+    Require,
+}
+
+/// TLS towards PostgreSQL, with libpq's meanings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerTlsMode {
+    /// Never.
+    Disable,
+    /// If the server offers it.
+    Prefer,
+    /// Always, any certificate.
+    Require,
+    /// Always, certificate signed by a trusted CA.
+    VerifyCa,
+    /// As `VerifyCa`, and the host name matches.
+    VerifyFull,
+}
+
+/// How clients prove who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// The method asked of clients.
+    pub method: AuthMethod,
+    /// `userlist` file in PgBouncer's format; its users are merged into `users` (the file's own win).
+    pub userlist: Option<PathBuf>,
+    /// Look users up in PostgreSQL when they are in neither list.
+    pub query: Option<AuthQuery>,
+    /// How long a looked-up secret is believed.
+    pub cache_ttl: Duration,
+    /// `trust` on addresses that are not loopback was said twice.
+    pub trust_remote: bool,
+}
+
+/// Authentication method asked of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthMethod {
+    /// No proof asked.
+    Trust,
+    /// SCRAM-SHA-256, and -PLUS on TLS.
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    /// MD5 (off unless chosen).
+    Md5,
+    /// Cleartext, on TLS or Unix sockets only.
+    Cleartext,
+}
+
+/// `auth_query`: looking users up over the control plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthQuery {
+    /// The query, with `$1` for the user name; returns name, secret and optionally a valid-until
+    /// timestamptz and a can-login bool.
+    pub query: String,
+    /// The role that runs it.
+    pub user: String,
+    /// Its password.
+    pub password: Option<Password>,
+    /// Where it runs; the client's own database when `None`.
+    pub dbname: Option<String>,
+}
+
+/// A known user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// What a client's proof is checked against: a plain text, `SCRAM-SHA-256$...` or `md5...`.
+    pub secret: Option<Password>,
+    /// What pgweir logs in to PostgreSQL with, when it is not `secret` (plain) or the ClientKey
+    /// recovered from the client's proof.
+    pub server_password: Option<Password>,
+}
+
+/// One database that clients can name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// Host name, address, or the directory of a Unix socket (starts with `/`).
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Name at PostgreSQL; the alias itself when `None`.
+    pub dbname: Option<String>,
+    /// Log in to PostgreSQL as this user, whoever the client is.
+    pub user: Option<String>,
+    /// The forced user's password.
+    pub password: Option<Password>,
+    /// TLS to PostgreSQL.
+    pub tls: ServerTls,
+    /// Run on each new server connection (RDS InitQuery).
+    pub init_query: Option<String>,
+    /// Overrides `limits.max_servers` for pools of this database.
+    pub max_servers: Option<usize>,
+}
+
+/// TLS to one PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServerTls {
+    /// Mode.
+    pub mode: ServerTlsMode,
+    /// Trusted certificates, PEM; required by the verify modes.
+    pub ca: Option<PathBuf>,
+}
+
+/// Sizes; every one is a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Clients at once, logged in or not.
+    #[serde(deserialize_with = "units::count")]
+    pub max_clients: usize,
+    /// Servers per pool (database, user).
+    #[serde(deserialize_with = "units::count")]
+    pub max_servers: usize,
+    /// Servers per database over its users; 0 = no limit of its own.
+    #[serde(deserialize_with = "units::count")]
+    pub max_servers_database: usize,
+    /// Servers per PostgreSQL host over databases and users, control connections included; 0 = no limit of its own.
+    #[serde(deserialize_with = "units::count")]
+    pub max_servers_host: usize,
+    /// Servers kept open per pool that has been used.
+    #[serde(deserialize_with = "units::count")]
+    pub min_idle: usize,
+    /// Idle servers kept per pool at most.
+    #[serde(deserialize_with = "units::count")]
+    pub max_idle: usize,
+}
+
+/// Times; zero switches those off that say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// The client's share of its login.
+    #[serde(deserialize_with = "units::duration")]
+    pub login: Duration,
+    /// Waiting for a server.
+    #[serde(deserialize_with = "units::duration")]
+    pub checkout: Duration,
+    /// TCP, TLS and login to PostgreSQL.
+    #[serde(deserialize_with = "units::duration")]
+    pub server_connect: Duration,
+    /// An idle server above `min_idle` is closed.
+    #[serde(deserialize_with = "units::duration")]
+    pub server_idle: Duration,
+    /// Age at which a server is replaced, times 0.9 to 1.1.
+    #[serde(deserialize_with = "units::duration")]
+    pub server_lifetime: Duration,
+    /// Idle time after which a server is checked before use.
+    #[serde(deserialize_with = "units::duration")]
+    pub server_check: Duration,
+    /// Waiting for a closing server's EOF.
+    #[serde(deserialize_with = "units::duration")]
+    pub server_close: Duration,
+    /// A cancel connection.
+    #[serde(deserialize_with = "units::duration")]
+    pub cancel: Duration,
+    /// Cleaning up behind a client that is gone.
+    #[serde(deserialize_with = "units::duration")]
+    pub client_gone: Duration,
+    /// Waiting for transactions to end at shutdown.
+    #[serde(deserialize_with = "units::duration")]
+    pub drain: Duration,
+    /// A client without a transaction and without a request; 0 = off.
+    #[serde(deserialize_with = "units::duration")]
+    pub idle_client: Duration,
+    /// A client inside a transaction without a request; 0 = off.
+    #[serde(deserialize_with = "units::duration")]
+    pub idle_in_transaction: Duration,
+    /// A transaction as a whole; 0 = off.
+    #[serde(deserialize_with = "units::duration")]
+    pub transaction: Duration,
+    /// A query; 0 = off.
+    #[serde(deserialize_with = "units::duration")]
+    pub query: Duration,
+    /// A pinned client without a request; 0 = off.
+    #[serde(deserialize_with = "units::duration")]
+    pub pin_idle: Duration,
+}
+
+/// What happens to the work of a client that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnClientGone {
+    /// It is cancelled and rolled back.
+    Cancel,
+    /// It runs to its end, and what is left open is rolled back.
+    Complete,
+}
+
+/// Log output.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// A `tracing` filter, `info` by default.
+    pub level: String,
+    /// One JSON object a line.
+    pub json: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_clients: 10_000,
+            max_servers: 20,
+            max_servers_database: 0,
+            max_servers_host: 0,
+            min_idle: 0,
+            max_idle: 20,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let secs = Duration::from_secs;
+        Self {
+            login: secs(15),
+            checkout: secs(120),
+            server_connect: secs(5),
+            server_idle: secs(600),
+            server_lifetime: secs(3600),
+            server_check: secs(30),
+            server_close: secs(5),
+            cancel: secs(5),
+            client_gone: secs(5),
+            drain: secs(30),
+            idle_client: secs(1800),
+            idle_in_transaction: secs(300),
+            transaction: Duration::ZERO,
+            query: Duration::ZERO,
+            pin_idle: Duration::ZERO,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            json: false,
+        }
+    }
+}
+
+impl Config {
+    /// The database a client means by `alias`: its own entry, else the fallback.
+    pub fn database(&self, alias: &str) -> Option<&Database> {
+        self.databases.get(alias).or(self.fallback.as_ref())
+    }
+}
+
+impl Database {
+    /// The name at PostgreSQL of the database that a client calls `alias`.
+    pub fn dbname_for<'a>(&'a self, alias: &'a str) -> &'a str {
+        self.dbname.as_deref().unwrap_or(alias)
+    }
+}
+
+impl ListenAddr {
+    /// Whether only this machine can reach it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(addr) => addr.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The shape of the file: every key optional, nothing checked beyond its type.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::model::{
+    AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, ServerTlsMode, Timeouts,
+};
+use super::secret::Password;
+use super::units::{Count, Span};
+
+/// A whole file, or what the environment or the flags say in its stead.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Raw {
+    pub listen: Option<Vec<String>>,
+    pub http_listen: Option<String>,
+    pub workers: Option<Count>,
+    pub on_client_gone: Option<OnClientGone>,
+    pub tls: RawTls,
+    pub auth: RawAuth,
+    pub users: BTreeMap<String, RawUser>,
+    pub databases: BTreeMap<String, RawDatabase>,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub log: LogConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTls {
+    pub mode: Option<ClientTlsMode>,
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawAuth {
+    pub method: Option<AuthMethod>,
+    pub userlist: Option<PathBuf>,
+    pub query: Option<String>,
+    pub query_user: Option<String>,
+    pub query_password: Option<Password>,
+    pub query_password_env: Option<String>,
+    pub query_password_file: Option<PathBuf>,
+    pub query_dbname: Option<String>,
+    pub cache_ttl: Option<Span>,
+    pub trust_remote: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawUser {
+    pub secret: Option<Password>,
+    pub password: Option<Password>,
+    pub password_env: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub server_password: Option<Password>,
+    pub server_password_env: Option<String>,
+    pub server_password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawDatabase {
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub dbname: Option<String>,
+    pub user: Option<String>,
+    pub password: Option<Password>,
+    pub password_env: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub tls: Option<ServerTlsMode>,
+    pub ca: Option<PathBuf>,
+    pub init_query: Option<String>,
+    pub max_servers: Option<Count>,
+}

@@ -1,0 +1,188 @@
+//! The effective settings as a file, for people: no secret is in it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use toml::{Table, Value};
+
+use super::model::{AuthConfig, ClientTls, Config, Database, Limits, LogConfig, Timeouts, User};
+use super::secret::{Password, SecretKind};
+use super::units::format_duration;
+
+/// Every setting as it holds, in the format of the file, each secret replaced by what kind it is.
+pub fn render(config: &Config) -> String {
+    toml::to_string_pretty(&table(config)).unwrap_or_else(|error| format!("# {error}\n"))
+}
+
+/// The same as a table; `reload` compares two of them.
+pub(super) fn table(config: &Config) -> Table {
+    let mut databases = named(&config.databases, database);
+    if let Some(fallback) = &config.fallback {
+        databases.insert("*".to_owned(), database(fallback).into());
+    }
+    let listen = config.listen.iter().map(|addr| addr.to_string().into());
+    let http_listen = config
+        .http_listen
+        .map_or("off".to_owned(), |addr| addr.to_string());
+    Section::new()
+        .set("listen", Value::Array(listen.collect()))
+        .set("http_listen", http_listen)
+        .count("workers", config.workers)
+        .name("on_client_gone", config.on_client_gone)
+        .set("tls", tls(&config.client_tls))
+        .set("auth", auth(&config.auth))
+        .set("users", named(&config.users, user))
+        .set("databases", databases)
+        .set("limits", limits(&config.limits))
+        .set("timeouts", timeouts(&config.timeouts))
+        .set("log", log(&config.log))
+        .0
+}
+
+fn named<T>(
+    entries: &std::collections::BTreeMap<String, T>,
+    render: impl Fn(&T) -> Table,
+) -> Table {
+    let pairs = entries.iter();
+    pairs
+        .map(|(name, entry)| (name.clone(), render(entry).into()))
+        .collect()
+}
+
+fn tls(tls: &ClientTls) -> Table {
+    Section::new()
+        .name("mode", tls.mode)
+        .path("cert", tls.cert.as_ref())
+        .path("key", tls.key.as_ref())
+        .0
+}
+
+fn auth(auth: &AuthConfig) -> Table {
+    let section = Section::new()
+        .name("method", auth.method)
+        .path("userlist", auth.userlist.as_ref())
+        .span("cache_ttl", auth.cache_ttl)
+        .set("trust_remote", auth.trust_remote);
+    let Some(query) = &auth.query else {
+        return section.0;
+    };
+    section
+        .set("query", query.query.clone())
+        .set("query_user", query.user.clone())
+        .secret("query_password", query.password.as_ref())
+        .text("query_dbname", query.dbname.as_ref())
+        .0
+}
+
+fn user(user: &User) -> Table {
+    Section::new()
+        .secret("secret", user.secret.as_ref())
+        .secret("server_password", user.server_password.as_ref())
+        .0
+}
+
+fn database(database: &Database) -> Table {
+    let section = Section::new()
+        .set("host", database.host.clone())
+        .set("port", i64::from(database.port))
+        .text("dbname", database.dbname.as_ref())
+        .text("user", database.user.as_ref())
+        .secret("password", database.password.as_ref())
+        .name("tls", database.tls.mode)
+        .path("ca", database.tls.ca.as_ref())
+        .text("init_query", database.init_query.as_ref());
+    match database.max_servers {
+        Some(size) => section.count("max_servers", size).0,
+        None => section.0,
+    }
+}
+
+fn limits(limits: &Limits) -> Table {
+    Section::new()
+        .count("max_clients", limits.max_clients)
+        .count("max_servers", limits.max_servers)
+        .count("max_servers_database", limits.max_servers_database)
+        .count("max_servers_host", limits.max_servers_host)
+        .count("min_idle", limits.min_idle)
+        .count("max_idle", limits.max_idle)
+        .0
+}
+
+fn timeouts(timeouts: &Timeouts) -> Table {
+    Section::new()
+        .span("login", timeouts.login)
+        .span("checkout", timeouts.checkout)
+        .span("server_connect", timeouts.server_connect)
+        .span("server_idle", timeouts.server_idle)
+        .span("server_lifetime", timeouts.server_lifetime)
+        .span("server_check", timeouts.server_check)
+        .span("server_close", timeouts.server_close)
+        .span("cancel", timeouts.cancel)
+        .span("client_gone", timeouts.client_gone)
+        .span("drain", timeouts.drain)
+        .span("idle_client", timeouts.idle_client)
+        .span("idle_in_transaction", timeouts.idle_in_transaction)
+        .span("transaction", timeouts.transaction)
+        .span("query", timeouts.query)
+        .span("pin_idle", timeouts.pin_idle)
+        .0
+}
+
+fn log(log: &LogConfig) -> Table {
+    Section::new()
+        .set("level", log.level.clone())
+        .set("json", log.json)
+        .0
+}
+
+/// A table under construction; what is not set is left out.
+struct Section(Table);
+
+impl Section {
+    fn new() -> Self {
+        Self(Table::new())
+    }
+
+    fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0.insert(key.to_owned(), value.into());
+        self
+    }
+
+    fn count(self, key: &str, count: usize) -> Self {
+        self.set(key, i64::try_from(count).unwrap_or(i64::MAX))
+    }
+
+    fn span(self, key: &str, duration: Duration) -> Self {
+        self.set(key, format_duration(duration))
+    }
+
+    fn name(self, key: &str, choice: impl Serialize) -> Self {
+        match Value::try_from(choice) {
+            Ok(name) => self.set(key, name),
+            Err(_) => self,
+        }
+    }
+
+    fn text(self, key: &str, text: Option<&String>) -> Self {
+        match text {
+            Some(text) => self.set(key, text.clone()),
+            None => self,
+        }
+    }
+
+    fn path(self, key: &str, path: Option<&std::path::PathBuf>) -> Self {
+        match path {
+            Some(path) => self.set(key, path.display().to_string()),
+            None => self,
+        }
+    }
+
+    fn secret(self, key: &str, secret: Option<&Password>) -> Self {
+        match secret.map(Password::kind) {
+            Some(SecretKind::Plain) => self.set(key, "*** (plain text)"),
+            Some(SecretKind::ScramVerifier) => self.set(key, "*** (SCRAM verifier)"),
+            Some(SecretKind::Md5) => self.set(key, "*** (md5 hash)"),
+            None => self,
+        }
+    }
+}

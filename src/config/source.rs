@@ -1,0 +1,172 @@
+//! Loading: every source is read, laid over the weaker ones, and built into a [`Config`].
+//!
+//! A [`Source`] is kept by whoever reloads: loading again reads the files again, with the same
+//! flags and environment.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use toml::{Table, Value};
+
+use super::build;
+use super::dsn::Dsn;
+use super::env::{self, Environment};
+use super::error::{ConfigError, Origin};
+use super::flags::Flags;
+use super::layers::{From, Layer, Layers};
+use super::model::Config;
+
+/// Where the settings are: flags over environment over file over defaults. `Debug` shows no secret.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    flags: Flags,
+    env: Environment,
+    text: Option<String>,
+}
+
+/// A configuration and what its reader should know about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// What is allowed and still looks like a slip, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Source {
+    /// Settings from these flags and this environment, and the file that they name.
+    pub fn new(flags: Flags, env: Environment) -> Self {
+        let text = None;
+        Self { flags, env, text }
+    }
+
+    /// Settings from a text in the file's format, and from nowhere else.
+    pub fn of_text(text: impl Into<String>) -> Self {
+        Self {
+            text: Some(text.into()),
+            ..Self::default()
+        }
+    }
+
+    /// The file that is read, if one is named.
+    pub fn file(&self) -> Result<Option<PathBuf>, ConfigError> {
+        match &self.flags.config {
+            Some(path) => Ok(Some(path.clone())),
+            None => Ok(self.env.text(env::CONFIG)?.map(PathBuf::from)),
+        }
+    }
+
+    /// Reads everything anew.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        build::config(&self.layers()?, &self.env)
+    }
+
+    fn layers(&self) -> Result<Layers, ConfigError> {
+        let mut layers = Layers::default();
+        let mut named = BTreeSet::new();
+        if let Some(file) = self.file_layer()? {
+            named = named_variables(file.table());
+            layers.push(file);
+        }
+        let settings = Layer::of(From::Environment, self.env.settings(&named)?)?;
+        let (flag, variable) = self.upstreams()?;
+        // Whoever says where users are looked up means there and nowhere else.
+        let says_where = |key: &&str| layers.has(&["auth", key]) || settings.has(&["auth", key]);
+        let control = !["userlist", "query_user"].iter().any(says_where);
+        if let Some(text) = variable.filter(|_| flag.is_none()) {
+            let origin = Origin::Variable(env::UPSTREAM.to_owned());
+            layers.push(upstream(origin, text, control)?);
+        }
+        layers.push(settings);
+        if let Some(text) = flag {
+            layers.push(upstream(Origin::Flag("--upstream"), text, control)?);
+        }
+        layers.push(Layer::of(From::Flags, self.flags.settings())?);
+        Ok(layers)
+    }
+
+    fn upstreams(&self) -> Result<(Option<&str>, Option<&str>), ConfigError> {
+        let variable = self.env.text(env::UPSTREAM)?;
+        Ok((self.flags.upstream.as_deref(), variable))
+    }
+
+    fn file_layer(&self) -> Result<Option<Layer>, ConfigError> {
+        if let Some(text) = &self.text {
+            return Layer::file(PathBuf::from("text"), text.clone()).map(Some);
+        }
+        let Some(path) = self.file()? else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::File {
+            path: path.clone(),
+            source,
+        })?;
+        Layer::file(path, text).map(Some)
+    }
+}
+
+/// The variables that the file points to, which are therefore no slips of the pen.
+fn named_variables(table: &Table) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => named.extend(named_variables(inner)),
+            Value::String(name) if key.ends_with("_env") => {
+                named.insert(name.clone());
+            }
+            _ => {}
+        }
+    }
+    named
+}
+
+/// The settings that a connection string stands for: its database, its user, and, if `control`, the
+/// same user for looking others up.
+fn upstream(origin: Origin, text: &str, control: bool) -> Result<Layer, ConfigError> {
+    let dsn = Dsn::parse(text).map_err(|source| ConfigError::Upstream {
+        origin: origin.clone(),
+        source,
+    })?;
+    let mut table = Table::new();
+    table.insert("databases".into(), one(&dsn.dbname, database(&dsn)));
+    table.insert("users".into(), one(&dsn.user, user(&dsn)));
+    if control {
+        table.insert("auth".into(), lookups(&dsn).into());
+    }
+    Layer::of(From::Upstream(origin), table)
+}
+
+fn one(name: &str, inner: Table) -> Value {
+    Value::Table(Table::from_iter([(name.to_owned(), inner.into())]))
+}
+
+fn database(dsn: &Dsn) -> Table {
+    let mut table = Table::new();
+    table.insert("host".into(), dsn.host.clone().into());
+    table.insert("port".into(), i64::from(dsn.port).into());
+    if let Some(mode) = dsn.tls.and_then(|mode| Value::try_from(mode).ok()) {
+        table.insert("tls".into(), mode);
+    }
+    if let Some(ca) = &dsn.ca {
+        table.insert("ca".into(), ca.to_string_lossy().into_owned().into());
+    }
+    table
+}
+
+fn user(dsn: &Dsn) -> Table {
+    let mut table = Table::new();
+    if let Some(password) = &dsn.password {
+        table.insert("password".into(), password.reveal().into());
+        table.insert("server_password".into(), password.reveal().into());
+    }
+    table
+}
+
+fn lookups(dsn: &Dsn) -> Table {
+    let mut table = Table::new();
+    table.insert("query_user".into(), dsn.user.clone().into());
+    if let Some(password) = &dsn.password {
+        table.insert("query_password".into(), password.reveal().into());
+    }
+    table
+}

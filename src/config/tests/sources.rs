@@ -1,0 +1,214 @@
+//! Environment, flags, connection strings, and which of them wins.
+
+use super::*;
+
+#[test]
+fn every_key_can_be_given_in_the_environment() {
+    for key in KEYS {
+        let text = match (key.kind, key.name) {
+            (Kind::Number, "min_idle" | "workers") => "1",
+            (Kind::Number, _) => "7",
+            (Kind::Duration, _) => "8s",
+            (Kind::Switch, _) => "true",
+            (Kind::List, _) => "127.0.0.1:1, [::1]:2",
+            (_, "http_listen") => "127.0.0.1:3",
+            (_, "on_client_gone") => "complete",
+            (_, "level") => "debug",
+            (_, "mode") => "disable",
+            (_, "method") => "md5",
+            (_, "query_dbname") => "app",
+            (_, "cert" | "key" | "userlist" | "query_password_env" | "query_password_file") => {
+                continue;
+            }
+            (Kind::Text | Kind::Secret, _) => "some text",
+        };
+        let variable = key.variable();
+        let mut pairs = vec![
+            ("PGWEIR_UPSTREAM", "postgres://u:p@h/app"),
+            (variable.as_str(), text),
+        ];
+        // These say nothing without the user they are about.
+        if key.section == "auth" && key.name != "query_user" {
+            pairs.push(("PGWEIR_AUTH_QUERY_USER", "lookup"));
+        }
+        let loaded = Source::new(Flags::default(), environment(&pairs)).load();
+        let Loaded { config, .. } = loaded.unwrap_or_else(|error| panic!("{variable}: {error}"));
+        assert!(render(&config).contains(key.name), "{variable}");
+    }
+}
+
+#[test]
+fn a_bad_variable_is_named_with_what_was_expected() {
+    let upstream = ("PGWEIR_UPSTREAM", "postgres://u:p@h/app");
+    let cases: &[(&str, &str, &[&str])] = &[
+        (
+            "PGWEIR_LIMITS_MAX_SERVERS",
+            "many",
+            &["limits.max_servers", "many", "a whole number"],
+        ),
+        (
+            "PGWEIR_LIMITS_MAX_SERVERS",
+            "0",
+            &["limits.max_servers", "from 1"],
+        ),
+        (
+            "PGWEIR_TIMEOUTS_QUERY",
+            "later",
+            &["timeouts.query", "later", "30s"],
+        ),
+        ("PGWEIR_LOG_JSON", "maybe", &["log.json", "a boolean"]),
+        ("PGWEIR_TLS_MODE", "no", &["tls.mode", "`disable`"]),
+        ("PGWEIR_LISTEN", "here", &["listen", "here", "address:port"]),
+        (
+            "PGWEIR_TIMEOUT_QUERY",
+            "5s",
+            &["is no setting", "PGWEIR_<SECTION>_<KEY>"],
+        ),
+        ("PGWEIR_DATABASES_APP_HOST", "h", &["is no setting"]),
+    ];
+    for (name, text, names) in cases {
+        let environment = environment(&[upstream, (name, text)]);
+        let error = Source::new(Flags::default(), environment).load();
+        let message = error.expect_err(name).to_string();
+        assert!(
+            message.starts_with(&format!("environment: {name}")),
+            "{message}"
+        );
+        for part in *names {
+            assert!(message.contains(part), "{part} is missing: {message}");
+        }
+    }
+}
+
+#[test]
+fn variables_of_others_are_let_be() {
+    let environment = environment(&[
+        ("PGWEIR_UPSTREAM", "postgres://u:p@h/app"),
+        ("PGWEIR_PG_BIN", "/usr/lib/postgresql/15/bin"),
+        ("PGWEIR_SERVICE_HOST", "10.0.0.1"),
+        ("PGWEIR_PORT", "tcp://10.0.0.1:6432"),
+        ("PGWEIR_PORT_6432_TCP_ADDR", "10.0.0.1"),
+        ("PGWEIR_LIMITS_MAX_SERVERS", ""),
+        ("HOME", "/root"),
+    ]);
+    let loaded = Source::new(Flags::default(), environment).load();
+    assert_eq!(loaded.expect("none is ours").config.limits.max_servers, 20);
+}
+
+#[test]
+fn flags_win_over_the_environment_over_the_file_over_defaults() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let text = format!(
+        "listen=['127.0.0.1:1']\nlog.level='warn'\n{LEAST}[limits]\nmax_servers=5\nmin_idle=2\nmax_clients=50\n"
+    );
+    let flags = Flags {
+        config: Some(file(&dir, "pgweir.toml", &text, 0o600)),
+        max_servers: Some(7),
+        listen: vec!["127.0.0.1:3".to_owned(), "[::1]:3".to_owned()],
+        log_json: true,
+        ..Flags::default()
+    };
+    let environment = environment(&[
+        ("PGWEIR_LIMITS_MAX_SERVERS", "6"),
+        ("PGWEIR_LIMITS_MAX_CLIENTS", "60"),
+        ("PGWEIR_LISTEN", "127.0.0.1:2"),
+        ("PGWEIR_LOG_LEVEL", "debug"),
+    ]);
+    let loaded = Source::new(flags, environment).load();
+    let Loaded { config, .. } = loaded.expect("all are good");
+    assert_eq!(config.limits.max_servers, 7);
+    assert_eq!(config.limits.max_clients, 60);
+    assert_eq!(config.limits.min_idle, 2);
+    assert_eq!(config.limits.max_idle, 7);
+    assert_eq!(config.timeouts, Timeouts::default());
+    assert_eq!(config.listen.len(), 2);
+    assert_eq!(
+        (config.log.level.as_str(), config.log.json),
+        ("debug", true)
+    );
+}
+
+#[test]
+fn a_bad_flag_is_named() {
+    let flags = Flags {
+        upstream: Some("postgres://u:p@h/app".to_owned()),
+        max_servers: Some(0),
+        ..Flags::default()
+    };
+    let error = Source::new(flags, Environment::default()).load();
+    let message = error.expect_err("0 is no size").to_string();
+    assert!(
+        message.starts_with("--max-servers: limits.max_servers: "),
+        "{message}"
+    );
+}
+
+fn upstream(flag: Option<&str>, pairs: &[(&str, &str)]) -> Loaded {
+    let flags = Flags {
+        upstream: flag.map(str::to_owned),
+        ..Flags::default()
+    };
+    let loaded = Source::new(flags, environment(pairs)).load();
+    loaded.unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn an_upstream_is_a_database_a_user_and_the_control_user() {
+    let Loaded { config, warnings } = upstream(
+        Some("postgres://app:s%2Fecret@db:6000/shop?sslmode=require"),
+        &[("PGWEIR_UPSTREAM", "postgres://other:other@other/other")],
+    );
+    assert_eq!(config.databases.keys().collect::<Vec<_>>(), ["shop"]);
+    assert!(config.fallback.is_none());
+    let shop = config.database("shop").expect("the one named");
+    assert_eq!((shop.host.as_str(), shop.port), ("db", 6000));
+    assert_eq!(shop.tls.mode, ServerTlsMode::Require);
+    let password = Some(Password::new("s/ecret"));
+    let app = config.users.get("app").expect("the one user");
+    assert_eq!((&app.secret, &app.server_password), (&password, &password));
+    let query = config.auth.query.as_ref().expect("the control user");
+    assert_eq!((query.user.as_str(), &query.password), ("app", &password));
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn an_upstream_looks_nobody_up_where_the_operator_says_who_is_known() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let list = file(&dir, "userlist.txt", "\"eve\" \"x\"\n", 0o600);
+    let list = list.to_str().expect("a plain path");
+    let pairs = [
+        ("PGWEIR_UPSTREAM", "postgres://app:p@db/shop"),
+        ("PGWEIR_AUTH_USERLIST", list),
+    ];
+    let Loaded { config, .. } = upstream(None, &pairs);
+    assert!(config.auth.query.is_none());
+    assert_eq!(config.users.keys().collect::<Vec<_>>(), ["app", "eve"]);
+    let pairs = [
+        ("PGWEIR_AUTH_QUERY_USER", "lookup"),
+        ("PGWEIR_UPSTREAM", "postgres://app:p@db/shop"),
+    ];
+    let Loaded { config, .. } = upstream(None, &pairs);
+    assert_eq!(
+        config.auth.query.map(|query| (query.user, query.password)),
+        Some(("lookup".to_owned(), None))
+    );
+}
+
+#[test]
+fn a_bad_upstream_is_refused_without_its_password() {
+    let environment = environment(&[(
+        "PGWEIR_UPSTREAM",
+        "postgres://app:hunter2@db/shop?a=hunter2",
+    )]);
+    let error = Source::new(Flags::default(), environment).load();
+    let error = error.expect_err("there is no such parameter");
+    let message = error.to_string();
+    assert!(
+        message.starts_with("environment: PGWEIR_UPSTREAM: "),
+        "{message}"
+    );
+    assert!(
+        !format!("{error} {error:?}").contains("hunter2"),
+        "{error:?}"
+    );
+}
