@@ -6,6 +6,7 @@ mod support;
 
 mod auth;
 mod cancel;
+mod clients;
 mod lifecycle;
 mod malformed;
 mod pipelines;

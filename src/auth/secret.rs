@@ -226,6 +226,17 @@ impl Secret {
         Ok(Self::Plain(Password::new(text)))
     }
 
+    /// The text that [`Secret::parse`] read.
+    pub fn format(&self) -> Zeroizing<String> {
+        match self {
+            Self::Plain(password) => String::from_utf8_lossy(password.as_bytes())
+                .into_owned()
+                .into(),
+            Self::Scram(verifier) => verifier.format(),
+            Self::Md5(hash) => format!("md5{}", String::from_utf8_lossy(hash.as_bytes())).into(),
+        }
+    }
+
     /// What it lets pgweir log in with before the user has proved anything: a verifier by itself lets
     /// nobody in.
     pub fn credential(&self) -> ServerCredential {

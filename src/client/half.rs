@@ -42,6 +42,11 @@ impl Half {
         self.rest > 0 && self.onwards == Onwards::Server
     }
 
+    /// Whether the input holds all of the next message; the rest of a longer one comes as it comes.
+    pub(super) fn has_whole_message(self, link: &Link) -> bool {
+        matches!(frame::frontend(&link.input), Ok(Some(header)) if header.total() <= link.input.len())
+    }
+
     /// Drops the message at the head of the input, which was answered here.
     pub(super) fn drop_message(&mut self, link: &mut Link) {
         if let Ok(Some(header)) = frame::frontend(&link.input) {

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::{Secret, parse_userlist};
+
 use super::context::{Context, Ways, join};
 use super::env::Environment;
 use super::error::ConfigError;
@@ -16,7 +18,7 @@ use super::model::{
 use super::raw::{Raw, RawAuth, RawDatabase, RawTls, RawUser};
 use super::secret::Password;
 use super::source::Loaded;
-use super::{userlist, validate};
+use super::validate;
 
 /// Where clients connect by default: PgBouncer's port, which tools know, on this machine only, since
 /// who may reach it from elsewhere is for the operator to say.
@@ -164,14 +166,16 @@ fn users(
     if let Some(file) = userlist {
         let path = ["auth", "userlist"];
         let text = Password::new(context.read(&path, file)?);
-        let entries = userlist::parse(text.reveal()).map_err(|line| {
-            let problem = format!("{}: {line}", file.display());
-            context.bad(&path, problem, userlist::LINE)
+        let entries = parse_userlist(text.reveal()).map_err(|error| {
+            let problem = format!("{}: {error}", file.display());
+            context.bad(&path, problem, "\"name\" \"secret\" on each line")
         })?;
         context.warn_if_open(file);
         for entry in entries {
             users.entry(entry.name).or_insert(User {
-                secret: entry.secret,
+                secret: entry
+                    .secret
+                    .map(|secret| Password::new(secret.format().as_str())),
                 server_password: None,
             });
         }
@@ -208,8 +212,13 @@ fn user(context: &mut Context<'_>, name: &str, raw: RawUser) -> Result<User, Con
         env: raw.server_password_env,
         file: raw.server_password_file,
     })?;
+    let secret = secret.or(password);
+    if let Some(Err(error)) = secret.as_ref().map(|secret| Secret::parse(secret.reveal())) {
+        let expected = "a plain text, a SCRAM verifier or an md5 hash, as in pg_authid";
+        return Err(context.bad(&join(&table, "secret"), error.to_string(), expected));
+    }
     Ok(User {
-        secret: secret.or(password),
+        secret,
         server_password,
     })
 }

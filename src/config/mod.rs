@@ -24,7 +24,6 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod units;
-mod userlist;
 mod validate;
 
 pub use self::build::{DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN};

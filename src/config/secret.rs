@@ -6,12 +6,14 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::auth::Secret;
+
 /// A secret text. `Debug` prints no part of it, comparing takes the same time wherever two differ,
 /// and its memory is wiped when it is dropped.
 #[derive(Clone)]
 pub struct Password(Zeroizing<String>);
 
-/// What kind of secret a text is, by PostgreSQL's own test of `pg_authid.rolpassword`.
+/// What kind of secret a text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretKind {
     /// The password itself.
@@ -35,13 +37,10 @@ impl Password {
 
     /// What kind of secret this is.
     pub fn kind(&self) -> SecretKind {
-        let is_hex = |digits: &str| digits.bytes().all(|b| b.is_ascii_hexdigit());
-        if self.0.starts_with("SCRAM-SHA-256$") {
-            SecretKind::ScramVerifier
-        } else if self.0.len() == 35 && self.0.strip_prefix("md5").is_some_and(is_hex) {
-            SecretKind::Md5
-        } else {
-            SecretKind::Plain
+        match Secret::parse(&self.0) {
+            Ok(Secret::Scram(_)) => SecretKind::ScramVerifier,
+            Ok(Secret::Md5(_)) => SecretKind::Md5,
+            Ok(Secret::Plain(_)) | Err(_) => SecretKind::Plain,
         }
     }
 }
@@ -114,9 +113,11 @@ mod tests {
     #[test]
     fn kinds_are_told_apart() {
         let md5 = format!("md5{}", "0f".repeat(16));
+        let key = format!("{}=", "A".repeat(43));
+        let scram = format!("SCRAM-SHA-256$4096:c2FsdA==${key}:{key}");
         let cases = [
             ("hunter2", SecretKind::Plain),
-            ("SCRAM-SHA-256$4096:c2FsdA==$a:b", SecretKind::ScramVerifier),
+            (scram.as_str(), SecretKind::ScramVerifier),
             (md5.as_str(), SecretKind::Md5),
             ("md5 is no hash", SecretKind::Plain),
         ];

@@ -187,6 +187,13 @@ fn auth(context: &mut Context<'_>, config: &Config) -> Result<(), ConfigError> {
             return Err(context.bad(&["auth", "query_dbname"], problem, "one of their names"));
         }
     }
+    if let Some(query) = auth.query.as_ref().filter(|query| query.password.is_none()) {
+        let user = &query.user;
+        context.warn(format!(
+            "no password is given for {user:?}, who looks users up: that works only where PostgreSQL \
+             asks it for none"
+        ));
+    }
     match auth.method {
         AuthMethod::Trust => trust(context, config),
         AuthMethod::Cleartext => cleartext(context, config),

@@ -1,4 +1,7 @@
 //! The demonstration: a throwaway PostgreSQL, pgweir before it, and a burst of functions.
+
+pub mod postgres;
+
 use clap::Args;
 
 /// What the demonstration does.

@@ -119,7 +119,7 @@ label! {
         /// Settings were put back one by one.
         Settings = "settings",
         /// A reset that keeps prepared statements.
-        Soft = "soft",
+        SoftReset = "soft_reset",
         /// `DISCARD ALL`.
         DiscardAll = "discard_all",
         /// It failed; the server was closed.

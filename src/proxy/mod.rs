@@ -1,17 +1,195 @@
-//! Accept loops, signals, reload, drain; builds everything and hands it down.
+//! Builds everything and hands it down: listeners, hosts, pools, signals, reload, drain.
+//!
+//! Owns the life of the process. Invariant: the only place that knows all parts; what is shared is
+//! built here and passed on, there is no other global state.
 
-use crate::config::{Config, Source};
+mod accept;
+mod drain;
+mod pools;
+mod reload;
+mod signals;
 
-/// Why serving ended badly.
-#[derive(Debug, thiserror::Error)]
-pub enum ProxyError {
-    /// This build has none.
-    #[error("the proxy is not part of this build")]
-    Missing,
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::admin::http::{self, HttpState, Phase};
+use crate::client::login::LoginContext;
+use crate::config::{Config, ListenAddr, Source};
+use crate::metrics::Metrics;
+use crate::net::tls::{Acceptor, TlsFileError};
+use crate::net::{ListenError, Listener};
+use crate::registry::Registry;
+use pools::Pools;
+
+pub use reload::ReloadError;
+
+/// Why pgweir cannot serve.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The HTTP address cannot be listened on.
+    #[error("cannot listen on {addr} for HTTP (http_listen): {source}")]
+    Http {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A certificate, key or CA file cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(#[source] std::io::Error),
 }
 
-/// Serves until a signal ends it; `source` is read again on SIGHUP.
-#[expect(clippy::unused_async, reason = "its callers wait for what comes here")]
-pub async fn run(_config: Config, _source: Source) -> Result<(), ProxyError> {
-    Err(ProxyError::Missing)
+/// What all connections share.
+struct Shared {
+    config: ArcSwap<Config>,
+    login: ArcSwap<LoginContext>,
+    metrics: Arc<Metrics>,
+    registry: Arc<Registry>,
+    pools: Pools,
+    /// Connections accepted and not yet ended, logged in or not.
+    connections: AtomicUsize,
+    phase: watch::Sender<Phase>,
+    cancels: tokio::sync::Semaphore,
 }
+
+/// pgweir at work.
+pub struct Running {
+    shared: Arc<Shared>,
+    source: Option<Source>,
+    addresses: Vec<ListenAddr>,
+    http_addr: Option<SocketAddr>,
+    accepting: JoinSet<()>,
+    http: JoinSet<()>,
+}
+
+/// Serves until a signal ends it.
+pub async fn run(config: Config, source: Source) -> Result<(), StartError> {
+    let mut running = start(config).await?;
+    running.source = Some(source);
+    signals::serve(running).await.map_err(StartError::Signals)
+}
+
+/// Starts to serve; the caller ends it by [`Running::shutdown`].
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    raise_file_limit(&config);
+    let metrics = Arc::new(Metrics::new());
+    let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+    let http = bind_http(&config).await?;
+    let pools = Pools::new(&config, Arc::clone(&metrics))?;
+    let login = login_context(&config, &pools)?;
+    let shared = Arc::new(Shared {
+        login: ArcSwap::from_pointee(login),
+        metrics,
+        registry: Arc::default(),
+        pools,
+        connections: AtomicUsize::new(0),
+        phase: watch::Sender::new(Phase::Serving),
+        cancels: tokio::sync::Semaphore::new(MAX_CANCELS),
+        config: ArcSwap::from_pointee(config),
+    });
+    Ok(Running::new(shared, listeners, http))
+}
+
+impl Running {
+    fn new(shared: Arc<Shared>, listeners: Vec<Listener>, http: Option<TcpListener>) -> Self {
+        let addresses: Vec<_> = listeners.iter().map(|l| l.addr().clone()).collect();
+        let http_addr = http.as_ref().and_then(|l| l.local_addr().ok());
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            info!(address = %listener.addr(), "listening for clients");
+            accepting.spawn(accept::run(Arc::clone(&shared), listener));
+        }
+        let mut tasks = JoinSet::new();
+        if let Some(listener) = http {
+            let state = HttpState { metrics: Arc::clone(&shared.metrics), phase: shared.phase.subscribe() };
+            tasks.spawn(http::serve(listener, state, std::future::pending()));
+        }
+        tasks.spawn(upkeep(Arc::clone(&shared)));
+        Self { shared, source: None, addresses, http_addr, accepting, http: tasks }
+    }
+
+    /// Where clients connect; port 0 is resolved.
+    pub fn addresses(&self) -> &[ListenAddr] {
+        &self.addresses
+    }
+
+    /// Where `/metrics` is served.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http_addr
+    }
+
+    /// Ends it: see [`drain`].
+    pub async fn shutdown(mut self) {
+        drain::drain(&mut self).await;
+    }
+}
+
+/// Keeps the metrics tidy and drops pools that nobody uses.
+async fn upkeep(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        shared.metrics.upkeep();
+        shared.pools.reap();
+    }
+}
+
+impl Shared {
+    fn max_clients(&self) -> usize {
+        self.config.load().limits.max_clients
+    }
+
+    fn connected(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+async fn bind_http(config: &Config) -> Result<Option<TcpListener>, StartError> {
+    let Some(addr) = config.http_listen else { return Ok(None) };
+    let listener = TcpListener::bind(addr).await;
+    listener.map(Some).map_err(|source| StartError::Http { addr, source })
+}
+
+fn load_acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsFileError> {
+    match (&config.client_tls.cert, &config.client_tls.key) {
+        (Some(cert), Some(key)) => Acceptor::load(cert, key).map(|a| Some(Arc::new(a))),
+        _ => Ok(None),
+    }
+}
+
+/// Each client and each server is an open file; the soft limit is often far below what is allowed.
+fn raise_file_limit(config: &Config) {
+    let needed = config.limits.max_clients as u64 + config.limits.max_servers as u64 + SPARE_FILES;
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < needed => warn!(
+            limit,
+            needed, "the limit of open files is too low for limits.max_clients; raise it (ulimit -n)"
+        ),
+        Ok(_) => {}
+        Err(error) => warn!(%error, "cannot raise the limit of open files"),
+    }
+}
+
+/// Open files besides clients and one pool's servers.
+const SPARE_FILES: u64 = 128;
+
+/// Cancel requests at work at once.
+const MAX_CANCELS: usize = 64;
+
+/// How often metrics and pools are looked after.
+const UPKEEP: Duration = Duration::from_secs(5);

@@ -220,6 +220,12 @@ impl<N> Flow<N> {
         self.doubt = Doubt::None;
     }
 
+    /// Whether [`Flow::next_reply`] would give one.
+    pub fn is_reply_due(&mut self) -> bool {
+        self.settle();
+        matches!(self.queue.front(), Some(Entry::Reply(_)))
+    }
+
     /// A reply of pgweir's own whose turn has come.
     pub fn next_reply(&mut self) -> Option<N> {
         self.settle();

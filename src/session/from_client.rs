@@ -133,8 +133,8 @@ impl Session {
 
     /// The message that needed a server gets none: pgweir answers with an error of its own, and goes
     /// on as a server would after it.
-    pub fn refuse(&mut self, tag: u8, report: &Report, out: &mut BytesMut) {
-        report.encode(out);
+    pub fn refuse(&mut self, tag: u8, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+        write(out);
         match tag {
             b'Q' | b'F' => {
                 self.end_segment();

@@ -262,6 +262,16 @@ impl Session {
         self.status == TransactionStatus::Idle && self.is_quiet()
     }
 
+    /// Something was sent that the server has not answered.
+    pub fn awaits_reply(&self) -> bool {
+        self.flow.head().is_some()
+    }
+
+    /// A reply of pgweir's own is due.
+    pub fn is_reply_due(&mut self) -> bool {
+        self.flow.is_reply_due()
+    }
+
     /// Something the client asked for runs on the server now, and can be cancelled.
     pub fn runs_for_client(&self) -> bool {
         self.flow.runs_for_client()

@@ -90,6 +90,11 @@ impl ServerSettings {
         Self { reported: baseline.clone(), baseline, actual: Settings::default() }
     }
 
+    /// Reported values right after login.
+    pub fn baseline(&self) -> &Settings {
+        &self.baseline
+    }
+
     /// Reported values now.
     pub fn reported(&self) -> &Settings {
         &self.reported

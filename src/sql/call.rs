@@ -36,10 +36,12 @@ impl<'a> Place<'a> {
         self.previous = token;
     }
 
-    /// Notes the clauses after whose `)` an expression begins, at their `(`.
+    /// Notes the clauses after whose `)` an expression begins, at their `(`. The last is of
+    /// PostgreSQL 18: `RETURNING WITH (OLD AS o) f(o.a)`.
     pub(crate) fn note_operand(&mut self, name: &Name<'a>) {
         let distinct_on = name.word.is_word(b"on") && name.before.is_word(b"distinct");
-        if distinct_on || name.word.is_word(b"operator") {
+        let returning_with = name.word.is_word(b"with") && name.before.is_word(b"returning");
+        if distinct_on || returning_with || name.word.is_word(b"operator") {
             self.close_precedes_expression = true;
         }
     }
@@ -81,11 +83,14 @@ impl<'a> Name<'a> {
     /// What this name may do, standing before an opening parenthesis.
     pub(crate) fn effects(&self, place: &Place<'a>, retire: &[Box<[u8]>]) -> Effects {
         let Some(folded) = fold(&self.word) else {
-            return self.unknown(place, b"");
+            return Effects::FUNCTION;
         };
         let function = folded.as_bytes();
         let keyword = self.word.kind == Kind::Word && self.qualifier.is_none();
         if keyword && keywords::never_calls(function) {
+            return Effects::PURE;
+        }
+        if !self.may_call(place, function) {
             return Effects::PURE;
         }
         let watched = watched(function, retire);
@@ -95,7 +100,7 @@ impl<'a> Name<'a> {
         if self.is_in_catalog() && builtins::is_harmless(function) {
             return Effects::PURE;
         }
-        self.unknown(place, function)
+        Effects::FUNCTION
     }
 
     /// Whether the name may mean a function of `pg_catalog`, which is searched before other schemas
@@ -105,14 +110,6 @@ impl<'a> Name<'a> {
             return true;
         };
         fold(&qualifier).is_some_and(|folded| folded.as_bytes() == b"pg_catalog")
-    }
-
-    fn unknown(&self, place: &Place<'a>, name: &[u8]) -> Effects {
-        if self.may_call(place, name) {
-            Effects::FUNCTION
-        } else {
-            Effects::PURE
-        }
     }
 
     fn may_call(&self, place: &Place<'a>, name: &[u8]) -> bool {

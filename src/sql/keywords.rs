@@ -1,26 +1,33 @@
 //! PostgreSQL's keywords (13 to 18) by what each may name (`sql-keywords-appendix.html`).
 
-use super::names;
+use super::names::{self, Names};
 
 /// Whether an unquoted word of this name (folded) can never be a function's name.
 pub(crate) fn never_calls(name: &[u8]) -> bool {
-    names::contains(&RESERVED, name) || names::contains(&COLUMN_NAME, name)
+    let hash = names::hash(name);
+    RESERVED.contains(name, hash) || COLUMN_NAME.contains(name, hash)
 }
 
 /// Whether the name of a prepared statement may be this word (folded), unquoted.
 pub(crate) fn may_name_statement(name: &[u8]) -> bool {
-    !names::contains(&RESERVED, name) && !names::contains(&FUNCTION_NAME, name)
+    let hash = names::hash(name);
+    !RESERVED.contains(name, hash) && !FUNCTION_NAME.contains(name, hash)
 }
 
 /// Whether this word (folded) is a keyword of any kind.
 pub(crate) fn is_keyword(name: &[u8]) -> bool {
-    names::contains(&UNRESERVED, name) || never_calls(name) || names::contains(&FUNCTION_NAME, name)
+    let hash = names::hash(name);
+    RESERVED.contains(name, hash)
+        || UNRESERVED.contains(name, hash)
+        || COLUMN_NAME.contains(name, hash)
+        || FUNCTION_NAME.contains(name, hash)
 }
 
-static RESERVED: [&[u8]; names::count(RESERVED_TEXT)] = names::split(RESERVED_TEXT);
-static COLUMN_NAME: [&[u8]; names::count(COLUMN_NAME_TEXT)] = names::split(COLUMN_NAME_TEXT);
-static FUNCTION_NAME: [&[u8]; names::count(FUNCTION_NAME_TEXT)] = names::split(FUNCTION_NAME_TEXT);
-static UNRESERVED: [&[u8]; names::count(UNRESERVED_TEXT)] = names::split(UNRESERVED_TEXT);
+static RESERVED: Names<{ names::count(RESERVED_TEXT) }, 256> = Names::new(RESERVED_TEXT);
+static COLUMN_NAME: Names<{ names::count(COLUMN_NAME_TEXT) }, 256> = Names::new(COLUMN_NAME_TEXT);
+static FUNCTION_NAME: Names<{ names::count(FUNCTION_NAME_TEXT) }, 128> =
+    Names::new(FUNCTION_NAME_TEXT);
+static UNRESERVED: Names<{ names::count(UNRESERVED_TEXT) }, 1024> = Names::new(UNRESERVED_TEXT);
 
 /// Reserved: neither a column nor a function.
 const RESERVED_TEXT: &str = "\
@@ -83,14 +90,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keywords_are_sorted_and_distinct() {
-        for set in [
-            &RESERVED[..],
-            &COLUMN_NAME[..],
-            &FUNCTION_NAME[..],
-            &UNRESERVED[..],
+    fn keywords_are_sorted_and_found() {
+        for text in [
+            RESERVED_TEXT,
+            COLUMN_NAME_TEXT,
+            FUNCTION_NAME_TEXT,
+            UNRESERVED_TEXT,
         ] {
-            assert!(set.is_sorted_by(|a, b| a < b));
+            let words: Vec<_> = text.split(' ').collect();
+            assert!(words.is_sorted_by(|a, b| a < b));
+            assert!(words.iter().all(|word| is_keyword(word.as_bytes())));
         }
     }
 

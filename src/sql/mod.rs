@@ -6,7 +6,8 @@
 //! yes: a false suspicion costs one cleaning of the server, a missed one leaks state to another client.
 //!
 //! What no text can show (functions behind triggers, views, operators, casts, column defaults and
-//! attribute notation) is outside its reach, as are settings that a text changes within a function.
+//! attribute notation; functions of one's own that stand in for a built-in one of the same name) is
+//! outside its reach.
 
 mod builtins;
 mod call;

@@ -1,4 +1,4 @@
-//! Sorted sets of names, written as one text and cut up at compile time.
+//! Sets of names, each written as one text and made a table at compile time.
 
 /// PostgreSQL keeps this many bytes of an identifier
 /// (`sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS`).
@@ -34,9 +34,55 @@ impl Folded {
     }
 }
 
-/// Whether a sorted set holds the name.
-pub(crate) fn contains(sorted: &[&[u8]], name: &[u8]) -> bool {
-    sorted.binary_search(&name).is_ok()
+/// A fixed set of names, hashed at compile time.
+pub(crate) struct Names<const N: usize, const SLOTS: usize> {
+    names: [&'static [u8]; N],
+    /// One more than the index of a name; zero is free. Open addressing, linear probing.
+    slots: [u16; SLOTS],
+}
+
+impl<const N: usize, const SLOTS: usize> Names<N, SLOTS> {
+    /// Names separated by single spaces; `SLOTS` is a power of two with room to spare.
+    pub(crate) const fn new(text: &'static str) -> Self {
+        assert!(SLOTS.is_power_of_two() && SLOTS > N && N < u16::MAX as usize);
+        let names = split(text);
+        let mut slots = [0; SLOTS];
+        let mut index = 0;
+        while index < N {
+            let mut slot = hash(names[index]) as usize % SLOTS;
+            while slots[slot] != 0 {
+                slot = (slot + 1) % SLOTS;
+            }
+            index += 1;
+            slots[slot] = index as u16;
+        }
+        Self { names, slots }
+    }
+
+    /// Whether the set holds the name whose [`hash`] this is.
+    pub(crate) fn contains(&self, name: &[u8], hash: u32) -> bool {
+        let mut slot = hash as usize % SLOTS;
+        while let Some(&index) = self.slots.get(slot)
+            && let Some(index) = usize::from(index).checked_sub(1)
+        {
+            if self.names.get(index) == Some(&name) {
+                return true;
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+        false
+    }
+}
+
+/// Spreads short names well enough (FNV-1a); the tables are fixed, and so are their longest chains.
+pub(crate) const fn hash(name: &[u8]) -> u32 {
+    let mut hash = name.len() as u32;
+    let mut rest = name;
+    while let Some((byte, tail)) = rest.split_first() {
+        hash = (hash ^ *byte as u32).wrapping_mul(0x0100_0193);
+        rest = tail;
+    }
+    hash ^ (hash >> 15)
 }
 
 /// How many names a text of names separated by single spaces holds.
@@ -54,7 +100,7 @@ pub(crate) const fn count(text: &str) -> usize {
 }
 
 /// Cuts a text of names separated by single spaces.
-pub(crate) const fn split<const N: usize>(text: &'static str) -> [&'static [u8]; N] {
+const fn split<const N: usize>(text: &'static str) -> [&'static [u8]; N] {
     let mut names: [&[u8]; N] = [b""; N];
     let mut rest = text.as_bytes();
     let mut index = 0;

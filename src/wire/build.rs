@@ -2,6 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::startup::CancelKey;
+
 /// Appends one message: tag, length, and what `body` writes.
 pub fn message(out: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)) {
     out.put_u8(tag);
@@ -33,6 +35,14 @@ pub fn parameter_status(out: &mut BytesMut, name: &str, value: &[u8]) {
     message(out, b'S', |out| {
         put_cstr(out, name.as_bytes());
         put_cstr(out, value);
+    });
+}
+
+/// BackendKeyData.
+pub fn backend_key_data(out: &mut BytesMut, key: &CancelKey) {
+    message(out, b'K', |out| {
+        out.put_u32(key.pid);
+        out.put_slice(&key.secret);
     });
 }
 

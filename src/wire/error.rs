@@ -198,6 +198,20 @@ impl<'a> ErrorFields<'a> {
     }
 }
 
+/// Appends an ErrorResponse with every field of `body`, under another severity.
+pub fn with_severity(out: &mut BytesMut, body: &[u8], severity: &str) {
+    super::build::message(out, b'E', |out| {
+        let mut reader = Reader::new(body);
+        while let Ok(field) = reader.u8() {
+            let Ok(text) = reader.cstr() else { break };
+            out.put_u8(field);
+            out.put_slice(if matches!(field, b'S' | b'V') { severity.as_bytes() } else { text });
+            out.put_u8(0);
+        }
+        out.put_u8(0);
+    });
+}
+
 /// Appends an ErrorResponse with every field of `body`, and with `from` in its message replaced.
 pub fn rewrite_message(out: &mut BytesMut, body: &[u8], from: &[u8], to: &[u8]) {
     super::build::message(out, b'E', |out| {

@@ -316,6 +316,11 @@ const BAD: &[(&str, usize, &[&str])] = &[
         &["users.a.password", "empty"],
     ),
     (
+        "[users.a]\nsecret = 'SCRAM-SHA-256$x'",
+        2,
+        &["users.a.secret", "of the form", "as in pg_authid"],
+    ),
+    (
         "[users.a]\npassword_env = 'NOT_SET'",
         2,
         &["users.a.password_env", "NOT_SET"],

@@ -13,7 +13,7 @@ mod sources;
 
 /// The least that is a configuration.
 const LEAST: &str = "[databases.app]\nhost = 'db'\n";
-const VERIFIER: &str = "SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy";
+const VERIFIER: &str = "SCRAM-SHA-256$4096:c2FsdA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 fn load(text: &str) -> Loaded {
     let loaded = Source::of_text(text).load();

@@ -5,8 +5,8 @@ use rustls::pki_types::{
     CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime,
 };
 use webpki::RawPublicKeyEntity;
-use x509_parser::asn1_rs::ToDer;
-use x509_parser::certificate::X509Certificate;
+use x509_parser::asn1_rs::{BitString, Header, Sequence, ToDer};
+use x509_parser::certificate::{Validity, X509Certificate};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AlgorithmIdentifier, X509Name};
 
@@ -33,23 +33,30 @@ pub(super) fn is_self_issued(cert: &X509Certificate<'_>) -> bool {
 
 /// Refuses a certificate outside its period of validity.
 pub(super) fn check_period(cert: &X509Certificate<'_>, now: UnixTime) -> Result<(), Refusal> {
-    let (validity, now) = (
-        cert.validity(),
-        i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
-    );
-    if now < validity.not_before.timestamp() {
+    let Validity {
+        not_before,
+        not_after,
+    } = *cert.validity();
+    if is_within(cert.validity(), now) {
+        return Ok(());
+    }
+    let subject = name(cert.subject());
+    if seconds(now) < not_before.timestamp() {
         return Err(Refusal::NotYetValid {
-            subject: name(cert.subject()),
-            not_before: validity.not_before,
+            subject,
+            not_before,
         });
     }
-    if now > validity.not_after.timestamp() {
-        return Err(Refusal::Expired {
-            subject: name(cert.subject()),
-            not_after: validity.not_after,
-        });
-    }
-    Ok(())
+    Err(Refusal::Expired { subject, not_after })
+}
+
+/// Whether a moment is within a period; its first and its last second are.
+pub(super) fn is_within(period: &Validity, now: UnixTime) -> bool {
+    (period.not_before.timestamp()..=period.not_after.timestamp()).contains(&seconds(now))
+}
+
+fn seconds(time: UnixTime) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Whether `key` signed the certificate, by an algorithm of the list.
@@ -58,26 +65,35 @@ pub(super) fn is_signed_by(
     key: &SubjectPublicKeyInfoDer<'_>,
     algorithms: &[&dyn SignatureVerificationAlgorithm],
 ) -> bool {
-    let signature = cert.signature_value.data.as_ref();
-    // The algorithm stands twice, and only the inner one is signed.
-    if cert.signature_algorithm != cert.tbs_certificate.signature
-        || cert.signature_value.unused_bits != 0
-    {
-        return false;
-    }
-    let (Some(id), Ok(key)) = (
-        algorithm_id(&cert.signature_algorithm),
-        RawPublicKeyEntity::try_from(key),
-    ) else {
+    let (tbs, signature) = (
+        cert.tbs_certificate.as_ref(),
+        cert.signature_value.data.as_ref(),
+    );
+    let Some(id) = algorithm_id(&cert.tbs_certificate.signature) else {
         return false;
     };
-    algorithms
-        .iter()
-        .filter(|algorithm| algorithm.signature_alg_id().as_ref() == id)
-        .any(|algorithm| {
-            key.verify_signature(*algorithm, cert.tbs_certificate.as_ref(), signature)
-                .is_ok()
-        })
+    let Ok(key) = RawPublicKeyEntity::try_from(key) else {
+        return false;
+    };
+    is_exact(cert, &id)
+        && algorithms
+            .iter()
+            .filter(|algorithm| algorithm.signature_alg_id().as_ref() == id)
+            .any(|algorithm| key.verify_signature(*algorithm, tbs, signature).is_ok())
+}
+
+/// Whether what stands unsigned around the signed part says the same, and not a bit more: the
+/// algorithm again, the signature in whole bytes. The parser itself is more forgiving.
+fn is_exact(cert: &X509Certificate<'_>, id: &[u8]) -> bool {
+    let Ok((content, _)) = Header::from_der(cert.as_raw()) else {
+        return false;
+    };
+    let algorithm = Sequence::new(id.into()).to_der_vec();
+    let signature = BitString::new(0, &cert.signature_value.data).to_der_vec();
+    let (Ok(algorithm), Ok(signature)) = (algorithm, signature) else {
+        return false;
+    };
+    content == [cert.tbs_certificate.as_ref(), &algorithm, &signature].concat()
 }
 
 /// An X.509 name for people: printable, short.

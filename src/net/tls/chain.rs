@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
-use x509_parser::certificate::X509Certificate;
+use x509_parser::certificate::{Validity, X509Certificate};
 use x509_parser::oid_registry::{
     OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE,
     OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME,
@@ -25,6 +25,14 @@ use super::refusal::Refusal;
 pub(super) struct Trusted {
     path: PathBuf,
     certs: Vec<CertificateDer<'static>>,
+    anchors: Vec<Anchor>,
+}
+
+/// One of them that may vouch for others, as webpki takes it.
+#[derive(Debug)]
+struct Anchor {
+    key: TrustAnchor<'static>,
+    period: Validity,
 }
 
 /// What a server showed: its certificate and those it sent along.
@@ -39,9 +47,12 @@ pub(super) struct Shown<'a> {
 impl Trusted {
     /// Reads the file. Blocks on it.
     pub(super) fn load(path: &Path) -> Result<Self, TlsFileError> {
+        let certs = files::certificates(path)?;
+        let anchors = certs.iter().filter_map(Anchor::new).collect();
         Ok(Self {
             path: path.to_owned(),
-            certs: files::certificates(path)?,
+            certs,
+            anchors,
         })
     }
 
@@ -64,14 +75,10 @@ impl Trusted {
 
     fn check_by_webpki(&self, shown: Shown<'_>) -> Result<(), webpki::Error> {
         let anchors: Vec<TrustAnchor<'_>> = self
-            .certs
+            .anchors
             .iter()
-            .filter(|der| {
-                cert::parse(der).is_some_and(|own| {
-                    may_issue(&own) && cert::check_period(&own, shown.now).is_ok()
-                })
-            })
-            .filter_map(|der| webpki::anchor_from_trusted_cert(der).ok())
+            .filter(|anchor| cert::is_within(&anchor.period, shown.now))
+            .map(|anchor| anchor.key.clone())
             .collect();
         EndEntityCert::try_from(shown.leaf)?
             .verify_for_usage(
@@ -126,6 +133,17 @@ impl Trusted {
                 ca: self.path.clone(),
             },
         }
+    }
+}
+
+impl Anchor {
+    fn new(der: &CertificateDer<'static>) -> Option<Self> {
+        let own = cert::parse(der).filter(may_issue)?;
+        let key = webpki::anchor_from_trusted_cert(der).ok()?.to_owned();
+        Some(Self {
+            key,
+            period: own.validity().clone(),
+        })
     }
 }
 

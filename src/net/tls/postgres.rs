@@ -1,16 +1,19 @@
 //! The control plane's driver over the same TLS: tokio-postgres asks for its handshakes here.
 
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::config::SslMode;
-use tokio_postgres::tls::{self, ChannelBinding, MakeTlsConnect};
+use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres::{Client, Config, Connection};
 use tokio_rustls::client;
 
 use crate::config::ServerTlsMode;
+use crate::net::connect::Connected;
+use crate::net::stream::Stream;
 
 use super::TlsError;
 use super::connector::{self, Connector};
@@ -28,6 +31,34 @@ pub fn ssl_mode(mode: ServerTlsMode, host: &str) -> SslMode {
     }
 }
 
+/// Logs the driver in on a connection that is ready for it, bound to its TLS if it has that.
+/// Overwrites what the configuration says of TLS.
+pub async fn log_in(
+    connected: Connected,
+    config: &mut Config,
+) -> Result<(Client, Connection<Stream, Bound<Stream>>), tokio_postgres::Error> {
+    let mode = if connected.stream.is_tls() {
+        SslMode::Require
+    } else {
+        SslMode::Disable
+    };
+    // The driver shall not ask for TLS again: what it takes for the handshake hands the encrypted
+    // connection over.
+    config
+        .ssl_mode(mode)
+        .ssl_negotiation(SslNegotiation::Direct);
+    config
+        .connect_raw(connected.stream, Established(connected.end_point))
+        .await
+}
+
+/// A connection inside TLS, with what a SCRAM login on it can be bound to.
+#[derive(Debug)]
+pub struct Bound<T> {
+    inner: T,
+    end_point: Option<Vec<u8>>,
+}
+
 /// The handshake with one host.
 #[derive(Debug)]
 pub struct HostConnector {
@@ -35,15 +66,14 @@ pub struct HostConnector {
     host: String,
 }
 
-/// tokio-postgres' connection inside TLS.
-#[derive(Debug)]
-pub struct TlsStream<S>(client::TlsStream<S>);
+/// The handshake that was made already.
+struct Established(Option<Vec<u8>>);
 
 impl<S> MakeTlsConnect<S> for Connector
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    type Stream = TlsStream<S>;
+    type Stream = Bound<client::TlsStream<S>>;
     type TlsConnect = HostConnector;
     type Error = TlsError;
 
@@ -55,47 +85,61 @@ where
     }
 }
 
-impl<S> tls::TlsConnect<S> for HostConnector
+impl<S> TlsConnect<S> for HostConnector
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    type Stream = TlsStream<S>;
+    type Stream = Bound<client::TlsStream<S>>;
     type Error = TlsError;
-    type Future = Pin<Box<dyn Future<Output = Result<TlsStream<S>, TlsError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, TlsError>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
         Box::pin(async move {
-            Ok(TlsStream(
-                self.connector.handshake(&self.host, stream).await?,
-            ))
+            let inner = self.connector.handshake(&self.host, stream).await?;
+            let end_point = connector::end_point(&inner);
+            Ok(Bound { inner, end_point })
         })
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> tls::TlsStream for TlsStream<S> {
+impl TlsConnect<Stream> for Established {
+    type Stream = Bound<Stream>;
+    type Error = TlsError;
+    type Future = Ready<Result<Bound<Stream>, TlsError>>;
+
+    fn connect(self, inner: Stream) -> Self::Future {
+        ready(Ok(Bound {
+            inner,
+            end_point: self.0,
+        }))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream for Bound<T> {
     fn channel_binding(&self) -> ChannelBinding {
-        connector::end_point(&self.0)
+        self.end_point
+            .clone()
             .map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Bound<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
+        Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Bound<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write(cx, buf)
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -103,19 +147,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.inner.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }
 
@@ -124,7 +168,6 @@ mod tests {
     use std::time::Duration;
 
     use tokio::time::Instant;
-    use tokio_postgres::Config;
     use tokio_postgres::config::ChannelBinding as Binding;
 
     use super::super::testing::{PASSWORD, Pki, Postgres, database};
@@ -132,31 +175,32 @@ mod tests {
     use crate::config::ServerTlsMode::{Disable, Prefer, Require, VerifyCa, VerifyFull};
     use crate::net::{ConnectError, Target, connect};
 
-    /// Whether the session that the driver opens is encrypted.
-    async fn log_in(target: &Target, host: &str, port: u16, binding: Binding) -> Option<bool> {
-        let mut config = Config::new();
-        let mode = ssl_mode(target.connector().mode(), host);
-        config
-            .host(host)
-            .port(port)
-            .user("postgres")
-            .password(PASSWORD)
-            .ssl_mode(mode);
-        config.channel_binding(binding);
-        let started = Instant::now();
-        let (client, connection) = loop {
-            match config.connect(target.connector().clone()).await {
-                Ok(connected) => break connected,
-                // PostgreSQL is up a moment after it listens.
-                Err(error) if error.code().is_some_and(|code| code.code() == "57P03") => {
-                    assert!(started.elapsed() < Duration::from_secs(20));
-                }
-                Err(_) => return None,
-            }
-        };
-        tokio::spawn(connection);
+    async fn is_encrypted(client: &Client) -> bool {
         let query = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
-        Some(client.query_one(query, &[]).await.unwrap().get(0))
+        client.query_one(query, &[]).await.unwrap().get(0)
+    }
+
+    /// Whether the session that the driver opens by itself is encrypted.
+    async fn driver_connects(target: &Target, config: &mut Config) -> Option<bool> {
+        let (client, connection) = config.connect(target.connector().clone()).await.ok()?;
+        tokio::spawn(connection);
+        Some(is_encrypted(&client).await)
+    }
+
+    /// Whether the session on a connection that we opened is.
+    async fn we_connect(target: &Target, config: &mut Config) -> Option<bool> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let connected = match connect(target, deadline).await {
+            Ok(connected) => connected,
+            Err(ConnectError::Tls {
+                source: TlsError::Refused(_),
+                ..
+            }) => return None,
+            Err(error) => panic!("{error}"),
+        };
+        let (client, connection) = log_in(connected, config).await.unwrap();
+        tokio::spawn(connection);
+        Some(is_encrypted(&client).await)
     }
 
     async fn modes_against(certificate: &str, ca: &str, pki: &Pki) {
@@ -179,21 +223,19 @@ mod tests {
             } else {
                 Binding::Require
             };
-            let logged_in = log_in(&target, host, postgres.port, binding).await;
-            assert_eq!(logged_in, expected, "{certificate} {mode:?} {host}");
-
-            let connected = connect(&target, Instant::now() + Duration::from_secs(10)).await;
-            match (connected, expected) {
-                (Ok(connected), Some(tls)) => assert_eq!(connected.stream.is_tls(), tls),
-                (
-                    Err(ConnectError::Tls {
-                        source: TlsError::Refused(_),
-                        ..
-                    }),
-                    None,
-                ) => {}
-                (connected, _) => panic!("{certificate} {mode:?} {host}: {connected:?}"),
-            }
+            let mut config = Config::new();
+            config
+                .host(host)
+                .port(postgres.port)
+                .user("postgres")
+                .password(PASSWORD);
+            config
+                .ssl_mode(ssl_mode(mode, host))
+                .channel_binding(binding);
+            let found = driver_connects(&target, &mut config).await;
+            assert_eq!(found, expected, "{certificate} {mode:?} {host}");
+            let found = we_connect(&target, &mut config).await;
+            assert_eq!(found, expected, "{certificate} {mode:?} {host}");
         }
     }
 

@@ -4,7 +4,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -245,12 +244,20 @@ impl Postgres {
             port,
             _dir: dir,
         };
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        // It listens a moment before it takes logins.
+        let ready = || {
+            Self::command(&bin.join("pg_isready"))
+                .args(["-h", "127.0.0.1", "-p"])
+                .arg(port.to_string())
+                .status()
+                .unwrap()
+                .success()
+        };
+        while !ready() {
             assert!(
                 started.process.try_wait().unwrap().is_none(),
                 "PostgreSQL did not start"
             );
-            std::thread::sleep(Duration::from_millis(20));
         }
         Some(started)
     }

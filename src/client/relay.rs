@@ -1,0 +1,418 @@
+//! A client with a server: messages both ways, until the server can go to somebody else.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::Buf;
+
+use super::abandon::{Canceling, Probe, abandon};
+use super::alarm::due;
+use super::half::Stop;
+use super::{Client, Ending, ServerLoss, edge};
+use crate::config::OnClientGone;
+use crate::metrics::{CloseReason, ErrorSource};
+use crate::net::link::Moved;
+use crate::pool::{Cleaning, Lease};
+use crate::registry::Notice;
+use crate::server::{Server, Work};
+use crate::session::{Attach, ServerFate};
+use crate::wire::ErrorFields;
+use crate::wire::error;
+use crate::wire::frame::{self, HEADER};
+
+/// What belongs to one lease.
+struct Relay<'a> {
+    client: &'a mut Client,
+    lease: &'a mut Lease,
+    /// Bytes of the server's current message that are still to come, and whether they pass.
+    rest: usize,
+    forwarding: bool,
+    /// The server has announced its end by a FATAL error.
+    fatal: bool,
+    canceling: Option<Canceling>,
+    probe: Probe,
+    started: Instant,
+    /// When the client was first found to have ended its side.
+    gone_since: Option<Instant>,
+}
+
+/// What wakes a relay.
+enum Woken {
+    Client(Moved),
+    Server(Moved),
+    Told(Notice),
+    Alarm,
+}
+
+impl Client {
+    /// Relays between the client and a server that was just given to it, for as long as its
+    /// transaction lasts.
+    pub(super) async fn attached(&mut self, mut lease: Lease) -> Result<(), Ending> {
+        let server: &mut Server = &mut lease;
+        if self.session.attach(&mut server.backend, &mut server.link.output) == Attach::Wait
+            && let Some(refused) = self.settle(&mut lease).await.transpose()
+        {
+            return self.on_settings_refused(lease, refused);
+        }
+        let now = Instant::now();
+        self.since = now;
+        let mut relay = Relay {
+            client: self,
+            lease: &mut lease,
+            rest: 0,
+            forwarding: false,
+            fatal: false,
+            canceling: None,
+            probe: Probe::default(),
+            started: now,
+            gone_since: None,
+        };
+        let ended = relay.run().await;
+        let (rest, canceling) = (relay.rest, relay.canceling.take());
+        self.count(&lease);
+        self.part(lease, ended, rest, canceling)
+    }
+
+    /// Waits until the server has taken the client's settings; gives the server's error if it has not.
+    pub(super) async fn settle(&mut self, lease: &mut Lease) -> Result<Option<bytes::Bytes>, Ending> {
+        let deadline = Instant::now() + self.context.timeouts.server_connect;
+        loop {
+            let mut relay = Relay {
+                client: self,
+                lease,
+                rest: 0,
+                forwarding: false,
+                fatal: false,
+                canceling: None,
+                probe: Probe::default(),
+                started: deadline,
+                gone_since: None,
+            };
+            relay.pump_server()?;
+            if let Some(result) = self.session.sync_result() {
+                return Ok(result.err());
+            }
+            let moved = tokio::time::timeout_at(deadline.into(), lease.link.moved(true)).await;
+            match moved {
+                Ok(Ok(Moved::Read | Moved::Drained)) => {}
+                Ok(Err(error)) => return Err(Ending::ServerLost(error.into())),
+                Ok(Ok(Moved::End)) | Err(_) => return Err(Ending::ServerLost(ServerLoss::Closed)),
+            }
+        }
+    }
+
+    /// The server did not take the settings: the message that needed it is refused with the server's
+    /// own error, and did not run.
+    fn on_settings_refused(
+        &mut self,
+        lease: Lease,
+        refused: Result<bytes::Bytes, Ending>,
+    ) -> Result<(), Ending> {
+        self.session.detach();
+        let body = match refused {
+            Ok(body) => body,
+            Err(ending) => {
+                lease.evict(CloseReason::Broken);
+                return Err(ending);
+            }
+        };
+        lease.check_in(Cleaning::SoftReset);
+        if let Ok(Some(header)) = frame::frontend(&self.link.input) {
+            let out = &mut self.link.output;
+            self.session.refuse(header.tag, out, |out| error::with_severity(out, &body, "ERROR"));
+            self.half.drop_message(&mut self.link);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, lease: &Lease) {
+        let counts = self.session.take_counts();
+        let metrics = lease.pool().metrics();
+        metrics.queries.increment(u64::from(counts.queries));
+        if counts.elided_parses > 0 {
+            metrics.elided_parses.increment(u64::from(counts.elided_parses));
+        }
+        metrics.transactions.increment(1);
+    }
+
+    /// Parts with the server: back to the pool when it is free, cleaned up behind the client when
+    /// that is gone, closed when it is lost.
+    fn part(
+        &mut self,
+        lease: Lease,
+        ended: Result<(), Ending>,
+        rest: usize,
+        canceling: Option<Canceling>,
+    ) -> Result<(), Ending> {
+        let cleaning = Cleaning::after(self.session.effects());
+        let free = self.session.may_release() && rest == 0 && !self.half.is_inside_message();
+        let work = Work {
+            outstanding: self.session.awaits_reply(),
+            copying_in: self.session.is_copying_in(),
+            unread: rest,
+            cancel: self.context.on_client_gone == OnClientGone::Cancel,
+        };
+        self.session.detach();
+        match &ended {
+            Err(Ending::ServerLost(_) | Ending::ServerFatal) => lease.evict(CloseReason::Broken),
+            _ if self.half.is_inside_message() => lease.evict(CloseReason::ClientGone),
+            _ if free => match canceling {
+                Some(canceling) => canceling.check_in_after(lease, cleaning),
+                None => lease.check_in(cleaning),
+            },
+            _ => abandon(lease, work, canceling),
+        }
+        ended
+    }
+}
+
+impl Relay<'_> {
+    async fn run(&mut self) -> Result<(), Ending> {
+        loop {
+            let stop = self.pump_client()?;
+            if self.is_done().await? {
+                return Ok(());
+            }
+            if self.client.link.has_ended() || stop == Stop::Terminate {
+                self.on_client_ended()?;
+            }
+            self.set_alarm();
+            match self.woken(stop == Stop::More).await? {
+                Woken::Server(moved) => {
+                    self.pump_server()?;
+                    if moved == Moved::End {
+                        return Err(self.server_lost(ServerLoss::Closed));
+                    }
+                    if self.is_done().await? {
+                        return Ok(());
+                    }
+                }
+                Woken::Client(_) => {}
+                Woken::Told(notice) => self.on_notice(notice)?,
+                Woken::Alarm => self.on_alarm()?,
+            }
+        }
+    }
+
+    /// Whether the server can go: nothing in flight, and if the client has sent more, somebody else
+    /// was waiting before.
+    async fn is_done(&mut self) -> Result<bool, Ending> {
+        let client = &*self.client;
+        if !client.session.may_release() || self.rest > 0 || client.half.is_inside_message() {
+            return Ok(false);
+        }
+        // More of the client's own is here already, and nobody was before it.
+        if client.half.has_whole_message(&client.link) && !client.pool.has_waiters() {
+            return Ok(false);
+        }
+        let flushed = self.lease.link.flush().await;
+        flushed.map_err(|error| self.server_lost(error.into()))?;
+        Ok(true)
+    }
+
+    fn pump_client(&mut self) -> Result<Stop, Ending> {
+        let client = &mut *self.client;
+        client.half.pump(&mut client.link, &mut client.session, Some(self.lease))
+    }
+
+    async fn woken(&mut self, read: bool) -> Result<Woken, Ending> {
+        poll_fn(|cx| {
+            if let Poll::Ready(notice) = self.client.registration.mailbox().poll(cx) {
+                return Poll::Ready(Ok(Woken::Told(notice)));
+            }
+            // A client that does not read must not make us hold its rows.
+            let read_server = !self.client.link.is_congested();
+            if let Poll::Ready(moved) = self.lease.link.poll_moved(cx, read_server) {
+                let lost = |error: std::io::Error| self.server_lost(error.into());
+                return Poll::Ready(moved.map(Woken::Server).map_err(lost));
+            }
+            if let Poll::Ready(moved) = self.client.link.poll_moved(cx, read) {
+                return Poll::Ready(moved.map(Woken::Client).map_err(Ending::Lost));
+            }
+            self.client.alarm.poll(cx).map(|()| Ok(Woken::Alarm))
+        })
+        .await
+        .inspect(|woken| {
+            if matches!(woken, Woken::Client(_) | Woken::Server(_)) {
+                self.client.since = Instant::now();
+            }
+        })
+    }
+
+    /// Uses what the server has sent. Runs of messages that pass are copied at once.
+    fn pump_server(&mut self) -> Result<(), Ending> {
+        self.pass_rest();
+        if self.rest > 0 {
+            return Ok(());
+        }
+        let (mut run, mut at) = (0, 0);
+        loop {
+            let client = &mut *self.client;
+            let Server { link, backend, .. } = &mut **self.lease;
+            let input = &link.input[at..];
+            let Some(header) = frame::backend(input).map_err(ServerLoss::from).map_err(Ending::ServerLost)?
+            else {
+                break;
+            };
+            let end = input.len().min(header.total());
+            let body = &input[HEADER..end];
+            if !client.session.is_server_inspectable(header, body) {
+                break;
+            }
+            if matches!(header.tag, b'E' | b'Z') {
+                client.link.output.extend_from_slice(&link.input[run..at]);
+                run = at;
+            }
+            let fate = client
+                .session
+                .on_server(header, body, backend, &mut client.link.output)
+                .map_err(ServerLoss::from)
+                .map_err(Ending::ServerLost)?;
+            if header.tag == b'E' {
+                let fields = ErrorFields::read(body);
+                client.context.errors.count(ErrorSource::Server, fields.code);
+                self.fatal |= fields.is_fatal();
+            }
+            self.forwarding = fate == ServerFate::Forward;
+            if !self.forwarding {
+                client.link.output.extend_from_slice(&link.input[run..at]);
+                run = at + end;
+            }
+            at += end;
+            self.rest = header.total() - end;
+            if client.session.is_reply_due() {
+                client.link.output.extend_from_slice(&link.input[run..at]);
+                run = at;
+                client.session.write_replies(&mut client.link.output);
+            }
+            client.session.write_barrier(&mut link.output);
+            if self.rest > 0 {
+                break;
+            }
+        }
+        self.finish_run(run, at);
+        Ok(())
+    }
+
+    /// The last run passes; when it is all there is, the buffer itself changes hands.
+    fn finish_run(&mut self, run: usize, at: usize) {
+        let (input, output) = (&mut self.lease.link.input, &mut self.client.link.output);
+        if run == 0 && at == input.len() && output.is_empty() {
+            std::mem::swap(input, output);
+        } else {
+            output.extend_from_slice(&input[run..at]);
+            input.advance(at);
+        }
+    }
+
+    fn pass_rest(&mut self) {
+        let input = &mut self.lease.link.input;
+        let len = self.rest.min(input.len());
+        if self.forwarding {
+            self.client.link.output.extend_from_slice(&input[..len]);
+        }
+        input.advance(len);
+        self.rest -= len;
+    }
+
+    /// The client sends no more. It may still read: its answers are finished, its open transaction
+    /// is not.
+    fn on_client_ended(&mut self) -> Result<(), Ending> {
+        let session = &self.client.session;
+        if !session.awaits_reply() || session.is_copying_in() || self.client.half.is_inside_message() {
+            return Err(Ending::Left);
+        }
+        self.gone_since.get_or_insert_with(Instant::now);
+        self.probe.start();
+        Ok(())
+    }
+
+    fn on_notice(&mut self, notice: Notice) -> Result<(), Ending> {
+        match notice {
+            Notice::Cancel => self.cancel(),
+            Notice::Drain => self.client.draining = true,
+            Notice::Terminate => return Err(Ending::Ended(Box::new(edge::draining()))),
+        }
+        Ok(())
+    }
+
+    /// Cancels what the client has running; what pgweir itself runs ahead of it is not cancelled.
+    fn cancel(&mut self) {
+        let busy = self.canceling.as_ref().is_some_and(|c| !c.is_finished());
+        if !busy && self.client.session.runs_for_client() {
+            self.canceling = Canceling::start(self.lease);
+        }
+    }
+
+    fn set_alarm(&mut self) {
+        let earliest = [self.idle_due(), self.transaction_due(), self.query_due(), self.gone_due(), self.probe.due()];
+        self.client.alarm.set(earliest.into_iter().flatten().min());
+    }
+
+    fn idle_due(&self) -> Option<Instant> {
+        let client = &*self.client;
+        let idle = client.session.is_in_transaction() && !client.session.awaits_reply();
+        if idle { due(client.since, client.context.timeouts.idle_in_transaction) } else { None }
+    }
+
+    fn transaction_due(&self) -> Option<Instant> {
+        due(self.started, self.client.context.timeouts.transaction)
+    }
+
+    fn query_due(&self) -> Option<Instant> {
+        let running = self.client.session.awaits_reply();
+        if running { due(self.client.since, self.client.context.timeouts.query) } else { None }
+    }
+
+    fn gone_due(&self) -> Option<Instant> {
+        match self.client.context.on_client_gone {
+            OnClientGone::Cancel => due(self.gone_since?, self.client.context.timeouts.client_gone),
+            OnClientGone::Complete => None,
+        }
+    }
+
+    fn on_alarm(&mut self) -> Result<(), Ending> {
+        let now = Instant::now();
+        let passed = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if passed(self.idle_due()) {
+            return Err(Ending::Ended(Box::new(edge::idle_in_transaction())));
+        }
+        if passed(self.transaction_due()) {
+            return Err(Ending::Ended(Box::new(edge::transaction_timeout())));
+        }
+        if passed(self.gone_due()) {
+            return Err(Ending::Left);
+        }
+        if passed(self.query_due()) {
+            self.on_query_timeout(now)?;
+        }
+        if passed(self.probe.due()) {
+            let inside = self.rest > 0;
+            self.probe.send(&self.client.session, &mut self.client.link, inside)?;
+        }
+        Ok(())
+    }
+
+    /// A query that runs too long is cancelled first; one that does not heed is cut off.
+    fn on_query_timeout(&mut self, now: Instant) -> Result<(), Ending> {
+        if self.canceling.is_some() {
+            return Err(Ending::Ended(Box::new(edge::query_timeout())));
+        }
+        self.cancel();
+        // The cancel has as long again as a cancel connection may take.
+        let timeouts = &self.client.context.timeouts;
+        self.client.since = now + timeouts.cancel - timeouts.query.min(timeouts.cancel);
+        Ok(())
+    }
+
+    fn server_lost(&self, loss: ServerLoss) -> Ending {
+        if self.fatal {
+            Ending::ServerFatal
+        } else if self.rest > 0 && self.forwarding {
+            Ending::ServerLost(ServerLoss::InsideMessage)
+        } else {
+            Ending::ServerLost(loss)
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! From a login to a session: what the client is told first.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Client, Context, Ending, edge};
+use crate::metrics::CloseReason;
+use crate::net::link::Link;
+use crate::pool::{Cleaning, Lease, Pool};
+use crate::registry::Registration;
+use crate::server::Server;
+use crate::session::{Attach, Session, settings::Settings};
+use crate::wire::build;
+use crate::wire::error;
+use crate::wire::startup::CancelKey;
+
+/// What a client that has proved who it is brings.
+pub struct Welcomed {
+    /// Its connection, AuthenticationOk at the end of its output.
+    pub link: Link,
+    /// Settings of its StartupMessage.
+    pub settings: Vec<(String, String)>,
+    /// Its pool.
+    pub pool: Arc<Pool>,
+    /// Its place in the registry.
+    pub registration: Registration,
+    /// What cancels its queries.
+    pub cancel_key: CancelKey,
+    /// What its task works with.
+    pub context: Context,
+}
+
+impl Client {
+    /// Tells a client the server's parameters and its cancel key (`protocol-flow.html#PROTOCOL-FLOW-START-UP`).
+    ///
+    /// Needs a server only if the pool has had none yet, or if the client asks for a setting that no
+    /// server of the pool has accepted before: then PostgreSQL judges it now, as it does at a login.
+    pub async fn welcome(welcomed: Welcomed) -> Result<Self, Ending> {
+        let Welcomed { link, settings, pool, registration, cancel_key, context } = welcomed;
+        let mut startup = Settings::default();
+        for (name, value) in &settings {
+            startup.set(name, value.as_bytes());
+        }
+        let mut client = Self {
+            link,
+            half: super::Half::default(),
+            session: Session::new(Arc::clone(pool.knowledge()), startup),
+            pool,
+            registration,
+            context,
+            alarm: super::Alarm::default(),
+            since: Instant::now(),
+            draining: false,
+        };
+        match client.greet(&cancel_key).await {
+            Ok(()) => Ok(client),
+            Err(ending) => {
+                client.say_goodbye(&ending).await;
+                Err(ending)
+            }
+        }
+    }
+
+    async fn greet(&mut self, cancel_key: &CancelKey) -> Result<(), Ending> {
+        let reported = match self.pool.welcome() {
+            Some(reported) if !self.session.has_unproven_settings() => reported,
+            _ => self.try_settings().await?,
+        };
+        let out = &mut self.link.output;
+        self.session.welcome(&reported, out);
+        build::backend_key_data(out, cancel_key);
+        build::ready_for_query(out, b'I');
+        Ok(())
+    }
+
+    /// Takes a server for a moment, to learn what it reports and whether it takes the settings.
+    async fn try_settings(&mut self) -> Result<Settings, Ending> {
+        let pool = Arc::clone(&self.pool);
+        let checkout = pool.checkout().await;
+        let mut lease = checkout.map_err(|error| {
+            let report = edge::checkout_at_login(&error, pool.key());
+            Ending::Ended(Box::new(report))
+        })?;
+        let server: &mut Server = &mut lease;
+        let settled = match self.session.attach(&mut server.backend, &mut server.link.output) {
+            Attach::Ready if self.session.is_quiet() => Ok(None),
+            Attach::Ready | Attach::Wait => self.settle(&mut lease).await,
+        };
+        self.on_settings_tried(lease, settled)
+    }
+
+    fn on_settings_tried(
+        &mut self,
+        lease: Lease,
+        settled: Result<Option<bytes::Bytes>, Ending>,
+    ) -> Result<Settings, Ending> {
+        self.session.detach();
+        match settled {
+            Ok(None) => {
+                let reported = lease.backend.settings.baseline().clone();
+                lease.check_in(Cleaning::None);
+                Ok(reported)
+            }
+            Ok(Some(body)) => {
+                lease.check_in(Cleaning::SoftReset);
+                error::with_severity(&mut self.link.output, &body, "FATAL");
+                Err(Ending::ServerFatal)
+            }
+            Err(ending) => {
+                lease.evict(CloseReason::Broken);
+                Err(ending)
+            }
+        }
+    }
+}

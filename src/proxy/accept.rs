@@ -1,0 +1,148 @@
+//! Accepting connections, and what becomes of each.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::Rng;
+use tracing::{debug, info, warn};
+
+use super::Shared;
+use crate::client::login::{self, Arrival, LoggedIn};
+use crate::client::{Client, Context, Welcomed, edge};
+use crate::metrics::{CancelOutcome, LoginResult};
+use crate::net::{Listener, PeerAddr, Stream, is_fd_exhaustion};
+use crate::registry::Notice;
+use crate::wire::startup::CancelKey;
+
+/// Accepts until it is dropped.
+pub(super) async fn run(shared: Arc<Shared>, listener: Listener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => admit(&shared, stream, peer),
+            Err(error) if is_fd_exhaustion(&error) => {
+                warn!(%error, "out of open files: clients wait in the listen queue");
+                tokio::time::sleep(OUT_OF_FILES).await;
+            }
+            Err(error) => {
+                debug!(%error, "a connection was gone before it was accepted");
+            }
+        }
+    }
+}
+
+/// A connection counts from here on; far too many are closed without a word.
+fn admit(shared: &Arc<Shared>, stream: Stream, peer: PeerAddr) {
+    let connected = shared.connections.fetch_add(1, Ordering::Relaxed);
+    let admitted = Admitted { shared: Arc::clone(shared) };
+    if connected >= shared.max_clients() + LOGIN_MARGIN {
+        return;
+    }
+    tokio::spawn(async move { admitted.serve(stream, peer).await });
+}
+
+/// One connection, counted.
+struct Admitted {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Admitted {
+    async fn serve(self, stream: Stream, peer: PeerAddr) {
+        let context = self.shared.login.load_full();
+        match Box::pin(login::login(stream, peer, &context)).await {
+            Ok(Arrival::Session(arrived)) => self.session(arrived, peer).await,
+            Ok(Arrival::Cancel(key)) => self.cancel(&key),
+            Err(failure) => {
+                self.shared.metrics.clients.logins.count(failure.result());
+                debug!(%peer, %failure, "a client did not get in");
+            }
+        }
+    }
+
+    async fn session(&self, arrived: Box<LoggedIn>, peer: PeerAddr) {
+        let shared = &self.shared;
+        let LoggedIn { mut link, startup, credential, .. } = *arrived;
+        let config = shared.config.load_full();
+        let refusal = if shared.registry.len() >= config.limits.max_clients {
+            shared.metrics.clients.logins.count(LoginResult::TooManyClients);
+            Some(edge::too_many_clients(config.limits.max_clients))
+        } else {
+            None
+        };
+        let pool = shared.pools.pool(&config, &startup.database, &startup.user);
+        let pool = match (refusal, pool) {
+            (None, Some(pool)) => pool,
+            (refusal, _) => {
+                let report = refusal.unwrap_or_else(|| edge::unknown_database(&startup.database));
+                return login::refuse(&mut link, &report).await;
+            }
+        };
+        drop(config);
+        pool.learn_credential(credential);
+        let client = self.welcome(link, startup.minor, startup.settings, pool).await;
+        match client {
+            Ok(client) => {
+                shared.metrics.clients.logins.count(LoginResult::Accepted);
+                let _counted = shared.metrics.clients.connected();
+                let ending = Box::new(client).serve_boxed().await;
+                debug!(%peer, user = startup.user, %ending, "a client has gone");
+            }
+            Err(ending) => {
+                shared.metrics.clients.logins.count(LoginResult::ServerFailed);
+                info!(%peer, user = startup.user, %ending, "a login failed");
+            }
+        }
+    }
+
+    async fn welcome(
+        &self,
+        link: crate::net::link::Link,
+        minor: u16,
+        settings: Vec<(String, String)>,
+        pool: Arc<crate::pool::Pool>,
+    ) -> Result<Client, crate::client::Ending> {
+        let config = self.shared.config.load();
+        let secret_len = if minor >= 2 { LONG_SECRET } else { SHORT_SECRET };
+        let (registration, cancel_key) =
+            self.shared.registry.enter(secret_len, |bytes| rand::rng().fill_bytes(bytes));
+        let context = Context {
+            timeouts: config.timeouts,
+            on_client_gone: config.on_client_gone,
+            errors: self.shared.metrics.errors.clone(),
+        };
+        drop(config);
+        let welcomed = Welcomed { link, settings, pool, registration, cancel_key, context };
+        Client::welcome(welcomed).await
+    }
+
+    /// A CancelRequest has no answer; its connection is closed either way
+    /// (`protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS`).
+    fn cancel(&self, key: &CancelKey) {
+        let outcome = match self.shared.registry.find(key) {
+            Some(mailbox) => {
+                mailbox.tell(Notice::Cancel);
+                CancelOutcome::Forwarded
+            }
+            None => CancelOutcome::Unknown,
+        };
+        self.shared.metrics.clients.cancels.count(outcome);
+    }
+}
+
+/// Connections beyond `limits.max_clients` that are heard: they may be cancel requests, and a client
+/// that is too many deserves to be told.
+const LOGIN_MARGIN: usize = 256;
+
+/// Pause of an accept loop that ran out of files.
+const OUT_OF_FILES: Duration = Duration::from_millis(100);
+
+/// Bytes of a cancel secret in protocol 3.0, and in 3.2.
+const SHORT_SECRET: usize = 4;
+/// See [`SHORT_SECRET`].
+const LONG_SECRET: usize = 32;

@@ -1,0 +1,153 @@
+//! Hosts and pools, by name.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustc_hash::FxBuildHasher;
+
+use crate::config::{Config, Database};
+use crate::host::{Host, SlotLimits};
+use crate::metrics::Metrics;
+use crate::net::Target;
+use crate::net::tls::TlsFileError;
+use crate::pool::{Pool, PoolKey, PoolSettings, Size};
+
+/// All hosts and pools.
+pub(super) struct Pools {
+    metrics: Arc<Metrics>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    /// By `host:port`; a host outlives its pools, since connections to it may still be closing.
+    hosts: HashMap<String, Arc<Host>, FxBuildHasher>,
+    /// By alias, and `None` for the fallback: CA files are read once a (re)load.
+    targets: HashMap<Option<String>, Arc<Target>, FxBuildHasher>,
+    pools: HashMap<PoolKey, Arc<Pool>, FxBuildHasher>,
+}
+
+impl Pools {
+    pub(super) fn new(config: &Config, metrics: Arc<Metrics>) -> Result<Self, TlsFileError> {
+        let inner =
+            Inner { hosts: HashMap::default(), targets: targets(config)?, pools: HashMap::default() };
+        Ok(Self { metrics, inner: Mutex::new(inner) })
+    }
+
+    /// The pool of a database and a user, made if need be; `None` if there is no such database.
+    pub(super) fn pool(&self, config: &Config, alias: &str, user: &str) -> Option<Arc<Pool>> {
+        let database = config.database(alias)?;
+        let user = database.user.as_deref().unwrap_or(user);
+        let key = PoolKey { database: alias.into(), user: user.into() };
+        let mut inner = self.lock();
+        if let Some(pool) = inner.pools.get(&key) {
+            return Some(Arc::clone(pool));
+        }
+        let settings = inner.settings(config, alias, database)?;
+        let host = inner.host(config, database, &self.metrics);
+        let metrics = self.metrics.pool(alias, user);
+        let pool = Pool::new(key.clone(), settings, &host, metrics);
+        inner.pools.insert(key, Arc::clone(&pool));
+        Some(pool)
+    }
+
+    /// The host of a database.
+    pub(super) fn host(&self, config: &Config, database: &Database) -> Arc<Host> {
+        self.lock().host(config, database, &self.metrics)
+    }
+
+    /// The place of a database.
+    pub(super) fn target(&self, config: &Config, alias: &str) -> Option<Arc<Target>> {
+        self.lock().target(config, alias)
+    }
+
+    /// Gives every host and pool the sizes, times and places of a new configuration.
+    pub(super) fn reconfigure(&self, config: &Config) -> Result<(), TlsFileError> {
+        let targets = targets(config)?;
+        let mut inner = self.lock();
+        inner.take_targets(targets);
+        for host in inner.hosts.values() {
+            host.resize(slot_limits(config));
+        }
+        let pools: Vec<_> = inner.pools.values().cloned().collect();
+        for pool in pools {
+            let alias = &*pool.key().database;
+            match config.database(alias).and_then(|db| inner.settings(config, alias, db)) {
+                Some(settings) => pool.reconfigure(settings),
+                None => pool.replace_servers(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets pools that have neither clients nor servers.
+    pub(super) fn reap(&self) {
+        self.lock().pools.retain(|_, pool| Arc::strong_count(pool) > 1 || !pool.is_empty());
+    }
+
+    /// All pools.
+    pub(super) fn all(&self) -> Vec<Arc<Pool>> {
+        self.lock().pools.values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn target(&self, config: &Config, alias: &str) -> Option<Arc<Target>> {
+        let key = config.databases.contains_key(alias).then(|| alias.to_owned());
+        self.targets.get(&key).cloned()
+    }
+
+    fn settings(&self, config: &Config, alias: &str, database: &Database) -> Option<PoolSettings> {
+        let limits = &config.limits;
+        let max = database.max_servers.unwrap_or(limits.max_servers);
+        Some(PoolSettings {
+            target: self.target(config, alias)?,
+            dbname: database.dbname_for(alias).into(),
+            init_query: database.init_query.as_deref().map(Into::into),
+            size: Size {
+                max,
+                min_idle: limits.min_idle.min(max),
+                max_idle: limits.max_idle.min(max),
+            },
+            timeouts: config.timeouts,
+        })
+    }
+
+    fn host(&mut self, config: &Config, database: &Database, metrics: &Metrics) -> Arc<Host> {
+        let address = format!("{}:{}", database.host, database.port);
+        let host = self.hosts.entry(address).or_insert_with_key(|address| {
+            Host::new(slot_limits(config), metrics.host(address))
+        });
+        Arc::clone(host)
+    }
+
+    /// A place that did not change keeps its pools' servers.
+    fn take_targets(&mut self, new: HashMap<Option<String>, Arc<Target>, FxBuildHasher>) {
+        for (alias, target) in new {
+            match self.targets.get(&alias) {
+                Some(old) if old.same_place(&target) => {}
+                _ => {
+                    self.targets.insert(alias, target);
+                }
+            }
+        }
+    }
+}
+
+fn slot_limits(config: &Config) -> SlotLimits {
+    SlotLimits {
+        host: config.limits.max_servers_host,
+        database: config.limits.max_servers_database,
+    }
+}
+
+fn targets(
+    config: &Config,
+) -> Result<HashMap<Option<String>, Arc<Target>, FxBuildHasher>, TlsFileError> {
+    let named = config.databases.iter().map(|(alias, db)| (Some(alias.clone()), db));
+    let all = named.chain(config.fallback.iter().map(|db| (None, db)));
+    all.map(|(alias, db)| Ok((alias, Arc::new(Target::new(db)?)))).collect()
+}

@@ -1,0 +1,47 @@
+//! SIGHUP: reading the configuration again.
+
+use thiserror::Error;
+use tracing::{error, info, warn};
+
+use super::{Running, login_context};
+use crate::config::{self, ConfigError, Loaded};
+use crate::net::tls::TlsFileError;
+
+/// Why a configuration was not taken; the old one holds.
+#[derive(Debug, Error)]
+pub enum ReloadError {
+    /// It is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A certificate, key or CA file cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
+}
+
+impl Running {
+    /// Reads the configuration again and takes what can change live; a broken one changes nothing.
+    pub fn reload(&mut self) {
+        if let Err(error) = self.try_reload() {
+            error!(%error, "the configuration was not reloaded; the old one holds");
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<(), ReloadError> {
+        let Some(source) = &self.source else { return Ok(()) };
+        let Loaded { config, warnings } = source.load()?;
+        for warning in warnings {
+            warn!("{warning}");
+        }
+        let shared = &self.shared;
+        let (next, changes) = config::reload(&shared.config.load(), config);
+        let login = login_context(&next, &shared.pools)?;
+        shared.pools.reconfigure(&next)?;
+        shared.login.store(login.into());
+        shared.config.store(next.into());
+        info!(changed = ?changes.live, "configuration reloaded");
+        if !changes.restart.is_empty() {
+            warn!(keys = ?changes.restart, "these changes need a restart and do not hold yet");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+"""psycopg 3 in its usual ways. Prints one line a step; the lines must not depend on the server."""
+
+import threading
+
+import psycopg
+from psycopg import errors
+
+
+def say(step, value):
+    print(f"{step}: {value}", flush=True)
+
+
+def connect(**options):
+    return psycopg.connect("", connect_timeout=20, **options)
+
+
+def transactions():
+    with connect() as conn:
+        conn.execute("create table account (id int primary key, sum int)")
+        conn.execute("insert into account values (1, 100), (2, 100)")
+        conn.commit()
+        conn.execute("update account set sum = 0")
+        conn.rollback()
+        with conn.transaction():
+            conn.execute("update account set sum = sum - 10 where id = 1")
+            try:
+                with conn.transaction():
+                    conn.execute("update account set sum = 1 / 0")
+            except errors.DivisionByZero as error:
+                say("savepoint", error.sqlstate)
+        say("sums", conn.execute("select id, sum from account order by id").fetchall())
+
+
+def errors_and_recovery():
+    with connect() as conn:
+        for sql in ["insert into account values (1, 1)", "select nothing", "selec"]:
+            try:
+                conn.execute(sql)
+            except psycopg.Error as error:
+                say("error", (error.sqlstate, error.diag.message_primary))
+            try:
+                conn.execute("select 1")
+            except errors.InFailedSqlTransaction as error:
+                say("in failed transaction", error.sqlstate)
+            conn.rollback()
+        say("alive", conn.execute("select 1").fetchone())
+
+
+def prepared():
+    with connect(autocommit=True) as conn, connect(autocommit=True) as other:
+        for number in range(12):
+            for each in (conn, other):
+                row = each.execute("select %s::int * 2", (number,), prepare=True).fetchone()
+                assert row == (number * 2,), row
+        # psycopg sends DEALLOCATE ALL after such a statement.
+        conn.execute("create table later (a int)")
+        conn.execute("drop table later")
+        say("after deallocate", conn.execute("select %s::int", (7,), prepare=True).fetchone())
+        say("other", other.execute("select %s::int * 2", (7,), prepare=True).fetchone())
+        conn.prepare_threshold = 1
+        for number in range(150):
+            assert conn.execute(f"select {number} + %s", (1,)).fetchone() == (number + 1,)
+        say("evicting", "done")
+
+
+def copies():
+    with connect() as conn:
+        conn.execute("create table bulk (a int, b text)")
+        with conn.cursor().copy("copy bulk from stdin") as copy:
+            for number in range(20000):
+                copy.write_row((number, f"row {number}\t\\"))
+        with conn.cursor().copy("copy bulk to stdout (format binary)") as copy:
+            size = sum(len(block) for block in copy)
+        say("binary copy", size)
+        try:
+            with conn.cursor().copy("copy bulk from stdin") as copy:
+                copy.write("oops\n")
+        except psycopg.Error as error:
+            say("bad copy", error.sqlstate)
+        conn.rollback()
+        say("rows", conn.execute("select to_regclass('bulk')").fetchone())
+
+
+def large_results():
+    with connect() as conn:
+        rows = conn.execute("select g, repeat('x', 100) from generate_series(1, 100000) g")
+        say("rows", sum(row[0] for row in rows))
+        say("wide", len(conn.execute("select repeat('x', 20000000)").fetchone()[0]))
+        with conn.cursor(name="named") as cursor:
+            cursor.itersize = 100
+            cursor.execute("select generate_series(1, 1000)")
+            say("named cursor", sum(row[0] for row in cursor))
+
+
+def pipelines():
+    with connect(autocommit=True) as conn, conn.pipeline():
+        cursors = [conn.execute("select %s::int", (number,)) for number in range(200)]
+        say("pipeline", sum(cursor.fetchone()[0] for cursor in cursors))
+
+
+def cancels():
+    with connect(autocommit=True) as conn:
+        timer = threading.Timer(1.0, conn.cancel_safe)
+        timer.start()
+        try:
+            conn.execute("select pg_sleep(30)")
+        except errors.QueryCanceled as error:
+            say("cancelled", error.sqlstate)
+        timer.join()
+        say("alive", conn.execute("select 1").fetchone())
+
+
+def settings():
+    with connect(autocommit=True, options="-c statement_timeout=200") as conn:
+        try:
+            conn.execute("select pg_sleep(30)")
+        except errors.QueryCanceled as error:
+            say("statement timeout", error.sqlstate)
+        conn.execute("set timezone to 'Asia/Tokyo'")
+        say("timezone", (conn.info.timezone.key, conn.execute("show timezone").fetchone()))
+
+
+for part in (transactions, errors_and_recovery, prepared, copies, large_results, pipelines, cancels, settings):
+    print(f"# {part.__name__}")
+    part()
