@@ -16,9 +16,9 @@ pub(super) const CONFIG: &str = "PGWEIR_CONFIG";
 
 const PREFIX: &str = "PGWEIR_";
 
-/// Names with our prefix that others read: the harnesses of tests and of load, and container
-/// engines, which describe a
-/// service called `pgweir` to all its neighbours (`PGWEIR_PORT_6432_TCP_ADDR`).
+/// Names with our prefix that others set or read: the harnesses of tests and of load, and container
+/// engines, which describe a service called `pgweir` to all its neighbours
+/// (`PGWEIR_PORT_6432_TCP_ADDR`).
 const FOREIGN: [&str; 6] = [
     "PGWEIR_PG_BIN",
     "PGWEIR_TEST_",

@@ -127,10 +127,7 @@ fn database(dsn: &Dsn) -> Database {
         dbname: None,
         user: None,
         password: None,
-        tls: ServerTls {
-            mode: dsn.tls.unwrap_or(ServerTlsMode::Prefer),
-            ca: dsn.ca.clone(),
-        },
+        tls: ServerTls { mode: dsn.tls.unwrap_or(ServerTlsMode::Prefer), ca: dsn.ca.clone() },
         init_query: None,
         max_servers: None,
     }

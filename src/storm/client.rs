@@ -98,11 +98,7 @@ impl ClientError {
 
     pub(super) fn of(body: &[u8]) -> Self {
         let fields = ErrorFields::read(body);
-        Self::Server {
-            code: code(fields.code),
-            text: fields.for_log(),
-            fatal: fields.is_fatal(),
-        }
+        Self::Server { code: code(fields.code), text: fields.for_log(), fatal: fields.is_fatal() }
     }
 }
 
@@ -256,11 +252,7 @@ fn put(out: &mut BytesMut, protocol: Protocol, sql: &str) {
 /// A SQLSTATE if it is one: it becomes a key of the report.
 fn code(bytes: &[u8]) -> String {
     let is_code = bytes.len() == 5 && bytes.iter().all(u8::is_ascii_alphanumeric);
-    if is_code {
-        String::from_utf8_lossy(bytes).into_owned()
-    } else {
-        "unknown".to_owned()
-    }
+    if is_code { String::from_utf8_lossy(bytes).into_owned() } else { "unknown".to_owned() }
 }
 
 /// Bytes of a body that are kept.
@@ -348,10 +340,11 @@ mod tests {
         drop(sent.await.unwrap());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_server_that_says_nothing_is_given_up() {
         let (mut client, _server) = pair();
-        let error = client.simple("select 1", SOON).await.unwrap_err();
+        let soon = Duration::from_millis(20);
+        let error = client.simple("select 1", soon).await.unwrap_err();
         assert_eq!((error.class(), error.is_over()), ("timeout", true));
     }
 
@@ -370,7 +363,7 @@ mod tests {
                 seen.push(char::from(header.tag));
                 sent.drain(..header.total());
             }
-            assert_eq!((seen.as_str(), sent.len()), (tags, 0) );
+            assert_eq!((seen.as_str(), sent.len()), (tags, 0));
         }
     }
 }

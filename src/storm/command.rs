@@ -54,10 +54,7 @@ pub async fn run(options: StormOptions) -> Result<(), StormError> {
     if report.is_clean() {
         return Ok(());
     }
-    Err(StormError::Unclean {
-        errors: report.error_count(),
-        missed: report.arrivals.missed,
-    })
+    Err(StormError::Unclean { errors: report.error_count(), missed: report.arrivals.missed })
 }
 
 impl StormOptions {

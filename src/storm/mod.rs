@@ -117,10 +117,7 @@ pub async fn run(plan: &Plan) -> Result<Report, StormError> {
             work.tally().broken();
         }
     }
-    let clock = Clock {
-        arrived,
-        ended: start.elapsed().as_secs_f64(),
-    };
+    let clock = Clock { arrived, ended: start.elapsed().as_secs_f64() };
     Ok(Report::new(&work.tally(), schedule, clock))
 }
 

@@ -146,14 +146,7 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Arrivals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            planned,
-            achieved,
-            missed,
-            achieved_per_second,
-            late,
-            ..
-        } = self;
+        let Self { planned, achieved, missed, achieved_per_second, late, .. } = self;
         write!(f, "{achieved} of {planned} planned, {achieved_per_second:.1} per second")?;
         match self.planned_per_second {
             Some(rate) => write!(f, " of {rate:.1} planned")?,
@@ -171,13 +164,7 @@ impl fmt::Display for Latency {
         if self.count == 0 {
             return write!(f, "{0:>9} {0:>9} {0:>9} {0:>9}", "-");
         }
-        let Self {
-            p50_ms,
-            p95_ms,
-            p99_ms,
-            max_ms,
-            ..
-        } = self;
+        let Self { p50_ms, p95_ms, p99_ms, max_ms, .. } = self;
         write!(f, "{p50_ms:>9.2} {p95_ms:>9.2} {p99_ms:>9.2} {max_ms:>9.2}")
     }
 }
@@ -194,10 +181,7 @@ mod tests {
 
     fn report(tally: &Tally, ramp: Duration) -> Report {
         let schedule = Schedule::new(10, ramp, Duration::ZERO);
-        let clock = Clock {
-            arrived: 0.9,
-            ended: 1.5,
-        };
+        let clock = Clock { arrived: 0.9, ended: 1.5 };
         Report::new(tally, schedule, clock)
     }
 

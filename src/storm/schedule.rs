@@ -21,11 +21,7 @@ impl Schedule {
             let arrivals = u128::from(functions) * duration.as_nanos();
             u64::try_from(arrivals.div_ceil(ramp.as_nanos())).unwrap_or(u64::MAX)
         };
-        Self {
-            functions,
-            ramp,
-            total,
-        }
+        Self { functions, ramp, total }
     }
 
     /// How many arrive in all.
@@ -55,14 +51,7 @@ mod tests {
         let cases = [
             ("all at once", 300, 0, 0, 300, (299, 0)),
             ("over a second", 300, 1_000, 0, 300, (150, 500)),
-            (
-                "a duration within the ramp adds none",
-                10,
-                1_000,
-                500,
-                10,
-                (9, 900),
-            ),
+            ("a duration within the ramp adds none", 10, 1_000, 500, 10, (9, 900)),
             ("four ramps long", 10, 1_000, 4_000, 40, (39, 3_900)),
             ("not a whole number of ramps", 10, 1_000, 1_001, 11, (10, 1_000)),
             ("nobody", 0, 1_000, 0, 0, (0, 0)),

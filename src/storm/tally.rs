@@ -63,10 +63,7 @@ impl Tally {
         let known = self.errors.contains_key(class) || self.errors.len() < MAX_CLASSES;
         let class = if known { class } else { "other" };
         let entry = self.errors.entry(class.to_owned());
-        let entry = entry.or_insert_with(|| ErrorCount {
-            count: 0,
-            example: example(),
-        });
+        let entry = entry.or_insert_with(|| ErrorCount { count: 0, example: example() });
         entry.count += 1;
     }
 }
@@ -111,11 +108,7 @@ mod tests {
     use super::*;
 
     fn error(code: &str, text: &str) -> ClientError {
-        ClientError::Server {
-            code: code.to_owned(),
-            text: text.to_owned(),
-            fatal: false,
-        }
+        ClientError::Server { code: code.to_owned(), text: text.to_owned(), fatal: false }
     }
 
     #[test]
