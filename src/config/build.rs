@@ -30,8 +30,10 @@ const DEFAULT_PORT: u16 = 5432;
 /// Long enough to spare PostgreSQL a look-up per login of a burst, short enough that nobody notices
 /// a changed password being believed.
 const DEFAULT_CACHE_TTL: Duration = Duration::from_secs(1);
-/// Names are written out in full, so that no object of another schema can stand in for them.
-const DEFAULT_QUERY: &str = "SELECT rolname, rolpassword, rolvaliduntil, rolcanlogin \
+/// What PostgreSQL itself goes by. Only superusers may read `pg_authid`; where pgweir should have less,
+/// `auth.query` names a SECURITY DEFINER function. Names are written out in full, so that no object of
+/// another schema can stand in for them.
+pub const DEFAULT_AUTH_QUERY: &str = "SELECT rolname, rolpassword, rolvaliduntil, rolcanlogin \
      FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1::pg_catalog.text";
 
 /// Builds and checks.
@@ -139,7 +141,7 @@ fn auth(context: &mut Context<'_>, raw: RawAuth) -> Result<AuthConfig, ConfigErr
         file: raw.query_password_file,
     })?;
     let query = raw.query_user.map(|user| AuthQuery {
-        query: raw.query.unwrap_or_else(|| DEFAULT_QUERY.to_owned()),
+        query: raw.query.unwrap_or_else(|| DEFAULT_AUTH_QUERY.to_owned()),
         user,
         password,
         dbname: raw.query_dbname,

@@ -26,7 +26,7 @@ mod tests;
 mod units;
 mod validate;
 
-pub use self::build::{DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN};
+pub use self::build::{DEFAULT_AUTH_QUERY, DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN};
 pub use self::dsn::{Dsn, DsnError};
 pub use self::env::Environment;
 pub use self::error::{ConfigError, Origin};

@@ -40,10 +40,7 @@ impl Host {
     pub fn new(limits: SlotLimits, metrics: HostMetrics) -> Arc<Self> {
         metrics.limit.set(limits.host as f64);
         Arc::new(Self {
-            state: Mutex::new(State {
-                slots: Slots::new(limits),
-                seats: FxHashMap::default(),
-            }),
+            state: Mutex::new(State { slots: Slots::new(limits), seats: FxHashMap::default() }),
             starving: AtomicUsize::new(0),
             hunger: watch::Sender::new(()),
             next_id: AtomicU64::new(0),
@@ -59,14 +56,7 @@ impl Host {
         // One slot for each call of `starve`, so never more than the limit.
         let (sender, receiver) = mpsc::unbounded_channel();
         self.lock().seats.insert(pool, sender);
-        (
-            Seat {
-                host: Arc::clone(self),
-                pool,
-                database: Arc::clone(database),
-            },
-            receiver,
-        )
+        (Seat { host: Arc::clone(self), pool, database: Arc::clone(database) }, receiver)
     }
 
     /// Takes a slot, waiting for its turn until `deadline`. Cancel safe: a slot granted meanwhile
@@ -98,6 +88,11 @@ impl Host {
         self.hunger.subscribe()
     }
 
+    /// What is counted about the host.
+    pub fn metrics(&self) -> &HostMetrics {
+        &self.metrics
+    }
+
     /// Slots taken.
     pub fn used(&self) -> usize {
         self.lock().slots.used()
@@ -121,17 +116,12 @@ impl Host {
     ) {
         let mut state = self.lock();
         let grants = change(&mut state.slots).into_iter();
-        let granted: Vec<_> = grants
-            .map(|grant| (state.seats.get(&grant.pool).cloned(), grant.database))
-            .collect();
+        let granted: Vec<_> =
+            grants.map(|grant| (state.seats.get(&grant.pool).cloned(), grant.database)).collect();
         self.publish(&state.slots);
         drop(state);
         for (seat, database) in granted {
-            let slot = Slot {
-                host: Arc::clone(self),
-                database,
-                offered: false,
-            };
+            let slot = Slot { host: Arc::clone(self), database, offered: false };
             // Nobody there: the slot is dropped, and so passes on to the next.
             let _ = seat.map(|seat| seat.send(slot));
         }
@@ -176,8 +166,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.host
-            .change(|slots| slots.release(&self.database, self.offered));
+        self.host.change(|slots| slots.release(&self.database, self.offered));
     }
 }
 
@@ -196,18 +185,13 @@ impl Seat {
         state.slots.try_take(&self.database)?;
         self.host.publish(&state.slots);
         let (host, database) = (Arc::clone(&self.host), Arc::clone(&self.database));
-        Ok(Slot {
-            host,
-            database,
-            offered: false,
-        })
+        Ok(Slot { host, database, offered: false })
     }
 
     /// Queues for one slot, which will arrive in the channel; while queued, again is no more.
     pub fn starve(&self) {
         let now = Instant::now();
-        self.host
-            .change(|slots| slots.starve(self.pool, &self.database, now));
+        self.host.change(|slots| slots.starve(self.pool, &self.database, now));
     }
 
     /// Leaves the queue. A slot that was granted before is in the channel.
@@ -240,14 +224,8 @@ mod tests {
     use crate::metrics::Metrics;
 
     fn host(limit: usize) -> (Arc<Host>, Arc<str>) {
-        let limits = SlotLimits {
-            host: limit,
-            database: 0,
-        };
-        (
-            Host::new(limits, Metrics::new().host("test")),
-            "shop".into(),
-        )
+        let limits = SlotLimits { host: limit, database: 0 };
+        (Host::new(limits, Metrics::new().host("test")), "shop".into())
     }
 
     fn soon() -> Instant {
@@ -339,10 +317,7 @@ mod tests {
         let (seat, mut granted) = host.seat(&database);
         let _held = seat.try_take().unwrap();
         seat.starve();
-        host.resize(SlotLimits {
-            host: 2,
-            database: 0,
-        });
+        host.resize(SlotLimits { host: 2, database: 0 });
         assert!(granted.try_recv().is_ok());
     }
 }

@@ -78,10 +78,7 @@ pub struct Slots {
 impl Slots {
     /// No slot taken.
     pub fn new(limits: SlotLimits) -> Self {
-        Self {
-            limits,
-            ..Self::default()
-        }
+        Self { limits, ..Self::default() }
     }
 
     /// Takes a slot, or says which limit is in the way.
@@ -109,11 +106,7 @@ impl Slots {
     /// granted at once.
     pub fn starve(&mut self, pool: PoolId, database: &Arc<str>, since: Instant) -> Option<Grant> {
         if !self.starving.iter().any(|waiting| waiting.pool == pool) {
-            self.starving.push_back(Grant {
-                pool,
-                database: Arc::clone(database),
-                since,
-            });
+            self.starving.push_back(Grant { pool, database: Arc::clone(database), since });
         }
         self.grant()
     }
@@ -126,11 +119,7 @@ impl Slots {
     /// Whether a slot of this database would feed a starving pool that no other offer feeds yet:
     /// the caller then closes an idle server, and gives its slot back with `offered` set.
     pub fn offer(&mut self, database: &str) -> bool {
-        let fed = self
-            .starving
-            .iter()
-            .filter(|waiting| self.feeds(database, waiting))
-            .count();
+        let fed = self.starving.iter().filter(|waiting| self.feeds(database, waiting)).count();
         let helps = self.offered < fed;
         self.offered += usize::from(helps);
         helps
@@ -165,16 +154,11 @@ impl Slots {
 
     /// The pool that has starved longest, and since when.
     pub fn oldest(&self) -> Option<(PoolId, Instant)> {
-        self.starving
-            .front()
-            .map(|waiting| (waiting.pool, waiting.since))
+        self.starving.front().map(|waiting| (waiting.pool, waiting.since))
     }
 
     fn grant(&mut self) -> Option<Grant> {
-        let index = self
-            .starving
-            .iter()
-            .position(|w| self.room(&w.database).is_ok())?;
+        let index = self.starving.iter().position(|w| self.room(&w.database).is_ok())?;
         let grant = self.starving.remove(index)?;
         self.take(&grant.database);
         Some(grant)
@@ -186,10 +170,7 @@ impl Slots {
     }
 
     fn room(&self, database: &str) -> Result<(), Full> {
-        let SlotLimits {
-            host,
-            database: each,
-        } = self.limits;
+        let SlotLimits { host, database: each } = self.limits;
         if host > 0 && self.used >= host {
             return Err(Full::Host { limit: host });
         }

@@ -6,7 +6,7 @@ fn slots(host: usize, database: usize) -> Slots {
     Slots::new(SlotLimits { host, database })
 }
 
-fn name(database: u8) -> Arc<str> {
+fn name(database: u16) -> Arc<str> {
     format!("d{database}").into()
 }
 
@@ -80,10 +80,7 @@ fn a_pool_that_left_is_not_granted() {
 #[test]
 fn starving_with_room_is_granted_at_once() {
     let mut slots = slots(1, 0);
-    assert_eq!(
-        pool_of(slots.starve(PoolId(7), &name(0), Instant::now())),
-        Some(7)
-    );
+    assert_eq!(pool_of(slots.starve(PoolId(7), &name(0), Instant::now())), Some(7));
     assert_eq!((slots.used(), slots.starving()), (1, 0));
 }
 
@@ -95,19 +92,9 @@ fn growing_grants_as_many_as_fit_and_shrinking_takes_none_away() {
     for pool in 0..4 {
         slots.starve(PoolId(pool), &a, now);
     }
-    let granted = slots.resize(SlotLimits {
-        host: 3,
-        database: 0,
-    });
+    let granted = slots.resize(SlotLimits { host: 3, database: 0 });
     assert_eq!(granted.iter().map(|g| g.pool.0).collect::<Vec<_>>(), [0, 1]);
-    assert!(
-        slots
-            .resize(SlotLimits {
-                host: 2,
-                database: 0
-            })
-            .is_empty()
-    );
+    assert!(slots.resize(SlotLimits { host: 2, database: 0 }).is_empty());
     assert_eq!(slots.used(), 3);
     assert_eq!(slots.release(&a, false), None);
     assert_eq!(pool_of(slots.release(&a, false)), Some(2));
@@ -142,7 +129,7 @@ fn an_offer_that_would_not_feed_is_not_taken() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Take(u8),
+    Take(u16),
     Starve(u64),
     Sated(u64),
     Release(usize),
@@ -164,17 +151,17 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     host: usize,
     each: usize,
-    held: Vec<u8>,
+    held: Vec<u16>,
     queue: Vec<u64>,
 }
 
 /// Pool `n` is one of database `n % DATABASES`.
-fn database_of(pool: u64) -> u8 {
-    (pool % u64::from(DATABASES)) as u8
+fn database_of(pool: u64) -> u16 {
+    (pool % u64::from(DATABASES)) as u16
 }
 
 impl Model {
-    fn room(&self, database: u8) -> bool {
+    fn room(&self, database: u16) -> bool {
         let of_database = self.held.iter().filter(|d| **d == database).count();
         (self.host == 0 || self.held.len() < self.host)
             && (self.each == 0 || of_database < self.each)
@@ -213,32 +200,20 @@ impl Model {
             }
             Step::Resize(host, each) => {
                 (self.host, self.each) = (host, each);
-                let granted = slots.resize(SlotLimits {
-                    host,
-                    database: each,
-                });
+                let granted = slots.resize(SlotLimits { host, database: each });
                 let expected: Vec<_> = std::iter::from_fn(|| self.grant()).collect();
-                assert_eq!(
-                    granted.iter().map(|g| g.pool.0).collect::<Vec<_>>(),
-                    expected
-                );
+                assert_eq!(granted.iter().map(|g| g.pool.0).collect::<Vec<_>>(), expected);
             }
         }
     }
 
     fn check(&self, slots: &Slots) {
-        assert_eq!(
-            (slots.used(), slots.starving()),
-            (self.held.len(), self.queue.len())
-        );
+        assert_eq!((slots.used(), slots.starving()), (self.held.len(), self.queue.len()));
         for database in 0..DATABASES {
             let held = self.held.iter().filter(|d| **d == database).count();
             assert_eq!(slots.used_by(&name(database)), held);
         }
-        assert!(
-            !self.queue.iter().any(|p| self.room(database_of(*p))),
-            "a slot lies idle"
-        );
+        assert!(!self.queue.iter().any(|p| self.room(database_of(*p))), "a slot lies idle");
     }
 }
 
@@ -266,5 +241,5 @@ proptest! {
     }
 }
 
-const DATABASES: u8 = 3;
+const DATABASES: u16 = 3;
 const POOLS: u64 = 7;

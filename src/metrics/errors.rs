@@ -19,10 +19,7 @@ pub struct ErrorMetrics {
 
 impl ErrorMetrics {
     pub(super) fn new(registry: Registry) -> Self {
-        Self {
-            registry,
-            known: Mutex::default(),
-        }
+        Self { registry, known: Mutex::default() }
     }
 
     /// Counts an error. What is no SQLSTATE, and codes past the first [`MAX_CODES`], are counted
@@ -56,9 +53,7 @@ impl ErrorMetrics {
 /// Five digits or upper-case letters (`errcodes-appendix.html`).
 fn sqlstate(code: &[u8]) -> Option<Code> {
     let code: Code = code.try_into().ok()?;
-    code.iter()
-        .all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
-        .then_some(code)
+    code.iter().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()).then_some(code)
 }
 
 #[cfg(test)]
@@ -70,26 +65,14 @@ mod tests {
     fn odd_and_many_codes_are_other() {
         let metrics = Metrics::new();
         for n in 0..MAX_CODES + 2 {
-            metrics
-                .errors
-                .count(ErrorSource::Server, format!("4{n:04}").as_bytes());
+            metrics.errors.count(ErrorSource::Server, format!("4{n:04}").as_bytes());
         }
-        for odd in [
-            &b""[..],
-            b"42P0",
-            b"42p01",
-            b"42P011",
-            b"\xff\xff\xff\xff\xff",
-            b"a\"b\nc",
-        ] {
+        for odd in [&b""[..], b"42P0", b"42p01", b"42P011", b"\xff\xff\xff\xff\xff", b"a\"b\nc"] {
             metrics.errors.count(ErrorSource::Server, odd);
         }
         metrics.errors.count(ErrorSource::Server, b"40000");
         let text = metrics.render();
-        let lines = text
-            .lines()
-            .filter(|l| l.starts_with("pgweir_errors_total"))
-            .count();
+        let lines = text.lines().filter(|l| l.starts_with("pgweir_errors_total")).count();
         assert_eq!(lines, MAX_CODES + 1);
         assert!(text.contains("pgweir_errors_total{code=\"other\",source=\"server\"} 8"));
         assert!(text.contains("pgweir_errors_total{code=\"40000\",source=\"server\"} 2"));

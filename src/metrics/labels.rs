@@ -144,6 +144,18 @@ label! {
 }
 
 label! {
+    /// What a look-up of a user in PostgreSQL found.
+    LookupResult = "result" {
+        /// One who may log in.
+        Found = "found",
+        /// Nobody, or one who may not log in.
+        Refused = "refused",
+        /// No answer.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// Whose error it was.
     ErrorSource = "source" {
         /// PostgreSQL's, passed on.

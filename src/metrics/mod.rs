@@ -27,7 +27,8 @@ pub use self::errors::ErrorMetrics;
 pub use self::host::HostMetrics;
 use self::labels::Label;
 pub use self::labels::{
-    Abandoned, CancelOutcome, Clean, CloseReason, ErrorSource, LoginResult, ServerState,
+    Abandoned, CancelOutcome, Clean, CloseReason, ErrorSource, LoginResult, LookupResult,
+    ServerState,
 };
 pub use self::pool::{PoolMetrics, ServerCount};
 
@@ -62,11 +63,7 @@ impl Metrics {
         let room = labelled.len() < MAX_POOLS;
         let own = labelled.contains(&key) || (room && labelled.insert(key));
         drop(labelled);
-        let (database, user) = if own {
-            (database, user)
-        } else {
-            (OTHER, OTHER)
-        };
+        let (database, user) = if own { (database, user) } else { (OTHER, OTHER) };
         PoolMetrics::new(&self.registry, database, user)
     }
 
@@ -111,15 +108,11 @@ impl Registry {
         let recorder = builder.build_recorder();
         names::describe(&recorder);
         let handle = recorder.handle();
-        Self {
-            recorder: std::sync::Arc::new(recorder),
-            handle,
-        }
+        Self { recorder: std::sync::Arc::new(recorder), handle }
     }
 
     fn counter(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
-        self.recorder
-            .register_counter(&key(name, labels), &METADATA)
+        self.recorder.register_counter(&key(name, labels), &METADATA)
     }
 
     fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
@@ -127,8 +120,7 @@ impl Registry {
     }
 
     fn histogram(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Histogram {
-        self.recorder
-            .register_histogram(&key(name, labels), &METADATA)
+        self.recorder.register_histogram(&key(name, labels), &METADATA)
     }
 
     /// One counter for each value of a label.
@@ -142,10 +134,7 @@ impl Registry {
             labels.push((L::NAME, value.text()));
             self.counter(name, &labels)
         });
-        Counters {
-            each: each.collect(),
-            label: std::marker::PhantomData,
-        }
+        Counters { each: each.collect(), label: std::marker::PhantomData }
     }
 }
 
@@ -203,9 +192,8 @@ pub const MAX_CODES: usize = 64;
 
 /// Upper bounds of the checkout wait's buckets, in seconds: from a hand-over without waiting to
 /// the default of `timeouts.checkout`.
-pub const CHECKOUT_WAIT_BUCKETS: [f64; 14] = [
-    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 120.0,
-];
+pub const CHECKOUT_WAIT_BUCKETS: [f64; 14] =
+    [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 120.0];
 
 /// The label of what exceeds a bound.
 const OTHER: &str = "other";
@@ -253,11 +241,7 @@ mod tests {
         let text = metrics.render();
         assert_eq!(line(&text, "pgweir_clients "), "pgweir_clients 1");
         assert!(
-            line(
-                &text,
-                "pgweir_servers{database=\"d\",user=\"u\",state=\"idle\"}"
-            )
-            .ends_with(" 1")
+            line(&text, "pgweir_servers{database=\"d\",user=\"u\",state=\"idle\"}").ends_with(" 1")
         );
         drop((client, server));
         let text = metrics.render();

@@ -26,61 +26,38 @@ pub(super) const ELIDED_PARSES: &str = "pgweir_elided_parses_total";
 pub(super) const HOST_SLOTS_USED: &str = "pgweir_host_slots_used";
 pub(super) const HOST_SLOTS_LIMIT: &str = "pgweir_host_slots_limit";
 pub(super) const HOST_STARVING: &str = "pgweir_host_starving_pools";
+pub(super) const LOOKUPS: &str = "pgweir_user_lookups_total";
+pub(super) const CONTROL_CLOSE_TIMEOUTS: &str = "pgweir_control_close_timeouts_total";
 
 const GAUGES: [(&str, &str); 6] = [
     (CLIENTS, "Clients connected, logged in or not."),
     (CLIENTS_WAITING, "Clients waiting for a server."),
     (SERVERS, "Connections to PostgreSQL by state."),
-    (
-        HOST_SLOTS_USED,
-        "Connections to a PostgreSQL host, control connections included.",
-    ),
-    (
-        HOST_SLOTS_LIMIT,
-        "The host's limit of connections; 0 is none.",
-    ),
+    (HOST_SLOTS_USED, "Connections to a PostgreSQL host, control connections included."),
+    (HOST_SLOTS_LIMIT, "The host's limit of connections; 0 is none."),
     (HOST_STARVING, "Pools that wait for a slot of the host."),
 ];
 
-const COUNTERS: [(&str, &str); 17] = [
+const COUNTERS: [(&str, &str); 19] = [
     (CLIENT_CONNECTIONS, "Client connections accepted."),
     (LOGINS, "Logins by result."),
     (CANCELS, "Cancel requests by outcome."),
-    (
-        ERRORS,
-        "Errors sent to clients, by SQLSTATE and by whose they are.",
-    ),
+    (ERRORS, "Errors sent to clients, by SQLSTATE and by whose they are."),
     (SERVERS_OPENED, "Connections to PostgreSQL opened."),
-    (
-        SERVERS_FAILED,
-        "Connections to PostgreSQL that could not be opened.",
-    ),
-    (
-        SERVERS_CLOSED,
-        "Connections to PostgreSQL closed, by reason.",
-    ),
-    (
-        CLOSE_TIMEOUTS,
-        "Closed connections whose EOF did not come in time.",
-    ),
+    (SERVERS_FAILED, "Connections to PostgreSQL that could not be opened."),
+    (SERVERS_CLOSED, "Connections to PostgreSQL closed, by reason."),
+    (CLOSE_TIMEOUTS, "Closed connections whose EOF did not come in time."),
     (CHECKOUTS, "Servers given to clients."),
-    (
-        CHECKOUT_TIMEOUTS,
-        "Waits for a server that ended without one.",
-    ),
+    (CHECKOUT_TIMEOUTS, "Waits for a server that ended without one."),
     (TRANSACTIONS, "Transactions ended."),
-    (
-        QUERIES,
-        "Query, Execute and FunctionCall messages of clients.",
-    ),
+    (QUERIES, "Query, Execute and FunctionCall messages of clients."),
     (BYTES_RECEIVED, "Bytes received from clients."),
     (BYTES_SENT, "Bytes sent to clients."),
     (CLEANS, "Servers cleaned of session state, by kind."),
-    (
-        ABANDONED,
-        "Clients gone while holding a server, by what became of their work.",
-    ),
+    (ABANDONED, "Clients gone while holding a server, by what became of their work."),
     (ELIDED_PARSES, "Parse messages answered without PostgreSQL."),
+    (LOOKUPS, "User look-ups made in PostgreSQL, by result."),
+    (CONTROL_CLOSE_TIMEOUTS, "Closed control connections whose EOF did not come in time."),
 ];
 
 /// Registers the help lines.
@@ -103,16 +80,9 @@ mod tests {
     fn each_name_is_in_the_reference() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
         let reference = std::fs::read_to_string(path).unwrap();
-        let names = GAUGES
-            .iter()
-            .chain(&COUNTERS)
-            .map(|(name, _)| *name)
-            .chain([CHECKOUT_WAIT]);
+        let names = GAUGES.iter().chain(&COUNTERS).map(|(name, _)| *name).chain([CHECKOUT_WAIT]);
         for name in names {
-            assert!(
-                reference.contains(&format!("`{name}`")),
-                "{name} is not in docs/metrics.md"
-            );
+            assert!(reference.contains(&format!("`{name}`")), "{name} is not in docs/metrics.md");
         }
     }
 }

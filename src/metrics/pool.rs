@@ -78,10 +78,7 @@ impl PoolMetrics {
 
     /// Counts a server by its state, for as long as the guard lives.
     pub fn server(&self, state: ServerState) -> ServerCount {
-        let count = ServerCount {
-            gauges: Arc::clone(&self.servers),
-            state,
-        };
+        let count = ServerCount { gauges: Arc::clone(&self.servers), state };
         count.add(1.0);
         count
     }
@@ -121,10 +118,7 @@ impl Drop for ServerCount {
 fn servers(registry: &Registry, labels: &[(&'static str, &str); 2]) -> Arc<[Gauge]> {
     let [database, user] = *labels;
     let gauge = |state: &ServerState| {
-        registry.gauge(
-            names::SERVERS,
-            &[database, user, (ServerState::NAME, state.text())],
-        )
+        registry.gauge(names::SERVERS, &[database, user, (ServerState::NAME, state.text())])
     };
     ServerState::ALL.iter().map(gauge).collect()
 }

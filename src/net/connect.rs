@@ -143,6 +143,11 @@ impl Target {
         })
     }
 
+    /// Host name, address, or the directory of a Unix-domain socket.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// How TLS is made with it.
     pub fn connector(&self) -> &Connector {
         &self.tls
@@ -169,10 +174,16 @@ impl Target {
     }
 }
 
-/// Connects, and makes TLS as the target's mode says. All addresses of the host are tried in their
-/// order until one takes the connection, each with its share of the time that is left. Not cancel
-/// safe: dropped midway, the connection is closed.
+/// Connects, and makes TLS as the target's mode says. Not cancel safe: dropped midway, the
+/// connection is closed.
 pub async fn connect(target: &Target, deadline: Instant) -> Result<Connected, ConnectError> {
+    let (stream, place) = dial(target, deadline).await?;
+    secure(target, place, stream, deadline).await
+}
+
+/// Connects, and leaves TLS to the caller. All addresses of the host are tried in their order until
+/// one takes the connection, each with its share of the time that is left. Not cancel safe.
+pub async fn dial(target: &Target, deadline: Instant) -> Result<(Stream, Place), ConnectError> {
     let mut left = target.places(deadline).await?;
     let mut failed = target.unresolved(io::ErrorKind::NotFound.into());
     left.reverse();
@@ -180,7 +191,7 @@ pub async fn connect(target: &Target, deadline: Instant) -> Result<Connected, Co
         let shares = left.len() as u32 + 1;
         let share = deadline.saturating_duration_since(Instant::now()) / shares;
         match open(&place, Instant::now() + share).await {
-            Ok(stream) => return secure(target, place, stream, deadline).await,
+            Ok(stream) => return Ok((stream, place)),
             Err(error) => failed = error,
         }
     }

@@ -12,6 +12,6 @@ mod options;
 pub mod stream;
 pub mod tls;
 
-pub use connect::{ConnectError, Connected, Target, connect};
+pub use connect::{ConnectError, Connected, Target, connect, dial};
 pub use listen::{ListenError, Listener, is_fd_exhaustion};
 pub use stream::{PeerAddr, Stream};

@@ -2,7 +2,15 @@
 //!
 //! Owns what pgweir itself says to a server when no client is attached. It knows neither pools nor
 //! clients. Invariant: a [`Server`] holds its slot of the host's limit from before it connects until
-//! its EOF was read.
+//! its EOF was read; one that is dropped without [`Server::close`] closes itself in the background.
+
+mod abandon;
+mod cancel;
+mod clean;
+mod close;
+mod error;
+mod open;
+mod replies;
 
 use std::time::{Duration, Instant};
 
@@ -10,18 +18,24 @@ use crate::host::Slot;
 use crate::metrics::ServerCount;
 use crate::net::link::Link;
 use crate::session::Backend;
-use crate::wire::startup::CancelKey;
+
+pub use abandon::Work;
+pub use cancel::{CancelAddress, CancelOutcome, cancel};
+pub use clean::Cleaning;
+pub use close::Held;
+pub use error::{Broken, OpenError, ServerError};
+pub use open::{OpenRequest, Opened, open};
 
 /// One connection to PostgreSQL, logged in.
 #[derive(Debug)]
 pub struct Server {
     /// The connection.
-    pub link: Link,
+    pub link: Held<Link>,
     /// What is known of its session.
     pub backend: Backend,
-    /// What cancels its queries; `None` if it gave no key.
-    pub cancel_key: Option<CancelKey>,
-    /// Unique in its pool.
+    /// What cancels its queries, and where; `None` if it gave no key.
+    pub cancel_key: Option<CancelAddress>,
+    /// Unique in this process.
     pub id: u64,
     /// When it was logged in.
     pub opened_at: Instant,
@@ -32,7 +46,13 @@ pub struct Server {
     /// The pool's generation when it was opened; an older one than the pool's is closed when free.
     pub generation: u64,
     /// Its place in the metrics.
-    pub count: ServerCount,
+    pub count: Held<ServerCount>,
     /// Its slot of the host's limit.
-    pub slot: Slot,
+    pub slot: Held<Slot>,
+    /// Run again whenever the session was reset.
+    init_query: Option<Box<str>>,
+    /// How long the server may take to close when nobody waits for it.
+    close_timeout: Duration,
+    /// A Terminate would be understood.
+    logged_in: bool,
 }

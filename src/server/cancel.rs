@@ -1,0 +1,89 @@
+//! Cancelling what a server runs.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tokio::time::timeout_at;
+use tracing::debug;
+
+use crate::net::connect::{self, Place};
+use crate::net::link::Link;
+use crate::net::{ConnectError, Target};
+use crate::wire::startup::{self, CancelKey};
+
+/// What it takes to cancel the queries of one server.
+#[derive(Debug, Clone)]
+pub struct CancelAddress {
+    /// The very address it was reached at: others of the same name may be other servers.
+    pub place: Place,
+    /// Its key.
+    pub key: CancelKey,
+}
+
+/// What became of a cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// PostgreSQL has sent the signal, if the key is right.
+    Sent,
+    /// It was no longer wanted, and nothing was sent.
+    Moot,
+    /// Nothing was sent, since PostgreSQL could not be reached.
+    Unreachable,
+    /// It was sent, and whether the signal has been or will be is not known.
+    Unknown,
+}
+
+impl CancelOutcome {
+    /// No signal will come any more: the server may be given to somebody else.
+    pub fn is_settled(self) -> bool {
+        self != Self::Unknown
+    }
+}
+
+/// Cancels what runs on a server, over a connection of its own. Looks at `still_wanted` at the last
+/// moment before it writes. PostgreSQL sends the signal before it closes the connection, so that
+/// its end is waited for: a signal that comes later would hit somebody else's query
+/// (`protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS`).
+pub async fn cancel(
+    target: &Target,
+    address: &CancelAddress,
+    still_wanted: &AtomicBool,
+    deadline: Instant,
+) -> CancelOutcome {
+    let place = address.place.clone();
+    let connected = match connect::connect_to(target, place, deadline.into()).await {
+        Ok(connected) => connected,
+        Err(error) => return unreachable(&error),
+    };
+    if !still_wanted.load(Ordering::Acquire) {
+        return CancelOutcome::Moot;
+    }
+    let mut link = Link::new(connected.stream);
+    startup::build_cancel(&mut link.output, &address.key);
+    match timeout_at(deadline.into(), ended(&mut link)).await {
+        Ok(true) => CancelOutcome::Sent,
+        Ok(false) | Err(_) => CancelOutcome::Unknown,
+    }
+}
+
+/// Waits for the server's end of the connection, without ending ours before: a pooler between
+/// could take that for a client that is gone.
+async fn ended(link: &mut Link) -> bool {
+    if link.flush().await.is_err() {
+        return false;
+    }
+    // PostgreSQL answers with nothing but the end; a reset is one too, once the packet was taken.
+    loop {
+        link.input.clear();
+        match link.moved(true).await {
+            Ok(_) if link.has_ended() => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+fn unreachable(error: &ConnectError) -> CancelOutcome {
+    debug!(%error, "no connection for a cancel");
+    CancelOutcome::Unreachable
+}

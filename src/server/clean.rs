@@ -1,0 +1,106 @@
+//! Asking a server whether it is well, and resetting its session.
+
+use std::time::Instant;
+
+use bytes::Buf;
+
+use super::replies::{self, QUERY_REPLIES, within};
+use super::{Broken, Server};
+use crate::wire::build;
+use crate::wire::frame::{self, HEADER};
+
+/// How a session is reset (docs/semantics.md "Cleaning").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleaning {
+    /// Everything but prepared statements.
+    SoftReset,
+    /// Everything.
+    DiscardAll,
+}
+
+impl Server {
+    /// Asks the server whether it is there, and outside a transaction. A bare Sync is the cheapest
+    /// question (`protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY`).
+    pub async fn check(&mut self, deadline: Instant) -> Result<(), Broken> {
+        build::empty(&mut self.link.output, b'S');
+        within(deadline, self.until_idle(b"")).await
+    }
+
+    /// Resets the session of a server that is outside a transaction with nothing in flight, and runs
+    /// `init_query` again.
+    pub async fn clean(&mut self, cleaning: Cleaning, deadline: Instant) -> Result<(), Broken> {
+        within(deadline, self.reset(cleaning)).await
+    }
+
+    pub(super) async fn reset(&mut self, cleaning: Cleaning) -> Result<(), Broken> {
+        match cleaning {
+            Cleaning::SoftReset => {
+                self.query(SOFT_RESET).await?;
+                self.backend.on_cleaned();
+            }
+            Cleaning::DiscardAll => {
+                // Alone in its Query: it cannot run inside a transaction block (`sql-discard.html`).
+                self.query("DISCARD ALL").await?;
+                self.backend.on_discarded();
+            }
+        }
+        match self.init_query.take() {
+            Some(sql) => {
+                let done = self.query(&sql).await;
+                self.init_query = Some(sql);
+                done
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Runs a statement and drops its rows.
+    pub(super) async fn query(&mut self, sql: &str) -> Result<(), Broken> {
+        build::query(&mut self.link.output, sql);
+        self.until_idle(QUERY_REPLIES).await
+    }
+
+    /// Whether an idle server has said something that makes it useless: anything but a changed
+    /// parameter or a notice. Does not wait.
+    pub fn is_stale(&mut self) -> bool {
+        self.news().is_err()
+    }
+
+    fn news(&mut self) -> Result<(), Broken> {
+        for _ in 0..MAX_NEWS {
+            match self.link.poll_readable_now()? {
+                Some(crate::net::link::Moved::End) => return Err(Broken::Ended),
+                Some(_) => self.on_news()?,
+                None if self.link.input.is_empty() => return Ok(()),
+                // The rest of a message is on its way, and a server that begins one is not idle.
+                None => return Err(Broken::TooMuch("news")),
+            }
+        }
+        Err(Broken::TooMuch("news"))
+    }
+
+    fn on_news(&mut self) -> Result<(), Broken> {
+        while let Some(header) = frame::backend(&self.link.input)? {
+            if !matches!(header.tag, b'S' | b'N') {
+                return Err(Broken::OutOfTurn(header.tag));
+            }
+            if self.link.input.len() < header.total() {
+                return Ok(());
+            }
+            self.link.input.advance(HEADER);
+            let body = self.link.input.split_to(header.body);
+            if header.tag == b'S' {
+                let (name, value) = replies::parameter(&body)?;
+                self.backend.settings.on_parameter_status(name, value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `DISCARD ALL` without `DEALLOCATE ALL` and `DISCARD PLANS` (`sql-discard.html`).
+const SOFT_RESET: &str = "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; \
+    UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
+/// Reads that an idle server may give work to.
+const MAX_NEWS: usize = 16;

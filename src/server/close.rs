@@ -1,0 +1,104 @@
+//! The end of a server connection.
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::Server;
+use crate::host::Slot;
+use crate::metrics::{ServerCount, ServerState};
+use crate::net::link::Link;
+use crate::wire::build;
+
+/// A part of a [`Server`], which leaves it only when the server ends.
+#[derive(Debug)]
+pub struct Held<T>(Option<T>);
+
+/// What must outlive a server until its EOF was read.
+struct Ending {
+    id: u64,
+    link: Link,
+    count: ServerCount,
+    slot: Slot,
+    logged_in: bool,
+}
+
+impl Server {
+    /// Says goodbye and waits until the server has closed the connection too: only then is its
+    /// backend gone and its slot free. False if it did not in time; then the connection is dropped.
+    /// Not cancel safe: dropped midway, so is the connection.
+    pub async fn close(mut self, timeout: Duration) -> bool {
+        match self.end() {
+            Some(ending) => ending.run(timeout).await,
+            None => true,
+        }
+    }
+
+    fn end(&mut self) -> Option<Ending> {
+        Some(Ending {
+            id: self.id,
+            link: self.link.0.take()?,
+            count: self.count.0.take()?,
+            slot: self.slot.0.take()?,
+            logged_in: self.logged_in,
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Without a runtime the process is about to end, and with it the connection.
+        if let (Some(ending), Ok(runtime)) = (self.end(), Handle::try_current()) {
+            let timeout = self.close_timeout;
+            runtime.spawn(ending.run(timeout));
+        }
+    }
+}
+
+impl Ending {
+    async fn run(mut self, limit: Duration) -> bool {
+        self.count.set(ServerState::Closing);
+        // Behind the first half of a message, a Terminate would be read as its second half.
+        if self.logged_in && self.link.output.is_empty() {
+            build::empty(&mut self.link.output, b'X');
+        } else {
+            self.link.output.clear();
+        }
+        let closed = timeout(limit, self.link.close()).await;
+        // A connection that failed is as gone as one that was closed.
+        let closed = closed.is_ok();
+        if !closed {
+            warn!(
+                server = self.id,
+                ?limit,
+                "a server did not close its connection in time; it is dropped"
+            );
+        }
+        drop(self.link);
+        drop(self.slot);
+        closed
+    }
+}
+
+impl<T> From<T> for Held<T> {
+    fn from(part: T) -> Self {
+        Self(Some(part))
+    }
+}
+
+impl<T> Deref for Held<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("a server holds its parts until it ends")
+    }
+}
+
+impl<T> DerefMut for Held<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("a server holds its parts until it ends")
+    }
+}
