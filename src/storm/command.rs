@@ -48,7 +48,7 @@ pub struct StormOptions {
 pub async fn run(options: StormOptions) -> Result<(), StormError> {
     let json = options.json;
     let mut plan = options.plan()?;
-    plan.concurrency = plan.concurrency.min(room());
+    plan.concurrency = plan.concurrency.min(room(1));
     let report = run_plan(&plan).await?;
     print(&report, json).map_err(StormError::Output)?;
     if report.is_clean() {
@@ -84,10 +84,11 @@ fn print(report: &Report, json: bool) -> io::Result<()> {
     out.flush()
 }
 
-/// Functions for which there are file descriptors, after asking the system for as many as it gives.
-fn room() -> usize {
+/// Functions for which there are file descriptors when each takes so many, after asking the system
+/// for as many as it gives.
+pub(crate) fn room(each: u64) -> usize {
     let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(FEW_DESCRIPTORS);
-    usize::try_from(limit.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX)
+    usize::try_from(limit.saturating_sub(OWN_DESCRIPTORS) / each.max(1)).unwrap_or(usize::MAX)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
