@@ -9,7 +9,10 @@ mod alarm;
 mod detached;
 pub mod edge;
 mod half;
+pub mod login;
+mod opening;
 mod relay;
+pub mod users;
 mod welcome;
 
 use std::io;
