@@ -6,9 +6,7 @@ use super::support::*;
 
 /// Everything a login saw, with texts.
 fn login(target: &Target) -> Vec<Event> {
-    target
-        .open()
-        .log_in(&target.startup(V3_0, &[]), &target.password)
+    target.open().log_in(&target.startup(V3_0, &[]), &target.password)
 }
 
 /// What one SASLInitialResponse is answered with.
@@ -16,11 +14,7 @@ fn initial(target: &Target, mechanism: &str, len: i32, data: &str) -> String {
     let mut raw = target.challenged();
     raw.send(&sasl_initial(mechanism, len, data.as_bytes()));
     let first = raw.event();
-    if first.is('E') {
-        line(&[first, raw.event()])
-    } else {
-        line(&[first])
-    }
+    if first.is('E') { line(&[first, raw.event()]) } else { line(&[first]) }
 }
 
 fn first_message(target: &Target, data: &str) -> String {
@@ -49,17 +43,12 @@ fn an_unknown_user_is_given_the_same_salt_again() {
     let salt = || {
         let mut raw = target.challenged();
         raw.send(&sasl_initial("SCRAM-SHA-256", 11, b"n,,n=,r=abc"));
-        let Event::Message('R', body) = raw.event() else {
-            panic!("no challenge")
-        };
+        let Event::Message('R', body) = raw.event() else { panic!("no challenge") };
         let text = String::from_utf8_lossy(&body[4..]).into_owned();
         text.split(',').skip(1).collect::<Vec<_>>().join(",")
     };
     let first = salt();
-    assert!(
-        first.starts_with("s=") && first.ends_with("i=4096"),
-        "{first}"
-    );
+    assert!(first.starts_with("s=") && first.ends_with("i=4096"), "{first}");
     assert_eq!(salt(), first);
 }
 
@@ -113,9 +102,7 @@ fn malformed_final_messages_are_refused_as_postgresql_does() {
         let answer = |change: &dyn Fn(&str) -> String| {
             let mut raw = target.challenged();
             raw.send(&sasl_initial("SCRAM-SHA-256", 11, b"n,,n=,r=abc"));
-            let Event::Message('R', body) = raw.event() else {
-                panic!("no challenge")
-            };
+            let Event::Message('R', body) = raw.event() else { panic!("no challenge") };
             let first = String::from_utf8_lossy(&body[4..]).into_owned();
             let (last, _) = scram::final_message(&target.password, "n=,r=abc", &first);
             raw.send(&message('p', change(&last).as_bytes()));
@@ -138,11 +125,7 @@ fn malformed_final_messages_are_refused_as_postgresql_does() {
 #[test]
 fn an_overlong_password_message_ends_the_connection() {
     let seen = both(|target| {
-        let cases = [
-            framed('p', 70_000, b"x"),
-            framed('p', 3, b""),
-            framed('p', 0xffff_ffff, b""),
-        ];
+        let cases = [framed('p', 70_000, b"x"), framed('p', 3, b""), framed('p', 0xffff_ffff, b"")];
         let answers = cases.map(|bytes| {
             let mut raw = target.challenged();
             raw.send(&bytes);
@@ -160,18 +143,13 @@ fn servers_are_opened_by_the_clients_own_key() {
     let stage = Stage::new(&Setup::servers(3));
     let config = std::fs::read_to_string(stage.weir.config_path()).expect("the configuration");
     assert!(config.contains("SCRAM-SHA-256$"));
-    assert!(
-        !config.contains(cluster::APP_PASSWORD),
-        "the configuration has a client's password"
-    );
+    assert!(!config.contains(cluster::APP_PASSWORD), "the configuration has a client's password");
 
     let mut clients: Vec<Raw> = (0..3).map(|_| stage.client()).collect();
     for client in &mut clients {
         client.rows("begin");
     }
-    let pids = clients
-        .iter_mut()
-        .map(|client| client.value("select pg_backend_pid()"));
+    let pids = clients.iter_mut().map(|client| client.value("select pg_backend_pid()"));
     let pids: std::collections::BTreeSet<String> = pids.collect();
     assert_eq!(pids.len(), 3);
     assert!(!stage.weir.log().contains(cluster::APP_PASSWORD));
@@ -186,11 +164,7 @@ fn the_effective_settings_show_no_secret() {
         .output()
         .expect("pgweir check");
     let shown = String::from_utf8_lossy(&check.stdout);
-    assert!(
-        check.status.success(),
-        "{}",
-        String::from_utf8_lossy(&check.stderr)
-    );
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
     assert!(shown.contains("max_servers"), "{shown}");
     assert!(!shown.contains("SCRAM-SHA-256$"), "{shown}");
 }
@@ -208,18 +182,13 @@ fn users_are_looked_up_and_their_new_passwords_seen() {
 
     admin.rows("alter role changing password 'new'");
     wait_until("the new password is known", || {
-        login(&target("new"))
-            .last()
-            .is_some_and(|event| event.is('Z'))
+        login(&target("new")).last().is_some_and(|event| event.is('Z'))
     });
     let old = login(&target("old"));
     assert!(line(&old).ends_with("E[FATAL 28P01] EOF"), "{old:?}");
     // A new server for the new key, while the early client keeps the first busy.
     early.rows("begin");
-    assert_eq!(
-        target("new").connect().value("select current_user"),
-        "changing"
-    );
+    assert_eq!(target("new").connect().value("select current_user"), "changing");
 }
 
 #[test]
@@ -232,12 +201,9 @@ fn expired_and_locked_roles_are_refused() {
     admin.rows("create role locked nologin password 'x'");
     admin.rows("create role empty login");
     admin.rows("create role valid login password 'x' valid until '2901-01-01'");
-    for (user, welcome) in [
-        ("expired", false),
-        ("locked", false),
-        ("empty", false),
-        ("valid", true),
-    ] {
+    for (user, welcome) in
+        [("expired", false), ("locked", false), ("empty", false), ("valid", true)]
+    {
         for target in [&stage.database.target(), &stage.weir.target()] {
             let events = login(&target.as_user(user, "x"));
             let ready = events.last().is_some_and(|event| event.is('Z'));
@@ -252,9 +218,7 @@ fn expired_and_locked_roles_are_refused() {
 fn a_burst_of_first_logins_looks_each_user_up_once() {
     let database = Cluster::shared().database();
     let setup = database.auth_query();
-    database
-        .admin()
-        .rows("create role crowd login password 'x'");
+    database.admin().rows("create role crowd login password 'x'");
     let stage = Stage::on(database, &setup.limits("max_servers = 2"));
     let target = stage.weir.target().as_user("crowd", "x");
     let logins: Vec<_> = (0..20)
@@ -263,9 +227,5 @@ fn a_burst_of_first_logins_looks_each_user_up_once() {
             std::thread::spawn(move || target.connect().value("select 1"))
         })
         .collect();
-    assert!(
-        logins
-            .into_iter()
-            .all(|login| login.join().expect("a login") == "1")
-    );
+    assert!(logins.into_iter().all(|login| login.join().expect("a login") == "1"));
 }

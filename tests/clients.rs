@@ -9,22 +9,14 @@ use super::support::*;
 
 /// A file of `tests/clients`.
 fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/clients")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
 /// A file below `target/test-tools`.
 fn tool(path: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .parent()
-        .expect("the target folder");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
     let tool = target.join("test-tools").join(path);
-    assert!(
-        tool.exists(),
-        "{} is missing: run `make test`",
-        tool.display()
-    );
+    assert!(tool.exists(), "{} is missing: run `make test`", tool.display());
     tool
 }
 
@@ -50,8 +42,8 @@ fn printed(command: &mut Command) -> Vec<String> {
     let text = both_streams(&output);
     assert!(
         output.status.success(),
-        "{:?}: {}\n{text}",
-        command.get_program(),
+        "{}: {}\n{text}",
+        command.get_program().display(),
         output.status
     );
     text.lines().map(str::to_owned).collect()
@@ -59,18 +51,12 @@ fn printed(command: &mut Command) -> Vec<String> {
 
 fn both_streams(output: &Output) -> String {
     let streams = [&output.stdout, &output.stderr];
-    streams
-        .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-        .concat()
+    streams.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
 }
 
 fn bin(name: &str) -> PathBuf {
     let beside = Cluster::shared().bin().join(name);
-    if beside.exists() {
-        beside
-    } else {
-        PathBuf::from(name)
-    }
+    if beside.exists() { beside } else { PathBuf::from(name) }
 }
 
 #[test]
@@ -79,14 +65,8 @@ fn psql_prints_the_same() {
         let mut psql = command(&bin("psql"), target);
         printed(psql.args(["-X", "-a", "-f"]).arg(script("with_psql.sql")))
     });
-    assert!(
-        seen.iter().any(|line| line.contains("division by zero")),
-        "{seen:#?}"
-    );
-    assert!(
-        seen.iter().any(|line| line.contains("Asia/Tokyo")),
-        "{seen:#?}"
-    );
+    assert!(seen.iter().any(|line| line.contains("division by zero")), "{seen:#?}");
+    assert!(seen.iter().any(|line| line.contains("Asia/Tokyo")), "{seen:#?}");
 }
 
 #[test]
@@ -94,11 +74,7 @@ fn psql_cancels_its_query_at_ctrl_c() {
     let seen = both(|target| {
         let mut psql = command(&bin("psql"), target);
         psql.args(["-X", "-c", "select pg_sleep(30)", "-c", "select 'alive'"]);
-        let child = psql
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("psql");
+        let child = psql.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("psql");
         let mut watching = target.connect();
         let sql = "select count(*) from pg_stat_activity where query = 'select pg_sleep(30)' \
                    and state = 'active'";
@@ -107,16 +83,11 @@ fn psql_cancels_its_query_at_ctrl_c() {
         let output = child.wait_with_output().expect("psql's output");
         both_streams(&output).lines().map(str::to_owned).collect()
     });
-    assert!(
-        seen.iter().any(|line| line.contains("canceling statement")),
-        "{seen:#?}"
-    );
+    assert!(seen.iter().any(|line| line.contains("canceling statement")), "{seen:#?}");
 }
 
 fn interrupt(child: &Child) {
-    let status = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(status.expect("kill").success());
 }
 
@@ -144,15 +115,10 @@ fn node_postgres_prints_the_same() {
     let seen = both_with(&Setup::servers(4), |target| {
         let mut node = command(Path::new("node"), target);
         // Unlike libpq it takes `prefer` for `require`.
-        node.env("NODE_PATH", &modules)
-            .env("PGSSLMODE", "disable")
-            .env("NODE_NO_WARNINGS", "1");
+        node.env("NODE_PATH", &modules).env("PGSSLMODE", "disable").env("NODE_NO_WARNINGS", "1");
         printed(node.arg(script("with_node.js")))
     });
-    assert!(
-        seen.contains(&"cancelled: \"57014\"".to_owned()),
-        "{seen:#?}"
-    );
+    assert!(seen.contains(&"cancelled: \"57014\"".to_owned()), "{seen:#?}");
 }
 
 /// A pool of ten on a PostgreSQL that has just these ten slots, with pgbench's tables.
@@ -160,10 +126,7 @@ fn bench_stage() -> Stage {
     let cluster = Cluster::with_slots(10);
     let database = cluster.database();
     printed(command(&bin("pgbench"), &database.target()).args(["-i", "-q"]));
-    Stage::on(
-        database,
-        &Setup::servers(10).limits("max_servers_host = 10"),
-    )
+    Stage::on(database, &Setup::servers(10).limits("max_servers_host = 10"))
 }
 
 /// Runs pgbench through pgweir; every one of its transactions must succeed.
@@ -171,15 +134,9 @@ fn bench(stage: &Stage, arguments: &str, transactions: usize) {
     let mut pgbench = command(&bin("pgbench"), &stage.weir.target());
     let seen = printed(pgbench.arg("-n").args(arguments.split(' ')));
     let processed = format!("actually processed: {transactions}/{transactions}");
-    assert!(
-        seen.iter().any(|line| line.ends_with(&processed)),
-        "{arguments}: {seen:#?}"
-    );
+    assert!(seen.iter().any(|line| line.ends_with(&processed)), "{arguments}: {seen:#?}");
     let failed = "number of failed transactions: 0 (0.000%)";
-    assert!(
-        seen.iter().any(|line| line == failed),
-        "{arguments}: {seen:#?}"
-    );
+    assert!(seen.iter().any(|line| line == failed), "{arguments}: {seen:#?}");
 }
 
 #[test]
@@ -209,10 +166,5 @@ fn pgbench_prepares_with_four_times_more_clients_than_servers() {
 fn pgbench_creates_its_tables_through_the_proxy() {
     let stage = Stage::new(&Setup::servers(1));
     printed(command(&bin("pgbench"), &stage.weir.target()).args(["-i", "-q"]));
-    assert_eq!(
-        stage
-            .client()
-            .value("select count(*) from pgbench_accounts"),
-        "100000"
-    );
+    assert_eq!(stage.client().value("select count(*) from pgbench_accounts"), "100000");
 }

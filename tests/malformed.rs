@@ -17,9 +17,7 @@ fn each(target: &Target, cases: &[Vec<u8>]) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
             let event = client.event();
-            let alive = event
-                .row()
-                .is_some_and(|row| row[0].as_deref() == Some("lives"));
+            let alive = event.row().is_some_and(|row| row[0].as_deref() == Some("lives"));
             let end = alive || !matches!(event, events::Event::Message(..));
             seen.push(event);
             if end {
@@ -42,10 +40,7 @@ fn malformed_queries_are_refused_and_the_session_lives() {
         each(target, &cases)
     });
     for answer in &seen {
-        assert!(
-            answer.starts_with("E[ERROR ") && answer.ends_with("D(lives)"),
-            "{answer}"
-        );
+        assert!(answer.starts_with("E[ERROR ") && answer.ends_with("D(lives)"), "{answer}");
     }
 }
 
@@ -81,10 +76,7 @@ fn malformed_extended_messages_are_refused_and_the_session_lives() {
             bound(b"\0\0\0\x01\0\x09\0\x01\0\0\0\x01a\0\0"),
             bound(b"\0\0\0\0\0\x01\0\0\0\x01a\0\x01\0\x09"),
             message('F', b""),
-            message(
-                'F',
-                &[&1598_u32.to_be_bytes()[..], &[0, 0, 0, 9, 0, 0]].concat(),
-            ),
+            message('F', &[&1598_u32.to_be_bytes()[..], &[0, 0, 0, 9, 0, 0]].concat()),
             message('f', b"no terminator"),
         ];
         each(target, &cases)
@@ -136,12 +128,7 @@ fn long_names_of_statements_and_portals_work() {
     let seen = both(|target| {
         let mut client = target.connect();
         let name = "n".repeat(5000);
-        let bytes = [
-            parse(&name, "select 1"),
-            bind(&name, &name, &[]),
-            execute(&name, 0),
-            sync(),
-        ];
+        let bytes = [parse(&name, "select 1"), bind(&name, &name, &[]), execute(&name, 0), sync()];
         vec![client.ask(&bytes.concat())]
     });
     assert_eq!(seen, ["1 2 D(1) C[SELECT 1] Z[I]"]);
@@ -210,11 +197,7 @@ fn random_mutations_of_a_session_trouble_nobody_else() {
     let mut random = StdRng::seed_from_u64(seed);
     let setup = Setup::servers(2).timeouts("client_gone = \"1s\"");
     let stage = Stage::new(&setup);
-    stage
-        .database
-        .target()
-        .connect()
-        .rows("create table sample (a int)");
+    stage.database.target().connect().rows("create table sample (a int)");
     let target = stage.weir.target();
     let mut other = stage.client();
     for round in 0..300 {
@@ -227,11 +210,7 @@ fn random_mutations_of_a_session_trouble_nobody_else() {
         if round % 2 == 0 {
             client.reset();
         }
-        assert_eq!(
-            other.ask(&query("select 1")),
-            "T D(1) C[SELECT 1] Z[I]",
-            "round {round}"
-        );
+        assert_eq!(other.ask(&query("select 1")), "T D(1) C[SELECT 1] Z[I]", "round {round}");
     }
 }
 
@@ -244,21 +223,13 @@ fn random_mutations_of_a_startup_packet_trouble_nobody_else() {
     let target = stage.weir.target();
     let mut other = stage.client();
     for round in 0..500 {
-        let options = [
-            ("options", "-c work_mem=5MB"),
-            ("_pq_.x", "1"),
-            ("timezone", "UTC"),
-        ];
+        let options = [("options", "-c work_mem=5MB"), ("_pq_.x", "1"), ("timezone", "UTC")];
         let mut bytes = target.startup(V3_0, &options);
         mutate(&mut bytes, &mut random);
         let mut client = target.open();
         client.send(&bytes);
         client.shut_down_write();
         client.rest();
-        assert_eq!(
-            other.ask(&query("select 1")),
-            "T D(1) C[SELECT 1] Z[I]",
-            "round {round}"
-        );
+        assert_eq!(other.ask(&query("select 1")), "T D(1) C[SELECT 1] Z[I]", "round {round}");
     }
 }

@@ -79,11 +79,9 @@ fn step_bytes(step: &str, random: &mut StdRng) -> Vec<u8> {
         "run named" => run(["a", "b"].choose(random).expect("a name"), &[]),
         "close named" => close('S', ["a", "b"].choose(random).expect("a name")),
         "copy" | "bad copy" => copy(query("copy plain from stdin"), step == "bad copy", random),
-        "missing extended copy" => [
-            copy(extended("copy missing from stdin"), false, random),
-            sync(),
-        ]
-        .concat(),
+        "missing extended copy" => {
+            [copy(extended("copy missing from stdin"), false, random), sync()].concat()
+        }
         _ => {
             let begin = extended("copy plain from stdin");
             [copy(begin, step == "bad extended copy", random), sync()].concat()
@@ -100,11 +98,7 @@ fn copy(begin: Vec<u8>, bad: bool, random: &mut StdRng) -> Vec<u8> {
     for _ in 0..random.random_range(0..=2) {
         bytes.extend(copy_data(if bad { "x\n" } else { "1\n" }));
     }
-    bytes.extend(if random.random() {
-        copy_done()
-    } else {
-        copy_fail()
-    });
+    bytes.extend(if random.random() { copy_done() } else { copy_fail() });
     bytes
 }
 
@@ -122,9 +116,7 @@ fn replies(client: &mut Raw, bytes: &[u8]) -> String {
     let mut marked = false;
     loop {
         let event = client.event();
-        marked |= event
-            .row()
-            .is_some_and(|row| row[0].as_deref() == Some("END"));
+        marked |= event.row().is_some_and(|row| row[0].as_deref() == Some("END"));
         let end = (marked && event.is('Z')) || !matches!(event, Event::Message(..));
         seen.push(event);
         if end {
@@ -151,17 +143,8 @@ fn random_pipelines_are_answered_as_by_postgresql() {
         let bytes = pipeline(&mut random);
         let expected = replies(&mut direct, &bytes);
         let got = replies(&mut through, &bytes);
-        assert_eq!(
-            got,
-            expected,
-            "pipeline {number} of seed {seed}: {:?}",
-            Printed(&bytes)
-        );
-        assert_eq!(
-            other.ask(&query("select 7")),
-            "T D(7) C[SELECT 1] Z[I]",
-            "{number} of {seed}"
-        );
+        assert_eq!(got, expected, "pipeline {number} of seed {seed}: {:?}", Printed(&bytes));
+        assert_eq!(other.ask(&query("select 7")), "T D(7) C[SELECT 1] Z[I]", "{number} of {seed}");
     }
 }
 

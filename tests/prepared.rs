@@ -18,9 +18,7 @@ fn fetch(name: &str) -> Vec<u8> {
 /// Statements of a name made by pgweir on the servers of the pool.
 fn prepared_on_server(client: &mut Raw) -> Vec<String> {
     let rows = client.rows("select statement from pg_prepared_statements where not from_sql");
-    rows.into_iter()
-        .filter_map(|row| row.into_iter().next().flatten())
-        .collect()
+    rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect()
 }
 
 #[test]
@@ -28,14 +26,8 @@ fn names_belong_to_their_client() {
     let stage = Stage::new(&Setup::servers(3));
     let mut clients: Vec<Raw> = (0..5).map(|_| stage.client()).collect();
     for (number, client) in clients.iter_mut().enumerate() {
-        assert_eq!(
-            client.ask(&prepare("mine", &format!("select {number}"))),
-            "1 Z[I]"
-        );
-        assert_eq!(
-            client.ask(&prepare(&format!("own{number}"), "select 'shared'")),
-            "1 Z[I]"
-        );
+        assert_eq!(client.ask(&prepare("mine", &format!("select {number}"))), "1 Z[I]");
+        assert_eq!(client.ask(&prepare(&format!("own{number}"), "select 'shared'")), "1 Z[I]");
     }
     let threads = clients.into_iter().enumerate().map(|(number, mut client)| {
         std::thread::spawn(move || {
@@ -68,11 +60,7 @@ fn a_known_statement_is_answered_at_a_flush() {
         let parsed = line(&two.until('1'));
         two.send(&[describe('S', "s2"), flush()].concat());
         let described = line(&two.until('T'));
-        vec![
-            parsed,
-            described,
-            two.ask(&[run("s2", &[Some("2")]), sync()].concat()),
-        ]
+        vec![parsed, described, two.ask(&[run("s2", &[Some("2")]), sync()].concat())]
     });
     assert_eq!(seen, ["1", "t T", "2 D(2) C[SELECT 1] Z[I]"]);
 }
@@ -92,12 +80,7 @@ fn a_skipped_parse_leaves_no_name() {
     });
     assert_eq!(
         seen,
-        [
-            "E[ERROR 42601] Z[I]",
-            "E[ERROR 26000] Z[I]",
-            "1 Z[I]",
-            "2 D(1) C[SELECT 1] Z[I]"
-        ]
+        ["E[ERROR 42601] Z[I]", "E[ERROR 26000] Z[I]", "1 Z[I]", "2 D(1) C[SELECT 1] Z[I]"]
     );
 }
 
@@ -117,11 +100,7 @@ fn wrong_names_are_refused_in_postgresqls_words() {
             ask(&[describe('P', "unknown"), sync.clone()]),
             ask(&[execute("unknown", 0), sync.clone()]),
             ask(&[close('P', "unknown"), sync.clone()]),
-            ask(&[
-                parse("s2", "select 1"),
-                parse("s2", "select 1"),
-                sync.clone(),
-            ]),
+            ask(&[parse("s2", "select 1"), parse("s2", "select 1"), sync.clone()]),
             ask(&[fetch("s2")]),
             ask(&[query("begin")]),
             ask(&[prepare("s1", "select 2")]),
@@ -130,14 +109,8 @@ fn wrong_names_are_refused_in_postgresqls_words() {
             ask(&[fetch("s1")]),
         ]
     });
-    assert_eq!(
-        seen[1],
-        "E[ERROR 42P05 prepared statement \"s1\" already exists] Z[I]"
-    );
-    assert_eq!(
-        seen[3],
-        "E[ERROR 26000 prepared statement \"unknown\" does not exist] Z[I]"
-    );
+    assert_eq!(seen[1], "E[ERROR 42P05 prepared statement \"s1\" already exists] Z[I]");
+    assert_eq!(seen[3], "E[ERROR 26000 prepared statement \"unknown\" does not exist] Z[I]");
     assert_eq!(seen[5], "3 Z[I]");
     assert!(seen[12].ends_with("Z[E]"), "{}", seen[12]);
 }
@@ -169,14 +142,8 @@ fn closing_and_preparing_anew_takes_effect_in_order() {
             client.ask(&fetch("kept")),
         ]
     });
-    assert_eq!(
-        seen[0],
-        "1 2 D(1) C[SELECT 1] 3 1 2 D(2) C[SELECT 1] 3 E[ERROR 26000] Z[I]"
-    );
-    assert_eq!(
-        seen[7..],
-        ["2 D(4) C[SELECT 1] Z[I]", "E[ERROR 26000] Z[I]"]
-    );
+    assert_eq!(seen[0], "1 2 D(1) C[SELECT 1] 3 1 2 D(2) C[SELECT 1] 3 E[ERROR 26000] Z[I]");
+    assert_eq!(seen[7..], ["2 D(4) C[SELECT 1] Z[I]", "E[ERROR 26000] Z[I]"]);
 }
 
 #[test]
@@ -261,15 +228,8 @@ fn the_present_is_not_shared() {
     let time = |client: &mut Raw| {
         client.ask(&prepare("s", sql));
         client.send(&fetch("s"));
-        let row = client
-            .ready(1)
-            .iter()
-            .find_map(events::Event::row)
-            .expect("a row");
-        row[0]
-            .as_deref()
-            .and_then(|text| text.parse::<f64>().ok())
-            .expect("a time")
+        let row = client.ready(1).iter().find_map(events::Event::row).expect("a row");
+        row[0].as_deref().and_then(|text| text.parse::<f64>().ok()).expect("a time")
     };
     let first = time(&mut one);
     std::thread::sleep(Duration::from_millis(1100));
@@ -292,10 +252,7 @@ fn after_a_change_of_shape_a_new_parse_works_everywhere() {
 
     let first = one.ask(&fetch("s"));
     let refused = "E[ERROR 0A000] Z[I]";
-    assert!(
-        [refused, "2 D(1,2) C[SELECT 1] Z[I]"].contains(&first.as_str()),
-        "{first}"
-    );
+    assert!([refused, "2 D(1,2) C[SELECT 1] Z[I]"].contains(&first.as_str()), "{first}");
     for round in 0..4 {
         two.rows(if round % 2 == 0 { "begin" } else { "commit" });
         let name = format!("again{round}");
@@ -330,15 +287,9 @@ fn deallocate_and_discard_reach_only_their_client() {
     }
     assert_eq!(one.ask(&query("deallocate s")), "C[DEALLOCATE] Z[I]");
     assert_eq!(one.ask(&fetch("s")), "E[ERROR 26000] Z[I]");
-    assert_eq!(
-        one.ask(&query("DEALLOCATE PREPARE \"Other\";")),
-        "C[DEALLOCATE] Z[I]"
-    );
+    assert_eq!(one.ask(&query("DEALLOCATE PREPARE \"Other\";")), "C[DEALLOCATE] Z[I]");
     assert_eq!(one.ask(&fetch("Other")), "E[ERROR 26000] Z[I]");
-    for (sql, tag) in [
-        ("deallocate all", "DEALLOCATE ALL"),
-        ("discard all", "DISCARD ALL"),
-    ] {
+    for (sql, tag) in [("deallocate all", "DEALLOCATE ALL"), ("discard all", "DISCARD ALL")] {
         one.ask(&prepare("s", "select 1"));
         assert_eq!(one.ask(&query(sql)), format!("C[{tag}] Z[I]"));
         assert_eq!(one.ask(&fetch("s")), "E[ERROR 26000] Z[I]");
@@ -384,10 +335,7 @@ fn a_segment_of_known_answers_takes_no_server() {
     one.rows("begin");
     // The only server is taken: what comes back was known.
     assert_eq!(two.ask(&prepare("s2", "select 1")), "1 Z[I]");
-    assert_eq!(
-        two.ask(&[close('S', "s2"), close('S', "none"), sync()].concat()),
-        "3 3 Z[I]"
-    );
+    assert_eq!(two.ask(&[close('S', "s2"), close('S', "none"), sync()].concat()), "3 3 Z[I]");
     assert_eq!(two.ask(&sync()), "Z[I]");
     two.send(&fetch("s2"));
     assert_eq!(line(&two.within(MOMENT)), "");
@@ -407,11 +355,9 @@ fn synchronous_preparing_by_more_clients_than_servers_never_hangs() {
             let mut client = target.connect();
             for round in 0..5 {
                 if round == 0 {
-                    for (name, sql) in [
-                        ("b", "begin"),
-                        ("i", "insert into t values ($1)"),
-                        ("e", "end"),
-                    ] {
+                    for (name, sql) in
+                        [("b", "begin"), ("i", "insert into t values ($1)"), ("e", "end")]
+                    {
                         assert_eq!(client.ask(&prepare(name, sql)), "1 Z[I]");
                     }
                 }

@@ -11,10 +11,7 @@ const TEXTS: &[(&str, &str)] = &[
         "pgbench update",
         "UPDATE pgbench_accounts SET abalance = abalance + 1234 WHERE aid = 456789;",
     ),
-    (
-        "pgbench select",
-        "SELECT abalance FROM pgbench_accounts WHERE aid = 456789;",
-    ),
+    ("pgbench select", "SELECT abalance FROM pgbench_accounts WHERE aid = 456789;"),
     (
         "pgbench insert",
         "INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) \

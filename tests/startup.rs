@@ -14,10 +14,8 @@ fn attempt(target: &Target, packet: &[u8]) -> String {
 fn the_welcome_has_the_order_and_the_parameters_of_postgresql() {
     let seen = both(|target| {
         let mut raw = target.open();
-        let packet = target.startup(
-            V3_0,
-            &[("application_name", "o'br\\ien"), ("DateStyle", "sql, dmy")],
-        );
+        let packet =
+            target.startup(V3_0, &[("application_name", "o'br\\ien"), ("DateStyle", "sql, dmy")]);
         let events = raw.log_in(&packet, &target.password);
         let mut letters: Vec<char> = Vec::new();
         for event in &events {
@@ -28,11 +26,7 @@ fn the_welcome_has_the_order_and_the_parameters_of_postgresql() {
             }
         }
         let mut lines = vec![letters.iter().collect(), line(&events[events.len() - 1..])];
-        lines.extend(
-            raw.parameters
-                .iter()
-                .map(|(name, value)| format!("{name}={value}")),
-        );
+        lines.extend(raw.parameters.iter().map(|(name, value)| format!("{name}={value}")));
         lines
     });
     assert_eq!(seen[..2], ["RSKZ", "Z[I]"]);
@@ -67,10 +61,7 @@ fn a_second_ssl_request_is_a_protocol_we_do_not_speak() {
 fn encryption_is_answered_once_for_each_kind() {
     // Not compared: a PostgreSQL built with GSSAPI would answer `G`.
     let stage = Stage::new(&Setup::servers(1));
-    for kinds in [
-        [gssenc_request(), ssl_request()],
-        [ssl_request(), gssenc_request()],
-    ] {
+    for kinds in [[gssenc_request(), ssl_request()], [ssl_request(), gssenc_request()]] {
         let mut raw = stage.weir.target().open();
         for request in &kinds {
             raw.send(request);
@@ -108,19 +99,12 @@ fn a_tls_hello_where_tls_is_off_ends_the_connection_without_a_word() {
 #[test]
 fn unknown_protocol_options_are_named_before_the_login() {
     let seen = both(|target| {
-        let options = [
-            ("_pq_.foo", "1"),
-            ("application_name", "x"),
-            ("_pq_.bar", "2"),
-        ];
+        let options = [("_pq_.foo", "1"), ("application_name", "x"), ("_pq_.bar", "2")];
         let mut raw = target.open();
         let events = raw.log_in(&target.startup(V3_0, &options), &target.password);
         vec![line(&events[..2]), raw.ask(&query("show application_name"))]
     });
-    assert_eq!(
-        seen,
-        ["v[3.0 _pq_.foo _pq_.bar] R[10]", "T D(x) C[SHOW] Z[I]"]
-    );
+    assert_eq!(seen, ["v[3.0 _pq_.foo _pq_.bar] R[10]", "T D(x) C[SHOW] Z[I]"]);
 }
 
 #[test]
@@ -130,10 +114,7 @@ fn minor_versions_are_negotiated() {
     let first = |version| {
         let mut raw = target.open();
         let events = raw.log_in(&target.startup(version, &[]), &target.password);
-        assert!(
-            events.last().is_some_and(|event| event.is('Z')),
-            "{events:?}"
-        );
+        assert!(events.last().is_some_and(|event| event.is('Z')), "{events:?}");
         (events[0].to_string(), raw.key.len())
     };
     assert_eq!(first(V3_0), ("R[10]".into(), 8));
@@ -166,20 +147,12 @@ fn a_malformed_startup_packet_is_refused() {
             attempt(target, &packet(&body[..body.len() - 1])),
             attempt(target, &packet(&[body, b"junk"].concat())),
             attempt(target, &startup(V3_0, &[("database", "postgres")])),
-            attempt(
-                target,
-                &startup(V3_0, &[("user", ""), ("database", "postgres")]),
-            ),
+            attempt(target, &startup(V3_0, &[("user", ""), ("database", "postgres")])),
         ]
     });
     assert_eq!(
         seen,
-        [
-            "E[FATAL 08P01] EOF",
-            "E[FATAL 08P01] EOF",
-            "E[FATAL 28000] EOF",
-            "E[FATAL 28000] EOF"
-        ]
+        ["E[FATAL 08P01] EOF", "E[FATAL 08P01] EOF", "E[FATAL 28000] EOF", "E[FATAL 28000] EOF"]
     );
 }
 
@@ -197,23 +170,15 @@ fn without_a_database_it_is_named_as_the_user() {
     for parameters in [&[("user", "app")][..], &[("user", "app"), ("database", "")]] {
         let mut raw = target.open();
         raw.log_in(&startup(V3_0, parameters), &target.password);
-        assert_eq!(
-            raw.value("select current_database()"),
-            stage.database.name()
-        );
+        assert_eq!(raw.value("select current_database()"), stage.database.name());
     }
 }
 
 #[test]
 fn an_unknown_database_is_refused_as_postgresql_does() {
     let seen = both(|target| {
-        let nowhere = Target {
-            database: "nowhere".into(),
-            ..target.clone()
-        };
-        let events = nowhere
-            .open()
-            .log_in(&nowhere.startup(V3_0, &[]), &nowhere.password);
+        let nowhere = Target { database: "nowhere".into(), ..target.clone() };
+        let events = nowhere.open().log_in(&nowhere.startup(V3_0, &[]), &nowhere.password);
         vec![line(&events[events.len() - 2..])]
     });
     assert_eq!(seen, ["E[FATAL 3D000] EOF"]);
@@ -228,11 +193,7 @@ fn startup_settings_follow_the_client_to_every_server() {
     let mut pids = std::collections::BTreeSet::new();
     for round in 0..4 {
         // The other client holds one server in every second round, so that both are met.
-        other.rows(if round % 2 == 0 {
-            "begin; select pg_backend_pid()"
-        } else {
-            "commit"
-        });
+        other.rows(if round % 2 == 0 { "begin; select pg_backend_pid()" } else { "commit" });
         pids.insert(client.value("select pg_backend_pid()"));
         assert_eq!(client.value("show work_mem"), "9MB");
         assert_eq!(client.value("show statement_timeout"), "5s");
@@ -246,17 +207,11 @@ fn startup_settings_are_taken_in_the_order_of_postgresql() {
     let seen = both(|target| {
         let cases: [&[(&str, &str)]; 3] = [
             &[("WORK_MEM", "7MB"), ("options", "-c work_mem=9MB")],
-            &[(
-                "options",
-                "-cwork_mem=9MB --statement_timeout=5s -c application_name=a\\ b",
-            )],
+            &[("options", "-cwork_mem=9MB --statement_timeout=5s -c application_name=a\\ b")],
             &[("work_mem", "5MB"), ("work_mem", "6MB")],
         ];
         let show = "show work_mem; show statement_timeout; show application_name";
-        cases
-            .iter()
-            .map(|case| target.connect_with(case).ask(&query(show)))
-            .collect()
+        cases.iter().map(|case| target.connect_with(case).ask(&query(show))).collect()
     });
     assert!(seen[0].starts_with("T D(7MB) C[SHOW] T D(0)"), "{seen:?}");
 }
@@ -265,18 +220,10 @@ fn startup_settings_are_taken_in_the_order_of_postgresql() {
 fn reset_returns_to_the_startup_value() {
     let seen = both(|target| {
         let mut client = target.connect_with(&[("timezone", "Asia/Tokyo"), ("work_mem", "9MB")]);
-        let resets = [
-            "set timezone to utc",
-            "reset all",
-            "show timezone",
-            "show work_mem",
-        ];
+        let resets = ["set timezone to utc", "reset all", "show timezone", "show work_mem"];
         resets.iter().map(|sql| client.ask(&query(sql))).collect()
     });
-    assert_eq!(
-        seen[2..],
-        ["T D(Asia/Tokyo) C[SHOW] Z[I]", "T D(9MB) C[SHOW] Z[I]"]
-    );
+    assert_eq!(seen[2..], ["T D(Asia/Tokyo) C[SHOW] Z[I]", "T D(9MB) C[SHOW] Z[I]"]);
 }
 
 #[test]
@@ -336,10 +283,7 @@ fn a_query_sent_together_with_the_password_is_answered() {
         raw.log_in(&target.startup(V3_0, &[]), &target.password);
         vec![line(&raw.ready(2))]
     });
-    assert_eq!(
-        seen,
-        ["T D(early) C[SELECT 1] Z[I] 1 2 D(2) C[SELECT 1] Z[I]"]
-    );
+    assert_eq!(seen, ["T D(early) C[SELECT 1] Z[I] 1 2 D(2) C[SELECT 1] Z[I]"]);
 }
 
 #[test]
@@ -348,7 +292,9 @@ fn a_startup_packet_in_single_bytes_is_understood() {
         let mut raw = target.open();
         let packet = target.startup(V3_0, &[]);
         let (last, first) = packet.split_last().expect("a packet");
-        first.iter().for_each(|byte| raw.send(&[*byte]));
+        for byte in first {
+            raw.send(&[*byte]);
+        }
         raw.log_in(&[*last], &target.password);
         vec![raw.ask(&query("select 1"))]
     });
@@ -363,26 +309,17 @@ fn a_client_that_never_finishes_its_login_is_closed() {
     let mut silent = target.open();
     let mut halfway = target.challenged();
     let mut slow = target.open();
-    let packet = target.startup(
-        V3_0,
-        &[("application_name", "0123456789012345678901234567890123")],
-    );
+    let packet =
+        target.startup(V3_0, &[("application_name", "0123456789012345678901234567890123")]);
     for byte in packet {
         slow.send(&[byte]);
-        if slow
-            .within(Duration::from_millis(100))
-            .contains(&Event::Eof)
-        {
+        if slow.within(Duration::from_millis(100)).contains(&Event::Eof) {
             break;
         }
     }
     assert_eq!(line(&halfway.rest()), "E[FATAL 08P01] EOF");
     assert!(silent.rest().contains(&Event::Eof));
-    assert!(
-        began.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -394,9 +331,7 @@ fn a_search_path_of_a_client_does_not_reach_the_user_lookup() {
          create function evil.user_lookup(text, out text, out text) language sql as \
          $$select 'app', 'SCRAM-SHA-256$4096:AAAA$AAAA:AAAA'$$; grant all on schema evil to public",
     );
-    database
-        .admin()
-        .rows("create role looked_up login password 'found'");
+    database.admin().rows("create role looked_up login password 'found'");
     let stage = Stage::on(database, &setup);
     let target = stage.weir.target().as_user("looked_up", "found");
     let mut client = target.connect_with(&[("search_path", "evil")]);

@@ -63,14 +63,7 @@ fn a_segment_without_its_sync_is_never_committed() {
 fn a_skipping_segment_of_a_vanished_client_is_cleaned_up() {
     let (stage, mut one) = scene();
     let pid = one.value("select pg_backend_pid()");
-    one.send(
-        &[
-            extended("insert into t values (1)"),
-            parse("", "selec"),
-            flush(),
-        ]
-        .concat(),
-    );
+    one.send(&[extended("insert into t values (1)"), parse("", "selec"), flush()].concat());
     one.until('E');
     one.reset();
     assert_eq!(aftermath(&stage, &pid), ("0".into(), true));
@@ -80,19 +73,11 @@ fn a_skipping_segment_of_a_vanished_client_is_cleaned_up() {
 fn a_running_query_of_a_vanished_client_is_cancelled() {
     let (stage, mut one) = scene_with(&Setup::servers(1).top("on_client_gone = \"cancel\""));
     one.send(&query("insert into t values (1); select pg_sleep(30)"));
-    wait_until("the query runs", || {
-        active_queries(&stage, "pg_sleep") == "1"
-    });
+    wait_until("the query runs", || active_queries(&stage, "pg_sleep") == "1");
     one.reset();
     let began = Instant::now();
-    wait_until("the query is gone", || {
-        active_queries(&stage, "pg_sleep") == "0"
-    });
-    assert!(
-        began.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        began.elapsed()
-    );
+    wait_until("the query is gone", || active_queries(&stage, "pg_sleep") == "0");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(aftermath(&stage, "").0, "0");
 }
 
@@ -101,19 +86,14 @@ fn a_running_query_of_a_vanished_client_completes_where_that_is_wanted() {
     let (stage, mut one) = scene_with(&Setup::servers(1).top("on_client_gone = \"complete\""));
     let pid = one.value("select pg_backend_pid()");
     one.send(&query("insert into t values (1); select pg_sleep(0.5)"));
-    wait_until("the query runs", || {
-        active_queries(&stage, "pg_sleep") == "1"
-    });
+    wait_until("the query runs", || active_queries(&stage, "pg_sleep") == "1");
     one.reset();
     assert_eq!(aftermath(&stage, &pid), ("1".into(), true));
 }
 
 #[test]
 fn a_copy_of_a_vanished_client_is_not_committed() {
-    for copy in [
-        query("copy t from stdin"),
-        [extended("copy t from stdin"), sync()].concat(),
-    ] {
+    for copy in [query("copy t from stdin"), [extended("copy t from stdin"), sync()].concat()] {
         let (stage, mut one) = scene();
         let pid = one.value("select pg_backend_pid()");
         one.send(&[copy, copy_data("1\n2\n3\n")].concat());
@@ -137,11 +117,7 @@ fn rows_for_a_vanished_client_reach_nobody_else() {
         let began = Instant::now();
         let mut next = stage.client();
         assert_eq!(next.ask(&query("select 2")), "T D(2) C[SELECT 1] Z[I]");
-        assert!(
-            began.elapsed() < Duration::from_secs(8),
-            "{:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
         one = next;
     }
 }
@@ -150,12 +126,8 @@ fn rows_for_a_vanished_client_reach_nobody_else() {
 fn half_a_message_of_a_vanished_client_costs_its_server() {
     let (stage, mut one) = scene();
     let pid = one.value("select pg_backend_pid()");
-    let head = [
-        &[0, 0, 0, 0, 0, 1][..],
-        &1_000_000_u32.to_be_bytes(),
-        &[b'x'; 70_000],
-    ]
-    .concat();
+    let head =
+        [&[0, 0, 0, 0, 0, 1][..], &1_000_000_u32.to_be_bytes(), &vec![b'x'; 70_000]].concat();
     let half = framed('B', 1_000_012, &head);
     one.send(&[parse("", "select length($1::text)"), half].concat());
     // Long enough for the half to be on its way; that it arrived cannot be seen from here.
@@ -181,21 +153,11 @@ fn requests_before_terminate_run_and_later_ones_do_not() {
 fn requests_before_a_half_close_are_answered() {
     let seen = both(|target| {
         let mut one = target.connect();
-        one.send(
-            &[
-                query("select 1"),
-                extended("select 2, pg_sleep(0.2)"),
-                sync(),
-            ]
-            .concat(),
-        );
+        one.send(&[query("select 1"), extended("select 2, pg_sleep(0.2)"), sync()].concat());
         one.shut_down_write();
         vec![line(&one.rest())]
     });
-    assert_eq!(
-        seen,
-        ["T D(1) C[SELECT 1] Z[I] 1 2 D(2,) C[SELECT 1] Z[I] EOF"]
-    );
+    assert_eq!(seen, ["T D(1) C[SELECT 1] Z[I] 1 2 D(2,) C[SELECT 1] Z[I] EOF"]);
 }
 
 #[test]
@@ -228,13 +190,8 @@ fn a_server_ended_in_a_query_is_reported_as_it_said_itself() {
     let (stage, mut one) = scene();
     let pid = one.value("select pg_backend_pid()");
     one.send(&query("select pg_sleep(30)"));
-    wait_until("the query runs", || {
-        active_queries(&stage, "pg_sleep") == "1"
-    });
-    stage
-        .database
-        .admin()
-        .rows(&format!("select pg_terminate_backend({pid})"));
+    wait_until("the query runs", || active_queries(&stage, "pg_sleep") == "1");
+    stage.database.admin().rows(&format!("select pg_terminate_backend({pid})"));
     assert!(line(&one.rest()).ends_with("E[FATAL 57P01] EOF"));
     assert_eq!(stage.client().value("select 1"), "1");
 }
@@ -256,16 +213,10 @@ fn a_server_ended_in_a_transaction_ends_the_client_on_the_spot() {
     let (stage, mut one) = scene();
     one.rows("begin");
     let pid = one.value("select pg_backend_pid()");
-    stage
-        .database
-        .admin()
-        .rows(&format!("select pg_terminate_backend({pid})"));
+    stage.database.admin().rows(&format!("select pg_terminate_backend({pid})"));
     let seen = line(&one.rest());
     // The server's own last word if it came before its end, else ours.
-    assert!(
-        ["E[FATAL 57P01] EOF", "E[FATAL 08006] EOF"].contains(&seen.as_str()),
-        "{seen}"
-    );
+    assert!(["E[FATAL 57P01] EOF", "E[FATAL 08006] EOF"].contains(&seen.as_str()), "{seen}");
 }
 
 #[test]
@@ -275,9 +226,7 @@ fn a_server_lost_in_a_query_is_reported_as_lost() {
     let stage = Stage::on(database, &Setup::servers(1).behind(&middleman));
     let mut one = stage.client();
     one.send(&query("select pg_sleep(30)"));
-    wait_until("the query runs", || {
-        active_queries(&stage, "pg_sleep") == "1"
-    });
+    wait_until("the query runs", || active_queries(&stage, "pg_sleep") == "1");
     middleman.cut();
     assert!(line(&one.rest()).ends_with("E[FATAL 08006] EOF"));
 }
@@ -295,11 +244,7 @@ fn a_server_lost_within_a_row_ends_the_client_without_further_bytes() {
     let half = one.bytes(usize::MAX);
     let (head, row) = half.split_at(11);
     assert_eq!(head[0], b'D');
-    assert!(
-        row.iter().all(|byte| *byte == b'x') && row.len() < 500_000,
-        "{}",
-        row.len()
-    );
+    assert!(row.iter().all(|byte| *byte == b'x') && row.len() < 500_000, "{}", row.len());
     middleman.set(Fault::None);
     assert_eq!(stage.client().value("select 1"), "1");
 }
@@ -314,10 +259,7 @@ fn a_crash_of_postgresql_is_survived() {
     busy.rows("begin");
     cluster.postgres().crash().expect("the end of PostgreSQL");
     let seen = busy.rest();
-    assert!(
-        seen.iter().any(|event| event.is('E')) && seen.contains(&Event::Eof),
-        "{seen:?}"
-    );
+    assert!(seen.iter().any(|event| event.is('E')) && seen.contains(&Event::Eof), "{seen:?}");
     idle.send(&query("select 2"));
     cluster.postgres().launch().expect("PostgreSQL again");
     assert_eq!(line(&idle.ready(1)), "T D(2) C[SELECT 1] Z[I]");

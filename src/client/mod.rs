@@ -22,7 +22,7 @@ use std::time::Instant;
 use thiserror::Error;
 
 use crate::config::{OnClientGone, Timeouts};
-use crate::metrics::{ErrorMetrics, ErrorSource};
+use crate::metrics::{ErrorSource, Metrics};
 use crate::net::link::Link;
 use crate::pool::Pool;
 use crate::registry::Registration;
@@ -41,8 +41,8 @@ pub struct Context {
     pub timeouts: Timeouts,
     /// What becomes of its work when it is gone.
     pub on_client_gone: OnClientGone,
-    /// Errors by SQLSTATE.
-    pub errors: ErrorMetrics,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A client that is logged in.
@@ -128,7 +128,7 @@ impl Client {
             Ending::Ended(report) => Some((**report).clone()),
         };
         if let Some(report) = report {
-            self.context.errors.count(ErrorSource::Proxy, report.code.0.as_bytes());
+            self.context.metrics.errors.count(ErrorSource::Pgweir, report.code.0.as_bytes());
             report.encode(&mut self.link.output);
         }
         // The client may not read; what it is told is worth a short wait and no more.

@@ -271,7 +271,7 @@ impl Relay<'_> {
                 .map_err(Ending::ServerLost)?;
             if header.tag == b'E' {
                 let fields = ErrorFields::read(body);
-                client.context.errors.count(ErrorSource::Server, fields.code);
+                client.context.metrics.errors.count(ErrorSource::Server, fields.code);
                 self.fatal |= fields.is_fatal();
             }
             self.forwarding = fate == ServerFate::Forward;

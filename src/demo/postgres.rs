@@ -5,18 +5,23 @@
 //! this process is killed: a small watching shell holds the other end of a pipe and tidies up at
 //! its end-of-file. The API is blocking; call it from async code by `spawn_blocking`.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+mod data;
+mod system;
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rand::distr::{Alphanumeric, SampleString};
-use tempfile::TempDir;
 use thiserror::Error;
+
+use self::data::{configure, make_data};
+use self::system::{Owner, during, owner_of, unprivileged};
+
+pub use self::system::{find_binaries, free_port};
 
 /// Why no throwaway PostgreSQL could be had.
 #[derive(Debug, Error)]
@@ -87,13 +92,6 @@ pub struct Embedded {
     lifeline: Option<ChildStdin>,
 }
 
-/// The user that owns the files and runs the server when we are root.
-#[derive(Debug, Clone, Copy)]
-struct Owner {
-    uid: u32,
-    gid: u32,
-}
-
 impl Embedded {
     /// Makes and starts a server, and waits until it accepts connections.
     pub fn start(options: &Options) -> Result<Self, EmbeddedError> {
@@ -162,11 +160,7 @@ impl Embedded {
     pub fn refusals(&self) -> io::Result<Vec<String>> {
         let log = fs::read(self.log_path())?;
         let log = String::from_utf8_lossy(&log);
-        Ok(log
-            .lines()
-            .filter(|line| line.contains("] 53300 "))
-            .map(str::to_owned)
-            .collect())
+        Ok(log.lines().filter(|line| line.contains("] 53300 ")).map(str::to_owned).collect())
     }
 
     /// Kills the server at once, as a crash would, and waits for its end.
@@ -203,28 +197,19 @@ impl Embedded {
         let state = self.data_dir().join("postmaster.pid");
         while Instant::now() < deadline {
             let ended = match &mut self.server {
-                Some(server) => server
-                    .try_wait()
-                    .map_err(during("wait for postgres"))?
-                    .is_some(),
+                Some(server) => server.try_wait().map_err(during("wait for postgres"))?.is_some(),
                 None => true,
             };
             if ended {
                 break;
             }
             let text = fs::read_to_string(&state).unwrap_or_default();
-            if text
-                .lines()
-                .nth(7)
-                .is_some_and(|line| line.trim() == "ready")
-            {
+            if text.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
                 return Ok(());
             }
             std::thread::sleep(START_POLL);
         }
-        Err(EmbeddedError::NotReady {
-            log: tail(&self.log_path()),
-        })
+        Err(EmbeddedError::NotReady { log: tail(&self.log_path()) })
     }
 
     fn stop(&mut self, signal: &str) -> Result<(), EmbeddedError> {
@@ -257,250 +242,17 @@ impl Drop for Embedded {
     }
 }
 
-/// The folder of `postgres` and `initdb`: `$PGWEIR_PG_BIN`, then `$PATH`, then the newest version
-/// below `/usr/lib/postgresql`.
-pub fn find_binaries() -> Option<PathBuf> {
-    let complete = |bin: &Path| bin.join("postgres").is_file() && bin.join("initdb").is_file();
-    if let Some(bin) = std::env::var_os("PGWEIR_PG_BIN") {
-        // Asked for by name: falling back to another version would hide the mistake.
-        return Some(PathBuf::from(bin)).filter(|bin| complete(bin));
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).find(|bin| complete(bin));
-    found.or_else(|| {
-        let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
-        versions
-            .filter_map(|entry| {
-                Some((
-                    entry.file_name().to_str()?.parse::<u32>().ok()?,
-                    entry.path(),
-                ))
-            })
-            .map(|(version, path)| (version, path.join("bin")))
-            .filter(|(_, bin)| complete(bin))
-            .max()
-            .map(|(_, bin)| bin)
-    })
-}
-
-/// Who must own the folder: nobody else, unless we are root (the folder we made tells who we are).
-fn owner_of(folder: &TempDir) -> Result<Option<Owner>, EmbeddedError> {
-    let made_by = fs::metadata(folder.path())
-        .map_err(during("read the temporary folder"))?
-        .uid();
-    if made_by != 0 {
-        return Ok(None);
-    }
-    let passwd = fs::read_to_string("/etc/passwd").map_err(during("read /etc/passwd"))?;
-    let owner = ["postgres", "nobody"]
-        .iter()
-        .find_map(|name| passwd_entry(&passwd, name));
-    let owner = owner.ok_or(EmbeddedError::NoUnprivilegedUser)?;
-    give(folder.path(), Some(owner))?;
-    Ok(Some(owner))
-}
-
-fn passwd_entry(passwd: &str, name: &str) -> Option<Owner> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next()? == name).then_some(())?;
-        let mut ids = fields.skip(1).map(|id| id.parse().ok());
-        Some(Owner {
-            uid: ids.next()??,
-            gid: ids.next()??,
-        })
-        .filter(|owner| owner.uid != 0)
-    })
-}
-
-fn give(path: &Path, owner: Option<Owner>) -> Result<(), EmbeddedError> {
-    let Some(owner) = owner else { return Ok(()) };
-    chown(path, Some(owner.uid), Some(owner.gid)).map_err(during("give a file to PostgreSQL"))
-}
-
-/// Makes `folder/data` and returns the superuser's password.
-fn make_data(
-    bin: &Path,
-    folder: &Path,
-    owner: Option<Owner>,
-    template: Option<&Path>,
-) -> Result<String, EmbeddedError> {
-    let secret_of = |at: &Path| fs::read_to_string(at.join("password"));
-    if let Some(template) = template
-        && let Ok(password) = secret_of(template)
-    {
-        copy_data(template, folder, owner)?;
-        return Ok(password);
-    }
-    let password = Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LEN);
-    write_owned(&folder.join("password"), &password, owner)?;
-    let mut initdb = unprivileged(&bin.join("initdb"), folder, owner);
-    initdb
-        .arg("-D")
-        .arg(folder.join("data"))
-        .arg("--pwfile")
-        .arg(folder.join("password"));
-    initdb.args(["--no-sync", "--username=postgres", "--auth=scram-sha-256"]);
-    initdb.args(["--encoding=UTF8", "--locale=C"]);
-    run("initdb", &mut initdb)?;
-    if let Some(template) = template {
-        keep_template(folder, template)?;
-    }
-    Ok(password)
-}
-
-/// Other processes may be doing the same; the first rename wins and the others' work is dropped.
-fn keep_template(folder: &Path, template: &Path) -> Result<(), EmbeddedError> {
-    let parent = template.parent().unwrap_or(template);
-    fs::create_dir_all(parent).map_err(during("create the template's folder"))?;
-    let draft = tempfile::tempdir_in(parent).map_err(during("create the template's folder"))?;
-    run(
-        "cp",
-        Command::new("cp")
-            .args(["-R", "--reflink=auto"])
-            .arg(folder.join("data"))
-            .arg(draft.path()),
-    )?;
-    run(
-        "cp",
-        Command::new("cp")
-            .arg(folder.join("password"))
-            .arg(draft.path()),
-    )?;
-    let _ = fs::rename(draft.path(), template);
-    Ok(())
-}
-
-fn copy_data(template: &Path, folder: &Path, owner: Option<Owner>) -> Result<(), EmbeddedError> {
-    let data = folder.join("data");
-    run(
-        "cp",
-        Command::new("cp")
-            .args(["-R", "--reflink=auto"])
-            .arg(template.join("data"))
-            .arg(&data),
-    )?;
-    run(
-        "chmod",
-        Command::new("chmod").args(["-R", "u=rwX,go="]).arg(&data),
-    )?;
-    let Some(Owner { uid, gid }) = owner else {
-        return Ok(());
-    };
-    run(
-        "chown",
-        Command::new("chown")
-            .arg("-R")
-            .arg(format!("{uid}:{gid}"))
-            .arg(&data),
-    )
-}
-
-fn configure(
-    folder: &Path,
-    owner: Option<Owner>,
-    port: u16,
-    options: &Options,
-) -> Result<(), EmbeddedError> {
-    let data = folder.join("data");
-    let mut lines = vec![
-        ("listen_addresses", "127.0.0.1".to_owned()),
-        ("port", port.to_string()),
-        ("unix_socket_directories", folder.display().to_string()),
-        ("log_line_prefix", "%m [%p] %e ".to_owned()),
-        // Nothing here outlives the process, so a crash of the machine has nothing to lose.
-        ("fsync", "off".to_owned()),
-        ("superuser_reserved_connections", RESERVED.to_string()),
-    ];
-    if let Some(limit) = options.limit {
-        lines.push(("max_connections", (limit + RESERVED).to_string()));
-    }
-    if let Some((cert, key)) = &options.tls {
-        for (from, to) in [(cert, "server.crt"), (key, "server.key")] {
-            let text = fs::read_to_string(from).map_err(during("read a certificate file"))?;
-            write_owned(&data.join(to), &text, owner)?;
-        }
-        lines.push(("ssl", "on".to_owned()));
-    }
-    let extra = options
-        .settings
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.clone()));
-    let conf: String = lines
-        .into_iter()
-        .chain(extra)
-        .map(|(key, value)| format!("{key} = '{}'\n", value.replace('\'', "''")))
-        .collect();
-    let mut file = OpenOptions::new()
-        .append(true)
-        .open(data.join("postgresql.conf"))
-        .map_err(during("write postgresql.conf"))?;
-    file.write_all(conf.as_bytes())
-        .map_err(during("write postgresql.conf"))?;
-    match &options.hba {
-        Some(hba) => write_owned(&data.join("pg_hba.conf"), hba, owner),
-        None => Ok(()),
-    }
-}
-
 /// Starts the shell that ends the server and deletes the folder once our end of its pipe closes.
 fn watch(folder: &Path) -> Result<(Child, ChildStdin), EmbeddedError> {
     let mut shell = Command::new("sh");
-    shell
-        .arg("-c")
-        .arg(WATCH_SCRIPT)
-        .arg("pgweir-watch")
-        .arg(folder);
-    shell
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0);
+    shell.arg("-c").arg(WATCH_SCRIPT).arg("pgweir-watch").arg(folder);
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     let mut watcher = shell.spawn().map_err(during("start a shell"))?;
     let lifeline = watcher.stdin.take().ok_or_else(|| EmbeddedError::Io {
         doing: "talk to a shell",
         source: io::ErrorKind::BrokenPipe.into(),
     })?;
     Ok((watcher, lifeline))
-}
-
-fn unprivileged(program: &Path, folder: &Path, owner: Option<Owner>) -> Command {
-    let mut command = Command::new(program);
-    // Our own folder may be unreadable to that user, which the tools complain about.
-    command.current_dir(folder);
-    if let Some(owner) = owner {
-        command.uid(owner.uid).gid(owner.gid);
-    }
-    command
-}
-
-fn run(tool: &'static str, command: &mut Command) -> Result<(), EmbeddedError> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(during("run a tool"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(EmbeddedError::Tool { tool, output: text })
-}
-
-fn write_owned(path: &Path, text: &str, owner: Option<Owner>) -> Result<(), EmbeddedError> {
-    let mut options = OpenOptions::new();
-    options.create(true).write(true).truncate(true).mode(0o600);
-    let write = |mut file: File| file.write_all(text.as_bytes());
-    options
-        .open(path)
-        .and_then(write)
-        .map_err(during("write a file of PostgreSQL's"))?;
-    give(path, owner)
-}
-
-fn free_port() -> io::Result<u16> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()
-        .map(|addr| addr.port())
 }
 
 fn tail(log: &Path) -> String {
@@ -510,13 +262,6 @@ fn tail(log: &Path) -> String {
     lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
 }
 
-fn during(doing: &'static str) -> impl FnOnce(io::Error) -> EmbeddedError {
-    move |source| EmbeddedError::Io { doing, source }
-}
-
-/// Slots that only superusers can use (PostgreSQL's default).
-const RESERVED: usize = 3;
-const PASSWORD_LEN: usize = 24;
 const LOG_TAIL: usize = 15;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const START_POLL: Duration = Duration::from_millis(5);
@@ -532,18 +277,3 @@ if pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null); then
 fi
 rm -rf "$1"
 "#;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_unprivileged_user_is_read_from_passwd() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\npostgres:x:101:104::/var:/bin/bash\n";
-        let owner = passwd_entry(passwd, "postgres").map(|owner| (owner.uid, owner.gid));
-        assert_eq!(owner, Some((101, 104)));
-        assert!(passwd_entry(passwd, "root").is_none());
-        assert!(passwd_entry(passwd, "nobody").is_none());
-        assert!(passwd_entry("postgres:x:oops", "postgres").is_none());
-    }
-}

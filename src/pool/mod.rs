@@ -45,6 +45,8 @@ pub struct PoolKey {
 pub struct PoolSettings {
     /// Where the servers are.
     pub target: Arc<Target>,
+    /// The same, to compare: servers at another address or under other TLS settings are replaced.
+    pub address: Arc<str>,
     /// The database's name at PostgreSQL.
     pub dbname: Arc<str>,
     /// Run on each new server.
@@ -201,7 +203,7 @@ impl Pool {
         let old = self.settings.swap(Arc::new(settings));
         let new = self.settings();
         lock(&self.slots).resize(new.size);
-        let same = Arc::ptr_eq(&old.target, &new.target)
+        let same = old.address == new.address
             && old.dbname == new.dbname
             && old.init_query == new.init_query;
         if !same {

@@ -90,7 +90,7 @@ impl Admitted {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);
                 let _counted = shared.metrics.clients.connected();
-                let ending = Box::new(client).serve_boxed().await;
+                let ending = client.serve().await;
                 debug!(%peer, user = startup.user, %ending, "a client has gone");
             }
             Err(ending) => {
@@ -114,7 +114,7 @@ impl Admitted {
         let context = Context {
             timeouts: config.timeouts,
             on_client_gone: config.on_client_gone,
-            errors: self.shared.metrics.errors.clone(),
+            metrics: Arc::clone(&self.shared.metrics),
         };
         drop(config);
         let welcomed = Welcomed { link, settings, pool, registration, cancel_key, context };
@@ -129,7 +129,7 @@ impl Admitted {
                 mailbox.tell(Notice::Cancel);
                 CancelOutcome::Forwarded
             }
-            None => CancelOutcome::Unknown,
+            None => CancelOutcome::UnknownKey,
         };
         self.shared.metrics.clients.cancels.count(outcome);
     }

@@ -64,7 +64,7 @@ impl Pools {
     pub(super) fn reconfigure(&self, config: &Config) -> Result<(), TlsFileError> {
         let targets = targets(config)?;
         let mut inner = self.lock();
-        inner.take_targets(targets);
+        inner.targets = targets;
         for host in inner.hosts.values() {
             host.resize(slot_limits(config));
         }
@@ -105,6 +105,7 @@ impl Inner {
         let max = database.max_servers.unwrap_or(limits.max_servers);
         Some(PoolSettings {
             target: self.target(config, alias)?,
+            address: format!("{}:{} {:?}", database.host, database.port, database.tls).into(),
             dbname: database.dbname_for(alias).into(),
             init_query: database.init_query.as_deref().map(Into::into),
             size: Size {
@@ -122,18 +123,6 @@ impl Inner {
             Host::new(slot_limits(config), metrics.host(address))
         });
         Arc::clone(host)
-    }
-
-    /// A place that did not change keeps its pools' servers.
-    fn take_targets(&mut self, new: HashMap<Option<String>, Arc<Target>, FxBuildHasher>) {
-        for (alias, target) in new {
-            match self.targets.get(&alias) {
-                Some(old) if old.same_place(&target) => {}
-                _ => {
-                    self.targets.insert(alias, target);
-                }
-            }
-        }
     }
 }
 

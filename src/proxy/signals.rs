@@ -15,22 +15,32 @@ struct Signals {
     hangup: Signal,
 }
 
+enum Told {
+    End,
+    Quit,
+    Reload,
+}
+
 /// Serves until it is told to end.
 pub(super) async fn serve(mut running: Running) -> io::Result<()> {
     let mut signals = Signals::new()?;
     loop {
-        tokio::select! {
-            () = signals.end() => break,
-            _ = signals.hangup.recv() => running.reload(),
-            _ = signals.quit.recv() => return Ok(()),
+        match signals.next().await {
+            Told::Reload => running.reload(),
+            Told::Quit => return Ok(()),
+            Told::End => break,
         }
     }
     info!("draining: no new clients, transactions may end");
     let mut drained = pin!(drain::drain(&mut running));
-    tokio::select! {
-        () = &mut drained => info!("drained"),
-        () = signals.end() => warn!("told a second time: ending at once"),
-        _ = signals.quit.recv() => warn!("told to quit: ending at once"),
+    loop {
+        tokio::select! {
+            () = &mut drained => break info!("drained"),
+            told = signals.next() => match told {
+                Told::Reload => {}
+                Told::End | Told::Quit => break warn!("told a second time: ending at once"),
+            },
+        }
     }
     Ok(())
 }
@@ -45,10 +55,12 @@ impl Signals {
         })
     }
 
-    async fn end(&mut self) {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Told::End,
+            _ = self.interrupt.recv() => Told::End,
+            _ = self.quit.recv() => Told::Quit,
+            _ = self.hangup.recv() => Told::Reload,
         }
     }
 }

@@ -46,21 +46,13 @@ impl Cluster {
     pub fn shared() -> Arc<Self> {
         static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
         SHARED
-            .get_or_init(|| {
-                Self::start(Options {
-                    limit: Some(100),
-                    ..Options::default()
-                })
-            })
+            .get_or_init(|| Self::start(Options { limit: Some(100), ..Options::default() }))
             .clone()
     }
 
     /// A cluster with exactly so many slots for roles without extra rights.
     pub fn with_slots(slots: usize) -> Arc<Self> {
-        Self::start(Options {
-            limit: Some(slots),
-            ..Options::default()
-        })
+        Self::start(Options { limit: Some(slots), ..Options::default() })
     }
 
     /// A cluster of one's own.
@@ -86,13 +78,8 @@ impl Cluster {
             databases: AtomicUsize::new(0),
         };
         let mut admin = cluster.admin("postgres");
-        admin.rows(&format!(
-            "create role app login password '{}'",
-            app_verifier()
-        ));
-        admin.rows(&format!(
-            "create role lookup login password '{LOOKUP_PASSWORD}'"
-        ));
+        admin.rows(&format!("create role app login password '{}'", app_verifier()));
+        admin.rows(&format!("create role lookup login password '{LOOKUP_PASSWORD}'"));
         Arc::new(cluster)
     }
 
@@ -100,18 +87,13 @@ impl Cluster {
     pub fn database(self: &Arc<Self>) -> Database {
         let number = self.databases.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{number}");
-        self.admin("postgres")
-            .rows(&format!("create database {name} owner app"));
-        Database {
-            cluster: Arc::clone(self),
-            name,
-        }
+        self.admin("postgres").rows(&format!("create database {name} owner app"));
+        Database { cluster: Arc::clone(self), name }
     }
 
     /// A superuser's connection, straight to PostgreSQL. It may use the reserved slots.
     pub fn admin(&self, database: &str) -> Raw {
-        self.target(database, "postgres", &self.admin_password)
-            .connect()
+        self.target(database, "postgres", &self.admin_password).connect()
     }
 
     /// Straight to PostgreSQL, as anyone.
@@ -136,18 +118,13 @@ impl Cluster {
 
     /// The process itself: to crash and start it again.
     pub fn postgres(&self) -> std::sync::MutexGuard<'_, Embedded> {
-        self.postgres
-            .lock()
-            .expect("no test panicked while holding PostgreSQL")
+        self.postgres.lock().expect("no test panicked while holding PostgreSQL")
     }
 
     /// PostgreSQL must never have refused a connection for want of slots.
     pub fn assert_never_refused(&self) {
         let refusals = self.postgres().refusals().expect("PostgreSQL's log");
-        assert!(
-            refusals.is_empty(),
-            "PostgreSQL refused connections: {refusals:?}"
-        );
+        assert!(refusals.is_empty(), "PostgreSQL refused connections: {refusals:?}");
     }
 }
 
@@ -217,29 +194,19 @@ impl Target {
         let mut raw = self.open();
         raw.send(&self.startup(V3_0, &[]));
         let asked = raw.event();
-        assert!(
-            asked.is('R'),
-            "expected an authentication request, got {asked:?}"
-        );
+        assert!(asked.is('R'), "expected an authentication request, got {asked:?}");
         raw
     }
 
     /// Its startup packet.
     pub fn startup(&self, version: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
-        let ours = [
-            ("user", self.user.as_str()),
-            ("database", self.database.as_str()),
-        ];
+        let ours = [("user", self.user.as_str()), ("database", self.database.as_str())];
         startup(version, &[&ours[..], parameters].concat())
     }
 
     /// The same place as another role.
     pub fn as_user(&self, user: &str, password: &str) -> Self {
-        Self {
-            user: user.into(),
-            password: password.into(),
-            ..self.clone()
-        }
+        Self { user: user.into(), password: password.into(), ..self.clone() }
     }
 }
 

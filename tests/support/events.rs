@@ -24,9 +24,7 @@ impl Event {
         let Self::Message('E' | 'N', body) = self else {
             return String::new();
         };
-        let mut fields = body
-            .split(|byte| *byte == 0)
-            .filter(|field| !field.is_empty());
+        let mut fields = body.split(|byte| *byte == 0).filter(|field| !field.is_empty());
         let found = fields.find(|field| field[0] == code as u8);
         found.map(|field| text(&field[1..])).unwrap_or_default()
     }
@@ -73,48 +71,23 @@ impl fmt::Display for Event {
             'S' => {
                 let mut parts = body.split(|byte| *byte == 0).map(text);
                 let (name, value) = (parts.next(), parts.next());
-                write!(
-                    f,
-                    "[{}={}]",
-                    name.unwrap_or_default(),
-                    value.unwrap_or_default()
-                )
+                write!(f, "[{}={}]", name.unwrap_or_default(), value.unwrap_or_default())
             }
             'A' => {
                 let mut parts = body[4..].split(|byte| *byte == 0).map(text);
                 let (channel, payload) = (parts.next(), parts.next());
-                write!(
-                    f,
-                    "[{} {}]",
-                    channel.unwrap_or_default(),
-                    payload.unwrap_or_default()
-                )
+                write!(f, "[{} {}]", channel.unwrap_or_default(), payload.unwrap_or_default())
             }
             'v' => {
                 let version = u32::from_be_bytes(body[..4].try_into().unwrap_or_default());
-                let names = body[8..]
-                    .split(|byte| *byte == 0)
-                    .map(text)
-                    .collect::<Vec<_>>();
+                let names = body[8..].split(|byte| *byte == 0).map(text).collect::<Vec<_>>();
                 let names = names.join(" ");
-                write!(
-                    f,
-                    "[{}.{} {}]",
-                    version >> 16,
-                    version & 0xffff,
-                    names.trim_end()
-                )
+                write!(f, "[{}.{} {}]", version >> 16, version & 0xffff, names.trim_end())
             }
-            'R' => write!(
-                f,
-                "[{}]",
-                u32::from_be_bytes(body[..4].try_into().unwrap_or_default())
-            ),
+            'R' => write!(f, "[{}]", u32::from_be_bytes(body[..4].try_into().unwrap_or_default())),
             'D' => {
                 let row = self.row().unwrap_or_default();
-                let columns = row
-                    .into_iter()
-                    .map(|column| column.unwrap_or("NULL".into()));
+                let columns = row.into_iter().map(|column| column.unwrap_or("NULL".into()));
                 let row = columns.collect::<Vec<_>>().join(",");
                 write!(f, "({})", row.chars().take(LONGEST_ROW).collect::<String>())
             }
@@ -131,20 +104,12 @@ impl fmt::Debug for Event {
 
 /// The events in one line.
 pub fn line(events: &[Event]) -> String {
-    events
-        .iter()
-        .map(Event::to_string)
-        .collect::<Vec<_>>()
-        .join(" ")
+    events.iter().map(Event::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// The events in one line, with the text of errors.
 pub fn detailed(events: &[Event]) -> String {
-    events
-        .iter()
-        .map(Event::detail)
-        .collect::<Vec<_>>()
-        .join(" ")
+    events.iter().map(Event::detail).collect::<Vec<_>>().join(" ")
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -76,10 +76,7 @@ pub fn close(kind: char, name: &str) -> Vec<u8> {
 
 /// Execute with a row limit, 0 for all.
 pub fn execute(portal: &str, max_rows: u32) -> Vec<u8> {
-    message(
-        'E',
-        &[cstr(portal), max_rows.to_be_bytes().to_vec()].concat(),
-    )
+    message('E', &[cstr(portal), max_rows.to_be_bytes().to_vec()].concat())
 }
 
 /// Parse, Bind and Execute of an unnamed statement; no Sync.

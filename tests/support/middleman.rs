@@ -66,13 +66,7 @@ impl Middleman {
 
     /// Cuts every connection now.
     pub fn cut(&self) {
-        for stream in self
-            .shared
-            .open
-            .lock()
-            .expect("no panic while locked")
-            .drain(..)
-        {
+        for stream in self.shared.open.lock().expect("no panic while locked").drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }

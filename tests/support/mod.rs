@@ -71,18 +71,12 @@ pub fn both_with(setup: &Setup, scenario: impl Fn(&Target) -> Vec<String>) -> Ve
     }
     let stage = Stage::new(setup);
     let through = anonymous(scenario(&stage.weir.target()), &stage.database);
-    assert_eq!(
-        through, direct,
-        "through pgweir (left) and directly (right)"
-    );
+    assert_eq!(through, direct, "through pgweir (left) and directly (right)");
     direct
 }
 
 fn anonymous(lines: Vec<String>, database: &Database) -> Vec<String> {
-    lines
-        .into_iter()
-        .map(|line| line.replace(database.name(), "DATABASE"))
-        .collect()
+    lines.into_iter().map(|line| line.replace(database.name(), "DATABASE")).collect()
 }
 
 /// Waits for a condition that only polling can see; panics after ten seconds.
@@ -97,13 +91,6 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 /// The resident memory of a process now, in KiB.
 pub fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("process status");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("VmRSS");
-    line.trim()
-        .trim_end_matches("kB")
-        .trim()
-        .parse()
-        .expect("a number of kB")
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.trim().trim_end_matches("kB").trim().parse().expect("a number of kB")
 }

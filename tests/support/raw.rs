@@ -51,10 +51,7 @@ impl Raw {
 
     /// Sends bytes from another thread, for more than the peer takes at once.
     pub fn send_in_background(&self, bytes: Vec<u8>) -> JoinHandle<()> {
-        let mut stream = self
-            .stream
-            .try_clone()
-            .expect("a second handle of a socket");
+        let mut stream = self.stream.try_clone().expect("a second handle of a socket");
         std::thread::spawn(move || stream.write_all(&bytes).expect("the peer takes all"))
     }
 
@@ -84,10 +81,7 @@ impl Raw {
 
     /// Answers one authentication request; the events of a SCRAM exchange but its first.
     fn authenticate(&mut self, body: &[u8], password: &str) -> Vec<Event> {
-        match body
-            .first_chunk::<4>()
-            .map(|code| u32::from_be_bytes(*code))
-        {
+        match body.first_chunk::<4>().map(|code| u32::from_be_bytes(*code)) {
             Some(3) => self.send(&message('p', &[password.as_bytes(), &[0]].concat())),
             Some(10) => return self.scram(password),
             _ => {}
@@ -99,11 +93,7 @@ impl Raw {
         let nonce = format!("{:x}", rand::random::<u128>());
         let first_bare = format!("n={},r={nonce}", self.scram_user);
         let first = format!("n,,{first_bare}");
-        self.send(&sasl_initial(
-            "SCRAM-SHA-256",
-            first.len() as i32,
-            first.as_bytes(),
-        ));
+        self.send(&sasl_initial("SCRAM-SHA-256", first.len() as i32, first.as_bytes()));
         let challenge = self.event();
         let Event::Message('R', body) = &challenge else {
             return self.refused(challenge);
@@ -220,11 +210,7 @@ impl Raw {
 
     /// Runs SQL that must succeed; the first column of the first row.
     pub fn value(&mut self, sql: &str) -> String {
-        let first = self
-            .rows(sql)
-            .into_iter()
-            .next()
-            .and_then(|row| row.into_iter().next());
+        let first = self.rows(sql).into_iter().next().and_then(|row| row.into_iter().next());
         first.flatten().unwrap_or_default()
     }
 
@@ -254,12 +240,9 @@ impl Raw {
         let frame: Vec<u8> = self.received.drain(..=len).collect();
         let event = Event::Message(letter, frame[5..].to_vec());
         if letter == 'S' {
-            let mut parts = frame[5..]
-                .split(|byte| *byte == 0)
-                .map(String::from_utf8_lossy);
+            let mut parts = frame[5..].split(|byte| *byte == 0).map(String::from_utf8_lossy);
             let name = parts.next().unwrap_or_default().into_owned();
-            self.parameters
-                .insert(name, parts.next().unwrap_or_default().into_owned());
+            self.parameters.insert(name, parts.next().unwrap_or_default().into_owned());
         }
         Some(event)
     }
@@ -270,10 +253,8 @@ impl Raw {
         if left.is_zero() {
             return false;
         }
-        self.stream
-            .set_read_timeout(Some(left))
-            .expect("a read timeout");
-        let mut chunk = [0; 65536];
+        self.stream.set_read_timeout(Some(left)).expect("a read timeout");
+        let mut chunk = vec![0; 65_536];
         match self.stream.read(&mut chunk) {
             Ok(0) => self.eof = true,
             Ok(count) => self.received.extend(&chunk[..count]),
@@ -297,8 +278,5 @@ pub fn cancel(addr: SocketAddr, key: &[u8]) -> Vec<u8> {
 
 /// SASLInitialResponse with any mechanism, length word and data.
 pub fn sasl_initial(mechanism: &str, len: i32, data: &[u8]) -> Vec<u8> {
-    message(
-        'p',
-        &[mechanism.as_bytes(), &[0], &len.to_be_bytes()[..], data].concat(),
-    )
+    message('p', &[mechanism.as_bytes(), &[0], &len.to_be_bytes()[..], data].concat())
 }

@@ -12,10 +12,7 @@ use sha2::{Digest, Sha256};
 pub fn final_message(password: &str, first_bare: &str, server_first: &str) -> (String, String) {
     let field = |name: &str| {
         let mut fields = server_first.split(',');
-        fields
-            .find_map(|field| field.strip_prefix(name))
-            .unwrap_or_default()
-            .to_owned()
+        fields.find_map(|field| field.strip_prefix(name)).unwrap_or_default().to_owned()
     };
     let salt = BASE64.decode(field("s=")).expect("salt in base64");
     let iterations = field("i=").parse().expect("iterations");
@@ -26,11 +23,7 @@ pub fn final_message(password: &str, first_bare: &str, server_first: &str) -> (S
     let client_key = hmac(&salted, b"Client Key");
     let stored_key = Sha256::digest(client_key);
     let signature = hmac(&stored_key, auth_message.as_bytes());
-    let proof: Vec<u8> = client_key
-        .iter()
-        .zip(signature)
-        .map(|(a, b)| a ^ b)
-        .collect();
+    let proof: Vec<u8> = client_key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
     let server_key = hmac(&salted, b"Server Key");
     let expected = hmac(&server_key, auth_message.as_bytes());
     (
@@ -52,18 +45,18 @@ pub fn verifier(password: &str, salt: &[u8]) -> String {
     )
 }
 
+/// Password, salt and iterations.
+type Derivation = (String, Vec<u8>, u32);
+
 /// Derived once per password and salt: it is what costs time in a login.
 fn salted_password(password: &str, salt: &[u8], iterations: u32) -> [u8; 32] {
-    static KNOWN: Mutex<BTreeMap<(String, Vec<u8>, u32), [u8; 32]>> = Mutex::new(BTreeMap::new());
+    static KNOWN: Mutex<BTreeMap<Derivation, [u8; 32]>> = Mutex::new(BTreeMap::new());
     let key = (password.to_owned(), salt.to_owned(), iterations);
     if let Some(known) = KNOWN.lock().expect("no panic while locked").get(&key) {
         return *known;
     }
     let derived = derive(password, salt, iterations);
-    KNOWN
-        .lock()
-        .expect("no panic while locked")
-        .insert(key, derived);
+    KNOWN.lock().expect("no panic while locked").insert(key, derived);
     derived
 }
 
@@ -72,10 +65,7 @@ fn derive(password: &str, salt: &[u8], iterations: u32) -> [u8; 32] {
     let mut result = block;
     for _ in 1..iterations {
         block = hmac(password.as_bytes(), &block);
-        result
-            .iter_mut()
-            .zip(block)
-            .for_each(|(sum, byte)| *sum ^= byte);
+        result.iter_mut().zip(block).for_each(|(sum, byte)| *sum ^= byte);
     }
     result
 }

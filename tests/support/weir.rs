@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use pgweir::demo::postgres::free_port;
 use tempfile::TempDir;
 
 use super::cluster::{Database, Target, app_verifier};
@@ -46,10 +47,7 @@ pub struct Weir {
 impl Setup {
     /// A pool of so many servers.
     pub fn servers(count: usize) -> Self {
-        Self {
-            limits: format!("max_servers = {count}"),
-            ..Self::default()
-        }
+        Self { limits: format!("max_servers = {count}"), ..Self::default() }
     }
 
     /// With further `[timeouts]` lines.
@@ -83,15 +81,7 @@ impl Setup {
     }
 
     fn toml(&self, addr: SocketAddr, http: SocketAddr, database: &Database) -> String {
-        let Self {
-            top,
-            auth,
-            limits,
-            timeouts,
-            database: lines,
-            tables,
-            ..
-        } = self;
+        let Self { top, auth, limits, timeouts, database: lines, tables, .. } = self;
         let (name, verifier) = (database.name(), app_verifier());
         let port = self.upstream.unwrap_or(database.cluster().port());
         format!(
@@ -124,13 +114,7 @@ impl Weir {
             .stderr(log)
             .spawn()
             .expect("the pgweir binary");
-        let mut weir = Self {
-            child,
-            addr,
-            http,
-            database: database.clone(),
-            folder,
-        };
+        let mut weir = Self { child, addr, http, database: database.clone(), folder };
         wait_until("pgweir accepts", || {
             let ended = weir.child.try_wait().expect("pgweir's state");
             assert!(ended.is_none(), "pgweir ended: {ended:?}\n{}", weir.log());
@@ -141,10 +125,7 @@ impl Weir {
 
     /// Through it to its database, as `app`.
     pub fn target(&self) -> Target {
-        Target {
-            addr: self.addr,
-            ..self.database.target()
-        }
+        Target { addr: self.addr, ..self.database.target() }
     }
 
     /// What it has logged.
@@ -171,10 +152,8 @@ impl Weir {
 
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.pid().to_string())
-            .status();
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
         assert!(status.expect("kill").success(), "cannot signal pgweir");
     }
 
@@ -196,18 +175,13 @@ impl Weir {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        (
-            head.lines().next().unwrap_or_default().to_owned(),
-            body.to_owned(),
-        )
+        (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
     }
 
     /// The sum of a metric over all label sets that contain `labels`.
     pub fn metric(&self, name: &str, labels: &str) -> f64 {
         let (_, body) = self.http("/metrics");
-        let lines = body
-            .lines()
-            .filter(|line| !line.starts_with('#') && line.contains(labels));
+        let lines = body.lines().filter(|line| !line.starts_with('#') && line.contains(labels));
         let values = lines.filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
             (series.split('{').next() == Some(name)).then(|| value.parse::<f64>().ok())?
@@ -231,6 +205,5 @@ impl Drop for Weir {
 
 /// An address on loopback that was free a moment ago.
 pub fn free_addr() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address")
+    (Ipv4Addr::LOCALHOST, free_port().expect("a free port")).into()
 }
