@@ -89,7 +89,7 @@ pub enum DemoError {
 pub async fn run(options: DemoOptions) -> Result<(), DemoError> {
     let mut ending = Ending::new().map_err(DemoError::Signals)?;
     let limit = usize::from(options.max_servers);
-    say(&format!("Starting a throwaway PostgreSQL with {limit} connections ..."))?;
+    say(&format!("Starting a throwaway PostgreSQL with {limit} connections for pgweir ..."))?;
     // Interrupted while it starts, it is stopped by the thread that started it.
     let postgres = tokio::select! {
         started = start_postgres(limit) => started?,
@@ -123,20 +123,21 @@ async fn give(
     if options.once { verdict } else { Ok(()) }
 }
 
-async fn perform(
-    options: &DemoOptions,
-    postgres: &Embedded,
-) -> Result<(Stage, Show), DemoError> {
+async fn perform(options: &DemoOptions, postgres: &Embedded) -> Result<(Stage, Show), DemoError> {
     let (stage, mut observer) = Stage::build(postgres, options.max_servers).await?;
     say(&format!("pgweir serves at {}; {} functions come ...\n", stage.addr(), options.functions))?;
     let report = observer.during(stage.burst(options.functions)?).await?;
     let refused = postgres.refusals().map_err(DemoError::Log)?.len();
-    let show = Show { report, servers: observer.seen(), limit: options.max_servers.into(), refused };
+    let show =
+        Show { report, servers: observer.seen(), limit: options.max_servers.into(), refused };
     Ok((stage, show))
 }
 
 async fn start_postgres(limit: usize) -> Result<Embedded, DemoError> {
-    let options = Options { limit: Some(limit), ..Options::default() };
+    // A superuser's connection takes none of the reserved slots while others are free: roles
+    // without extra rights are refused when fewer than the reserved would be left. The observer
+    // therefore needs one on top, or pgweir would have one less than its limit.
+    let options = Options { limit: Some(limit + OBSERVERS), ..Options::default() };
     let started = tokio::task::spawn_blocking(move || Embedded::start(&options)).await?;
     Ok(started?)
 }
@@ -166,6 +167,9 @@ impl Ending {
         }
     }
 }
+
+/// Connections of the demonstration itself.
+const OBSERVERS: usize = 1;
 
 fn say(text: &str) -> Result<(), DemoError> {
     let mut out = io::stdout().lock();

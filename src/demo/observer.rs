@@ -8,8 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::DemoError;
 use crate::storm::{self, Client, ClientError, Plan, Report};
 
-/// A superuser's connection. It has one of the slots that PostgreSQL reserves for superusers, and
-/// is not counted.
+/// A superuser's connection. PostgreSQL has a slot for it besides pgweir's, and it is not counted.
 #[derive(Debug)]
 pub(super) struct Observer {
     client: Client,

@@ -12,7 +12,7 @@ use crate::storm::Report;
 pub(super) struct Show {
     pub(super) report: Report,
     pub(super) servers: Seen,
-    /// Connections that PostgreSQL grants to roles without extra rights.
+    /// Connections that PostgreSQL has for pgweir.
     pub(super) limit: usize,
     /// Connections that PostgreSQL refused because it had too many, by its own log. Looking now and
     /// then could miss a connection too many; PostgreSQL does not.
@@ -41,12 +41,8 @@ impl fmt::Display for Show {
         let Self { report, servers: Seen { most, looks }, limit, refused } = self;
         writeln!(f, "Each function: connect, BEGIN; {QUERY}; COMMIT, leave.\n")?;
         writeln!(f, "{report}\n")?;
-        writeln!(f, "servers       {most} at most, of {limit}; PostgreSQL refused {refused}")?;
-        write!(
-            f,
-            "              (seen in {looks} looks, one every {} ms, from a slot reserved for \
-             superusers,\n              which comes on top of the {limit})",
-            EVERY.as_millis()
-        )
+        writeln!(f, "servers       {most} at most, limit {limit}; PostgreSQL refused {refused}")?;
+        writeln!(f, "              seen in {looks} looks, one every {} ms", EVERY.as_millis())?;
+        write!(f, "              max_connections leaves {limit} to pgweir and 1 to the one who looks")
     }
 }
