@@ -57,7 +57,10 @@ impl Admitted {
         let context = self.shared.login.load_full();
         match Box::pin(login::login(stream, peer, &context)).await {
             Ok(Arrival::Session(arrived)) => self.session(arrived, peer).await,
-            Ok(Arrival::Cancel(key)) => self.cancel(&key),
+            Ok(Arrival::Cancel(request)) => {
+                self.cancel(&request.key);
+                request.finish().await;
+            }
             Err(failure) => {
                 self.shared.metrics.clients.logins.count(failure.result());
                 debug!(%peer, %failure, "a client did not get in");

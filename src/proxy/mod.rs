@@ -5,6 +5,7 @@
 
 mod accept;
 mod drain;
+mod logins;
 mod pools;
 mod reload;
 mod signals;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::auth::Mock;
 use crate::admin::http::{self, HttpState, Phase};
 use crate::client::login::LoginContext;
 use crate::config::{Config, ListenAddr, Source};
@@ -58,6 +60,7 @@ pub enum StartError {
 struct Shared {
     config: ArcSwap<Config>,
     login: ArcSwap<LoginContext>,
+    mock: Mock,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     pools: Pools,
@@ -91,9 +94,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
     let http = bind_http(&config).await?;
     let pools = Pools::new(&config, Arc::clone(&metrics))?;
-    let login = login_context(&config, &pools)?;
+    let mock = logins::mock();
+    let login = logins::context(&config, &pools, &mock, None)?;
     let shared = Arc::new(Shared {
         login: ArcSwap::from_pointee(login),
+        mock,
         metrics,
         registry: Arc::default(),
         pools,
@@ -193,4 +198,3 @@ const MAX_CANCELS: usize = 64;
 
 /// How often metrics and pools are looked after.
 const UPKEEP: Duration = Duration::from_secs(5);
-fn login_context(_: &Config, _: &Pools) -> Result<LoginContext, TlsFileError> { Ok(LoginContext) }
