@@ -4,6 +4,7 @@
 
 mod support;
 
+mod abandon;
 mod auth;
 mod cancel;
 mod clients;
@@ -12,6 +13,7 @@ mod malformed;
 mod pipelines;
 mod prepared;
 mod relay;
+mod servers;
 mod sql_oracle;
 mod sql_speed;
 mod startup;
