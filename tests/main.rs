@@ -4,6 +4,7 @@
 
 mod support;
 
+mod abandon;
 mod addresses;
 mod auth;
 mod cancel;
@@ -16,6 +17,7 @@ mod pipelines;
 mod prepared;
 mod refusals;
 mod relay;
+mod servers;
 mod sql_oracle;
 mod sql_speed;
 mod startup;
