@@ -98,7 +98,7 @@ fn run_demo(options: DemoOptions) -> anyhow::Result<()> {
 
 fn run_storm(options: StormOptions) -> anyhow::Result<()> {
     let _flush = start_log(&quiet())?;
-    runtime(0)?.block_on(storm::run(options))?;
+    runtime(0)?.block_on(storm::command::run(options))?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 mod support;
 
 mod abandon;
+mod addresses;
 mod auth;
 mod cancel;
 mod clients;
@@ -14,10 +15,12 @@ mod lifecycle;
 mod malformed;
 mod pipelines;
 mod prepared;
+mod refusals;
 mod relay;
 mod servers;
 mod sql_oracle;
 mod sql_speed;
 mod startup;
 mod tidy;
+mod tls;
 mod vanish;
