@@ -4,10 +4,12 @@
 
 mod support;
 
+mod abandon;
 mod addresses;
 mod auth;
 mod cancel;
 mod clients;
+mod compose;
 mod control;
 mod lifecycle;
 mod malformed;
@@ -15,8 +17,10 @@ mod pipelines;
 mod prepared;
 mod refusals;
 mod relay;
+mod servers;
 mod sql_oracle;
 mod sql_speed;
 mod startup;
+mod tidy;
 mod tls;
 mod vanish;
