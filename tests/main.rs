@@ -7,6 +7,7 @@ mod support;
 mod auth;
 mod cancel;
 mod clients;
+mod control;
 mod lifecycle;
 mod malformed;
 mod pipelines;

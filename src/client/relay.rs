@@ -39,7 +39,7 @@ struct Relay<'a> {
 
 /// What wakes a relay.
 enum Woken {
-    Client(Moved),
+    Client,
     Server(Moved),
     Told(Notice),
     Alarm,
@@ -188,7 +188,7 @@ impl Relay<'_> {
                         return Ok(());
                     }
                 }
-                Woken::Client(_) => {}
+                Woken::Client => {}
                 Woken::Told(notice) => self.on_notice(notice)?,
                 Woken::Alarm => self.on_alarm()?,
             }
@@ -228,13 +228,13 @@ impl Relay<'_> {
                 return Poll::Ready(moved.map(Woken::Server).map_err(lost));
             }
             if let Poll::Ready(moved) = self.client.link.poll_moved(cx, read) {
-                return Poll::Ready(moved.map(Woken::Client).map_err(Ending::Lost));
+                return Poll::Ready(moved.map(|_| Woken::Client).map_err(Ending::Lost));
             }
             self.client.alarm.poll(cx).map(|()| Ok(Woken::Alarm))
         })
         .await
         .inspect(|woken| {
-            if matches!(woken, Woken::Client(_) | Woken::Server(_)) {
+            if matches!(woken, Woken::Client | Woken::Server(_)) {
                 self.client.since = Instant::now();
             }
         })
@@ -339,9 +339,10 @@ impl Relay<'_> {
 
     /// Cancels what the client has running; what pgweir itself runs ahead of it is not cancelled.
     fn cancel(&mut self) {
+        let waiting = self.client.registration.mailbox().take_canceling();
         let busy = self.canceling.as_ref().is_some_and(|c| !c.is_finished());
         if !busy && self.client.session.runs_for_client() {
-            self.canceling = Canceling::start(self.lease);
+            self.canceling = Canceling::start(self.lease, waiting);
         }
     }
 

@@ -22,11 +22,14 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::admin::http::{self, HttpState, Phase};
+use crate::auth::{Iterations, Key, Mock};
 use crate::client::login::LoginContext;
-use crate::config::{Config, ListenAddr, Source};
+use crate::client::users::Lookups;
+use crate::config::{Config, Database, ListenAddr, Source};
+use crate::control::{Control, ControlTarget, Users};
 use crate::metrics::Metrics;
 use crate::net::tls::{Acceptor, TlsFileError};
-use crate::net::{ListenError, Listener};
+use crate::net::{ListenError, Listener, Target};
 use crate::registry::Registry;
 use pools::Pools;
 
@@ -58,13 +61,13 @@ pub enum StartError {
 struct Shared {
     config: ArcSwap<Config>,
     login: ArcSwap<LoginContext>,
+    mock: Mock,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     pools: Pools,
     /// Connections accepted and not yet ended, logged in or not.
     connections: AtomicUsize,
     phase: watch::Sender<Phase>,
-    cancels: tokio::sync::Semaphore,
 }
 
 /// pgweir at work.
@@ -74,7 +77,8 @@ pub struct Running {
     addresses: Vec<ListenAddr>,
     http_addr: Option<SocketAddr>,
     accepting: JoinSet<()>,
-    http: JoinSet<()>,
+    /// HTTP and upkeep; ended with the rest.
+    _tasks: JoinSet<()>,
 }
 
 /// Serves until a signal ends it.
@@ -91,15 +95,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
     let http = bind_http(&config).await?;
     let pools = Pools::new(&config, Arc::clone(&metrics))?;
-    let login = login_context(&config, &pools)?;
+    let mock = Mock::new(Key::new(rand::random()), Iterations::DEFAULT);
+    let login = login_context(&config, &pools, &mock, None)?;
     let shared = Arc::new(Shared {
         login: ArcSwap::from_pointee(login),
+        mock,
         metrics,
         registry: Arc::default(),
         pools,
         connections: AtomicUsize::new(0),
         phase: watch::Sender::new(Phase::Accepting),
-        cancels: tokio::sync::Semaphore::new(MAX_CANCELS),
         config: ArcSwap::from_pointee(config),
     });
     Ok(Running::new(shared, listeners, http))
@@ -120,7 +125,7 @@ impl Running {
             tasks.spawn(http::serve(listener, state, std::future::pending()));
         }
         tasks.spawn(upkeep(Arc::clone(&shared)));
-        Self { shared, source: None, addresses, http_addr, accepting, http: tasks }
+        Self { shared, source: None, addresses, http_addr, accepting, _tasks: tasks }
     }
 
     /// Where clients connect; port 0 is resolved.
@@ -165,6 +170,44 @@ async fn bind_http(config: &Config) -> Result<Option<TcpListener>, StartError> {
     listener.map(Some).map_err(|source| StartError::Http { addr, source })
 }
 
+/// What logins need, of a configuration; `before` is the one in use.
+fn login_context(
+    config: &Config,
+    pools: &Pools,
+    mock: &Mock,
+    before: Option<&LoginContext>,
+) -> Result<LoginContext, TlsFileError> {
+    let acceptor = load_acceptor(config)?;
+    let lookups = lookups(config, pools, mock)?;
+    Ok(LoginContext::new(config, acceptor, lookups, mock, before))
+}
+
+/// The control planes that know PostgreSQL's users.
+fn lookups(config: &Config, pools: &Pools, mock: &Mock) -> Result<Lookups, TlsFileError> {
+    let Some(query) = &config.auth.query else { return Ok(Lookups::default()) };
+    let users = |alias: &str, database: &Database| -> Result<_, TlsFileError> {
+        let dbname = query.dbname.as_deref().unwrap_or_else(|| database.dbname_for(alias));
+        let control = Control::new(ControlTarget {
+            server: Target::new(database)?,
+            dbname: dbname.to_owned(),
+            user: query.user.clone(),
+            password: query.password.clone(),
+            slots: pools.host(config, database),
+            slot_wait: config.timeouts.checkout,
+            connect: config.timeouts.server_connect,
+            close: config.timeouts.server_close,
+        });
+        let (text, ttl) = (query.query.clone(), config.auth.cache_ttl);
+        Ok(Arc::new(Users::new(control, text, ttl, mock.clone())))
+    };
+    let named = config.databases.iter();
+    let named = named.map(|(alias, db)| users(alias, db).map(|users| (alias.clone(), users)));
+    Ok(Lookups {
+        databases: named.collect::<Result<_, _>>()?,
+        fallback: config.fallback.as_ref().map(|db| users(FALLBACK_DATABASE, db)).transpose()?,
+    })
+}
+
 fn load_acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsFileError> {
     match (&config.client_tls.cert, &config.client_tls.key) {
         (Some(cert), Some(key)) => Acceptor::load(cert, key).map(|a| Some(Arc::new(a))),
@@ -185,12 +228,11 @@ fn raise_file_limit(config: &Config) {
     }
 }
 
+/// Where users are looked up for databases that only the fallback knows: it exists everywhere.
+const FALLBACK_DATABASE: &str = "postgres";
+
 /// Open files besides clients and one pool's servers.
 const SPARE_FILES: u64 = 128;
 
-/// Cancel requests at work at once.
-const MAX_CANCELS: usize = 64;
-
 /// How often metrics and pools are looked after.
 const UPKEEP: Duration = Duration::from_secs(5);
-fn login_context(_: &Config, _: &Pools) -> Result<LoginContext, TlsFileError> { Ok(LoginContext) }

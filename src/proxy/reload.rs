@@ -34,7 +34,7 @@ impl Running {
         }
         let shared = &self.shared;
         let (next, changes) = config::reload(&shared.config.load(), config);
-        let login = login_context(&next, &shared.pools)?;
+        let login = login_context(&next, &shared.pools, &shared.mock, Some(&shared.login.load()))?;
         shared.pools.reconfigure(&next)?;
         shared.login.store(login.into());
         shared.config.store(next.into());

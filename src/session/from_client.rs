@@ -188,7 +188,7 @@ impl Session {
                 "DEALLOCATE ALL"
             }
             Whole::Deallocate(name) if self.statements.remove(name) => "DEALLOCATE",
-            Whole::DiscardAll if self.status == TransactionStatus::Idle => {
+            Whole::DiscardAll if self.status == TransactionStatus::Idle && self.is_clean() => {
                 self.statements.clear();
                 self.statements.forget_unnamed();
                 self.desired = self.startup.clone();
@@ -202,6 +202,12 @@ impl Session {
             build::ready_for_query(out, status.byte());
         });
         Some(ClientFate::Consumed)
+    }
+
+    /// The server of this lease, if there is one, has nothing of the client's to discard.
+    fn is_clean(&self) -> bool {
+        let state = Effects::RESET_CLEAN | Effects::SQL_PREPARE | Effects::READS_SEQUENCE;
+        !self.effects.intersects(state)
     }
 
     fn answer(&mut self, write: impl FnOnce(&mut BytesMut, TransactionStatus)) {

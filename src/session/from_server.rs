@@ -170,6 +170,8 @@ impl Session {
             b"DEALLOCATE ALL\0" => self.on_statements_gone(backend),
             b"DISCARD ALL\0" => {
                 self.on_statements_gone(backend);
+                backend.settings.on_reset_all();
+                self.desired = self.startup.clone();
                 self.reset_seen = true;
             }
             b"RESET\0" => self.reset_seen = true,
