@@ -98,16 +98,13 @@ fn run_demo(options: DemoOptions) -> anyhow::Result<()> {
 
 fn run_storm(options: StormOptions) -> anyhow::Result<()> {
     let _flush = start_log(&quiet())?;
-    runtime(0)?.block_on(storm::run(options))?;
+    runtime(0)?.block_on(storm::command::run(options))?;
     Ok(())
 }
 
 /// Demonstration and storm print their own report; a log would run through it.
 fn quiet() -> LogConfig {
-    LogConfig {
-        level: "warn".to_owned(),
-        json: false,
-    }
+    LogConfig { level: "warn".to_owned(), json: false }
 }
 
 fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
@@ -126,9 +123,7 @@ fn start_log(config: &LogConfig) -> anyhow::Result<WorkerGuard> {
         .buffered_lines_limit(LOG_LINES)
         .finish(std::io::stderr());
     let filter = EnvFilter::try_new(&config.level).context("log.level")?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     if config.json {
         builder.json().flatten_event(true).init();
     } else {

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use atomic_waker::AtomicWaker;
 use rustc_hash::FxBuildHasher;
 use subtle::ConstantTimeEq;
+use tokio::sync::oneshot;
 
 use crate::wire::startup::CancelKey;
 
@@ -31,6 +32,8 @@ pub enum Notice {
 pub struct Mailbox {
     notices: AtomicU8,
     waker: AtomicWaker,
+    /// Who waits for the end of a cancel.
+    canceling: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 impl Mailbox {
@@ -38,6 +41,25 @@ impl Mailbox {
     pub fn tell(&self, notice: Notice) {
         self.notices.fetch_or(bit(notice), Ordering::AcqRel);
         self.waker.wake();
+    }
+
+    /// Tells the client's task to cancel what runs; what is returned is ready, with an error, when
+    /// that was done or there was nothing to do. `None` if too many wait for the same.
+    pub fn tell_cancel(&self) -> Option<oneshot::Receiver<()>> {
+        let (done, wait) = oneshot::channel();
+        let mut canceling = self.canceling.lock().unwrap_or_else(PoisonError::into_inner);
+        if canceling.len() >= MAX_CANCELING {
+            return None;
+        }
+        canceling.push(done);
+        drop(canceling);
+        self.tell(Notice::Cancel);
+        Some(wait)
+    }
+
+    /// Takes those who wait for the end of a cancel; dropped, they are told.
+    pub fn take_canceling(&self) -> Vec<oneshot::Sender<()>> {
+        std::mem::take(&mut self.canceling.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes a notice, the most urgent first.
@@ -150,6 +172,9 @@ impl Registry {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Cancel requests for one client at once.
+const MAX_CANCELING: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::Ending;
@@ -28,7 +29,7 @@ pub(super) struct Probe {
 impl Probe {
     /// The client has ended its side.
     pub(super) fn start(&mut self) {
-        self.next.get_or_insert_with(Instant::now);
+        self.next.get_or_insert_with(|| Instant::now() + PATIENCE);
     }
 
     /// When to probe next.
@@ -68,15 +69,17 @@ pub(super) struct Canceling {
 }
 
 impl Canceling {
-    /// Sends a cancel for what runs on this server.
-    pub(super) fn start(lease: &Lease) -> Option<Self> {
+    /// Sends a cancel for what runs on this server; `waiting` are told when that is done.
+    pub(super) fn start(lease: &Lease, waiting: Vec<oneshot::Sender<()>>) -> Option<Self> {
         let key = lease.cancel_key.clone()?;
         let settings = lease.pool().settings();
         let still_wanted = Arc::new(AtomicBool::new(true));
         let wanted = Arc::clone(&still_wanted);
         let task = tokio::spawn(async move {
             let deadline = Instant::now() + settings.timeouts.cancel;
-            server::cancel(&settings.target, &key, &wanted, deadline).await
+            let outcome = server::cancel(&settings.target, &key, &wanted, deadline).await;
+            drop(waiting);
+            outcome
         });
         Some(Self { still_wanted, task })
     }
@@ -133,5 +136,7 @@ pub(super) fn abandon(mut lease: Lease, work: Work, canceling: Option<Canceling>
     });
 }
 
+/// Most half-closed clients have their answer by then, and need not be probed.
+const PATIENCE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

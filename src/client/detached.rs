@@ -67,7 +67,7 @@ impl Client {
 
     fn on_idle_notice(&mut self, notice: Notice) -> Result<(), Ending> {
         match notice {
-            Notice::Cancel => {}
+            Notice::Cancel => drop(self.registration.mailbox().take_canceling()),
             Notice::Drain => self.draining = true,
             Notice::Terminate => return Err(Ending::Ended(Box::new(edge::draining()))),
         }
@@ -121,7 +121,10 @@ impl Client {
             match woken {
                 Woken::Checkout(Ok(lease)) => return Ok(Ok(lease)),
                 Woken::Checkout(Err(error)) => return Ok(Err(edge::checkout(&error, pool.key()))),
-                Woken::Told(Notice::Cancel) => return Ok(Err(edge::canceled())),
+                Woken::Told(Notice::Cancel) => {
+                    drop(self.registration.mailbox().take_canceling());
+                    return Ok(Err(edge::canceled()));
+                }
                 Woken::Told(Notice::Drain) => self.draining = true,
                 Woken::Told(Notice::Terminate) => {
                     return Err(Ending::Ended(Box::new(edge::draining())));

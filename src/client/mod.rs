@@ -10,7 +10,9 @@ mod detached;
 pub mod edge;
 mod half;
 pub mod login;
+mod opening;
 mod relay;
+pub mod users;
 mod welcome;
 
 use std::io;

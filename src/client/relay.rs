@@ -39,7 +39,7 @@ struct Relay<'a> {
 
 /// What wakes a relay.
 enum Woken {
-    Client(Moved),
+    Client,
     Server(Moved),
     Told(Notice),
     Alarm,
@@ -148,7 +148,7 @@ impl Client {
         let cleaning = Cleaning::after(self.session.effects());
         let free = self.session.may_release() && rest == 0 && !self.half.is_inside_message();
         let work = Work {
-            outstanding: self.session.awaits_reply(),
+            outstanding: !self.session.is_quiet(),
             copying_in: self.session.is_copying_in(),
             unread: rest,
             cancel: self.context.on_client_gone == OnClientGone::Cancel,
@@ -188,7 +188,7 @@ impl Relay<'_> {
                         return Ok(());
                     }
                 }
-                Woken::Client(_) => {}
+                Woken::Client => {}
                 Woken::Told(notice) => self.on_notice(notice)?,
                 Woken::Alarm => self.on_alarm()?,
             }
@@ -228,13 +228,13 @@ impl Relay<'_> {
                 return Poll::Ready(moved.map(Woken::Server).map_err(lost));
             }
             if let Poll::Ready(moved) = self.client.link.poll_moved(cx, read) {
-                return Poll::Ready(moved.map(Woken::Client).map_err(Ending::Lost));
+                return Poll::Ready(moved.map(|_| Woken::Client).map_err(Ending::Lost));
             }
             self.client.alarm.poll(cx).map(|()| Ok(Woken::Alarm))
         })
         .await
         .inspect(|woken| {
-            if matches!(woken, Woken::Client(_) | Woken::Server(_)) {
+            if matches!(woken, Woken::Client | Woken::Server(_)) {
                 self.client.since = Instant::now();
             }
         })
@@ -295,10 +295,10 @@ impl Relay<'_> {
         Ok(())
     }
 
-    /// The last run passes; when it is all there is, the buffer itself changes hands.
+    /// The last run passes; when it is long and all there is, the buffer itself changes hands.
     fn finish_run(&mut self, run: usize, at: usize) {
         let (input, output) = (&mut self.lease.link.input, &mut self.client.link.output);
-        if run == 0 && at == input.len() && output.is_empty() {
+        if run == 0 && at == input.len() && at >= WORTH_SWAPPING && output.is_empty() {
             std::mem::swap(input, output);
         } else {
             output.extend_from_slice(&input[run..at]);
@@ -339,9 +339,10 @@ impl Relay<'_> {
 
     /// Cancels what the client has running; what pgweir itself runs ahead of it is not cancelled.
     fn cancel(&mut self) {
+        let waiting = self.client.registration.mailbox().take_canceling();
         let busy = self.canceling.as_ref().is_some_and(|c| !c.is_finished());
         if !busy && self.client.session.runs_for_client() {
-            self.canceling = Canceling::start(self.lease);
+            self.canceling = Canceling::start(self.lease, waiting);
         }
     }
 
@@ -416,3 +417,6 @@ impl Relay<'_> {
         }
     }
 }
+
+/// Bytes of a run below which copying it costs less than growing the buffer that comes in exchange.
+const WORTH_SWAPPING: usize = 4 << 10;

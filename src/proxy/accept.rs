@@ -8,12 +8,10 @@ use rand::Rng;
 use tracing::{debug, info, warn};
 
 use super::Shared;
-use crate::client::login::{self, Arrival, LoggedIn};
+use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
 use crate::client::{Client, Context, Welcomed, edge};
 use crate::metrics::{CancelOutcome, LoginResult};
 use crate::net::{Listener, PeerAddr, Stream, is_fd_exhaustion};
-use crate::registry::Notice;
-use crate::wire::startup::CancelKey;
 
 /// Accepts until it is dropped.
 pub(super) async fn run(shared: Arc<Shared>, listener: Listener) {
@@ -57,7 +55,7 @@ impl Admitted {
         let context = self.shared.login.load_full();
         match Box::pin(login::login(stream, peer, &context)).await {
             Ok(Arrival::Session(arrived)) => self.session(arrived, peer).await,
-            Ok(Arrival::Cancel(key)) => self.cancel(&key),
+            Ok(Arrival::Cancel(request)) => self.cancel(request).await,
             Err(failure) => {
                 self.shared.metrics.clients.logins.count(failure.result());
                 debug!(%peer, %failure, "a client did not get in");
@@ -121,17 +119,20 @@ impl Admitted {
         Client::welcome(welcomed).await
     }
 
-    /// A CancelRequest has no answer; its connection is closed either way
-    /// (`protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS`).
-    fn cancel(&self, key: &CancelKey) {
-        let outcome = match self.shared.registry.find(key) {
-            Some(mailbox) => {
-                mailbox.tell(Notice::Cancel);
-                CancelOutcome::Forwarded
+    /// A CancelRequest has no answer but the end of its connection, which comes when the cancel was
+    /// sent on (`protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS`).
+    async fn cancel(&self, request: CancelRequest) {
+        let cancels = &self.shared.metrics.clients.cancels;
+        match self.shared.registry.find(&request.key).map(|mailbox| mailbox.tell_cancel()) {
+            Some(Some(done)) => {
+                cancels.count(CancelOutcome::Forwarded);
+                let within = self.shared.config.load().timeouts.cancel;
+                let _ = tokio::time::timeout(within, done).await;
             }
-            None => CancelOutcome::UnknownKey,
-        };
-        self.shared.metrics.clients.cancels.count(outcome);
+            Some(None) => cancels.count(CancelOutcome::TooMany),
+            None => cancels.count(CancelOutcome::UnknownKey),
+        }
+        request.finish().await;
     }
 }
 

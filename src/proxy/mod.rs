@@ -5,6 +5,7 @@
 
 mod accept;
 mod drain;
+mod logins;
 mod pools;
 mod reload;
 mod signals;
@@ -22,10 +23,11 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::admin::http::{self, HttpState, Phase};
+use crate::auth::Mock;
 use crate::client::login::LoginContext;
 use crate::config::{Config, ListenAddr, Source};
 use crate::metrics::Metrics;
-use crate::net::tls::{Acceptor, TlsFileError};
+use crate::net::tls::TlsFileError;
 use crate::net::{ListenError, Listener};
 use crate::registry::Registry;
 use pools::Pools;
@@ -58,13 +60,13 @@ pub enum StartError {
 struct Shared {
     config: ArcSwap<Config>,
     login: ArcSwap<LoginContext>,
+    mock: Mock,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     pools: Pools,
     /// Connections accepted and not yet ended, logged in or not.
     connections: AtomicUsize,
     phase: watch::Sender<Phase>,
-    cancels: tokio::sync::Semaphore,
 }
 
 /// pgweir at work.
@@ -74,7 +76,8 @@ pub struct Running {
     addresses: Vec<ListenAddr>,
     http_addr: Option<SocketAddr>,
     accepting: JoinSet<()>,
-    http: JoinSet<()>,
+    /// HTTP and upkeep; ended with the rest.
+    _tasks: JoinSet<()>,
 }
 
 /// Serves until a signal ends it.
@@ -91,15 +94,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
     let http = bind_http(&config).await?;
     let pools = Pools::new(&config, Arc::clone(&metrics))?;
-    let login = login_context(&config, &pools)?;
+    let mock = logins::mock();
+    let login = logins::context(&config, &pools, &mock, None)?;
     let shared = Arc::new(Shared {
         login: ArcSwap::from_pointee(login),
+        mock,
         metrics,
         registry: Arc::default(),
         pools,
         connections: AtomicUsize::new(0),
         phase: watch::Sender::new(Phase::Accepting),
-        cancels: tokio::sync::Semaphore::new(MAX_CANCELS),
         config: ArcSwap::from_pointee(config),
     });
     Ok(Running::new(shared, listeners, http))
@@ -120,7 +124,7 @@ impl Running {
             tasks.spawn(http::serve(listener, state, std::future::pending()));
         }
         tasks.spawn(upkeep(Arc::clone(&shared)));
-        Self { shared, source: None, addresses, http_addr, accepting, http: tasks }
+        Self { shared, source: None, addresses, http_addr, accepting, _tasks: tasks }
     }
 
     /// Where clients connect; port 0 is resolved.
@@ -165,13 +169,6 @@ async fn bind_http(config: &Config) -> Result<Option<TcpListener>, StartError> {
     listener.map(Some).map_err(|source| StartError::Http { addr, source })
 }
 
-fn load_acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsFileError> {
-    match (&config.client_tls.cert, &config.client_tls.key) {
-        (Some(cert), Some(key)) => Acceptor::load(cert, key).map(|a| Some(Arc::new(a))),
-        _ => Ok(None),
-    }
-}
-
 /// Each client and each server is an open file; the soft limit is often far below what is allowed.
 fn raise_file_limit(config: &Config) {
     let needed = config.limits.max_clients as u64 + config.limits.max_servers as u64 + SPARE_FILES;
@@ -188,9 +185,5 @@ fn raise_file_limit(config: &Config) {
 /// Open files besides clients and one pool's servers.
 const SPARE_FILES: u64 = 128;
 
-/// Cancel requests at work at once.
-const MAX_CANCELS: usize = 64;
-
 /// How often metrics and pools are looked after.
 const UPKEEP: Duration = Duration::from_secs(5);
-fn login_context(_: &Config, _: &Pools) -> Result<LoginContext, TlsFileError> { Ok(LoginContext) }

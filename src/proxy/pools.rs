@@ -55,11 +55,6 @@ impl Pools {
         self.lock().host(config, database, &self.metrics)
     }
 
-    /// The place of a database.
-    pub(super) fn target(&self, config: &Config, alias: &str) -> Option<Arc<Target>> {
-        self.lock().target(config, alias)
-    }
-
     /// Gives every host and pool the sizes, times and places of a new configuration.
     pub(super) fn reconfigure(&self, config: &Config) -> Result<(), TlsFileError> {
         let targets = targets(config)?;

@@ -63,10 +63,15 @@ impl Session {
             (_, Some(_)) if self.is_full() => self.wait_flushed(out),
             (b'd' | b'c' | b'f', Some(_)) => self.on_copy(header.tag),
             (b'd' | b'c' | b'f', None) => ClientFate::Consumed,
-            (b'S', backend) => self.on_sync(backend.is_some()),
+            // What has a body that it must not have is for PostgreSQL to refuse.
+            (b'S', backend) if backend.is_some() || body.is_empty() => {
+                self.on_sync(backend.is_some())
+            }
             _ if self.flow.is_skipping() => ClientFate::Consumed,
-            (b'H', None) => ClientFate::Consumed,
-            (b'H', Some(_)) => ClientFate::Forward,
+            (b'H', None) if body.is_empty() => ClientFate::Consumed,
+            (b'H', Some(_)) if body.is_empty() => ClientFate::Forward,
+            // PostgreSQL refuses it, and skips to the next Sync.
+            (b'H', Some(_)) => self.pass(Kind::Describe),
             (b'Q', backend) => self.on_query(header, body, backend),
             (b'P', backend) => self.on_parse(header, body, backend, out),
             (b'C', backend) => self.on_close(body, backend.is_some()),
@@ -389,7 +394,8 @@ impl Session {
 
     /// A change of the name in flight decides, and belongs to an earlier segment that may fail.
     fn must_wait_for(&self, meaning: &Meaning) -> bool {
-        let changing = meaning.in_flight.is_some_and(|ticket| ticket.segment != self.ticket.segment);
+        let changing =
+            meaning.in_flight.is_some_and(|ticket| ticket.segment != self.ticket.segment);
         let deallocating = self.effects.intersects(Effects::LOCAL) && !self.flow.is_status_known();
         changing || deallocating
     }
@@ -567,7 +573,7 @@ impl Session {
     }
 
     fn make_room(&mut self, backend: &mut Backend, out: &mut BytesMut) {
-        while let Some(victim) = backend.statements.victim() {
+        while let Some(victim) = backend.statements.victim(self.ticket.segment) {
             self.unprepare(&victim, backend, out);
         }
     }

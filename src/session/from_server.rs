@@ -185,6 +185,8 @@ impl Session {
             b"DEALLOCATE ALL\0" => self.on_statements_gone(backend),
             b"DISCARD ALL\0" => {
                 self.on_statements_gone(backend);
+                backend.settings.on_reset_all();
+                self.desired = self.startup.clone();
                 self.reset_seen = true;
             }
             b"RESET\0" => self.reset_seen = true,
@@ -297,7 +299,7 @@ impl Session {
             Note::DropUnnamed { ticket } => self.statements.undo(b"", ticket),
             Note::Prepare { statement } => backend.statements.undo(&statement),
             Note::PrepareUnnamed { .. } => backend.statements.clear_unnamed(),
-            Note::Unprepare { statement } => backend.statements.undo_close(&statement),
+            Note::Unprepare { statement } => backend.statements.undo(&statement),
             Note::PrepareSet => backend.statements.has_set_statement = false,
             Note::Use { .. }
             | Note::Alias { .. }
@@ -349,7 +351,12 @@ impl Session {
 
     /// Tells the client what this server reports otherwise than the last one it had.
     fn tell_changes(&mut self, backend: &Backend, out: &mut BytesMut) {
-        for (name, value) in backend.settings.reported().iter() {
+        let reported = backend.settings.reported();
+        // As it mostly is, since servers of one pool are alike.
+        if self.told == *reported {
+            return;
+        }
+        for (name, value) in reported.iter() {
             if self.told.set(name, value) {
                 build::parameter_status(out, name, value);
             }

@@ -119,34 +119,34 @@ pub enum Copy {
     Missing,
 }
 
-/// ```text
-///            ParseComplete            Close sent
-///  Coming ─────────────────> Ready ─────────────> Leaving ──> (gone)
-///    ^ │                       ^      skipped        │ │ CloseComplete
-///    │ └──> (gone), Leaving    └─────────────────────┘ │
-///    └───── failed, skipped ───────────────────────────┘ Parse sent
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Ready,
-    /// The Parse was sent in this segment; the generation of the copy whose Close is in flight
-    /// before it.
-    Coming {
-        segment: u64,
-        replaces: Option<u32>,
-    },
-    /// The Close was sent in this segment.
-    Leaving {
-        segment: u64,
-    },
-}
-
+/// A statement of which the server has a copy, or will have, or will not have any more.
 #[derive(Debug)]
 struct Prepared {
     statement: Arc<Statement>,
-    generation: u32,
-    state: State,
+    /// The generation that the server has said to have.
+    confirmed: Option<u32>,
+    /// The generation that was sent last.
+    sent: u32,
+    /// Parses and Closes in flight, all of them sent in `segment`.
+    in_flight: u32,
+    segment: u64,
+    /// Whether there is a copy, taking what is in flight for done.
+    expected: bool,
     used: u64,
+}
+
+impl Prepared {
+    /// Something in flight was answered, or failed or was skipped.
+    fn land(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if self.in_flight == 0 {
+            self.expected = self.confirmed.is_some();
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.in_flight == 0 && self.confirmed.is_none()
+    }
 }
 
 /// The copies of statements that one server has.
@@ -181,99 +181,97 @@ impl ServerStatements {
         self.clock += 1;
         let Some(copy) = self.copies.get_mut(&statement.id) else { return Copy::Missing };
         copy.used = self.clock;
-        match copy.state {
-            State::Coming { segment: coming, .. } if coming == segment => Copy::Coming,
-            State::Leaving { segment: leaving } if leaving == segment => Copy::Missing,
-            State::Coming { .. } | State::Leaving { .. } => Copy::Unsettled,
-            State::Ready if copy.generation != statement.generation() => Copy::Stale,
-            State::Ready => Copy::Ready,
+        match copy.in_flight {
+            0 if copy.confirmed != Some(statement.generation()) => Copy::Stale,
+            0 => Copy::Ready,
+            _ if copy.segment != segment => Copy::Unsettled,
+            _ if copy.expected => Copy::Coming,
+            _ => Copy::Missing,
         }
     }
 
-    /// The statement to close before one more is prepared, when the map is full.
-    pub fn victim(&self) -> Option<Arc<Statement>> {
-        let stays = |copy: &&Prepared| !matches!(copy.state, State::Leaving { .. });
-        if self.copies.values().filter(stays).count() < self.limit {
+    /// The statement to close before one more is prepared in this segment, when the map is full.
+    pub fn victim(&self, segment: u64) -> Option<Arc<Statement>> {
+        let expected = self.copies.values().filter(|copy| copy.expected);
+        if self.copies.len() < self.limit || expected.clone().count() < self.limit {
             return None;
         }
-        let ready = self.copies.values().filter(|copy| copy.state == State::Ready);
-        ready.min_by_key(|copy| copy.used).map(|copy| Arc::clone(&copy.statement))
+        let mut settled = expected.filter(|copy| copy.in_flight == 0 || copy.segment == segment);
+        let first = settled.next()?;
+        let oldest = settled.fold(first, |a, b| if b.used < a.used { b } else { a });
+        Some(Arc::clone(&oldest.statement))
     }
 
     /// A Parse is being sent.
     pub fn begin(&mut self, statement: &Arc<Statement>, segment: u64) {
         self.clock += 1;
-        let replaces = self.copies.get(&statement.id).map(|copy| copy.generation);
-        let copy = Prepared {
+        let copy = self.copies.entry(statement.id).or_insert_with(|| Prepared {
             statement: Arc::clone(statement),
-            generation: statement.generation(),
-            state: State::Coming { segment, replaces },
-            used: self.clock,
-        };
-        self.copies.insert(statement.id, copy);
+            confirmed: None,
+            sent: 0,
+            in_flight: 0,
+            segment,
+            expected: true,
+            used: 0,
+        });
+        copy.sent = statement.generation();
+        copy.in_flight += 1;
+        copy.segment = segment;
+        copy.expected = true;
+        copy.used = self.clock;
     }
 
     /// ParseComplete came.
     pub fn confirm(&mut self, statement: &Statement) {
-        if let Some(copy) = self.copies.get_mut(&statement.id) {
-            copy.state = State::Ready;
-        }
-    }
-
-    /// The Parse failed or was skipped.
-    pub fn undo(&mut self, statement: &Statement) {
-        let Some(copy) = self.copies.get_mut(&statement.id) else { return };
-        match copy.state {
-            State::Coming { segment, replaces: Some(generation) } => {
-                copy.generation = generation;
-                copy.state = State::Leaving { segment };
-            }
-            State::Ready | State::Coming { .. } | State::Leaving { .. } => {
-                self.copies.remove(&statement.id);
-            }
-        }
+        self.land(statement, |copy| copy.confirmed = Some(copy.sent));
     }
 
     /// A Close is being sent.
     pub fn begin_close(&mut self, statement: &Statement, segment: u64) {
         if let Some(copy) = self.copies.get_mut(&statement.id) {
-            copy.state = State::Leaving { segment };
+            copy.in_flight += 1;
+            copy.segment = segment;
+            copy.expected = false;
         }
     }
 
     /// CloseComplete came.
     pub fn confirm_close(&mut self, statement: &Statement) {
-        match self.copies.get_mut(&statement.id).map(|copy| &mut copy.state) {
-            Some(State::Coming { replaces, .. }) => *replaces = None,
-            Some(State::Leaving { .. }) => self.remove(statement),
-            Some(State::Ready) | None => {}
-        }
+        self.land(statement, |copy| copy.confirmed = None);
     }
 
-    /// The Close was skipped: the server still has the copy.
-    pub fn undo_close(&mut self, statement: &Statement) {
-        if let Some(copy) = self.copies.get_mut(&statement.id)
-            && matches!(copy.state, State::Leaving { .. })
-        {
-            copy.state = State::Ready;
-        }
+    /// A Parse or Close failed or was skipped.
+    pub fn undo(&mut self, statement: &Statement) {
+        self.land(statement, |_| {});
     }
 
-    /// The server has it no longer.
+    /// The server turned out not to have it.
     pub fn remove(&mut self, statement: &Statement) {
-        self.copies.remove(&statement.id);
+        if let Some(copy) = self.copies.get_mut(&statement.id) {
+            copy.confirmed = None;
+            copy.expected = copy.in_flight > 0 && copy.expected;
+            if copy.is_gone() {
+                self.copies.remove(&statement.id);
+            }
+        }
     }
 
     /// DEALLOCATE ALL was run: what is still in flight comes after it.
     pub fn clear(&mut self) {
-        self.copies.retain(|_, copy| match &mut copy.state {
-            State::Coming { replaces, .. } => {
-                *replaces = None;
-                true
-            }
-            State::Ready | State::Leaving { .. } => false,
+        self.copies.retain(|_, copy| {
+            copy.confirmed = None;
+            !copy.is_gone()
         });
         self.has_set_statement = false;
+    }
+
+    fn land(&mut self, statement: &Statement, change: impl FnOnce(&mut Prepared)) {
+        let Some(copy) = self.copies.get_mut(&statement.id) else { return };
+        change(copy);
+        copy.land();
+        if copy.is_gone() {
+            self.copies.remove(&statement.id);
+        }
     }
 
     /// Whether the unnamed statement is this one, for a message of this segment: [`Copy::Ready`],
@@ -366,14 +364,14 @@ mod tests {
         let all: Vec<_> = (0..3).map(|i| statement(&k, &i.to_string())).collect();
         let mut server = ServerStatements::new(3);
         for s in &all {
-            assert!(server.victim().is_none());
+            assert!(server.victim(1).is_none());
             server.begin(s, 0);
             server.confirm(s);
         }
         assert_eq!(server.copy_of(&all[0], 1), Copy::Ready);
-        assert!(Arc::ptr_eq(&server.victim().unwrap(), &all[1]));
+        assert!(Arc::ptr_eq(&server.victim(1).unwrap(), &all[1]));
         server.begin_close(&all[1], 1);
-        assert!(server.victim().is_none());
+        assert!(server.victim(1).is_none());
     }
 
     #[test]
@@ -406,7 +404,7 @@ mod tests {
         server.begin_close(&a, 1);
         server.begin(&a, 1);
         server.undo(&a);
-        server.undo_close(&a);
+        server.undo(&a);
         assert_eq!(server.copy_of(&a, 2), Copy::Stale);
         server.begin_close(&a, 2);
         server.begin(&a, 2);

@@ -19,6 +19,12 @@ use super::wait_until;
 pub struct Setup {
     /// Before the first table.
     pub top: String,
+    /// `auth.method`; SCRAM if empty.
+    pub method: String,
+    /// The secret of the user `app`; its verifier if empty.
+    pub secret: String,
+    /// Further listening addresses.
+    pub listen: Vec<String>,
     /// `[auth]`.
     pub auth: String,
     /// `[limits]`.
@@ -27,6 +33,8 @@ pub struct Setup {
     pub timeouts: String,
     /// In the table of the test's database.
     pub database: String,
+    /// `tls` in that table; `disable` if empty.
+    pub server_tls: String,
     /// Further tables.
     pub tables: String,
     /// Where pgweir finds PostgreSQL, if not at its own port.
@@ -84,13 +92,22 @@ impl Setup {
         let Self { top, auth, limits, timeouts, database: lines, tables, .. } = self;
         let (name, verifier) = (database.name(), app_verifier());
         let port = self.upstream.unwrap_or(database.cluster().port());
+        // TOML takes a key once.
+        let checkout = if timeouts.contains("checkout") { "" } else { "checkout = \"20s\"\n" };
+        let verifier = if self.secret.is_empty() { verifier } else { &self.secret };
+        let method = if self.method.is_empty() { "scram-sha-256" } else { &self.method };
+        let mut listen = String::new();
+        for addr in &self.listen {
+            let _ = write!(listen, ", \"{addr}\"");
+        }
+        let tls = if self.server_tls.is_empty() { "disable" } else { &self.server_tls };
         format!(
-            "listen = [\"{addr}\"]\nhttp_listen = \"{http}\"\n{top}\n\
-             [auth]\nmethod = \"scram-sha-256\"\n{auth}\n\
+            "listen = [\"{addr}\"{listen}]\nhttp_listen = \"{http}\"\n{top}\n\
+             [auth]\nmethod = \"{method}\"\n{auth}\n\
              [limits]\n{limits}\n\
-             [timeouts]\ncheckout = \"20s\"\n{timeouts}\n\
+             [timeouts]\n{checkout}{timeouts}\n\
              [users.app]\nsecret = \"{verifier}\"\n\
-             [databases.{name}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"disable\"\n{lines}\n\
+             [databases.{name}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"{tls}\"\n{lines}\n\
              {tables}\n"
         )
     }

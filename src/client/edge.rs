@@ -1,0 +1,292 @@
+//! Where an error becomes what a client is told: severity, SQLSTATE, message, DETAIL, HINT.
+//!
+//! Invariant: no other module chooses a SQLSTATE for an error of pgweir's own, and nothing that a
+//! client must not know (why a user is unknown, where PostgreSQL is) is written here. Codes are those
+//! that PostgreSQL gives in the same case, so that drivers do what they would do there
+//! (`errcodes-appendix.html`; docs/semantics.md "Errors").
+
+use std::time::Duration;
+
+use super::ServerLoss;
+use super::login::LoginFailure;
+use crate::auth::AuthError;
+use crate::pool::{CheckoutError, Counts, PoolKey, Size};
+use crate::server::{OpenError, ServerError};
+use crate::wire::frame::BadFrame;
+use crate::wire::startup::BadStartup;
+use crate::wire::{Report, SqlState};
+
+/// A login that failed; `None` where PostgreSQL closes without a word, too.
+pub fn login_failed(failure: &LoginFailure) -> Option<Report> {
+    use LoginFailure as F;
+    let text = failure.to_string();
+    Some(match failure {
+        F::Gone(_) | F::Left | F::Length | F::Handshake(_) | F::NoTls => return None,
+        F::Startup(bad) => return bad_startup(bad),
+        F::Unencrypted(_) => Report::fatal(SqlState::PROTOCOL_VIOLATION, text).detail(
+            "This could be either a client-software bug or evidence of an attempted \
+             man-in-the-middle attack.",
+        ),
+        F::NoAlpn | F::TimedOut => Report::fatal(SqlState::PROTOCOL_VIOLATION, text),
+        F::TlsRequired => Report::fatal(SqlState::INVALID_AUTHORIZATION, text)
+            .hint("Connect with sslmode=require or stronger."),
+        F::Replication => Report::fatal(SqlState::FEATURE_NOT_SUPPORTED, text)
+            .hint("Connect to PostgreSQL itself for replication."),
+        F::TrustRemote => Report::fatal(SqlState::INVALID_AUTHORIZATION, text),
+        F::Auth(error) => auth(error),
+        F::LookUp(_) => Report::fatal(
+            SqlState::CANNOT_CONNECT,
+            "could not connect to the database server to look the user up",
+        ),
+        F::Overworked => Report::fatal(SqlState::INTERNAL, text),
+    })
+}
+
+fn bad_startup(bad: &BadStartup) -> Option<Report> {
+    let code = match bad {
+        BadStartup::Length => return None,
+        BadStartup::Version(..) | BadStartup::Switch(_) => SqlState::FEATURE_NOT_SUPPORTED,
+        BadStartup::Layout => SqlState::PROTOCOL_VIOLATION,
+        BadStartup::NoUser => SqlState::INVALID_AUTHORIZATION,
+        BadStartup::NotUtf8 => INVALID_BYTES,
+    };
+    Some(Report::fatal(code, bad.to_string()))
+}
+
+fn auth(error: &AuthError) -> Report {
+    let report = Report::fatal(error.sqlstate(), error.to_string());
+    match error.detail() {
+        Some(detail) => report.detail(detail),
+        None => report,
+    }
+}
+
+/// `limits.max_clients` is reached.
+pub fn too_many_clients(limit: usize) -> Report {
+    Report::fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
+        .detail(format!("limits.max_clients is {limit}."))
+}
+
+/// A database that the configuration does not have.
+pub fn unknown_database(name: &str) -> Report {
+    let text = format!("database \"{name}\" does not exist");
+    Report::fatal(SqlState::INVALID_CATALOG_NAME, text)
+        .detail("The configuration of pgweir has no database of this name, and no \"*\".")
+}
+
+/// pgweir is draining, to a client that comes now.
+pub fn shutting_down() -> Report {
+    Report::fatal(SqlState::CANNOT_CONNECT_NOW, "the connection proxy is shutting down")
+}
+
+/// pgweir is draining, to a client that is there.
+pub fn draining() -> Report {
+    let text = "terminating connection due to administrator command";
+    Report::fatal(SqlState::ADMIN_SHUTDOWN, text)
+}
+
+/// `timeouts.idle_client` passed.
+pub fn idle_client() -> Report {
+    Report::fatal(SqlState::IDLE_SESSION, "terminating connection due to idle-session timeout")
+}
+
+/// `timeouts.idle_in_transaction` passed.
+pub fn idle_in_transaction() -> Report {
+    let text = "terminating connection due to idle-in-transaction timeout";
+    Report::fatal(SqlState::IDLE_IN_TRANSACTION, text)
+}
+
+/// `timeouts.transaction` passed.
+pub fn transaction_timeout() -> Report {
+    Report::fatal(TRANSACTION_TIMEOUT, "terminating connection due to transaction timeout")
+}
+
+/// `timeouts.query` passed, and the server did not heed the cancel.
+pub fn query_timeout() -> Report {
+    Report::fatal(SqlState::QUERY_CANCELED, "canceling statement due to query timeout")
+}
+
+/// A client that waited for a server cancelled its request.
+pub fn canceled() -> Report {
+    Report::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+}
+
+/// A frame that no client may send; PostgreSQL closes without a word at a bad length.
+pub fn bad_frame(error: BadFrame) -> Option<Report> {
+    match error {
+        BadFrame::Length(..) => None,
+        BadFrame::Type(tag) => Some(Report::fatal(
+            SqlState::PROTOCOL_VIOLATION,
+            format!("invalid frontend message type {tag}"),
+        )),
+    }
+}
+
+/// A server was lost while a client depended on it.
+pub fn server_lost(loss: &ServerLoss) -> Report {
+    match loss {
+        ServerLoss::Io(_) | ServerLoss::Closed | ServerLoss::InsideMessage => Report::fatal(
+            SqlState::CONNECTION_FAILURE,
+            "server connection lost while executing a statement",
+        )
+        .hint("Whether a statement that was running took effect is not known."),
+        ServerLoss::BadFrame(_) | ServerLoss::Session(_) => Report::fatal(
+            SqlState::PROTOCOL_VIOLATION,
+            "the database server broke the protocol",
+        )
+        .detail(format!("{loss}.")),
+    }
+}
+
+/// A client that is logged in got no server: its request failed, and it may try again.
+pub fn checkout(error: &CheckoutError, pool: &PoolKey) -> Report {
+    match error {
+        CheckoutError::Full { size, counts, waited } => full(pool, *size, *counts, *waited),
+        CheckoutError::Unreachable { error, waited } => {
+            Report { severity: crate::wire::Severity::Error, ..unreachable(error, Some(*waited)) }
+        }
+        CheckoutError::Refused(error) => {
+            Report { severity: crate::wire::Severity::Error, ..unreachable(error, None) }
+        }
+    }
+}
+
+/// A client at its login got no server that it needed.
+pub fn checkout_at_login(error: &CheckoutError, pool: &PoolKey) -> Report {
+    Report { severity: crate::wire::Severity::Fatal, ..checkout(error, pool) }
+}
+
+/// PostgreSQL's own error behind a checkout that failed, where a client at its login is to be told
+/// just that.
+pub fn verbatim(error: &CheckoutError) -> Option<&ServerError> {
+    match error {
+        CheckoutError::Refused(error) | CheckoutError::Unreachable { error, .. } => {
+            error.for_client()
+        }
+        CheckoutError::Full { .. } => None,
+    }
+}
+
+fn full(pool: &PoolKey, size: Size, counts: Counts, waited: Duration) -> Report {
+    let PoolKey { database, user } = pool;
+    let text = format!(
+        "timed out waiting for a database connection from the pool: waited {:.1} s for one of the \
+         {} servers of database \"{database}\", user \"{user}\"",
+        waited.as_secs_f64(),
+        size.max,
+    );
+    Report::error(SqlState::TOO_MANY_CONNECTIONS, text)
+        .detail(format!(
+            "In use: {}, idle: {}, opening: {}, closing: {}; other clients waiting: {}.",
+            counts.leased, counts.idle, counts.opening, counts.closing, counts.waiting,
+        ))
+        .hint(
+            "Make transactions shorter, or raise limits.max_servers (and the limits of the \
+             database and the host, if they are set) or timeouts.checkout.",
+        )
+}
+
+fn unreachable(error: &OpenError, waited: Option<Duration>) -> Report {
+    let report = match error.for_client() {
+        Some(error) => Report::error(known(error.code()), error.message()),
+        None => Report::error(
+            SqlState::CANNOT_CONNECT,
+            format!("could not connect to the database server: {}", public_text(error)),
+        ),
+    };
+    match waited {
+        Some(waited) => report.detail(format!("Waited {:.1} s.", waited.as_secs_f64())),
+        None => report,
+    }
+}
+
+/// What a client may know of a failed connection; addresses and the rest are in the log.
+fn public_text(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::Unreachable(_) => "it cannot be reached",
+        OpenError::Refused { .. } | OpenError::InitQuery(_) => "it refused the connection",
+        OpenError::Login(_) | OpenError::Derivation => "the proxy could not log in",
+        OpenError::Broken(_) => "the connection was lost during the login",
+        OpenError::TimedOut => "it did not answer in time",
+    }
+}
+
+/// The SQLSTATE of an error at login, if it is one that PostgreSQL gives there.
+fn known(code: &[u8]) -> SqlState {
+    let found = LOGIN_STATES.iter().find(|state| state.as_bytes() == code);
+    found.map_or(SqlState::CANNOT_CONNECT, |state| SqlState(state))
+}
+
+/// `invalid byte sequence for encoding`, as for any text in a wrong encoding.
+const INVALID_BYTES: SqlState = SqlState("22021");
+/// `transaction_timeout` of PostgreSQL 17.
+const TRANSACTION_TIMEOUT: SqlState = SqlState("25P04");
+
+/// What refuses a session before its first query (`postinit.c`, `auth.c`), and what an `init_query`
+/// usually fails with.
+const LOGIN_STATES: [&str; 20] = [
+    "22023", "28000", "28P01", "3D000", "3F000", "42501", "42601", "42704", "42883", "42P01",
+    "53000", "53100", "53200", "53300", "53400", "55000", "57014", "57P01", "57P03", "XX000",
+];
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::auth::Refusal;
+    use crate::wire::Severity;
+
+    fn key() -> PoolKey {
+        PoolKey { database: "shop".into(), user: "app".into() }
+    }
+
+    fn refused(code: &str) -> CheckoutError {
+        let body = format!("SFATAL\0C{code}\0Mbecause\0\0").into_bytes();
+        let error = ServerError::new(body.into());
+        CheckoutError::Refused(Arc::new(OpenError::Refused { error, authenticated: true }))
+    }
+
+    #[test]
+    fn a_full_pool_says_which_how_large_and_how_long() {
+        let error = CheckoutError::Full {
+            size: Size { max: 7, min_idle: 0, max_idle: 7 },
+            counts: Counts::default(),
+            waited: Duration::from_millis(2500),
+        };
+        let report = checkout(&error, &key());
+        assert_eq!((report.severity, report.code), (Severity::Error, SqlState("53300")));
+        for part in ["timed out waiting for", "\"shop\"", "\"app\"", "7 servers", "2.5 s"] {
+            assert!(report.message.contains(part), "{}", report.message);
+        }
+        assert!(report.hint.is_some());
+        assert_eq!(checkout_at_login(&error, &key()).severity, Severity::Fatal);
+    }
+
+    #[test]
+    fn postgresqls_own_refusal_keeps_its_code_and_text() {
+        let report = checkout(&refused("3D000"), &key());
+        assert_eq!((report.code, report.message.as_str()), (SqlState("3D000"), "because"));
+        assert_eq!(checkout(&refused("0Z123"), &key()).code, SqlState::CANNOT_CONNECT);
+        assert!(verbatim(&refused("0Z123")).is_some());
+    }
+
+    #[test]
+    fn a_client_learns_nothing_of_why_its_password_was_refused() {
+        for refusal in [Refusal::Unknown, Refusal::Expired, Refusal::WrongPassword] {
+            let error = AuthError::Refused { user: "u".into(), refusal };
+            let report = login_failed(&LoginFailure::Auth(error)).unwrap();
+            assert_eq!(report.code, SqlState::INVALID_PASSWORD);
+            assert_eq!(report.message, "password authentication failed for user \"u\"");
+            assert_eq!((report.detail, report.hint), (None, None));
+        }
+    }
+
+    #[test]
+    fn a_bad_length_gets_no_answer() {
+        assert!(login_failed(&LoginFailure::Startup(BadStartup::Length)).is_none());
+        assert!(bad_frame(BadFrame::Length(b'Q', 3)).is_none());
+        let text = bad_frame(BadFrame::Type(b'z')).unwrap().message;
+        assert_eq!(text, "invalid frontend message type 122");
+    }
+}

@@ -1,0 +1,48 @@
+//! What a demonstration shows, and whether it went as it should.
+
+use std::fmt;
+
+use super::DemoError;
+use super::observer::{EVERY, Seen};
+use super::stage::QUERY;
+use crate::storm::Report;
+
+/// What a demonstration shows.
+#[derive(Debug)]
+pub(super) struct Show {
+    pub(super) report: Report,
+    pub(super) servers: Seen,
+    /// Connections that PostgreSQL has for pgweir.
+    pub(super) limit: usize,
+    /// Connections that PostgreSQL refused because it had too many, by its own log. Looking now and
+    /// then could miss a connection too many; PostgreSQL does not.
+    pub(super) refused: usize,
+}
+
+impl Show {
+    /// No error, and the limit held.
+    pub(super) fn verdict(&self) -> Result<(), DemoError> {
+        let Self { report, servers, limit, refused } = self;
+        let problems = [
+            (!report.errors.is_empty(), format!("{} errors", report.error_count())),
+            (report.arrivals.missed > 0, format!("{} functions missed", report.arrivals.missed)),
+            (servers.looks == 0, "nobody looked at PostgreSQL".to_owned()),
+            (servers.most > *limit, format!("{} connections, not {limit}", servers.most)),
+            (*refused > 0, format!("PostgreSQL refused {refused} connections")),
+        ];
+        let problems: Vec<_> =
+            problems.into_iter().filter(|(is, _)| *is).map(|(_, problem)| problem).collect();
+        if problems.is_empty() { Ok(()) } else { Err(DemoError::Failed(problems)) }
+    }
+}
+
+impl fmt::Display for Show {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { report, servers: Seen { most, looks }, limit, refused } = self;
+        writeln!(f, "Each function: connect, BEGIN; {QUERY}; COMMIT, leave.\n")?;
+        writeln!(f, "{report}\n")?;
+        writeln!(f, "servers       {most} at most, limit {limit}; PostgreSQL refused {refused}")?;
+        writeln!(f, "              seen in {looks} looks, one every {} ms", EVERY.as_millis())?;
+        write!(f, "              max_connections leaves {limit} to pgweir and 1 to the one who looks")
+    }
+}
