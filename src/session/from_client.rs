@@ -287,7 +287,8 @@ impl Session {
         out: &mut Out<'_>,
     ) -> ClientFate {
         let mut reader = Reader::new(body);
-        let whole = body.len() == header.body;
+        // By its length, whatever part of it happens to be here.
+        let whole = header.body <= MAX_PARSE && body.len() == header.body;
         match reader.cstr() {
             Ok(b"") => self.on_parse_unnamed(reader.rest(), whole, backend),
             Ok(name) if whole => self.on_parse_named(name, reader.rest(), backend, out),

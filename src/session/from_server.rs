@@ -92,7 +92,9 @@ impl Session {
                 self.desired.remove(name);
             }
             _ => {
-                self.desired.set(name, value);
+                if self.desired.set(name, value) {
+                    self.knowledge.accept(name, value, value);
+                }
             }
         }
     }
