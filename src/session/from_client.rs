@@ -82,7 +82,7 @@ impl Session {
             (_, Some(_)) => self.pass(Kind::Call),
         };
         if fate != ClientFate::Wait {
-            self.flushed = false;
+            self.load.flushed = false;
         }
         self.write_replies(out.client);
         fate
@@ -90,9 +90,9 @@ impl Session {
 
     /// Waits for replies. The server may hold back all of them until it is asked for them.
     fn wait_flushed(&mut self, out: &mut Out<'_>) -> ClientFate {
-        if !self.flushed && !self.flow.is_skipping() {
+        if !self.load.flushed && !self.flow.is_skipping() {
             build::empty(out.server, b'H');
-            self.flushed = true;
+            self.load.flushed = true;
         }
         ClientFate::Wait
     }
@@ -100,7 +100,7 @@ impl Session {
     /// Writes the replies of pgweir's own whose turn has come.
     pub fn write_replies(&mut self, out: &mut BytesMut) {
         while let Some(note) = self.flow.next_reply() {
-            self.in_flight_bytes -= note.size();
+            self.load.bytes -= note.size();
             match note {
                 Note::Parse { name, statement, ticket, .. } => {
                     build::empty(out, b'1');
@@ -136,17 +136,17 @@ impl Session {
     }
 
     fn send(&mut self, kind: Kind, note: Note) {
-        self.in_flight_bytes += note.size();
+        self.load.bytes += note.size();
         self.flow.sent(kind, Owner::Client, note);
     }
 
     fn inject(&mut self, kind: Kind, note: Note) {
-        self.in_flight_bytes += note.size();
+        self.load.bytes += note.size();
         self.flow.sent(kind, Owner::Proxy, note);
     }
 
     fn reply(&mut self, note: Note) {
-        self.in_flight_bytes += note.size();
+        self.load.bytes += note.size();
         self.flow.reply(note);
     }
 
@@ -442,14 +442,13 @@ impl Session {
         let mut reader = Reader::new(body);
         let (Ok(portal), Ok(name)) = (reader.cstr(), reader.cstr()) else {
             // PostgreSQL words the error itself, where it sees the same bytes.
-            return match body.len() == header.body {
-                true => self.pass(Kind::Bind),
-                false => self.refuse_message(true, out, too_long_name()),
-            };
+            if body.len() < header.body {
+                return self.refuse_message(true, out, too_long_name());
+            }
+            return self.pass(Kind::Bind);
         };
-        let target = match self.resolve(name, backend, out.server) {
-            Some(target) => target,
-            None => return ClientFate::Wait,
+        let Some(target) = self.resolve(name, backend, out.server) else {
+            return ClientFate::Wait;
         };
         self.open_segment = true;
         if let Note::Use { statement, .. } = &target.note {
@@ -468,9 +467,8 @@ impl Session {
         let Some(name) = statement_name(body) else {
             return self.pass(Kind::Describe);
         };
-        let target = match self.resolve(name, backend, out.server) {
-            Some(target) => target,
-            None => return ClientFate::Wait,
+        let Some(target) = self.resolve(name, backend, out.server) else {
+            return ClientFate::Wait;
         };
         self.open_segment = true;
         self.send(Kind::Describe, target.note);

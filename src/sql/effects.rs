@@ -83,6 +83,7 @@ impl Effects {
     pub(crate) const UNREADABLE: Self = Self(Self::UNKNOWN.0 | Self::NOW_LITERAL.0);
 
     /// The effects of both.
+    #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

@@ -69,7 +69,7 @@ fn a_full_pipeline_asks_the_server_for_its_replies() {
 fn texts_in_flight_are_bounded_by_their_bytes() {
     let mut p = Pair::attached();
     let text = "x".repeat(1 << 19);
-    let script: String = (0..20).map(|_| format!("P(,{text}) ")).collect();
+    let script = format!("P(,{text}) ").repeat(20);
     assert_eq!(p.send(0, &script), Stop::Wait);
     assert!(p.servers[0].received.len() < 6 << 20);
     assert!(p.servers[0].received.ends_with(b"H\0\0\0\x04"));
@@ -83,7 +83,7 @@ fn texts_in_flight_are_bounded_by_their_bytes() {
 fn copy_data_never_fills_a_pipeline() {
     let mut p = Pair::attached();
     p.exchange(0, ["Q(copy t from stdin)", "Q(copy t from stdin)", "G", "G"]);
-    for _ in 0..MAX_IN_FLIGHT + 1 {
+    for _ in 0..=MAX_IN_FLIGHT {
         assert_eq!(p.send(0, "d(1) S H"), Stop::More);
     }
     assert!(!p.clients[0].session.is_full());
