@@ -182,7 +182,9 @@ async fn a_server_logs_in_by_scram_and_its_keys_spare_the_password() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trusting_postgresql_asks_for_nothing() {
     let cluster = Cluster::start(pgweir::demo::postgres::Options {
-        hba: Some("host all app 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n".into()),
+        hba: Some(
+            "host all app 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n".into(),
+        ),
         ..Default::default()
     });
     let ground = Ground::at(cluster.database(), cluster.port());

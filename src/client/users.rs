@@ -78,7 +78,12 @@ impl Users {
     }
 
     /// What to log in to PostgreSQL with for a user who has proved who it is.
-    pub fn credential(&self, database: &str, user: &str, proven: ServerCredential) -> ServerCredential {
+    pub fn credential(
+        &self,
+        database: &str,
+        user: &str,
+        proven: ServerCredential,
+    ) -> ServerCredential {
         let forced = self.databases.get(database).unwrap_or(&self.fallback);
         if let Some(forced) = forced {
             return forced.clone();
@@ -154,7 +159,8 @@ mod tests {
         ];
         Users {
             own: own.into_iter().map(|(name, own)| (name.to_owned(), own)).collect(),
-            databases: [("free".to_owned(), None), ("forced".to_owned(), Some(password("f")))].into(),
+            databases: [("free".to_owned(), None), ("forced".to_owned(), Some(password("f")))]
+                .into(),
             fallback: Some(ServerCredential::None),
             lookups: Lookups::default(),
         }

@@ -158,7 +158,12 @@ impl Session {
         }
     }
 
-    fn on_query(&mut self, header: Header, body: &[u8], backend: Option<&mut Backend>) -> ClientFate {
+    fn on_query(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        backend: Option<&mut Backend>,
+    ) -> ClientFate {
         let effects = self.effects_of(body, body.len() == header.body);
         if effects.intersects(Effects::LOCAL)
             && let Some(whole) = sql::whole(body, &self.reading.options(false))
@@ -442,7 +447,12 @@ impl Session {
 
     /// What a statement's name stands for on this server, making it so where needed; `None` if that
     /// depends on what is in flight.
-    fn resolve(&mut self, name: &[u8], backend: &mut Backend, out: &mut BytesMut) -> Option<Target> {
+    fn resolve(
+        &mut self,
+        name: &[u8],
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> Option<Target> {
         let meaning = self.statements.meaning(name);
         match meaning.statement {
             None if self.must_wait_for(&meaning) => None,

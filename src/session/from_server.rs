@@ -25,7 +25,9 @@ impl Session {
         let enough = |limit: usize| available.len() >= header.body.min(limit);
         match header.tag {
             b'S' | b'Z' | b'C' | b'E' => enough(MAX_PREFIX),
-            b'D' => !self.flow.head().is_some_and(|h| h.owner == Owner::Proxy) || enough(MAX_PREFIX),
+            b'D' => {
+                !self.flow.head().is_some_and(|h| h.owner == Owner::Proxy) || enough(MAX_PREFIX)
+            }
             _ => true,
         }
     }

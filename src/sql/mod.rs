@@ -43,9 +43,7 @@ pub fn is_multibyte_unsafe(encoding: &[u8]) -> bool {
         *slot = byte.to_ascii_lowercase();
         len += 1;
     }
-    UNSAFE_ENCODINGS
-        .iter()
-        .any(|unsafe_name| folded.get(..len) == Some(*unsafe_name))
+    UNSAFE_ENCODINGS.iter().any(|unsafe_name| folded.get(..len) == Some(*unsafe_name))
 }
 
 const LONGEST_ENCODING: usize = 64;
