@@ -136,7 +136,7 @@ impl Client {
         if counts.elided_parses > 0 {
             metrics.elided_parses.increment(u64::from(counts.elided_parses));
         }
-        metrics.transactions.increment(1);
+        metrics.transactions.increment(u64::from(counts.transactions));
     }
 
     /// Parts with the server: back to the pool when it is free, cleaned up behind the client when

@@ -256,7 +256,10 @@ impl Session {
         let Some(backend) = backend else { return ClientFate::NeedServer };
         self.open_segment = true;
         let current = self.statements.meaning(b"").statement.filter(|s| *s.body == *rest);
-        let effects = current.as_ref().map_or_else(|| self.effects_of(rest, whole), |s| s.effects);
+        let effects = match &current {
+            Some(statement) => statement.effects,
+            None => self.effects_of(rest, whole),
+        };
         self.effects |= effects;
         if !whole {
             // Too long to keep: it works in this lease, as long as it stays the unnamed statement.
@@ -398,9 +401,8 @@ impl Session {
         let (Ok(portal), Ok(name)) = (reader.cstr(), reader.cstr()) else {
             return self.pass(Kind::Bind);
         };
-        let target = match self.resolve(name, backend, out.server) {
-            Some(target) => target,
-            None => return ClientFate::Wait,
+        let Some(target) = self.resolve(name, backend, out.server) else {
+            return ClientFate::Wait;
         };
         self.open_segment = true;
         if let Note::Use { statement } = &target.note {
@@ -419,9 +421,8 @@ impl Session {
         let Some(name) = body.strip_prefix(b"S").and_then(|rest| rest.strip_suffix(b"\0")) else {
             return self.pass(Kind::Describe);
         };
-        let target = match self.resolve(name, backend, out.server) {
-            Some(target) => target,
-            None => return ClientFate::Wait,
+        let Some(target) = self.resolve(name, backend, out.server) else {
+            return ClientFate::Wait;
         };
         self.open_segment = true;
         self.flow.sent(Kind::Describe, Owner::Client, target.note);
@@ -514,9 +515,14 @@ impl Session {
     }
 
     /// What a text may do; it ends at the first NUL, as for PostgreSQL.
-    fn effects_of(&self, body: &[u8], whole: bool) -> Effects {
+    fn effects_of(&mut self, body: &[u8], whole: bool) -> Effects {
         let truncated = !whole && !body.contains(&0);
-        sql::classify(body, &self.reading.options(truncated))
+        let options = self.reading.options(truncated);
+        let effects = sql::classify(body, &options);
+        if effects.intersects(Effects::SETTING) && !self.startup.is_empty() {
+            self.resets.add(sql::resets(body, &options));
+        }
+        effects
     }
 }
 
