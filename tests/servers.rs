@@ -73,7 +73,7 @@ impl Ground {
             init_query: wanted.init_query,
             deadline: Instant::now() + wanted.time.unwrap_or(Duration::from_secs(10)),
             close_timeout: Duration::from_secs(5),
-            lifetime: Duration::from_secs(3600),
+            lifetime: Duration::from_hours(1),
             generation: 0,
             statement_limit: 100,
             id: 1,
@@ -331,7 +331,7 @@ async fn nobody_there_can_be_waited_for() {
 
 #[tokio::test]
 async fn what_is_no_postgresql_is_found_out_and_left() {
-    let huge = [&b"S\x3f\xff\xff\x00"[..], &[b'x'; 100_000]].concat();
+    let huge = [&b"S\x3f\xff\xff\x00"[..], &b"x".repeat(100_000)].concat();
     let many = b"S\0\0\0\x08a\0b\0".repeat(200);
     let ok = b"R\0\0\0\x08\0\0\0\0";
     for (name, script) in [

@@ -30,7 +30,7 @@ pub struct Lookups {
 /// One user of the configuration.
 #[derive(Debug)]
 struct Own {
-    secret: Option<Password>,
+    configured: User,
     account: Option<Arc<Account>>,
     server_password: Option<ServerCredential>,
 }
@@ -104,11 +104,11 @@ impl Users {
 impl Own {
     fn new(name: &str, user: &User, mock: &Mock, known: Option<&Self>) -> Self {
         let account = match known {
-            Some(known) if known.secret == user.secret => known.account.clone(),
+            Some(known) if known.configured == *user => known.account.clone(),
             _ => user.secret.as_ref().and_then(|secret| account(name, secret, mock)),
         };
         Self {
-            secret: user.secret.clone(),
+            configured: user.clone(),
             account,
             server_password: user.server_password.as_ref().map(|p| credential(Some(p))),
         }
