@@ -236,7 +236,7 @@ impl Session {
         match reader.cstr() {
             Ok(b"") => self.on_parse_unnamed(reader.rest(), whole, backend),
             Ok(name) if whole => self.on_parse_named(name, reader.rest(), backend, out),
-            Ok(_) => self.refuse_parse(backend, out, too_long()),
+            Ok(_) => self.refuse_parse(backend.is_some(), out, too_long()),
             // PostgreSQL words the error itself.
             Err(_) if backend.is_some() => {
                 self.flow.sent(Kind::Parse, Owner::Client, Note::Plain);
@@ -292,7 +292,7 @@ impl Session {
             return self.refuse_duplicate(name, &existing, backend, out);
         }
         if self.statements.is_full(rest.len()) {
-            return self.refuse_parse(backend, out, too_many());
+            return self.refuse_parse(backend.is_some(), out, too_many());
         }
         let effects = self.effects_of(rest, true);
         let statement = if effects.contains(Effects::NOW_LITERAL) {
@@ -375,13 +375,8 @@ impl Session {
     }
 
     /// Makes the server fail where pgweir refuses, so that its transaction ends as the client's does.
-    fn refuse_parse(
-        &mut self,
-        backend: Option<&mut Backend>,
-        out: &mut Out<'_>,
-        report: Report,
-    ) -> ClientFate {
-        if backend.is_none() {
+    fn refuse_parse(&mut self, leased: bool, out: &mut Out<'_>, report: Report) -> ClientFate {
+        if !leased {
             return ClientFate::NeedServer;
         }
         self.open_segment = true;
