@@ -92,7 +92,8 @@ fn other_methods_work_where_they_are_chosen() {
     let users = format!("[users.plain]\nsecret = \"{}\"\n", "plain text");
     let certificate = Certificate::for_name("localhost");
     for method in ["md5", "cleartext", "trust"] {
-        let setup = Setup { method: method.into(), ..Setup::servers(1) };
+        let secret = cluster::APP_PASSWORD.into();
+        let setup = Setup { method: method.into(), secret, ..Setup::servers(1) };
         let setup = setup.tables(&users).tables(&certificate.table("allow"));
         let stage = Stage::new(&setup);
         let mut admin = stage.database.admin();

@@ -71,7 +71,7 @@ fn psql_prints_the_same() {
 
 #[test]
 fn psql_cancels_its_query_at_ctrl_c() {
-    let seen = both(|target| {
+    let seen = both_with(&Setup::servers(2), |target| {
         let mut psql = command(&bin("psql"), target);
         psql.args(["-X", "-c", "select pg_sleep(30)", "-c", "select 'alive'"]);
         let child = psql.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("psql");

@@ -41,7 +41,7 @@ fn a_bad_setting_is_refused_by_file_and_key() {
         ("[auth]\nmethod = \"handshake\"\n", "method"),
         ("[users.u]\nsecret = \"SCRAM-SHA-256$broken\"\n", "secret"),
         ("[unheard_of]\n", "unheard_of"),
-        ("[broken\n", "broken"),
+        ("[broken\n", "bad.toml:4"),
     ] {
         let text = refused(&format!("{plain}{lines}"));
         assert!(text.contains("bad.toml"), "{lines}: {text}");

@@ -155,7 +155,9 @@ fn requests_before_a_half_close_are_answered() {
         let mut one = target.connect();
         one.send(&[query("select 1"), extended("select 2, pg_sleep(0.2)"), sync()].concat());
         one.shut_down_write();
-        vec![line(&one.rest())]
+        // To find out whether such a client still reads, pgweir repeats a ParameterStatus.
+        let events: Vec<Event> = one.rest().into_iter().filter(|event| !event.is('S')).collect();
+        vec![line(&events)]
     });
     assert_eq!(seen, ["T D(1) C[SELECT 1] Z[I] 1 2 D(2,) C[SELECT 1] Z[I] EOF"]);
 }

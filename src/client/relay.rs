@@ -148,7 +148,7 @@ impl Client {
         let cleaning = Cleaning::after(self.session.effects());
         let free = self.session.may_release() && rest == 0 && !self.half.is_inside_message();
         let work = Work {
-            outstanding: self.session.awaits_reply(),
+            outstanding: !self.session.is_quiet(),
             copying_in: self.session.is_copying_in(),
             unread: rest,
             cancel: self.context.on_client_gone == OnClientGone::Cancel,

@@ -111,6 +111,8 @@ pub struct Flow<N> {
     phase: Phase,
     dropped: Vec<Entry<N>>,
     doubt: Doubt,
+    /// The Query at the head has had a part of its answer.
+    answering: bool,
 }
 
 /// Whether Syncs that were sent between CopyData are answered: the server swallows those that it
@@ -129,6 +131,7 @@ impl<N> Default for Flow<N> {
             phase: Phase::Normal,
             dropped: Vec::new(),
             doubt: Doubt::None,
+            answering: false,
         }
     }
 }
@@ -262,14 +265,21 @@ impl<N> Flow<N> {
             return self.on_unasked(tag);
         };
         let owner = head.owner;
+        let answering = std::mem::replace(&mut self.answering, tag != b'Z');
         match (tag, head.kind) {
+            // Of a Sync that the failed copy had not swallowed: nothing else is answered by a
+            // ReadyForQuery alone.
+            (b'Z', kind) if self.doubt == Doubt::Syncs && !answering && kind != Kind::Sync => {
+                self.answering = false;
+                Ok(Reaction::Pass(Owner::Client))
+            }
+            (b'Z', Kind::Sync | Kind::Query | Kind::Call | Kind::BarrierSeen) => self.pop(tag),
             (b'1', Kind::Parse)
             | (b'2', Kind::Bind)
             | (b'3', Kind::Close)
             | (b'T' | b'n', Kind::Describe)
-            | (b'I' | b's', Kind::Execute)
-            | (b'Z', Kind::Sync | Kind::Query | Kind::Call | Kind::BarrierSeen) => self.pop(tag),
-            (b'C', Kind::Execute) => {
+            | (b'C' | b'I' | b's', Kind::Execute) => {
+                // Whatever the copy before it left unanswered would have come first.
                 self.doubt = Doubt::None;
                 self.pop(tag)
             }
@@ -496,6 +506,10 @@ mod tests {
             assert!(s.0.wants_barrier());
             s.0.barrier_sent(());
             s.send("Q").receive(extra).busy().receive("TDCZ").busy().receive("TDCZ").done();
+            let mut s = Script::new();
+            s.send("PBEdSdcSQ").receive("12GEZ").receive(extra).busy().receive("TDCZ").done();
+            let mut s = Script::new();
+            s.send("PBEdSdcSPBES").receive("12GEZ").receive(extra).busy().receive("12CZ").done();
         }
         let mut s = Script::new();
         s.send("PBES").receive("12G").send("dS").receive("EZ").busy();

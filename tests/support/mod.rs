@@ -74,7 +74,10 @@ pub fn both_with(setup: &Setup, scenario: impl Fn(&Target) -> Vec<String>) -> Ve
     }
     let stage = Stage::new(setup);
     let through = anonymous(scenario(&stage.weir.target()), &stage.database);
-    assert_eq!(through, direct, "through pgweir (left) and directly (right)");
+    for (number, (through, direct)) in through.iter().zip(&direct).enumerate() {
+        assert_eq!(through, direct, "line {number} through pgweir (left) and directly (right)");
+    }
+    assert_eq!(through.len(), direct.len(), "the lines that follow");
     direct
 }
 

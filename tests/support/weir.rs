@@ -21,6 +21,8 @@ pub struct Setup {
     pub top: String,
     /// `auth.method`; SCRAM if empty.
     pub method: String,
+    /// The secret of the user `app`; its verifier if empty.
+    pub secret: String,
     /// Further listening addresses.
     pub listen: Vec<String>,
     /// `[auth]`.
@@ -90,6 +92,9 @@ impl Setup {
         let Self { top, auth, limits, timeouts, database: lines, tables, .. } = self;
         let (name, verifier) = (database.name(), app_verifier());
         let port = self.upstream.unwrap_or(database.cluster().port());
+        // TOML takes a key once.
+        let checkout = if timeouts.contains("checkout") { "" } else { "checkout = \"20s\"\n" };
+        let verifier = if self.secret.is_empty() { verifier } else { &self.secret };
         let method = if self.method.is_empty() { "scram-sha-256" } else { &self.method };
         let mut listen = String::new();
         for addr in &self.listen {
@@ -100,7 +105,7 @@ impl Setup {
             "listen = [\"{addr}\"{listen}]\nhttp_listen = \"{http}\"\n{top}\n\
              [auth]\nmethod = \"{method}\"\n{auth}\n\
              [limits]\n{limits}\n\
-             [timeouts]\ncheckout = \"20s\"\n{timeouts}\n\
+             [timeouts]\n{checkout}{timeouts}\n\
              [users.app]\nsecret = \"{verifier}\"\n\
              [databases.{name}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"{tls}\"\n{lines}\n\
              {tables}\n"
