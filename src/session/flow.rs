@@ -101,7 +101,9 @@ enum Phase {
     Normal,
     Skipping,
     /// `synced`: a Sync was sent after CopyData of this copy.
-    CopyIn { synced: bool },
+    CopyIn {
+        synced: bool,
+    },
 }
 
 /// The machine.
@@ -468,7 +470,15 @@ mod tests {
 
     #[test]
     fn a_failed_segment_drops_queries_up_to_the_next_sync() {
-        Script::new().send("PQ").receive("E").busy().send("QF").busy().send("S").receive("Z").done();
+        Script::new()
+            .send("PQ")
+            .receive("E")
+            .busy()
+            .send("QF")
+            .busy()
+            .send("S")
+            .receive("Z")
+            .done();
         Script::new().send("PBEPBEPSPBES").receive("12DC1EZ").busy().receive("12DCZ").done();
     }
 
@@ -480,7 +490,15 @@ mod tests {
 
     #[test]
     fn copy_in_swallows_syncs() {
-        Script::new().send("PBES").receive("12G").busy().send("dcS").receive("C").busy().receive("Z").done();
+        Script::new()
+            .send("PBES")
+            .receive("12G")
+            .busy()
+            .send("dcS")
+            .receive("C")
+            .busy()
+            .receive("Z")
+            .done();
         Script::new().send("PBEdcS").receive("12GCZ").done();
         Script::new().send("PBESSdcS").receive("12GCZ").done();
         Script::new().send("Qdddc").receive("GCZ").done();
@@ -488,7 +506,15 @@ mod tests {
 
     #[test]
     fn a_copy_that_fails_is_silent_until_a_later_sync() {
-        Script::new().send("PBES").receive("12G").send("d").receive("E").busy().send("dcS").receive("Z").done();
+        Script::new()
+            .send("PBES")
+            .receive("12G")
+            .send("d")
+            .receive("E")
+            .busy()
+            .send("dcS")
+            .receive("Z")
+            .done();
         Script::new().send("Q").receive("G").send("d").receive("EZ").done();
         let mut late = Script::new();
         late.send("Q").receive("G").send("d").receive("EZ").send("ddc").done();
