@@ -307,7 +307,7 @@ impl Session {
     /// A server was given to the client: brings its settings in line, ahead of what the client sends.
     pub fn attach(&mut self, backend: &mut Backend, out: &mut BytesMut) -> Attach {
         self.effects = Effects::default();
-        let changes = backend.settings.changes_to(&self.desired);
+        let changes = backend.settings.changes_to(&mut self.desired);
         self.tell = true;
         if changes.is_empty() {
             return Attach::Ready;
