@@ -290,7 +290,7 @@ impl<'a> Relay<'a> {
                 run = at;
                 client.session.write_replies(&mut client.link.output);
             }
-            client.session.write_barrier(&mut link.output);
+            client.session.write_barrier(backend, &mut link.output);
             if self.rest > 0 {
                 break;
             }

@@ -9,11 +9,14 @@ use bytes::BytesMut;
 
 use crate::wire::build;
 
+/// Name and value.
+type Setting = (Box<str>, Box<[u8]>);
+
 /// A small sorted map of setting names (as first spelt) to values. Clones share memory until one of
 /// them changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    entries: Arc<Vec<(Box<str>, Box<[u8]>)>>,
+    entries: Arc<Vec<Setting>>,
 }
 
 impl Settings {
@@ -183,6 +186,11 @@ pub fn is_fail_closed(name: &str) -> bool {
     name.contains('.') || FAIL_CLOSED.iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
+/// Whether a name is one of [`PARSE_SETTINGS`].
+pub fn is_parse_setting(name: &str) -> bool {
+    PARSE_SETTINGS.iter().any(|n| name.eq_ignore_ascii_case(n))
+}
+
 const READ_ONLY: [&str; 6] = [
     "is_superuser",
     "session_authorization",
@@ -229,7 +237,10 @@ mod tests {
         s
     }
 
-    fn changes(server: &mut ServerSettings, desired: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
+    fn changes(
+        server: &mut ServerSettings,
+        desired: &[(&str, &str)],
+    ) -> Vec<(String, Option<String>)> {
         let text = |v: Box<[u8]>| String::from_utf8(v.into()).unwrap();
         let changes = server.changes_to(&mut settings(desired)).into_iter();
         changes.map(|c| (c.name.into(), c.value.map(text))).collect()
