@@ -28,6 +28,7 @@ use crate::metrics::LoginResult;
 use crate::net::link::{Link, Moved};
 use crate::net::tls::{AcceptError, Acceptor};
 use crate::net::{PeerAddr, Stream};
+use crate::registry::{Room, Seat};
 use crate::wire::frame::HEADER;
 use crate::wire::startup::{BadStartup, CancelKey, Startup};
 use crate::wire::{Report, SqlState, build};
@@ -43,6 +44,7 @@ pub struct LoginContext {
     trust_remote: bool,
     timeout: Duration,
     mock: Mock,
+    room: Arc<Room>,
     /// Password derivations at once; a stranger can ask for them.
     derivations: Semaphore,
 }
@@ -68,6 +70,8 @@ pub struct LoggedIn {
     pub credential: ServerCredential,
     /// It uses TLS.
     pub tls: bool,
+    /// Its part of `limits.max_clients`.
+    pub seat: Seat,
 }
 
 /// A cancel request. Its connection stays open until the request is [finished](Self::finish): a
@@ -104,9 +108,7 @@ pub enum LoginFailure {
     #[error("TLS was begun, which is not configured")]
     NoTls,
     /// TLS without a request, and without saying what for.
-    #[error(
-        "received direct SSL connection request without ALPN protocol negotiation extension"
-    )]
+    #[error("received direct SSL connection request without ALPN protocol negotiation extension")]
     NoAlpn,
     /// No TLS where it is required.
     #[error("SSL connection is required")]
@@ -117,6 +119,9 @@ pub enum LoginFailure {
     /// Trust is for this machine only.
     #[error("clients from other machines are not trusted without authentication")]
     TrustRemote,
+    /// `limits.max_clients` is reached.
+    #[error("sorry, too many clients already")]
+    TooManyClients(usize),
     /// The user did not prove who it is.
     #[error("{}", described(.0))]
     Auth(#[from] AuthError),
@@ -138,6 +143,7 @@ impl LoginContext {
         acceptor: Option<Arc<Acceptor>>,
         lookups: Lookups,
         mock: &Mock,
+        room: &Arc<Room>,
         before: Option<&Self>,
     ) -> Self {
         Self {
@@ -153,6 +159,7 @@ impl LoginContext {
             trust_remote: config.auth.trust_remote,
             timeout: config.timeouts.login,
             mock: mock.clone(),
+            room: Arc::clone(room),
             derivations: Semaphore::new(DERIVATIONS),
         }
     }
@@ -212,6 +219,7 @@ impl Door<'_> {
     }
 
     async fn prove(&mut self, startup: Startup) -> Result<Box<LoggedIn>, LoginFailure> {
+        let seat = self.context.room.enter().map_err(LoginFailure::TooManyClients)?;
         let method = self.context.method;
         if method == Method::Trust && !self.context.trust_remote && !self.peer.is_loopback() {
             return Err(LoginFailure::TrustRemote);
@@ -226,10 +234,14 @@ impl Door<'_> {
         let credential = users.credential(&startup.database, &startup.user, proven);
         let link = self.link.take().ok_or(LoginFailure::Left)?;
         let tls = link.stream().is_tls();
-        Ok(Box::new(LoggedIn { link, startup, credential, tls }))
+        Ok(Box::new(LoggedIn { link, startup, credential, tls, seat }))
     }
 
-    fn setup(&mut self, startup: &Startup, lookup: Lookup) -> Result<ClientLoginSetup, LoginFailure> {
+    fn setup(
+        &mut self,
+        startup: &Startup,
+        lookup: Lookup,
+    ) -> Result<ClientLoginSetup, LoginFailure> {
         let method = self.context.method;
         let transport = self.transport()?;
         Ok(ClientLoginSetup {
@@ -253,7 +265,10 @@ impl Door<'_> {
     }
 
     /// Up to AuthenticationOk, which is written and not sent.
-    async fn exchange(&mut self, setup: ClientLoginSetup) -> Result<ServerCredential, LoginFailure> {
+    async fn exchange(
+        &mut self,
+        setup: ClientLoginSetup,
+    ) -> Result<ServerCredential, LoginFailure> {
         let (login, mut step) = ClientLogin::start(setup, &self.context.mock);
         let mut login = Box::new(login);
         loop {
@@ -353,6 +368,7 @@ impl LoginFailure {
             | Self::Unencrypted(_)
             | Self::Handshake(_)
             | Self::NoAlpn => LoginResult::Protocol,
+            Self::TooManyClients(_) => LoginResult::TooManyClients,
             Self::NoTls | Self::TlsRequired | Self::Replication | Self::TrustRemote => {
                 LoginResult::Refused
             }

@@ -8,7 +8,7 @@ use bytes::Buf;
 
 use super::abandon::{Canceling, Probe, abandon};
 use super::alarm::due;
-use super::half::Stop;
+use super::half::{Half, Stop};
 use super::{Client, Ending, ServerLoss, edge};
 use crate::config::OnClientGone;
 use crate::metrics::{CloseReason, ErrorSource};
@@ -33,6 +33,8 @@ struct Relay<'a> {
     canceling: Option<Canceling>,
     probe: Probe,
     started: Instant,
+    /// Since when the server owes an answer; only kept while `timeouts.query` is on.
+    asked: Option<Instant>,
     /// When the client was first found to have ended its side.
     gone_since: Option<Instant>,
 }
@@ -57,17 +59,7 @@ impl Client {
         }
         let now = Instant::now();
         self.since = now;
-        let mut relay = Relay {
-            client: self,
-            lease: &mut lease,
-            rest: 0,
-            forwarding: false,
-            fatal: false,
-            canceling: None,
-            probe: Probe::default(),
-            started: now,
-            gone_since: None,
-        };
+        let mut relay = Relay::new(self, &mut lease, now);
         let ended = relay.run().await;
         let (rest, canceling) = (relay.rest, relay.canceling.take());
         self.count(&lease);
@@ -75,20 +67,13 @@ impl Client {
     }
 
     /// Waits until the server has taken the client's settings; gives the server's error if it has not.
-    pub(super) async fn settle(&mut self, lease: &mut Lease) -> Result<Option<bytes::Bytes>, Ending> {
+    pub(super) async fn settle(
+        &mut self,
+        lease: &mut Lease,
+    ) -> Result<Option<bytes::Bytes>, Ending> {
         let deadline = Instant::now() + self.context.timeouts.server_connect;
         loop {
-            let mut relay = Relay {
-                client: self,
-                lease,
-                rest: 0,
-                forwarding: false,
-                fatal: false,
-                canceling: None,
-                probe: Probe::default(),
-                started: deadline,
-                gone_since: None,
-            };
+            let mut relay = Relay::new(self, lease, deadline);
             relay.pump_server()?;
             if let Some(result) = self.session.sync_result() {
                 return Ok(result.err());
@@ -133,7 +118,7 @@ impl Client {
         if counts.elided_parses > 0 {
             metrics.elided_parses.increment(u64::from(counts.elided_parses));
         }
-        metrics.transactions.increment(1);
+        metrics.transactions.increment(u64::from(counts.transactions));
     }
 
     /// Parts with the server: back to the pool when it is free, cleaned up behind the client when
@@ -167,13 +152,29 @@ impl Client {
     }
 }
 
-impl Relay<'_> {
+impl<'a> Relay<'a> {
+    fn new(client: &'a mut Client, lease: &'a mut Lease, started: Instant) -> Self {
+        Self {
+            client,
+            lease,
+            rest: 0,
+            forwarding: false,
+            fatal: false,
+            canceling: None,
+            probe: Probe::default(),
+            started,
+            asked: None,
+            gone_since: None,
+        }
+    }
+
     async fn run(&mut self) -> Result<(), Ending> {
         loop {
             let stop = self.pump_client()?;
             if self.is_done().await? {
                 return Ok(());
             }
+            self.note_asked();
             if self.client.link.has_ended() || stop == Stop::Terminate {
                 self.on_client_ended()?;
             }
@@ -181,6 +182,7 @@ impl Relay<'_> {
             match self.woken(stop == Stop::More).await? {
                 Woken::Server(moved) => {
                     self.pump_server()?;
+                    self.note_asked();
                     if moved == Moved::End {
                         return Err(self.server_lost(ServerLoss::Closed));
                     }
@@ -203,7 +205,8 @@ impl Relay<'_> {
             return Ok(false);
         }
         // More of the client's own is here already, and nobody was before it.
-        if client.half.has_whole_message(&client.link) && !client.pool.has_waiters() {
+        if Half::has_whole_message(&client.link) && !client.pool.has_waiters() {
+            self.started = Instant::now();
             return Ok(false);
         }
         let flushed = self.lease.link.flush().await;
@@ -251,7 +254,8 @@ impl Relay<'_> {
             let client = &mut *self.client;
             let Server { link, backend, .. } = &mut **self.lease;
             let input = &link.input[at..];
-            let Some(header) = frame::backend(input).map_err(ServerLoss::from).map_err(Ending::ServerLost)?
+            let Some(header) =
+                frame::backend(input).map_err(ServerLoss::from).map_err(Ending::ServerLost)?
             else {
                 break;
             };
@@ -320,7 +324,10 @@ impl Relay<'_> {
     /// is not.
     fn on_client_ended(&mut self) -> Result<(), Ending> {
         let session = &self.client.session;
-        if !session.awaits_reply() || session.is_copying_in() || self.client.half.is_inside_message() {
+        if !session.awaits_reply()
+            || session.is_copying_in()
+            || self.client.half.is_inside_message()
+        {
             return Err(Ending::Left);
         }
         self.gone_since.get_or_insert_with(Instant::now);
@@ -347,14 +354,21 @@ impl Relay<'_> {
     }
 
     fn set_alarm(&mut self) {
-        let earliest = [self.idle_due(), self.transaction_due(), self.query_due(), self.gone_due(), self.probe.due()];
+        let earliest = [
+            self.idle_due(),
+            self.transaction_due(),
+            self.query_due(),
+            self.gone_due(),
+            self.probe.due(),
+        ];
         self.client.alarm.set(earliest.into_iter().flatten().min());
     }
 
     fn idle_due(&self) -> Option<Instant> {
         let client = &*self.client;
-        let idle = client.session.is_in_transaction() && !client.session.awaits_reply();
-        if idle { due(client.since, client.context.timeouts.idle_in_transaction) } else { None }
+        // It holds a server, and it is its turn: in a transaction or in a segment without Sync.
+        let since = (!client.session.awaits_reply()).then_some(client.since)?;
+        due(since, client.context.timeouts.idle_in_transaction)
     }
 
     fn transaction_due(&self) -> Option<Instant> {
@@ -362,8 +376,16 @@ impl Relay<'_> {
     }
 
     fn query_due(&self) -> Option<Instant> {
-        let running = self.client.session.awaits_reply();
-        if running { due(self.client.since, self.client.context.timeouts.query) } else { None }
+        due(self.asked?, self.client.context.timeouts.query)
+    }
+
+    /// Since when the server owes an answer.
+    fn note_asked(&mut self) {
+        if self.client.context.timeouts.query.is_zero() {
+            return;
+        }
+        let waiting = self.client.session.awaits_reply();
+        self.asked = waiting.then(|| self.asked.unwrap_or_else(Instant::now));
     }
 
     fn gone_due(&self) -> Option<Instant> {
@@ -386,7 +408,7 @@ impl Relay<'_> {
             return Err(Ending::Left);
         }
         if passed(self.query_due()) {
-            self.on_query_timeout(now)?;
+            self.on_query_timeout()?;
         }
         if passed(self.probe.due()) {
             let inside = self.rest > 0;
@@ -396,14 +418,12 @@ impl Relay<'_> {
     }
 
     /// A query that runs too long is cancelled first; one that does not heed is cut off.
-    fn on_query_timeout(&mut self, now: Instant) -> Result<(), Ending> {
+    fn on_query_timeout(&mut self) -> Result<(), Ending> {
         if self.canceling.is_some() {
             return Err(Ending::Ended(Box::new(edge::query_timeout())));
         }
         self.cancel();
-        // The cancel has as long again as a cancel connection may take.
-        let timeouts = &self.client.context.timeouts;
-        self.client.since = now + timeouts.cancel - timeouts.query.min(timeouts.cancel);
+        self.asked = self.asked.and_then(|at| at.checked_add(self.client.context.timeouts.cancel));
         Ok(())
     }
 

@@ -29,7 +29,7 @@ use crate::config::{Config, ListenAddr, Source};
 use crate::metrics::Metrics;
 use crate::net::tls::TlsFileError;
 use crate::net::{ListenError, Listener};
-use crate::registry::Registry;
+use crate::registry::{Registry, Room};
 use pools::Pools;
 
 pub use reload::ReloadError;
@@ -61,6 +61,7 @@ struct Shared {
     config: ArcSwap<Config>,
     login: ArcSwap<LoginContext>,
     mock: Mock,
+    room: Arc<Room>,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     pools: Pools,
@@ -95,10 +96,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let http = bind_http(&config).await?;
     let pools = Pools::new(&config, Arc::clone(&metrics))?;
     let mock = logins::mock();
-    let login = logins::context(&config, &pools, &mock, None)?;
+    let room = Room::new(config.limits.max_clients);
+    let login = logins::context(&config, &pools, &mock, &room, None)?;
     let shared = Arc::new(Shared {
         login: ArcSwap::from_pointee(login),
         mock,
+        room,
         metrics,
         registry: Arc::default(),
         pools,
@@ -120,7 +123,8 @@ impl Running {
         }
         let mut tasks = JoinSet::new();
         if let Some(listener) = http {
-            let state = HttpState { metrics: Arc::clone(&shared.metrics), phase: shared.phase.subscribe() };
+            let state =
+                HttpState { metrics: Arc::clone(&shared.metrics), phase: shared.phase.subscribe() };
             tasks.spawn(http::serve(listener, state, std::future::pending()));
         }
         tasks.spawn(upkeep(Arc::clone(&shared)));
@@ -175,7 +179,8 @@ fn raise_file_limit(config: &Config) {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) if limit < needed => warn!(
             limit,
-            needed, "the limit of open files is too low for limits.max_clients; raise it (ulimit -n)"
+            needed,
+            "the limit of open files is too low for limits.max_clients; raise it (ulimit -n)"
         ),
         Ok(_) => {}
         Err(error) => warn!(%error, "cannot raise the limit of open files"),

@@ -151,9 +151,12 @@ impl Session {
     }
 
     /// A text may run: what it may do is done to the lease and, maybe, to settings.
-    fn note_effects(&mut self, effects: Effects) {
+    fn note_effects(&mut self, effects: Effects, text: &[u8]) {
         self.effects |= effects;
         self.reading.touched |= effects.intersects(MAY_SET);
+        if effects.intersects(Effects::SETTING) && !self.startup.is_empty() {
+            self.resets.add(sql::resets(text, &self.reading.options(false)));
+        }
     }
 
     fn end_segment(&mut self) {
@@ -218,7 +221,7 @@ impl Session {
             return fate;
         }
         let Some(backend) = backend else { return ClientFate::NeedServer };
-        self.note_effects(effects);
+        self.note_effects(effects, body);
         backend.statements.clear_unnamed();
         self.end_segment();
         self.counts.queries += 1;
@@ -307,8 +310,12 @@ impl Session {
         let Some(backend) = backend else { return ClientFate::NeedServer };
         self.open_segment = true;
         let current = self.statements.meaning(b"").statement.filter(|s| whole && *s.body == *rest);
-        let effects = current.as_ref().map_or_else(|| self.effects_of(rest, whole), |s| s.effects);
-        self.note_effects(effects);
+        let effects = match &current {
+            Some(statement) => statement.effects,
+            None => self.effects_of(rest, whole),
+        };
+        // What is too long to keep is not seen again when it is bound.
+        self.note_effects(effects, if whole { &[] } else { rest });
         // What is too long to keep works as long as it stays the server's unnamed statement.
         let kept = if whole { rest } else { &[] };
         let statement = current.unwrap_or_else(|| self.knowledge.private(kept, effects));
@@ -334,7 +341,8 @@ impl Session {
         if self.statements.is_full(name.len() + rest.len()) {
             return self.refuse_message(backend.is_some(), out, too_many());
         }
-        let statement = self.statement_of(rest, self.effects_of(rest, true));
+        let effects = self.effects_of(rest, true);
+        let statement = self.statement_of(rest, effects);
         if let Some(existing) = meaning.statement {
             return self.refuse_duplicate(name, &existing, statement, backend, out);
         }
@@ -452,7 +460,7 @@ impl Session {
         };
         self.open_segment = true;
         if let Note::Use { statement, .. } = &target.note {
-            self.note_effects(statement.effects);
+            self.note_effects(statement.effects, &statement.body);
         }
         self.send(Kind::Bind, target.note);
         let Some(rename) = target.rename else { return ClientFate::Forward };

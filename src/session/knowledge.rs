@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_by_sweeps_and_then_by_not_sharing() {
         let k = Knowledge::default();
-        let body = |i: usize| [i.to_string().as_bytes(), &[b'x'; 1 << 20]].concat();
+        let body = |i: usize| [i.to_string().into_bytes(), vec![b'x'; 1 << 20]].concat();
         for i in 0..64 {
             k.intern(b"", &body(i), Effects::default());
         }

@@ -1,6 +1,6 @@
 //! Settings that follow a client from server to server.
 
-use super::pair::Pair;
+use super::pair::{Pair, Stop};
 use crate::session::{Attach, SessionError};
 
 const SET: &str = "SELECT pg_catalog.set_config($1, $2, false)";
@@ -149,4 +149,22 @@ fn what_only_the_server_decides_is_told_before_the_next_ready_for_query() {
         0,
         ["Q(select 2)", "Q(select 1) Q(select 2)", "C(SELECT 1) Z(I)", "C(SELECT 1) Z(I)"],
     );
+}
+
+#[test]
+fn a_reset_counts_when_it_runs_and_not_when_it_is_parsed() {
+    let mut p = in_tokyo(1);
+    p.answer(0, TAKEN);
+    p.answer(0, "C(SELECT 1) Z(I)");
+    p.send(0, "Q(set timezone to 'Paris')");
+    p.answer(0, "C(SET) S(TimeZone=Paris) Z(I)");
+    let desired = |p: &Pair| p.clients[0].session.desired().get("TimeZone").map(<[u8]>::to_vec);
+    p.send(0, "P(r,reset timezone) S");
+    p.answer(0, "1 Z(I)");
+    assert_eq!(desired(&p).as_deref(), Some(&b"Paris"[..]));
+    assert_eq!(p.send(0, "Q(select 1) B(r) E S"), Stop::More);
+    p.answer(0, "C(SELECT 1) Z(I)");
+    assert_eq!(desired(&p).as_deref(), Some(&b"Paris"[..]));
+    p.answer(0, "2 C(RESET) S(TimeZone=UTC) Z(I)");
+    assert_eq!(desired(&p).as_deref(), Some(&b"Asia/Tokyo"[..]));
 }
