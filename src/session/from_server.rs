@@ -104,6 +104,7 @@ impl Session {
             if self.told.get(name).is_some_and(|told| told != value) {
                 self.told.set(name, value);
                 self.reading.set(name, value);
+                let name = self.told.spelling(name).unwrap_or(name);
                 build::parameter_status(out, name, value);
             }
         }
