@@ -65,11 +65,11 @@ impl Half {
     ) -> Result<Stop, Ending> {
         loop {
             self.pass(link, server.as_deref_mut());
-            if self.rest > 0 {
-                return Ok(Stop::More);
-            }
             if server.as_ref().is_some_and(|s| s.link.is_congested()) || link.is_congested() {
                 return Ok(Stop::Blocked);
+            }
+            if self.rest > 0 {
+                return Ok(Stop::More);
             }
             if let Some(stop) = self.next(link, session, server.as_deref_mut())? {
                 return Ok(stop);
