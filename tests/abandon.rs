@@ -35,6 +35,8 @@ fn states() -> Vec<Left> {
         left("pipeline with Sync", vec![query("select 1"), insert(), bad(), sync()], "", RUNNING),
         left("open transaction", vec![begin()], "Z", NOTHING),
         left("failed transaction", vec![begin(), query("select 1 / 0")], "ZZ", NOTHING),
+        left("failed pipeline, answered", vec![insert(), bad(), flush()], "E", NOTHING),
+        left("pipeline without Sync, answered", vec![insert(), flush()], "C", NOTHING),
         left("open transaction, failed pipeline", vec![begin(), bad()], "ZE", RUNNING),
         left("COPY", vec![query("copy t from stdin"), copy_data("1\n")], "G", COPYING),
         left("extended COPY", vec![extended_copy()], "G", COPYING),

@@ -29,7 +29,7 @@ pub(super) struct Probe {
 impl Probe {
     /// The client has ended its side.
     pub(super) fn start(&mut self) {
-        self.next.get_or_insert_with(Instant::now);
+        self.next.get_or_insert_with(|| Instant::now() + PATIENCE);
     }
 
     /// When to probe next.
@@ -136,5 +136,7 @@ pub(super) fn abandon(mut lease: Lease, work: Work, canceling: Option<Canceling>
     });
 }
 
+/// Most half-closed clients have their answer by then, and need not be probed.
+const PATIENCE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -423,3 +423,41 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// See [`LoginContext::derivations`].
 const DERIVATIONS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_time_of_the_client_counts() {
+        let mut patience = Patience { left: Duration::from_millis(200) };
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(patience.with(async {}).await.is_ok());
+        let slow = || tokio::time::sleep(Duration::from_millis(120));
+        assert!(patience.with(slow()).await.is_ok());
+        assert!(matches!(patience.with(slow()).await, Err(LoginFailure::TimedOut)));
+    }
+
+    #[test]
+    fn unknown_options_are_named() {
+        let startup = Startup {
+            minor: 0,
+            negotiate: true,
+            unknown_options: vec!["_pq_.a".into(), "_pq_.b".into()],
+            user: "u".into(),
+            database: "u".into(),
+            settings: Vec::new(),
+            replication: false,
+        };
+        let mut out = BytesMut::new();
+        negotiate(&mut out, &startup);
+        assert_eq!(&out[..], b"v\0\0\0\x1a\0\x03\0\0\0\0\0\x02_pq_.a\0_pq_.b\0");
+    }
+
+    #[test]
+    fn the_log_knows_why_a_password_was_refused() {
+        let error = AuthError::Refused { user: "u".into(), refusal: crate::auth::Refusal::Unknown };
+        let text = LoginFailure::Auth(error).to_string();
+        assert!(text.ends_with(": there is no such user"), "{text}");
+    }
+}

@@ -148,7 +148,7 @@ impl Client {
         let cleaning = Cleaning::after(self.session.effects());
         let free = self.session.may_release() && rest == 0 && !self.half.is_inside_message();
         let work = Work {
-            outstanding: self.session.awaits_reply(),
+            outstanding: !self.session.is_quiet(),
             copying_in: self.session.is_copying_in(),
             unread: rest,
             cancel: self.context.on_client_gone == OnClientGone::Cancel,
@@ -295,10 +295,10 @@ impl Relay<'_> {
         Ok(())
     }
 
-    /// The last run passes; when it is all there is, the buffer itself changes hands.
+    /// The last run passes; when it is long and all there is, the buffer itself changes hands.
     fn finish_run(&mut self, run: usize, at: usize) {
         let (input, output) = (&mut self.lease.link.input, &mut self.client.link.output);
-        if run == 0 && at == input.len() && output.is_empty() {
+        if run == 0 && at == input.len() && at >= WORTH_SWAPPING && output.is_empty() {
             std::mem::swap(input, output);
         } else {
             output.extend_from_slice(&input[run..at]);
@@ -417,3 +417,6 @@ impl Relay<'_> {
         }
     }
 }
+
+/// Bytes of a run below which copying it costs less than growing the buffer that comes in exchange.
+const WORTH_SWAPPING: usize = 4 << 10;

@@ -128,3 +128,73 @@ fn credential(password: Option<&Password>) -> ServerCredential {
         _ => ServerCredential::Password(auth::Password::new(password.reveal())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> ServerCredential {
+        ServerCredential::Password(auth::Password::new(text))
+    }
+
+    fn own(secret: Option<&str>, server_password: Option<&str>) -> Own {
+        let user = User {
+            secret: secret.map(Password::new),
+            server_password: server_password.map(Password::new),
+        };
+        let mock = Mock::new(auth::Key::new([7; 32]), auth::Iterations::DEFAULT);
+        Own::new("u", &user, &mock, None)
+    }
+
+    fn users() -> Users {
+        let own = [
+            ("proven", own(Some("md5d504967f44e0c6062c7e5c2a8d42aac1"), None)),
+            ("given", own(Some("md5d504967f44e0c6062c7e5c2a8d42aac1"), Some("p"))),
+            ("none", own(None, None)),
+        ];
+        Users {
+            own: own.into_iter().map(|(name, own)| (name.to_owned(), own)).collect(),
+            databases: [("free".to_owned(), None), ("forced".to_owned(), Some(password("f")))].into(),
+            fallback: Some(ServerCredential::None),
+            lookups: Lookups::default(),
+        }
+    }
+
+    #[test]
+    fn servers_are_logged_in_to_with_what_stands_nearest() {
+        let users = users();
+        for (database, user, expected) in [
+            ("free", "proven", "SCRAM keys or what else was proven"),
+            ("free", "given", "a password"),
+            ("free", "stranger", "SCRAM keys or what else was proven"),
+            ("forced", "proven", "a password"),
+            ("forced", "given", "a password"),
+            ("another", "given", "no credential"),
+        ] {
+            let proven = ServerCredential::Md5Hash(
+                auth::Md5Hash::parse("md5d504967f44e0c6062c7e5c2a8d42aac1").unwrap(),
+            );
+            let kind = match users.credential(database, user, proven) {
+                ServerCredential::Md5Hash(_) => "SCRAM keys or what else was proven",
+                other => other.kind(),
+            };
+            assert_eq!(kind, expected, "{user} at {database}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_users_with_a_secret_are_found() {
+        let users = users();
+        for (user, expected) in [
+            ("proven", None),
+            ("none", Some(Refusal::NoPassword)),
+            ("stranger", Some(Refusal::Unknown)),
+        ] {
+            let found = match users.look_up("free", user).await.unwrap() {
+                Lookup::Found(_) => None,
+                Lookup::Refused(refusal) => Some(refusal),
+            };
+            assert_eq!(found, expected, "{user}");
+        }
+    }
+}

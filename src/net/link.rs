@@ -166,6 +166,8 @@ impl Link {
     }
 
     fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
+        // Room is made when there is something to put there: who waits holds no buffer.
+        ready!(self.stream.poll_readable(cx))?;
         self.input.reserve(READ);
         let read = pin!(self.stream.read_buf(&mut self.input));
         if ready!(read.poll(cx))? == 0 {

@@ -72,6 +72,16 @@ impl Stream {
         Ok(count == 1 && first == [TLS_HANDSHAKE])
     }
 
+    /// Ready when a read may have something. TLS may hold bytes that the system no longer has, so that
+    /// only a read can tell: it is always ready.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => tcp.poll_read_ready(cx),
+            Self::Unix(unix) => unix.poll_read_ready(cx),
+            Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Whether the system holds bytes of the peer that were not read yet. Asked before a TLS
     /// handshake: bytes that came in plaintext must not be taken for encrypted ones.
     pub fn has_unread_bytes(&self) -> io::Result<bool> {

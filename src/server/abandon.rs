@@ -1,8 +1,8 @@
 //! Ending the work of a client that is gone.
 //!
 //! ```text
-//!  in flight:      CopyFail, ROLLBACK, Sync --> barrier --> DISCARD ALL --> idle
-//!  nothing there:                               barrier ------------------> idle
+//!  cancel --> CopyFail, ROLLBACK, Sync --> barrier --> DISCARD ALL --> idle
+//!  (what is in flight)                                 (if something was in flight)
 //! ```
 //! A bare Sync would commit what came before it. `ROLLBACK; Sync` never does: where the server runs
 //! the ROLLBACK, it ends the transaction, and where it skips it, the transaction has failed
@@ -27,7 +27,7 @@ use crate::wire::{ErrorFields, Reader, build};
 /// been finished or the server be closed instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Work {
-    /// Something was sent that is not answered yet, or not followed by a Sync.
+    /// Something was sent that is not answered yet.
     pub outstanding: bool,
     /// The server waits for CopyData.
     pub copying_in: bool,
@@ -77,11 +77,9 @@ impl Server {
 
     async fn roll_back(&mut self, work: Work) -> Result<(), Broken> {
         let out = &mut self.link.output;
-        if work.outstanding || work.copying_in {
-            build::copy_fail(out, "the client is gone");
-            build::query(out, "ROLLBACK");
-            build::empty(out, b'S');
-        }
+        build::copy_fail(out, "the client is gone");
+        build::query(out, "ROLLBACK");
+        build::empty(out, b'S');
         let token = Alphanumeric.sample_string(&mut rand::rng(), TOKEN_LEN);
         build::query(out, &format!("ROLLBACK; SELECT '{token}'"));
         replies::skip(&mut self.link, work.unread).await?;

@@ -62,9 +62,12 @@ impl Session {
         let fate = match (header.tag, backend) {
             (b'X', _) => ClientFate::Terminate,
             (b'd' | b'c' | b'f', backend) => self.on_copy(header.tag, backend.is_some()),
-            (b'S', backend) => self.on_sync(backend.is_some()),
+            // What has a body that it must not have is for PostgreSQL to refuse.
+            (b'S', backend) if backend.is_some() || body.is_empty() => {
+                self.on_sync(backend.is_some())
+            }
             _ if self.flow.is_skipping() => ClientFate::Consumed,
-            (b'H', None) => ClientFate::Consumed,
+            (b'H', None) if body.is_empty() => ClientFate::Consumed,
             (b'H', Some(_)) => ClientFate::Forward,
             (b'Q', backend) => self.on_query(header, body, backend),
             (b'P', backend) => self.on_parse(header, body, backend, out),

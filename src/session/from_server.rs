@@ -324,7 +324,12 @@ impl Session {
 
     /// Tells the client what this server reports otherwise than the last one it had.
     fn tell_changes(&mut self, backend: &Backend, out: &mut BytesMut) {
-        for (name, value) in backend.settings.reported().iter() {
+        let reported = backend.settings.reported();
+        // As it mostly is, since servers of one pool are alike.
+        if self.told == *reported {
+            return;
+        }
+        for (name, value) in reported.iter() {
             if self.told.set(name, value) {
                 build::parameter_status(out, name, value);
                 self.refresh_reading(name);

@@ -130,7 +130,7 @@ impl ServerSettings {
     /// What must change so that the server has what a client wants. `role` comes last, since the
     /// values before it may need the session user's rights; its reset comes first.
     pub fn changes_to(&self, desired: &Settings) -> Vec<Change> {
-        if desired.is_empty() && self.actual.is_empty() {
+        if *desired == self.actual {
             return Vec::new();
         }
         let stale = self.actual.iter().filter(|(name, _)| desired.get(name).is_none());

@@ -192,8 +192,8 @@ impl ServerStatements {
         if self.copies.len() < self.limit {
             return None;
         }
-        let settled = self.copies.values().filter(|copy| copy.coming.is_none());
-        settled.min_by_key(|copy| copy.used).map(|copy| Arc::clone(&copy.statement))
+        let oldest = self.copies.values().min_by_key(|copy| copy.used);
+        oldest.map(|copy| Arc::clone(&copy.statement))
     }
 
     /// A Parse is being sent.

@@ -1,0 +1,269 @@
+"""Who is measured: a throwaway PostgreSQL, straight and behind each proxy.
+
+Each contender logs in as a role of its own, so that PostgreSQL itself tells whose connections are
+whose. All are ended by their process, in whatever way the run ends.
+"""
+
+import contextlib
+import os
+import pathlib
+import pwd
+import random
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+
+DATABASE = "bench"
+STARTING = 30
+ENDING = 15
+RESERVED = 3
+SPARE = 5
+# Below the range that the kernel gives to outgoing connections.
+PORTS = range(20_000, 32_000)
+# The oldest PgBouncer that keeps protocol-level prepared statements in transaction mode.
+PREPARED_SINCE = (1, 21)
+
+
+@dataclass
+class Contender:
+    """One way to the database; `pid` and `pool` are None for the straight one."""
+
+    name: str
+    role: str
+    port: int
+    pid: int | None = None
+    pool: int | None = None
+    configuration: str = ""
+    prepared: bool = True
+
+
+def free_port():
+    """A port on loopback that nobody listens on now."""
+    for port in random.sample(PORTS, 50):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise SystemExit("no free port")
+
+
+def unprivileged():
+    """Who PostgreSQL and PgBouncer run as, since both refuse to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam("postgres")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def write(path, text):
+    """Writes a file that PostgreSQL's user can read, and others cannot."""
+    path.write_text(text)
+    path.chmod(0o600)
+    if os.geteuid() == 0:
+        shutil.chown(path, "postgres", "postgres")
+
+
+@contextlib.contextmanager
+def running(command, port, log, stop, **who):
+    """A process that listens; ended at the end, by force if it must be."""
+    with open(log, "wb") as out:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **who
+        )
+    try:
+        wait_for(process, port, log)
+        yield process
+    finally:
+        process.send_signal(stop)
+        try:
+            process.wait(ENDING)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for(process, port, log):
+    """Waits until a process listens."""
+    deadline = time.monotonic() + STARTING
+    while True:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"{process.args[0]} did not start:\n{pathlib.Path(log).read_text()}")
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        time.sleep(0.05)
+
+
+class Postgres:
+    """A throwaway PostgreSQL with pgbench's tables."""
+
+    def __init__(self, tools, folder, connections):
+        self.bin = pathlib.Path(tools)
+        self.folder = folder
+        self.port = free_port()
+        self.password = secrets.token_urlsafe()
+        self.connections = connections + RESERVED + SPARE
+        self.log = folder / "postgresql.log"
+
+    @contextlib.contextmanager
+    def started(self):
+        """The server, from initdb to its end."""
+        data = self.folder / "data"
+        write(self.folder / "password", self.password)
+        initdb = [self.bin / "initdb", "-D", data, "--username=postgres", "--auth=scram-sha-256"]
+        initdb += ["--pwfile", self.folder / "password", "--no-sync", "--encoding=UTF8", "--locale=C"]
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **unprivileged())
+        with open(data / "postgresql.conf", "a") as file:
+            file.write("".join(f"{key} = '{value}'\n" for key, value in self.settings().items()))
+        command = [self.bin / "postgres", "-D", data]
+        with running(command, self.port, self.log, signal.SIGINT, cwd=self.folder, **unprivileged()):
+            self.wait_until_up()
+            yield self
+
+    def settings(self):
+        """What differs from PostgreSQL's defaults."""
+        return {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": self.folder,
+            "max_connections": self.connections,
+            "superuser_reserved_connections": RESERVED,
+            "shared_buffers": "256MB",
+            "fsync": "off",
+            "autovacuum": "off",
+            "log_line_prefix": "%m [%p] %e ",
+        }
+
+    def wait_until_up(self):
+        """It listens before it lets anybody in."""
+        deadline = time.monotonic() + STARTING
+        ready = [self.bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        while subprocess.run(ready, check=False).returncode != 0:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"PostgreSQL did not start:\n{self.log.read_text()}")
+            time.sleep(0.1)
+
+    def environment(self, password):
+        """For libpq: no file of the user's own, no TLS on loopback."""
+        return os.environ | {"PGPASSWORD": password, "PGSSLMODE": "disable", "PGPASSFILE": "/dev/null"}
+
+    def sql(self, text, database=DATABASE):
+        """Runs a text as superuser and gives its rows as text."""
+        command = [self.bin / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"]
+        command += ["-p", str(self.port), "-U", "postgres", "-d", database]
+        environment = self.environment(self.password)
+        done = subprocess.run(command, input=text, env=environment, check=True, text=True, capture_output=True)
+        return done.stdout.strip()
+
+    def fill(self, scale):
+        """Makes pgbench's tables, open to everybody."""
+        self.sql(f"create database {DATABASE}", "postgres")
+        command = [self.bin / "pgbench", "-i", "-q", "-s", str(scale), "-h", "127.0.0.1"]
+        command += ["-p", str(self.port), "-U", "postgres", DATABASE]
+        subprocess.run(command, env=self.environment(self.password), check=True, capture_output=True)
+        self.sql("grant all on all tables in schema public to public; checkpoint")
+
+    def role(self, name, password):
+        """Makes a role and gives the verifier that PostgreSQL keeps of its password."""
+        self.sql(f"create role {name} login password '{password}'")
+        return self.sql(f"select rolpassword from pg_authid where rolname = '{name}'")
+
+    def version(self):
+        """As the server says it."""
+        return self.sql("show server_version")
+
+    def servers(self, role, since):
+        """A role's connections: all, and those that ran something since a time."""
+        used = f"count(*) filter (where query_start >= to_timestamp({since:.3f}))"
+        row = self.sql(f"select count(*), {used} from pg_stat_activity where usename = '{role}'")
+        return tuple(int(number) for number in row.split("|"))
+
+    def refusals(self):
+        """Connections that it refused for want of slots."""
+        return [line for line in self.log.read_text().splitlines() if " 53300 " in line]
+
+
+def straight(postgres, password):
+    """No proxy."""
+    postgres.role("straight", password)
+    return Contender("straight", "straight", postgres.port)
+
+
+@contextlib.contextmanager
+def pgweir(postgres, password, binary, pool, workers):
+    """pgweir with so many worker threads; 0 = one per core."""
+    role = f"pgweir_{workers}"
+    verifier = postgres.role(role, password)
+    port, http = free_port(), free_port()
+    text = "\n".join(
+        [
+            f'listen = ["127.0.0.1:{port}"]',
+            f'http_listen = "127.0.0.1:{http}"',
+            f"workers = {workers}",
+            "[limits]",
+            f"max_servers = {pool}",
+            "[auth]",
+            'method = "scram-sha-256"',
+            f"[users.{role}]",
+            f'secret = "{verifier}"',
+            f"[databases.{DATABASE}]",
+            'host = "127.0.0.1"',
+            f"port = {postgres.port}",
+            'tls = "disable"\n',
+        ]
+    )
+    path = postgres.folder / f"{role}.toml"
+    write(path, text)
+    name = "pgweir" if workers == 1 else "pgweir, default threads"
+    command = [binary, "serve", "--config", path]
+    with running(command, port, postgres.folder / f"{role}.log", signal.SIGTERM) as process:
+        yield Contender(name, role, port, process.pid, pool, text.replace(verifier, VERIFIER))
+
+
+@contextlib.contextmanager
+def pgbouncer(postgres, password, binary, pool):
+    """PgBouncer with the same pool and the same way to log in."""
+    version = pgbouncer_version(binary)
+    role = "pgbouncer"
+    verifier = postgres.role(role, password)
+    users = postgres.folder / "userlist.txt"
+    write(users, f'"{role}" "{verifier}"\n')
+    port = free_port()
+    lines = [
+        "[databases]",
+        f"{DATABASE} = host=127.0.0.1 port={postgres.port} dbname={DATABASE}",
+        "[pgbouncer]",
+        "listen_addr = 127.0.0.1",
+        f"listen_port = {port}",
+        "unix_socket_dir =",
+        "auth_type = scram-sha-256",
+        f"auth_file = {users}",
+        "pool_mode = transaction",
+        f"default_pool_size = {pool}",
+        "max_client_conn = 1000",
+        "server_tls_sslmode = disable",
+    ]
+    if version >= PREPARED_SINCE:
+        lines.append("max_prepared_statements = 200")
+    text = "\n".join(lines) + "\n"
+    path = postgres.folder / "pgbouncer.ini"
+    write(path, text)
+    log = postgres.folder / "pgbouncer.log"
+    with running([binary, path], port, log, signal.SIGTERM, **unprivileged()) as process:
+        shown = text + f'; userlist.txt: "{role}" "{VERIFIER}"\n'
+        prepared = version >= PREPARED_SINCE
+        yield Contender("PgBouncer", role, port, process.pid, pool, shown, prepared)
+
+
+def pgbouncer_version(binary):
+    """Major and minor."""
+    text = subprocess.run([binary, "--version"], check=True, text=True, capture_output=True).stdout
+    found = re.search(r"PgBouncer (\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2]))
+
+
+VERIFIER = "<SCRAM verifier, copied from pg_authid>"

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Measures pgweir beside PgBouncer and PostgreSQL alone: bench.sh [OPTION...]; ONLY=PART,... picks parts.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+need_cargo
+need_compiler
+need_postgres
+have python3 || install_packages python3
+if ! have pgbouncer && [ ! -x /usr/sbin/pgbouncer ]; then
+  install_packages pgbouncer
+  # Debian starts one of its own, which nobody here asked for.
+  if have service; then as_root service pgbouncer stop >/dev/null 2>&1 || true; fi
+fi
+cargo build --release --locked
+
+options=(--tools "$(postgres_bin)")
+if [ -n "${ONLY:-}" ]; then
+  options+=(--only "$ONLY")
+else
+  # Parts alone are for looking; the report always has them all.
+  options+=(--out docs/benchmarks.md)
+fi
+exec python3 -B benches/side_by_side.py "${options[@]}" "$@"
