@@ -76,7 +76,9 @@ impl Mailbox {
             return None;
         }
         let order = [Notice::Terminate, Notice::Cancel, Notice::Drain];
-        order.into_iter().find(|n| self.notices.fetch_and(!bit(*n), Ordering::AcqRel) & bit(*n) != 0)
+        order
+            .into_iter()
+            .find(|n| self.notices.fetch_and(!bit(*n), Ordering::AcqRel) & bit(*n) != 0)
     }
 }
 

@@ -26,7 +26,8 @@ fn states() -> Vec<Left> {
     let insert = || extended("insert into t values (1)");
     let bad = || extended("insert into t values (1 / 0)");
     let begin = || query("begin; insert into t values (1)");
-    let left = |name, sent: Vec<Vec<u8>>, read, work| Left { name, sent: sent.concat(), read, work };
+    let left =
+        |name, sent: Vec<Vec<u8>>, read, work| Left { name, sent: sent.concat(), read, work };
     vec![
         left("nothing", vec![], "", NOTHING),
         left("pipeline without Sync", vec![insert()], "", RUNNING),
@@ -44,11 +45,31 @@ fn states() -> Vec<Left> {
         left("COPY that was not seen to begin", vec![query("copy t from stdin")], "", RUNNING),
         left("COPY that failed", vec![query("copy t from stdin"), copy_data("x\n")], "G", COPYING),
         left("sleep", vec![query("insert into t values (1); select pg_sleep(60)")], "", RUNNING),
-        left("sleeps, one after the other", vec![query("select pg_sleep(60)"), query("select pg_sleep(60)")], "", RUNNING),
+        left(
+            "sleeps, one after the other",
+            vec![query("select pg_sleep(60)"), query("select pg_sleep(60)")],
+            "",
+            RUNNING,
+        ),
         left("sleep in a pipeline", vec![insert(), extended("select pg_sleep(60)")], "", RUNNING),
-        left("COPY out", vec![query("copy (select repeat('x', 99) from generate_series(1, 1000000)) to stdout")], "H", RUNNING),
-        left("suspended portal", vec![parse("", "select generate_series(1, 9)"), bind(), execute("", 1), flush()], "s", RUNNING),
-        left("statement prepared", vec![insert(), parse("s", "select 1"), run("s", &[]), bad()], "", RUNNING),
+        left(
+            "COPY out",
+            vec![query("copy (select repeat('x', 99) from generate_series(1, 1000000)) to stdout")],
+            "H",
+            RUNNING,
+        ),
+        left(
+            "suspended portal",
+            vec![parse("", "select generate_series(1, 9)"), bind(), execute("", 1), flush()],
+            "s",
+            RUNNING,
+        ),
+        left(
+            "statement prepared",
+            vec![insert(), parse("s", "select 1"), run("s", &[]), bad()],
+            "",
+            RUNNING,
+        ),
     ]
 }
 

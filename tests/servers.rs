@@ -73,7 +73,7 @@ impl Ground {
             init_query: wanted.init_query,
             deadline: Instant::now() + wanted.time.unwrap_or(Duration::from_secs(10)),
             close_timeout: Duration::from_secs(5),
-            lifetime: Duration::from_secs(3600),
+            lifetime: Duration::from_hours(1),
             generation: 0,
             statement_limit: 100,
             id: 1,
@@ -182,7 +182,9 @@ async fn a_server_logs_in_by_scram_and_its_keys_spare_the_password() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trusting_postgresql_asks_for_nothing() {
     let cluster = Cluster::start(pgweir::demo::postgres::Options {
-        hba: Some("host all app 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n".into()),
+        hba: Some(
+            "host all app 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n".into(),
+        ),
         ..Default::default()
     });
     let ground = Ground::at(cluster.database(), cluster.port());
@@ -329,7 +331,7 @@ async fn nobody_there_can_be_waited_for() {
 
 #[tokio::test]
 async fn what_is_no_postgresql_is_found_out_and_left() {
-    let huge = [&b"S\x3f\xff\xff\x00"[..], &[b'x'; 100_000]].concat();
+    let huge = [&b"S\x3f\xff\xff\x00"[..], &b"x".repeat(100_000)].concat();
     let many = b"S\0\0\0\x08a\0b\0".repeat(200);
     let ok = b"R\0\0\0\x08\0\0\0\0";
     for (name, script) in [

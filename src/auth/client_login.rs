@@ -77,10 +77,7 @@ pub struct ClientLogin {
 }
 
 enum State {
-    Scram {
-        scram: Box<ScramServer>,
-        credential: ServerCredential,
-    },
+    Scram { scram: Box<ScramServer>, credential: ServerCredential },
     Md5(Md5Check),
     Cleartext(CleartextCheck),
     Ended,
@@ -119,11 +116,7 @@ impl ClientLogin {
     /// A message with another tag than `p`.
     pub fn on_other_message(&mut self, tag: u8) -> AuthError {
         let state = std::mem::replace(&mut self.state, State::Ended);
-        let expected = if matches!(state, State::Scram { .. }) {
-            "SASL"
-        } else {
-            "password"
-        };
+        let expected = if matches!(state, State::Scram { .. }) { "SASL" } else { "password" };
         AuthError::UnexpectedMessage { expected, tag }
     }
 
@@ -133,21 +126,13 @@ impl ClientLogin {
             State::Md5(check) => {
                 let answer = password_message(body)?;
                 let credential = check.verify(answer).map_err(|r| self.refused(r))?;
-                Ok(ClientStep::Done {
-                    send: authentication(OK, b""),
-                    credential,
-                })
+                Ok(ClientStep::Done { send: authentication(OK, b""), credential })
             }
             State::Cleartext(check) => {
                 let password = Password::new(password_message(body)?);
-                check
-                    .verify(&self.user, &password)
-                    .map_err(|r| self.refused(r))?;
+                check.verify(&self.user, &password).map_err(|r| self.refused(r))?;
                 let credential = ServerCredential::Password(password);
-                Ok(ClientStep::Done {
-                    send: authentication(OK, b""),
-                    credential,
-                })
+                Ok(ClientStep::Done { send: authentication(OK, b""), credential })
             }
             State::Ended => Err(AuthError::Ended),
         }
@@ -170,19 +155,13 @@ impl ClientLogin {
                 put_authentication(&mut send, SASL_FINAL, &text);
                 put_authentication(&mut send, OK, b"");
                 let credential = or_keys(credential, keys);
-                ClientStep::Done {
-                    send: send.freeze(),
-                    credential,
-                }
+                ClientStep::Done { send: send.freeze(), credential }
             }
         })
     }
 
     fn refused(&self, refusal: Refusal) -> AuthError {
-        AuthError::Refused {
-            user: self.user.clone(),
-            refusal,
-        }
+        AuthError::Refused { user: self.user.clone(), refusal }
     }
 }
 
@@ -207,25 +186,14 @@ impl CleartextCheck {
             Secret::Scram(stored) => stored.stored_key.ct_eq(&derived.stored_key),
             Secret::Md5(stored) => stored.ct_eq(&Md5Hash::of(password, user)),
         };
-        if bool::from(proven) {
-            Ok(())
-        } else {
-            Err(Refusal::WrongPassword)
-        }
+        if bool::from(proven) { Ok(()) } else { Err(Refusal::WrongPassword) }
     }
 }
 
 fn trust(lookup: &Lookup) -> (State, ClientStep) {
-    let credential = account(lookup).map_or(ServerCredential::None, |account| {
-        account.secret().credential()
-    });
-    (
-        State::Ended,
-        ClientStep::Done {
-            send: authentication(OK, b""),
-            credential,
-        },
-    )
+    let credential =
+        account(lookup).map_or(ServerCredential::None, |account| account.secret().credential());
+    (State::Ended, ClientStep::Done { send: authentication(OK, b""), credential })
 }
 
 fn ask_scram(setup: ClientLoginSetup, mock: &Mock) -> (State, ClientStep) {
@@ -240,10 +208,7 @@ fn ask_scram(setup: ClientLoginSetup, mock: &Mock) -> (State, ClientStep) {
     let binding = setup.transport.channel_binding().cloned();
     let scram = Box::new(ScramServer::new(verifier, refusal, setup.nonce, binding));
     let request = authentication(SASL, &mechanism_list(scram.mechanisms()));
-    (
-        State::Scram { scram, credential },
-        ClientStep::Send(request),
-    )
+    (State::Scram { scram, credential }, ClientStep::Send(request))
 }
 
 fn ask_md5(setup: &ClientLoginSetup, mock: &Mock) -> (State, ClientStep) {
@@ -251,41 +216,24 @@ fn ask_md5(setup: &ClientLoginSetup, mock: &Mock) -> (State, ClientStep) {
     let (hash, verdict) = match &setup.lookup {
         Lookup::Refused(refusal) => (decoy(), Err(*refusal)),
         Lookup::Found(account) => match account.secret() {
-            Secret::Plain(password) => (
-                Md5Hash::of(password, &setup.user),
-                Ok(account.secret().credential()),
-            ),
+            Secret::Plain(password) => {
+                (Md5Hash::of(password, &setup.user), Ok(account.secret().credential()))
+            }
             Secret::Md5(hash) => (hash.clone(), Ok(account.secret().credential())),
             Secret::Scram(_) => (decoy(), Err(Refusal::NoPassword)),
         },
     };
     let request = authentication(MD5_PASSWORD, &setup.md5_salt);
-    (
-        State::Md5(Md5Check {
-            hash,
-            salt: setup.md5_salt,
-            verdict,
-        }),
-        ClientStep::Send(request),
-    )
+    (State::Md5(Md5Check { hash, salt: setup.md5_salt, verdict }), ClientStep::Send(request))
 }
 
 fn ask_cleartext(setup: ClientLoginSetup, mock: &Mock) -> (State, ClientStep) {
     if !setup.transport.is_confidential() {
-        return (
-            State::Ended,
-            ClientStep::Fail(AuthError::CleartextInTheOpen),
-        );
+        return (State::Ended, ClientStep::Fail(AuthError::CleartextInTheOpen));
     }
     let verifier = verifier(&setup.lookup).unwrap_or_else(|| mock.verifier(&setup.user));
-    let check = CleartextCheck {
-        verifier,
-        lookup: setup.lookup,
-    };
-    (
-        State::Cleartext(check),
-        ClientStep::Send(authentication(CLEARTEXT_PASSWORD, b"")),
-    )
+    let check = CleartextCheck { verifier, lookup: setup.lookup };
+    (State::Cleartext(check), ClientStep::Send(authentication(CLEARTEXT_PASSWORD, b"")))
 }
 
 fn account(lookup: &Lookup) -> Option<&Arc<Account>> {
@@ -296,9 +244,7 @@ fn account(lookup: &Lookup) -> Option<&Arc<Account>> {
 }
 
 fn verifier(lookup: &Lookup) -> Option<ScramVerifier> {
-    account(lookup)
-        .and_then(|account| account.verifier())
-        .cloned()
+    account(lookup).and_then(|account| account.verifier()).cloned()
 }
 
 fn has_scram_secret(lookup: &Lookup) -> bool {

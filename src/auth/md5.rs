@@ -32,11 +32,7 @@ fn hex_digest(parts: &[&[u8]]) -> [u8; 32] {
     }
     let digest: [u8; 16] = hash.finalize().into();
     std::array::from_fn(|i| {
-        let nibble = if i % 2 == 0 {
-            digest[i / 2] >> 4
-        } else {
-            digest[i / 2] & 15
-        };
+        let nibble = if i % 2 == 0 { digest[i / 2] >> 4 } else { digest[i / 2] & 15 };
         b"0123456789abcdef"[usize::from(nibble)]
     })
 }

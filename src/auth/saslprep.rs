@@ -74,11 +74,7 @@ mod tests {
             ("\u{627}1", "\u{627}1"),
         ];
         for (password, expected) in table {
-            assert_eq!(
-                *saslprep(password.as_bytes()),
-                expected.as_bytes(),
-                "{password:?}"
-            );
+            assert_eq!(*saslprep(password.as_bytes()), expected.as_bytes(), "{password:?}");
         }
         assert_eq!(*saslprep(b"\xff\xfe"), b"\xff\xfe");
     }

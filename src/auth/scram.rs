@@ -57,9 +57,7 @@ impl ScramParams {
     /// `None` when the salt is empty or longer than a salt may be.
     pub fn new(salt: impl Into<Vec<u8>>, iterations: Iterations) -> Option<Self> {
         let salt = salt.into();
-        (1..=MAX_SALT_LEN)
-            .contains(&salt.len())
-            .then_some(Self { salt, iterations })
+        (1..=MAX_SALT_LEN).contains(&salt.len()).then_some(Self { salt, iterations })
     }
 
     /// The salt.
@@ -145,10 +143,7 @@ impl<'a> Attributes<'a> {
     pub(super) fn value(&mut self, wanted: u8) -> Result<&'a [u8], Syntax> {
         let found = self.rest.first().copied();
         if found != Some(wanted) {
-            return Err(Syntax::OtherAttribute {
-                wanted,
-                found: found.unwrap_or(0),
-            });
+            return Err(Syntax::OtherAttribute { wanted, found: found.unwrap_or(0) });
         }
         self.any().map(|(_, value)| value)
     }
@@ -159,9 +154,7 @@ impl<'a> Attributes<'a> {
         if !attribute.is_ascii_alphabetic() {
             return Err(Syntax::NotAnAttribute { found: attribute });
         }
-        let rest = rest
-            .strip_prefix(b"=")
-            .ok_or(Syntax::NoEqualsSign { attribute })?;
+        let rest = rest.strip_prefix(b"=").ok_or(Syntax::NoEqualsSign { attribute })?;
         let mut halves = rest.splitn(2, |&b| b == b',');
         let value = halves.next().unwrap_or_default();
         self.rest = halves.next().unwrap_or_default();
@@ -183,10 +176,7 @@ pub(super) fn decode(text: &[u8], max: usize) -> Option<Vec<u8>> {
     if text.len() > max.div_ceil(3) * 4 {
         return None;
     }
-    BASE64_STANDARD
-        .decode(text)
-        .ok()
-        .filter(|bytes| bytes.len() <= max)
+    BASE64_STANDARD.decode(text).ok().filter(|bytes| bytes.len() <= max)
 }
 
 /// Decodes exactly one key, proof or signature.
@@ -230,13 +220,7 @@ mod tests {
         assert_eq!(attributes.value(b'r'), Ok(&b"abc"[..]));
         assert_eq!(attributes.any(), Ok((b'x', &b"1=2"[..])));
         assert_eq!(attributes.any(), Err(Syntax::EndOfString));
-        assert_eq!(
-            attributes.value(b'p'),
-            Err(Syntax::OtherAttribute {
-                wanted: b'p',
-                found: 0
-            })
-        );
+        assert_eq!(attributes.value(b'p'), Err(Syntax::OtherAttribute { wanted: b'p', found: 0 }));
     }
 
     #[test]

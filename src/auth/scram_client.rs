@@ -24,10 +24,7 @@ const MAX_SERVER_ERROR: usize = 100;
 /// What to prove knowledge of.
 pub(super) enum Proof {
     /// A password. `remembered` saves deriving while the server's parameters stay the same.
-    Password {
-        password: Password,
-        remembered: Option<ScramKeys>,
-    },
+    Password { password: Password, remembered: Option<ScramKeys> },
     /// Keys of one verifier.
     Keys(ScramKeys),
 }
@@ -78,15 +75,7 @@ impl AwaitServerFirst {
     fn start_as(name: &[u8], proof: Proof, gs2: Gs2, nonce: Nonce) -> (Self, Vec<u8>) {
         let bare = [b"n=", name, b",r=", nonce.as_bytes()].concat();
         let message = [gs2.header(), bare.clone()].concat();
-        (
-            Self {
-                proof,
-                gs2,
-                nonce,
-                bare,
-            },
-            message,
-        )
+        (Self { proof, gs2, nonce, bare }, message)
     }
 
     /// Takes server-first-message and returns client-final-message too.
@@ -124,9 +113,7 @@ impl AwaitServerFinal {
         check_len(message)?;
         let mut attributes = Attributes::new(message);
         if message.starts_with(b"e=") {
-            return Err(ScramClientError::Refused(printable(
-                attributes.value(b'e')?,
-            )));
+            return Err(ScramClientError::Refused(printable(attributes.value(b'e')?)));
         }
         let signature =
             scram::decode_key(attributes.value(b'v')?).ok_or(ScramClientError::SignatureText)?;
@@ -178,10 +165,7 @@ fn read_iterations(text: &[u8]) -> Result<Iterations, ScramClientError> {
 
 fn keys_for(proof: Proof, params: &ScramParams) -> Result<ScramKeys, ScramClientError> {
     match proof {
-        Proof::Password {
-            remembered: Some(keys),
-            ..
-        } if keys.params == *params => Ok(keys),
+        Proof::Password { remembered: Some(keys), .. } if keys.params == *params => Ok(keys),
         Proof::Password { password, .. } => Ok(ScramKeys::derive(&password, params)),
         Proof::Keys(keys) if keys.params == *params => Ok(keys),
         Proof::Keys(_) => Err(ScramClientError::OtherVerifier),

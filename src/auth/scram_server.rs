@@ -69,13 +69,7 @@ impl ScramServer {
         nonce: Nonce,
         binding: Option<ChannelBinding>,
     ) -> Self {
-        Self {
-            verifier,
-            refusal,
-            nonce,
-            binding,
-            state: State::Offered,
-        }
+        Self { verifier, refusal, nonce, binding, state: State::Offered }
     }
 
     /// The mechanisms of AuthenticationSASL, the best first.
@@ -117,15 +111,8 @@ impl ScramServer {
     }
 
     fn mechanism(&self, name: &[u8]) -> Option<Mechanism> {
-        let offered = self
-            .mechanisms()
-            .iter()
-            .find(|offered| offered.as_bytes() == name)?;
-        Some(if *offered == SCRAM_SHA_256 {
-            Mechanism::Scram
-        } else {
-            Mechanism::ScramPlus
-        })
+        let offered = self.mechanisms().iter().find(|offered| offered.as_bytes() == name)?;
+        Some(if *offered == SCRAM_SHA_256 { Mechanism::Scram } else { Mechanism::ScramPlus })
     }
 
     fn on_client_first(&mut self, mechanism: Mechanism, message: &[u8]) -> Result<Reply, Error> {
@@ -168,24 +155,16 @@ impl ScramServer {
             Some(b'y') if self.binding.is_some() => return Err(Error::Downgrade),
             Some(b'n' | b'y') => {
                 let rest = message.get(1..).unwrap_or_default();
-                rest.strip_prefix(b",").ok_or(Syntax::NoComma {
-                    found: first_byte(rest),
-                })?
+                rest.strip_prefix(b",").ok_or(Syntax::NoComma { found: first_byte(rest) })?
             }
             _ => {
-                return Err(Syntax::Flag {
-                    found: first_byte(message),
-                }
-                .into());
+                return Err(Syntax::Flag { found: first_byte(message) }.into());
             }
         };
         match rest.split_first() {
             Some((b',', bare)) => Ok(bare),
             Some((b'a', _)) => Err(Error::AuthorizationIdentity),
-            _ => Err(Syntax::FirstAttribute {
-                found: first_byte(rest),
-            }
-            .into()),
+            _ => Err(Syntax::FirstAttribute { found: first_byte(rest) }.into()),
         }
     }
 
@@ -257,11 +236,7 @@ impl<'a> ClientFinal<'a> {
         if !attributes.rest().is_empty() {
             return Err(Syntax::Garbage.into());
         }
-        Ok(Self {
-            nonce,
-            proof,
-            without_proof,
-        })
+        Ok(Self { nonce, proof, without_proof })
     }
 }
 

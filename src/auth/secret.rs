@@ -95,16 +95,10 @@ impl ScramVerifier {
             return Err(SecretError::Shape);
         }
         let params = Self::parse_params(params.ok_or(SecretError::Shape)?)?;
-        let (stored, server) = keys
-            .and_then(|k| k.split_once(':'))
-            .ok_or(SecretError::Shape)?;
+        let (stored, server) = keys.and_then(|k| k.split_once(':')).ok_or(SecretError::Shape)?;
         let stored_key = Key::decode(stored).ok_or(SecretError::Key)?;
         let server_key = Key::decode(server).ok_or(SecretError::Key)?;
-        Ok(Self {
-            params,
-            stored_key,
-            server_key,
-        })
+        Ok(Self { params, stored_key, server_key })
     }
 
     /// Writes what [`ScramVerifier::parse`] reads.
@@ -125,11 +119,8 @@ impl ScramVerifier {
 
     fn parse_params(text: &str) -> Result<ScramParams, SecretError> {
         let (count, salt) = text.split_once(':').ok_or(SecretError::Shape)?;
-        let iterations = count
-            .parse()
-            .ok()
-            .and_then(Iterations::new)
-            .ok_or(SecretError::Iterations)?;
+        let iterations =
+            count.parse().ok().and_then(Iterations::new).ok_or(SecretError::Iterations)?;
         let salt = scram::decode(salt.as_bytes(), MAX_SALT_LEN).ok_or(SecretError::Salt)?;
         ScramParams::new(salt, iterations).ok_or(SecretError::Salt)
     }
@@ -178,10 +169,7 @@ impl Md5Hash {
     /// Reads `md5` and 32 lowercase digits; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let digits: [u8; 32] = text.strip_prefix("md5")?.as_bytes().try_into().ok()?;
-        digits
-            .iter()
-            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-            .then(|| Self::new(digits))
+        digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')).then(|| Self::new(digits))
     }
 
     pub(super) fn new(digits: [u8; 32]) -> Self {
@@ -229,9 +217,9 @@ impl Secret {
     /// The text that [`Secret::parse`] read.
     pub fn format(&self) -> Zeroizing<String> {
         match self {
-            Self::Plain(password) => String::from_utf8_lossy(password.as_bytes())
-                .into_owned()
-                .into(),
+            Self::Plain(password) => {
+                String::from_utf8_lossy(password.as_bytes()).into_owned().into()
+            }
             Self::Scram(verifier) => verifier.format(),
             Self::Md5(hash) => format!("md5{}", String::from_utf8_lossy(hash.as_bytes())).into(),
         }
@@ -303,16 +291,7 @@ macro_rules! redacted {
     )*};
 }
 
-redacted!(
-    Password,
-    Key,
-    ClientKey,
-    ScramVerifier,
-    ScramKeys,
-    Md5Hash,
-    Secret,
-    ServerCredential
-);
+redacted!(Password, Key, ClientKey, ScramVerifier, ScramKeys, Md5Hash, Secret, ServerCredential);
 
 #[cfg(test)]
 mod tests;

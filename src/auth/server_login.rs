@@ -82,10 +82,7 @@ enum State {
 impl ServerLogin {
     /// Begins after the StartupMessage was sent.
     pub fn new(setup: ServerLoginSetup) -> Self {
-        Self {
-            state: State::Start(Box::new(setup)),
-            keys: None,
-        }
+        Self { state: State::Start(Box::new(setup)), keys: None }
     }
 
     /// The body of an AuthenticationXxx message (`R`). With a password and no fitting remembered keys,
@@ -186,10 +183,9 @@ impl ServerLoginSetup {
         let binding = self.transport.channel_binding().cloned();
         let (mechanism, gs2) = offer.choose(binding, self.require_channel_binding)?;
         let proof = match self.credential {
-            ServerCredential::Password(password) => Proof::Password {
-                password,
-                remembered: self.remembered,
-            },
+            ServerCredential::Password(password) => {
+                Proof::Password { password, remembered: self.remembered }
+            }
             ServerCredential::ScramKeys(keys) => Proof::Keys(keys),
             other => return Err(cannot_answer(Request::Sasl, &other)),
         };
@@ -219,26 +215,11 @@ impl Request {
             MD5_PASSWORD => Ok(Self::Md5),
             SASL => Ok(Self::Sasl),
             SASL_CONTINUE | SASL_FINAL => Err(LoginError::OutOfTurn { code }),
-            2 => Err(LoginError::Unsupported {
-                method: "Kerberos V5",
-                code,
-            }),
-            6 => Err(LoginError::Unsupported {
-                method: "SCM credentials",
-                code,
-            }),
-            7 | 8 => Err(LoginError::Unsupported {
-                method: "GSSAPI",
-                code,
-            }),
-            9 => Err(LoginError::Unsupported {
-                method: "SSPI",
-                code,
-            }),
-            _ => Err(LoginError::Unsupported {
-                method: "an unknown method",
-                code,
-            }),
+            2 => Err(LoginError::Unsupported { method: "Kerberos V5", code }),
+            6 => Err(LoginError::Unsupported { method: "SCM credentials", code }),
+            7 | 8 => Err(LoginError::Unsupported { method: "GSSAPI", code }),
+            9 => Err(LoginError::Unsupported { method: "SSPI", code }),
+            _ => Err(LoginError::Unsupported { method: "an unknown method", code }),
         }
     }
 
@@ -280,9 +261,7 @@ impl Offer {
     ) -> Result<(&'static str, Gs2), LoginError> {
         match binding {
             Some(binding) if self.plus => Ok((SCRAM_SHA_256_PLUS, Gs2::Bound(binding))),
-            _ if required => Err(LoginError::NoChannelBinding {
-                request: Request::Sasl,
-            }),
+            _ if required => Err(LoginError::NoChannelBinding { request: Request::Sasl }),
             // With `y`, a server that did offer PLUS notices that somebody removed the offer.
             Some(_) if self.scram => Ok((SCRAM_SHA_256, Gs2::NotOffered)),
             None if self.scram => Ok((SCRAM_SHA_256, Gs2::Unable)),
@@ -340,10 +319,7 @@ pub enum LoginError {
 }
 
 fn cannot_answer(request: Request, have: &ServerCredential) -> LoginError {
-    LoginError::CannotAnswer {
-        request,
-        have: have.kind(),
-    }
+    LoginError::CannotAnswer { request, have: have.kind() }
 }
 
 #[cfg(test)]

@@ -26,10 +26,7 @@ pub fn parse_userlist(text: &str) -> Result<Vec<UserlistEntry>, UserlistError> {
         }
         let entry = parse_line(text).map_err(|problem| UserlistError { line, problem })?;
         if let Some(first) = seen.insert(entry.name.clone(), line) {
-            return Err(UserlistError {
-                line,
-                problem: UserlistProblem::Duplicate { first },
-            });
+            return Err(UserlistError { line, problem: UserlistProblem::Duplicate { first } });
         }
         entries.push(entry);
     }
@@ -43,11 +40,7 @@ fn parse_line(text: &str) -> Result<UserlistEntry, UserlistProblem> {
     }
     let (secret, _) = quoted(rest.trim_start())?;
     let secret = zeroize::Zeroizing::new(secret);
-    let secret = if secret.is_empty() {
-        None
-    } else {
-        Some(Secret::parse(&secret)?)
-    };
+    let secret = if secret.is_empty() { None } else { Some(Secret::parse(&secret)?) };
     Ok(UserlistEntry { name, secret })
 }
 
@@ -133,18 +126,9 @@ mod tests {
             ("\"name\" \"hunter2\"\"", UserlistProblem::Unterminated),
             ("\"\" \"hunter2\"", UserlistProblem::Name),
             ("\"n\0\" \"hunter2\"", UserlistProblem::Name),
-            (
-                "\"n\" \"hunter2\0\"",
-                UserlistProblem::Secret(SecretError::Password),
-            ),
-            (
-                "\"n\" \"SCRAM-SHA-256$hunter2\"",
-                UserlistProblem::Secret(SecretError::Shape),
-            ),
-            (
-                "\"ok\" \"hunter2\"",
-                UserlistProblem::Duplicate { first: 1 },
-            ),
+            ("\"n\" \"hunter2\0\"", UserlistProblem::Secret(SecretError::Password)),
+            ("\"n\" \"SCRAM-SHA-256$hunter2\"", UserlistProblem::Secret(SecretError::Shape)),
+            ("\"ok\" \"hunter2\"", UserlistProblem::Duplicate { first: 1 }),
         ];
         for (text, problem) in table {
             let error = parse_userlist(&format!("\"ok\" \"x\"\n{text}\n")).unwrap_err();

@@ -92,7 +92,10 @@ impl Client {
     }
 
     fn refuse(&mut self, tag: u8, report: &Report) {
-        self.context.metrics.errors.count(crate::metrics::ErrorSource::Pgweir, report.code.0.as_bytes());
+        self.context
+            .metrics
+            .errors
+            .count(crate::metrics::ErrorSource::Pgweir, report.code.0.as_bytes());
         self.session.refuse(tag, &mut self.link.output, |out| report.encode(out));
         self.half.drop_message(&mut self.link);
     }

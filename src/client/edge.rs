@@ -130,11 +130,10 @@ pub fn server_lost(loss: &ServerLoss) -> Report {
             "server connection lost while executing a statement",
         )
         .hint("Whether a statement that was running took effect is not known."),
-        ServerLoss::BadFrame(_) | ServerLoss::Session(_) => Report::fatal(
-            SqlState::PROTOCOL_VIOLATION,
-            "the database server broke the protocol",
-        )
-        .detail(format!("{loss}.")),
+        ServerLoss::BadFrame(_) | ServerLoss::Session(_) => {
+            Report::fatal(SqlState::PROTOCOL_VIOLATION, "the database server broke the protocol")
+                .detail(format!("{loss}."))
+        }
     }
 }
 

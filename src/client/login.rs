@@ -104,9 +104,7 @@ pub enum LoginFailure {
     #[error("TLS was begun, which is not configured")]
     NoTls,
     /// TLS without a request, and without saying what for.
-    #[error(
-        "received direct SSL connection request without ALPN protocol negotiation extension"
-    )]
+    #[error("received direct SSL connection request without ALPN protocol negotiation extension")]
     NoAlpn,
     /// No TLS where it is required.
     #[error("SSL connection is required")]
@@ -229,7 +227,11 @@ impl Door<'_> {
         Ok(Box::new(LoggedIn { link, startup, credential, tls }))
     }
 
-    fn setup(&mut self, startup: &Startup, lookup: Lookup) -> Result<ClientLoginSetup, LoginFailure> {
+    fn setup(
+        &mut self,
+        startup: &Startup,
+        lookup: Lookup,
+    ) -> Result<ClientLoginSetup, LoginFailure> {
         let method = self.context.method;
         let transport = self.transport()?;
         Ok(ClientLoginSetup {
@@ -253,7 +255,10 @@ impl Door<'_> {
     }
 
     /// Up to AuthenticationOk, which is written and not sent.
-    async fn exchange(&mut self, setup: ClientLoginSetup) -> Result<ServerCredential, LoginFailure> {
+    async fn exchange(
+        &mut self,
+        setup: ClientLoginSetup,
+    ) -> Result<ServerCredential, LoginFailure> {
         let (login, mut step) = ClientLogin::start(setup, &self.context.mock);
         let mut login = Box::new(login);
         loop {

@@ -75,7 +75,10 @@ impl Client {
     }
 
     /// Waits until the server has taken the client's settings; gives the server's error if it has not.
-    pub(super) async fn settle(&mut self, lease: &mut Lease) -> Result<Option<bytes::Bytes>, Ending> {
+    pub(super) async fn settle(
+        &mut self,
+        lease: &mut Lease,
+    ) -> Result<Option<bytes::Bytes>, Ending> {
         let deadline = Instant::now() + self.context.timeouts.server_connect;
         loop {
             let mut relay = Relay {
@@ -133,7 +136,7 @@ impl Client {
         if counts.elided_parses > 0 {
             metrics.elided_parses.increment(u64::from(counts.elided_parses));
         }
-        metrics.transactions.increment(1);
+        metrics.transactions.increment(u64::from(counts.transactions));
     }
 
     /// Parts with the server: back to the pool when it is free, cleaned up behind the client when
@@ -251,7 +254,8 @@ impl Relay<'_> {
             let client = &mut *self.client;
             let Server { link, backend, .. } = &mut **self.lease;
             let input = &link.input[at..];
-            let Some(header) = frame::backend(input).map_err(ServerLoss::from).map_err(Ending::ServerLost)?
+            let Some(header) =
+                frame::backend(input).map_err(ServerLoss::from).map_err(Ending::ServerLost)?
             else {
                 break;
             };
@@ -320,7 +324,10 @@ impl Relay<'_> {
     /// is not.
     fn on_client_ended(&mut self) -> Result<(), Ending> {
         let session = &self.client.session;
-        if !session.awaits_reply() || session.is_copying_in() || self.client.half.is_inside_message() {
+        if !session.awaits_reply()
+            || session.is_copying_in()
+            || self.client.half.is_inside_message()
+        {
             return Err(Ending::Left);
         }
         self.gone_since.get_or_insert_with(Instant::now);
@@ -347,7 +354,13 @@ impl Relay<'_> {
     }
 
     fn set_alarm(&mut self) {
-        let earliest = [self.idle_due(), self.transaction_due(), self.query_due(), self.gone_due(), self.probe.due()];
+        let earliest = [
+            self.idle_due(),
+            self.transaction_due(),
+            self.query_due(),
+            self.gone_due(),
+            self.probe.due(),
+        ];
         self.client.alarm.set(earliest.into_iter().flatten().min());
     }
 

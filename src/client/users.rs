@@ -30,7 +30,7 @@ pub struct Lookups {
 /// One user of the configuration.
 #[derive(Debug)]
 struct Own {
-    secret: Option<Password>,
+    configured: User,
     account: Option<Arc<Account>>,
     server_password: Option<ServerCredential>,
 }
@@ -78,7 +78,12 @@ impl Users {
     }
 
     /// What to log in to PostgreSQL with for a user who has proved who it is.
-    pub fn credential(&self, database: &str, user: &str, proven: ServerCredential) -> ServerCredential {
+    pub fn credential(
+        &self,
+        database: &str,
+        user: &str,
+        proven: ServerCredential,
+    ) -> ServerCredential {
         let forced = self.databases.get(database).unwrap_or(&self.fallback);
         if let Some(forced) = forced {
             return forced.clone();
@@ -99,11 +104,11 @@ impl Users {
 impl Own {
     fn new(name: &str, user: &User, mock: &Mock, known: Option<&Self>) -> Self {
         let account = match known {
-            Some(known) if known.secret == user.secret => known.account.clone(),
+            Some(known) if known.configured == *user => known.account.clone(),
             _ => user.secret.as_ref().and_then(|secret| account(name, secret, mock)),
         };
         Self {
-            secret: user.secret.clone(),
+            configured: user.clone(),
             account,
             server_password: user.server_password.as_ref().map(|p| credential(Some(p))),
         }
@@ -154,7 +159,8 @@ mod tests {
         ];
         Users {
             own: own.into_iter().map(|(name, own)| (name.to_owned(), own)).collect(),
-            databases: [("free".to_owned(), None), ("forced".to_owned(), Some(password("f")))].into(),
+            databases: [("free".to_owned(), None), ("forced".to_owned(), Some(password("f")))]
+                .into(),
             fallback: Some(ServerCredential::None),
             lookups: Lookups::default(),
         }

@@ -18,8 +18,14 @@ const PREFIX: &str = "PGWEIR_";
 
 /// Names with our prefix that others set: the test harness, and container engines, which describe a
 /// service called `pgweir` to all its neighbours (`PGWEIR_PORT_6432_TCP_ADDR`).
-const FOREIGN: [&str; 6] =
-    ["PGWEIR_PG_BIN", "PGWEIR_TEST_", "PGWEIR_STORM_", "PGWEIR_SERVICE_", "PGWEIR_PORT", "PGWEIR_NAME"];
+const FOREIGN: [&str; 6] = [
+    "PGWEIR_PG_BIN",
+    "PGWEIR_TEST_",
+    "PGWEIR_STORM_",
+    "PGWEIR_SERVICE_",
+    "PGWEIR_PORT",
+    "PGWEIR_NAME",
+];
 
 /// A copy of the environment. `Debug` prints names only.
 #[derive(Clone, Default)]

@@ -43,6 +43,9 @@ impl fmt::Display for Show {
         writeln!(f, "{report}\n")?;
         writeln!(f, "servers       {most} at most, limit {limit}; PostgreSQL refused {refused}")?;
         writeln!(f, "              seen in {looks} looks, one every {} ms", EVERY.as_millis())?;
-        write!(f, "              max_connections leaves {limit} to pgweir and 1 to the one who looks")
+        write!(
+            f,
+            "              max_connections leaves {limit} to pgweir and 1 to the one who looks"
+        )
     }
 }

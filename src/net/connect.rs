@@ -136,11 +136,7 @@ impl Target {
     /// The server of a database. Blocks on the file of trusted certificates, if there is one.
     pub fn new(database: &Database) -> Result<Self, TlsFileError> {
         let tls = Connector::new(&database.tls)?;
-        Ok(Self {
-            host: database.host.clone(),
-            port: database.port,
-            tls,
-        })
+        Ok(Self { host: database.host.clone(), port: database.port, tls })
     }
 
     /// Host name, address, or the directory of a Unix-domain socket.
@@ -167,10 +163,7 @@ impl Target {
     }
 
     fn unresolved(&self, source: io::Error) -> ConnectError {
-        ConnectError::Resolve {
-            host: self.host.clone(),
-            source,
-        }
+        ConnectError::Resolve { host: self.host.clone(), source }
     }
 }
 
@@ -221,14 +214,10 @@ async fn open(place: &Place, deadline: Instant) -> Result<Stream, ConnectError> 
         }
     };
     match timeout_at(deadline, opened).await {
-        Ok(opened) => opened.map_err(|source| ConnectError::Connect {
-            place: place.clone(),
-            source,
-        }),
-        Err(_) => Err(ConnectError::TimedOut {
-            place: place.clone(),
-            phase: Phase::Connect,
-        }),
+        Ok(opened) => {
+            opened.map_err(|source| ConnectError::Connect { place: place.clone(), source })
+        }
+        Err(_) => Err(ConnectError::TimedOut { place: place.clone(), phase: Phase::Connect }),
     }
 }
 
@@ -243,26 +232,15 @@ async fn secure(
     let tcp = match stream {
         Stream::Tcp(tcp) if target.tls.mode() != ServerTlsMode::Disable => tcp,
         stream => {
-            return Ok(Connected {
-                stream,
-                end_point: None,
-                place,
-            });
+            return Ok(Connected { stream, end_point: None, place });
         }
     };
     match timeout_at(deadline, negotiate(target, &place, tcp)).await {
         Ok(done) => {
             let (stream, end_point) = done?;
-            Ok(Connected {
-                stream,
-                end_point,
-                place,
-            })
+            Ok(Connected { stream, end_point, place })
         }
-        Err(_) => Err(ConnectError::TimedOut {
-            place,
-            phase: Phase::Tls,
-        }),
+        Err(_) => Err(ConnectError::TimedOut { place, phase: Phase::Tls }),
     }
 }
 
@@ -271,10 +249,7 @@ async fn negotiate(
     place: &Place,
     mut tcp: TcpStream,
 ) -> Result<(Stream, Option<Vec<u8>>), ConnectError> {
-    let lost = |source| ConnectError::Lost {
-        place: place.clone(),
-        source,
-    };
+    let lost = |source| ConnectError::Lost { place: place.clone(), source };
     let mut request = BytesMut::new();
     startup::build_ssl_request(&mut request);
     tcp.write_all(&request).await.map_err(lost)?;
@@ -284,14 +259,8 @@ async fn negotiate(
     match (answer, target.tls.mode()) {
         (b'S', _) => handshake(target, place, stream).await,
         (b'N', ServerTlsMode::Prefer) => Ok((stream, None)),
-        (b'N', mode) => Err(ConnectError::TlsNotOffered {
-            place: place.clone(),
-            mode,
-        }),
-        (answer, _) => Err(ConnectError::NotAnAnswer {
-            place: place.clone(),
-            answer,
-        }),
+        (b'N', mode) => Err(ConnectError::TlsNotOffered { place: place.clone(), mode }),
+        (answer, _) => Err(ConnectError::NotAnAnswer { place: place.clone(), answer }),
     }
 }
 
@@ -303,23 +272,15 @@ async fn handshake(
     // A server has nothing to say before the ClientHello.
     if stream
         .has_unread_bytes()
-        .map_err(|source| ConnectError::Lost {
-            place: place.clone(),
-            source,
-        })?
+        .map_err(|source| ConnectError::Lost { place: place.clone(), source })?
     {
-        return Err(ConnectError::PlaintextBeforeTls {
-            place: place.clone(),
-        });
+        return Err(ConnectError::PlaintextBeforeTls { place: place.clone() });
     }
     target
         .tls
         .secure(&target.host, stream)
         .await
-        .map_err(|source| ConnectError::Tls {
-            place: place.clone(),
-            source,
-        })
+        .map_err(|source| ConnectError::Tls { place: place.clone(), source })
 }
 
 impl ConnectError {

@@ -25,10 +25,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum Inner {
     Tcp(TcpListener),
-    Unix(
-        UnixListener,
-        #[allow(dead_code, reason = "held for its Drop")] SocketFile,
-    ),
+    Unix(UnixListener, #[allow(dead_code, reason = "held for its Drop")] SocketFile),
 }
 
 /// Why an address cannot be listened on.
@@ -106,10 +103,7 @@ impl Listener {
 /// Whether an error of accepting or connecting says that this process or machine is out of file
 /// descriptors or socket memory: waiting helps, and the other side is not to blame.
 pub fn is_fd_exhaustion(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)
-    )
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
 }
 
 impl ListenError {
@@ -137,10 +131,7 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<Listener> {
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from_std(socket.into())?;
     let addr = ListenAddr::Tcp(listener.local_addr()?);
-    Ok(Listener {
-        inner: Inner::Tcp(listener),
-        addr,
-    })
+    Ok(Listener { inner: Inner::Tcp(listener), addr })
 }
 
 fn bind_unix(path: &Path) -> io::Result<Listener> {
@@ -154,10 +145,7 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     socket.listen(BACKLOG)?;
     let listener = UnixListener::from_std(socket.into())?;
     let addr = ListenAddr::Unix(path.to_owned());
-    Ok(Listener {
-        inner: Inner::Unix(listener, file),
-        addr,
-    })
+    Ok(Listener { inner: Inner::Unix(listener, file), addr })
 }
 
 /// Removes a socket file that a process left behind when it was killed; one that somebody listens
@@ -167,9 +155,7 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
         return Ok(());
     };
     if !found.file_type().is_socket() {
-        return Err(ListenError::NotASocket {
-            path: path.to_owned(),
-        });
+        return Err(ListenError::NotASocket { path: path.to_owned() });
     }
     let addr = ListenAddr::Unix(path.to_owned());
     match try_connect(path) {
@@ -201,10 +187,7 @@ struct SocketFile {
 
 impl SocketFile {
     fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            identity: identity(path)?,
-        })
+        Ok(Self { path: path.to_owned(), identity: identity(path)? })
     }
 }
 
@@ -263,12 +246,7 @@ mod tests {
         let first = Listener::bind(&tcp("127.0.0.1:0")).unwrap();
         let error = Listener::bind(first.addr()).unwrap_err();
         assert!(matches!(error, ListenError::InUse { .. }));
-        assert!(
-            error
-                .to_string()
-                .contains(&format!("127.0.0.1:{}", port(&first))),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&format!("127.0.0.1:{}", port(&first))), "{error}");
     }
 
     #[tokio::test]
@@ -282,10 +260,7 @@ mod tests {
         let v4 = Listener::bind(&tcp("0.0.0.0:0")).unwrap();
         let port = port(&v4);
         let Ok(v6) = Listener::bind(&tcp(&format!("[::]:{port}"))) else {
-            return assert!(
-                std::net::TcpListener::bind("[::1]:0").is_err(),
-                "IPv6 works"
-            );
+            return assert!(std::net::TcpListener::bind("[::1]:0").is_err(), "IPv6 works");
         };
         let _client = TcpStream::connect(("::1", port)).await.unwrap();
         let (stream, peer) = v6.accept().await.unwrap();
@@ -302,14 +277,8 @@ mod tests {
 
         let addr = ListenAddr::Unix(path.clone());
         let listener = Listener::bind(&addr).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o777
-        );
-        assert!(matches!(
-            Listener::bind(&addr),
-            Err(ListenError::InUse { .. })
-        ));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o777);
+        assert!(matches!(Listener::bind(&addr), Err(ListenError::InUse { .. })));
         listener.accept().await.unwrap(); // the question whether somebody is there
 
         let _client = UnixStream::connect(&path).await.unwrap();
@@ -342,10 +311,7 @@ mod tests {
         assert!(file.path().exists());
         let missing = ListenAddr::Unix("/nonexistent/folder/socket".into());
         let error = Listener::bind(&missing).unwrap_err();
-        assert!(
-            error.to_string().contains("/nonexistent/folder/socket"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("/nonexistent/folder/socket"), "{error}");
     }
 
     #[test]

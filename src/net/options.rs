@@ -37,18 +37,13 @@ mod tests {
 
     #[test]
     fn probes_and_unacknowledged_bytes_agree_on_when_a_peer_is_dead() {
-        assert_eq!(
-            KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT,
-            DEAD_AFTER
-        );
+        assert_eq!(KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT, DEAD_AFTER);
     }
 
     #[tokio::test]
     async fn the_options_are_on_the_socket() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         apply(&stream).unwrap();
         let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());

@@ -199,9 +199,7 @@ mod tests {
 
     async fn pair() -> (Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         (Stream::Tcp(ours), listener.accept().await.unwrap().0)
     }
 
@@ -220,11 +218,7 @@ mod tests {
             ("[::ffff:10.0.0.1]:1", false),
             ("10.0.0.1:1", false),
         ] {
-            assert_eq!(
-                PeerAddr::Tcp(addr.parse().unwrap()).is_loopback(),
-                expected,
-                "{addr}"
-            );
+            assert_eq!(PeerAddr::Tcp(addr.parse().unwrap()).is_loopback(), expected, "{addr}");
         }
         assert!(PeerAddr::Unix.is_loopback());
         assert_eq!(PeerAddr::Unix.to_string(), "[local]");

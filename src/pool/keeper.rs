@@ -14,7 +14,11 @@ pub(super) fn spawn(pool: &Arc<Pool>, granted: Granted) {
     tokio::spawn(keep(Arc::downgrade(pool), granted, hunger));
 }
 
-async fn keep(pool: Weak<Pool>, mut granted: Granted, mut hunger: tokio::sync::watch::Receiver<()>) {
+async fn keep(
+    pool: Weak<Pool>,
+    mut granted: Granted,
+    mut hunger: tokio::sync::watch::Receiver<()>,
+) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -238,7 +238,15 @@ impl Pool {
 
     async fn wait(self: &Arc<Self>, started: Instant) -> Result<Lease, CheckoutError> {
         let (sender, receiver) = oneshot::channel();
-        let id = lock(&self.slots).wait(sender, started);
+        let id = {
+            let mut slots = lock(&self.slots);
+            // Parked since the caller looked: nobody else would hand it to one who queues now.
+            if let Some(server) = slots.take() {
+                drop(slots);
+                return Ok(Lease::new(Arc::clone(self), server));
+            }
+            slots.wait(sender, started)
+        };
         let mut place = Place { pool: self, id, receiver };
         let _counted = self.metrics.waiting();
         self.open_more();

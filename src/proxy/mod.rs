@@ -120,7 +120,8 @@ impl Running {
         }
         let mut tasks = JoinSet::new();
         if let Some(listener) = http {
-            let state = HttpState { metrics: Arc::clone(&shared.metrics), phase: shared.phase.subscribe() };
+            let state =
+                HttpState { metrics: Arc::clone(&shared.metrics), phase: shared.phase.subscribe() };
             tasks.spawn(http::serve(listener, state, std::future::pending()));
         }
         tasks.spawn(upkeep(Arc::clone(&shared)));
@@ -175,7 +176,8 @@ fn raise_file_limit(config: &Config) {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) if limit < needed => warn!(
             limit,
-            needed, "the limit of open files is too low for limits.max_clients; raise it (ulimit -n)"
+            needed,
+            "the limit of open files is too low for limits.max_clients; raise it (ulimit -n)"
         ),
         Ok(_) => {}
         Err(error) => warn!(%error, "cannot raise the limit of open files"),

@@ -28,8 +28,11 @@ struct Inner {
 
 impl Pools {
     pub(super) fn new(config: &Config, metrics: Arc<Metrics>) -> Result<Self, TlsFileError> {
-        let inner =
-            Inner { hosts: HashMap::default(), targets: targets(config)?, pools: HashMap::default() };
+        let inner = Inner {
+            hosts: HashMap::default(),
+            targets: targets(config)?,
+            pools: HashMap::default(),
+        };
         Ok(Self { metrics, inner: Mutex::new(inner) })
     }
 
@@ -114,9 +117,10 @@ impl Inner {
 
     fn host(&mut self, config: &Config, database: &Database, metrics: &Metrics) -> Arc<Host> {
         let address = format!("{}:{}", database.host, database.port);
-        let host = self.hosts.entry(address).or_insert_with_key(|address| {
-            Host::new(slot_limits(config), metrics.host(address))
-        });
+        let host = self
+            .hosts
+            .entry(address)
+            .or_insert_with_key(|address| Host::new(slot_limits(config), metrics.host(address)));
         Arc::clone(host)
     }
 }

@@ -101,7 +101,9 @@ enum Phase {
     Normal,
     Skipping,
     /// `synced`: a Sync was sent after CopyData of this copy.
-    CopyIn { synced: bool },
+    CopyIn {
+        synced: bool,
+    },
 }
 
 /// The machine.
@@ -111,6 +113,8 @@ pub struct Flow<N> {
     phase: Phase,
     dropped: Vec<Entry<N>>,
     doubt: Doubt,
+    /// The Query at the head has had a part of its answer.
+    answering: bool,
 }
 
 /// Whether Syncs that were sent between CopyData are answered: the server swallows those that it
@@ -129,6 +133,7 @@ impl<N> Default for Flow<N> {
             phase: Phase::Normal,
             dropped: Vec::new(),
             doubt: Doubt::None,
+            answering: false,
         }
     }
 }
@@ -262,14 +267,21 @@ impl<N> Flow<N> {
             return self.on_unasked(tag);
         };
         let owner = head.owner;
+        let answering = std::mem::replace(&mut self.answering, tag != b'Z');
         match (tag, head.kind) {
+            // Of a Sync that the failed copy had not swallowed: nothing else is answered by a
+            // ReadyForQuery alone.
+            (b'Z', kind) if self.doubt == Doubt::Syncs && !answering && kind != Kind::Sync => {
+                self.answering = false;
+                Ok(Reaction::Pass(Owner::Client))
+            }
+            (b'Z', Kind::Sync | Kind::Query | Kind::Call | Kind::BarrierSeen) => self.pop(tag),
             (b'1', Kind::Parse)
             | (b'2', Kind::Bind)
             | (b'3', Kind::Close)
             | (b'T' | b'n', Kind::Describe)
-            | (b'I' | b's', Kind::Execute)
-            | (b'Z', Kind::Sync | Kind::Query | Kind::Call | Kind::BarrierSeen) => self.pop(tag),
-            (b'C', Kind::Execute) => {
+            | (b'C' | b'I' | b's', Kind::Execute) => {
+                // Whatever the copy before it left unanswered would have come first.
                 self.doubt = Doubt::None;
                 self.pop(tag)
             }
@@ -458,7 +470,15 @@ mod tests {
 
     #[test]
     fn a_failed_segment_drops_queries_up_to_the_next_sync() {
-        Script::new().send("PQ").receive("E").busy().send("QF").busy().send("S").receive("Z").done();
+        Script::new()
+            .send("PQ")
+            .receive("E")
+            .busy()
+            .send("QF")
+            .busy()
+            .send("S")
+            .receive("Z")
+            .done();
         Script::new().send("PBEPBEPSPBES").receive("12DC1EZ").busy().receive("12DCZ").done();
     }
 
@@ -470,7 +490,15 @@ mod tests {
 
     #[test]
     fn copy_in_swallows_syncs() {
-        Script::new().send("PBES").receive("12G").busy().send("dcS").receive("C").busy().receive("Z").done();
+        Script::new()
+            .send("PBES")
+            .receive("12G")
+            .busy()
+            .send("dcS")
+            .receive("C")
+            .busy()
+            .receive("Z")
+            .done();
         Script::new().send("PBEdcS").receive("12GCZ").done();
         Script::new().send("PBESSdcS").receive("12GCZ").done();
         Script::new().send("Qdddc").receive("GCZ").done();
@@ -478,7 +506,15 @@ mod tests {
 
     #[test]
     fn a_copy_that_fails_is_silent_until_a_later_sync() {
-        Script::new().send("PBES").receive("12G").send("d").receive("E").busy().send("dcS").receive("Z").done();
+        Script::new()
+            .send("PBES")
+            .receive("12G")
+            .send("d")
+            .receive("E")
+            .busy()
+            .send("dcS")
+            .receive("Z")
+            .done();
         Script::new().send("Q").receive("G").send("d").receive("EZ").done();
         let mut late = Script::new();
         late.send("Q").receive("G").send("d").receive("EZ").send("ddc").done();
@@ -496,6 +532,10 @@ mod tests {
             assert!(s.0.wants_barrier());
             s.0.barrier_sent(());
             s.send("Q").receive(extra).busy().receive("TDCZ").busy().receive("TDCZ").done();
+            let mut s = Script::new();
+            s.send("PBEdSdcSQ").receive("12GEZ").receive(extra).busy().receive("TDCZ").done();
+            let mut s = Script::new();
+            s.send("PBEdSdcSPBES").receive("12GEZ").receive(extra).busy().receive("12CZ").done();
         }
         let mut s = Script::new();
         s.send("PBES").receive("12G").send("dS").receive("EZ").busy();

@@ -158,7 +158,12 @@ impl Session {
         }
     }
 
-    fn on_query(&mut self, header: Header, body: &[u8], backend: Option<&mut Backend>) -> ClientFate {
+    fn on_query(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        backend: Option<&mut Backend>,
+    ) -> ClientFate {
         let effects = self.effects_of(body, body.len() == header.body);
         if effects.intersects(Effects::LOCAL)
             && let Some(whole) = sql::whole(body, &self.reading.options(false))
@@ -251,7 +256,10 @@ impl Session {
         let Some(backend) = backend else { return ClientFate::NeedServer };
         self.open_segment = true;
         let current = self.statements.meaning(b"").statement.filter(|s| *s.body == *rest);
-        let effects = current.as_ref().map_or_else(|| self.effects_of(rest, whole), |s| s.effects);
+        let effects = match &current {
+            Some(statement) => statement.effects,
+            None => self.effects_of(rest, whole),
+        };
         self.effects |= effects;
         if !whole {
             // Too long to keep: it works in this lease, as long as it stays the unnamed statement.
@@ -393,9 +401,8 @@ impl Session {
         let (Ok(portal), Ok(name)) = (reader.cstr(), reader.cstr()) else {
             return self.pass(Kind::Bind);
         };
-        let target = match self.resolve(name, backend, out.server) {
-            Some(target) => target,
-            None => return ClientFate::Wait,
+        let Some(target) = self.resolve(name, backend, out.server) else {
+            return ClientFate::Wait;
         };
         self.open_segment = true;
         if let Note::Use { statement } = &target.note {
@@ -414,9 +421,8 @@ impl Session {
         let Some(name) = body.strip_prefix(b"S").and_then(|rest| rest.strip_suffix(b"\0")) else {
             return self.pass(Kind::Describe);
         };
-        let target = match self.resolve(name, backend, out.server) {
-            Some(target) => target,
-            None => return ClientFate::Wait,
+        let Some(target) = self.resolve(name, backend, out.server) else {
+            return ClientFate::Wait;
         };
         self.open_segment = true;
         self.flow.sent(Kind::Describe, Owner::Client, target.note);
@@ -442,7 +448,12 @@ impl Session {
 
     /// What a statement's name stands for on this server, making it so where needed; `None` if that
     /// depends on what is in flight.
-    fn resolve(&mut self, name: &[u8], backend: &mut Backend, out: &mut BytesMut) -> Option<Target> {
+    fn resolve(
+        &mut self,
+        name: &[u8],
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> Option<Target> {
         let meaning = self.statements.meaning(name);
         match meaning.statement {
             None if self.must_wait_for(&meaning) => None,
@@ -504,9 +515,14 @@ impl Session {
     }
 
     /// What a text may do; it ends at the first NUL, as for PostgreSQL.
-    fn effects_of(&self, body: &[u8], whole: bool) -> Effects {
+    fn effects_of(&mut self, body: &[u8], whole: bool) -> Effects {
         let truncated = !whole && !body.contains(&0);
-        sql::classify(body, &self.reading.options(truncated))
+        let options = self.reading.options(truncated);
+        let effects = sql::classify(body, &options);
+        if effects.intersects(Effects::SETTING) && !self.startup.is_empty() {
+            self.resets.add(sql::resets(body, &options));
+        }
+        effects
     }
 }
 

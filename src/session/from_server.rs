@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::flow::{Entry, Kind, Owner, Reaction, Sent};
 use super::settings;
 use super::{Backend, Note, Reading, Session, SessionError, TransactionStatus};
+use crate::sql::Resets;
 use crate::wire::build;
 use crate::wire::error::{self, ErrorFields};
 use crate::wire::frame::Header;
@@ -25,7 +26,9 @@ impl Session {
         let enough = |limit: usize| available.len() >= header.body.min(limit);
         match header.tag {
             b'S' | b'Z' | b'C' | b'E' => enough(MAX_PREFIX),
-            b'D' => !self.flow.head().is_some_and(|h| h.owner == Owner::Proxy) || enough(MAX_PREFIX),
+            b'D' => {
+                !self.flow.head().is_some_and(|h| h.owner == Owner::Proxy) || enough(MAX_PREFIX)
+            }
             _ => true,
         }
     }
@@ -79,17 +82,28 @@ impl Session {
         if !settings::is_settable(name) {
             return;
         }
-        match self.startup.get(name).map(<[u8]>::to_vec) {
-            Some(startup) if default && self.reset_seen => {
-                self.desired.set(name, &startup);
-            }
-            None if default => {
-                self.desired.remove(name);
-            }
-            _ => {
-                self.desired.set(name, value);
+        if default && self.startup.get(name).is_none() {
+            self.desired.remove(name);
+        } else {
+            self.desired.set(name, value);
+        }
+    }
+
+    /// What the client has reset returns to its own defaults, those of its StartupMessage, which
+    /// the server does not know as such; the next lease brings them about.
+    fn apply_resets(&mut self, out: &mut BytesMut) {
+        let resets = std::mem::take(&mut self.resets);
+        if resets == Resets::None {
+            return;
+        }
+        for (name, value) in self.startup.iter().filter(|(name, _)| resets.contains(name)) {
+            self.desired.set(name, value);
+            if self.told.get(name).is_some_and(|told| told != value) {
+                self.told.set(name, value);
+                build::parameter_status(out, name, value);
             }
         }
+        self.reading = Reading::of(&self.told);
     }
 
     fn on_reply(
@@ -171,10 +185,8 @@ impl Session {
             b"DISCARD ALL\0" => {
                 self.on_statements_gone(backend);
                 backend.settings.on_reset_all();
-                self.desired = self.startup.clone();
-                self.reset_seen = true;
+                self.resets = Resets::All;
             }
-            b"RESET\0" => self.reset_seen = true,
             _ => {}
         }
     }
@@ -194,6 +206,7 @@ impl Session {
         if fields.is_fatal() {
             return Ok(ServerFate::Forward);
         }
+        self.resets = Resets::None;
         match self.flow.on_backend(b'E')? {
             Reaction::Failed(owner) => {
                 let dropped: Vec<_> = self.flow.take_dropped().collect();
@@ -305,10 +318,11 @@ impl Session {
             return self.check_pipelined_sync();
         }
         self.status = status;
-        self.reset_seen = false;
+        self.counts.transactions += u32::from(status == TransactionStatus::Idle);
         if std::mem::take(&mut self.tell) {
             self.tell_changes(backend, out);
         }
+        self.apply_resets(out);
         Ok(ServerFate::Forward)
     }
 

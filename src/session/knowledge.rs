@@ -192,8 +192,7 @@ mod tests {
             k.intern(b"", &body(i), Effects::default());
         }
         assert!(k.lock().statement_bytes <= SWEEP_STEP + (2 << 20));
-        let held: Vec<_> =
-            (0..300).map(|i| k.intern(b"", &body(i), Effects::default())).collect();
+        let held: Vec<_> = (0..300).map(|i| k.intern(b"", &body(i), Effects::default())).collect();
         assert!(k.lock().statement_bytes <= MAX_STATEMENT_BYTES);
         assert!(!Arc::ptr_eq(&held[299], &k.intern(b"", &body(299), Effects::default())));
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
-use crate::sql::{self, Effects};
+use crate::sql::{self, Effects, Resets};
 use crate::wire::{Malformed, Report};
 use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
@@ -161,8 +161,8 @@ pub struct Session {
     told: Settings,
     /// A change of reported settings the client may not know of.
     tell: bool,
-    /// Settings that a RESET of this segment took back to the server's default.
-    reset_seen: bool,
+    /// Settings that the client has reset since the last ReadyForQuery.
+    resets: Resets,
     status: TransactionStatus,
     ticket: Ticket,
     /// Extended-protocol messages were sent since the last Sync or Query.
@@ -214,6 +214,8 @@ pub struct Counts {
     pub queries: u32,
     /// Parses answered without the server.
     pub elided_parses: u32,
+    /// Transactions ended.
+    pub transactions: u32,
 }
 
 /// The buffers that a message may be written to.
@@ -236,7 +238,7 @@ impl Session {
             startup,
             told: Settings::default(),
             tell: false,
-            reset_seen: false,
+            resets: Resets::None,
             status: TransactionStatus::Idle,
             ticket: Ticket::default(),
             open_segment: false,

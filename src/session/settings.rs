@@ -244,7 +244,8 @@ mod tests {
     #[test]
     fn role_is_reset_first_and_set_last() {
         let mut server = ServerSettings::default();
-        let order = |c: Vec<(String, Option<String>)>| c.into_iter().map(|c| c.0).collect::<Vec<_>>();
+        let order =
+            |c: Vec<(String, Option<String>)>| c.into_iter().map(|c| c.0).collect::<Vec<_>>();
         let wanted = [("a", "1"), ("role", "r"), ("z", "2")];
         assert_eq!(order(changes(&server, &wanted)), ["a", "z", "role"]);
         server.on_set("role", b"r", false);

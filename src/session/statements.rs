@@ -109,7 +109,8 @@ impl ClientStatements {
     pub fn name_of(&self, statement: &Arc<Statement>) -> Option<&[u8]> {
         let confirmed = self.confirmed.iter().find(|(_, s)| Arc::ptr_eq(s, statement));
         let flying = || {
-            let same = |s: &Option<Arc<Statement>>| s.as_ref().is_some_and(|s| Arc::ptr_eq(s, statement));
+            let same =
+                |s: &Option<Arc<Statement>>| s.as_ref().is_some_and(|s| Arc::ptr_eq(s, statement));
             self.in_flight.iter().find(|(_, (_, s))| same(s)).map(|(name, _)| &**name)
         };
         confirmed.map(|(name, _)| &**name).or_else(flying)

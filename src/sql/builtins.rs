@@ -191,23 +191,12 @@ mod tests {
 
     #[test]
     fn functions_that_keep_state_are_absent() {
-        for name in [
-            "nextval",
-            "set_config",
-            "pg_advisory_lock",
-            "setseed",
-            "query_to_xml",
-            "ts_stat",
-        ] {
+        for name in
+            ["nextval", "set_config", "pg_advisory_lock", "setseed", "query_to_xml", "ts_stat"]
+        {
             assert!(!is_harmless(name.as_bytes()), "{name}");
         }
-        for name in [
-            "count",
-            "now",
-            "pg_advisory_xact_lock",
-            "xpath_exists",
-            "abs",
-        ] {
+        for name in ["count", "now", "pg_advisory_xact_lock", "xpath_exists", "abs"] {
             assert!(is_harmless(name.as_bytes()), "{name}");
         }
     }

@@ -57,12 +57,8 @@ pub(crate) struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    pub(crate) const NONE: Self = Self {
-        word: Token::START,
-        qualifier: None,
-        before: Token::START,
-        earlier: Token::START,
-    };
+    pub(crate) const NONE: Self =
+        Self { word: Token::START, qualifier: None, before: Token::START, earlier: Token::START };
 
     /// Adds an identifier: after a dot it is one more part of the name before, else a name of its own.
     #[inline]

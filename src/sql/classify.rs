@@ -85,13 +85,7 @@ struct Classifier<'a, 'o> {
 
 impl<'a, 'o> Classifier<'a, 'o> {
     fn new(lexer: Lexer<'a>, options: &'o Options<'o>) -> Self {
-        Self {
-            lexer,
-            options,
-            effects: Effects::PURE,
-            place: Place::START,
-            name: Name::NONE,
-        }
+        Self { lexer, options, effects: Effects::PURE, place: Place::START, name: Name::NONE }
     }
 
     #[inline]
@@ -179,9 +173,7 @@ impl<'a, 'o> Classifier<'a, 'o> {
     fn on_open(&mut self) {
         if self.place.previous.is_identifier() {
             self.place.note_operand(&self.name);
-            self.effects |= self
-                .name
-                .effects(&self.place, self.options.retire_functions);
+            self.effects |= self.name.effects(&self.place, self.options.retire_functions);
         }
     }
 
@@ -241,9 +233,7 @@ impl<'a, 'o> Classifier<'a, 'o> {
     fn set(&mut self) -> Statement {
         let mut after = self.lexer.clone();
         let scoped = after.next().is_some_and(|word| {
-            [b"local".as_slice(), b"transaction", b"constraints"]
-                .iter()
-                .any(|it| word.is_word(it))
+            [b"local".as_slice(), b"transaction", b"constraints"].iter().any(|it| word.is_word(it))
         });
         let named = after.next().is_some_and(|token| {
             matches!(token.kind, Kind::Dot | Kind::Operator) || token.is_word(b"to")
@@ -258,20 +248,11 @@ impl<'a, 'o> Classifier<'a, 'o> {
 /// PREPARE TRANSACTION has a string where PREPARE has the rest of the statement: `transaction` alone
 /// may be a name.
 fn prepare(after: &mut Lexer<'_>) -> Effects {
-    let transaction = after
-        .next()
-        .is_some_and(|token| token.is_word(b"transaction"));
+    let transaction = after.next().is_some_and(|token| token.is_word(b"transaction"));
     let identified = after.next().is_some_and(|token| {
-        matches!(
-            token.kind,
-            Kind::Text | Kind::EscapeText | Kind::DollarText | Kind::UnicodeText
-        )
+        matches!(token.kind, Kind::Text | Kind::EscapeText | Kind::DollarText | Kind::UnicodeText)
     });
-    if transaction && identified {
-        Effects::PURE
-    } else {
-        Effects::SQL_PREPARE
-    }
+    if transaction && identified { Effects::PURE } else { Effects::SQL_PREPARE }
 }
 
 fn deallocate(after: &mut Lexer<'_>) -> Effects {
@@ -302,8 +283,7 @@ fn discard(after: &mut Lexer<'_>) -> Effects {
 
 /// The session's temporary schema, by its alias or by its own name (`pg_temp_3`).
 fn is_temp_schema(name: &[u8]) -> bool {
-    name.get(..TEMP_SCHEMA.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(TEMP_SCHEMA))
+    name.get(..TEMP_SCHEMA.len()).is_some_and(|start| start.eq_ignore_ascii_case(TEMP_SCHEMA))
 }
 
 fn holds_temp_schema(text: &[u8]) -> bool {

@@ -78,8 +78,7 @@ impl Effects {
             | Self::DISCARD_SEQUENCES.0,
     );
     /// Statements that a text consists of alone when drivers clean up ([`whole`](super::whole)).
-    pub const LOCAL: Self =
-        Self(Self::DEALLOCATE.0 | Self::DEALLOCATE_ALL.0 | Self::DISCARD_ALL.0);
+    pub const LOCAL: Self = Self(Self::DEALLOCATE.0 | Self::DEALLOCATE_ALL.0 | Self::DISCARD_ALL.0);
     /// Effects of a text that nobody could read. Besides its state, its literals are in doubt.
     pub(crate) const UNREADABLE: Self = Self(Self::UNKNOWN.0 | Self::NOW_LITERAL.0);
 
@@ -102,10 +101,7 @@ impl Effects {
 
     /// The effects by name, for logs and metrics.
     pub fn reasons(self) -> impl Iterator<Item = &'static str> {
-        NAMES
-            .into_iter()
-            .filter(move |(bit, _)| self.contains(*bit))
-            .map(|(_, name)| name)
+        NAMES.into_iter().filter(move |(bit, _)| self.contains(*bit)).map(|(_, name)| name)
     }
 }
 

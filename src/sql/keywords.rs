@@ -91,12 +91,7 @@ mod tests {
 
     #[test]
     fn keywords_are_sorted_and_found() {
-        for text in [
-            RESERVED_TEXT,
-            COLUMN_NAME_TEXT,
-            FUNCTION_NAME_TEXT,
-            UNRESERVED_TEXT,
-        ] {
+        for text in [RESERVED_TEXT, COLUMN_NAME_TEXT, FUNCTION_NAME_TEXT, UNRESERVED_TEXT] {
             let words: Vec<_> = text.split(' ').collect();
             assert!(words.is_sorted_by(|a, b| a < b));
             assert!(words.iter().all(|word| is_keyword(word.as_bytes())));

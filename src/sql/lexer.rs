@@ -67,10 +67,7 @@ pub struct Token<'a> {
 
 impl<'a> Token<'a> {
     /// The place before the first token.
-    pub const START: Self = Token {
-        kind: Kind::Start,
-        text: b"",
-    };
+    pub const START: Self = Token { kind: Kind::Start, text: b"" };
 
     /// Whether this is the keyword `lower`, in any case.
     pub fn is_word(&self, lower: &[u8]) -> bool {
@@ -79,18 +76,12 @@ impl<'a> Token<'a> {
 
     /// Whether this names something.
     pub fn is_identifier(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::Word | Kind::QuotedIdentifier | Kind::UnicodeIdentifier
-        )
+        matches!(self.kind, Kind::Word | Kind::QuotedIdentifier | Kind::UnicodeIdentifier)
     }
 
     /// The name between the quotes of a quoted identifier, doubled quotes still doubled.
     pub fn unquoted(&self) -> &'a [u8] {
-        let inner = self
-            .text
-            .strip_prefix(b"\"")
-            .and_then(|rest| rest.strip_suffix(b"\""));
+        let inner = self.text.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
         inner.unwrap_or(self.text)
     }
 }
@@ -110,10 +101,7 @@ impl<'a> Lexer<'a> {
         } else {
             text
         };
-        Self {
-            rest,
-            conforming: standard_conforming_strings,
-        }
+        Self { rest, conforming: standard_conforming_strings }
     }
 
     fn take(&mut self, kind: Kind, len: usize) -> Token<'a> {
@@ -220,9 +208,7 @@ impl<'a> Lexer<'a> {
     fn operator(&mut self) -> Token<'a> {
         let whole = run(self.rest, OPERATOR);
         let run = self.rest.get(..whole).unwrap_or_default();
-        let comment = run
-            .windows(2)
-            .position(|pair| pair == b"--" || pair == b"/*");
+        let comment = run.windows(2).position(|pair| pair == b"--" || pair == b"/*");
         self.take(Kind::Operator, comment.unwrap_or(whole).max(1))
     }
 
@@ -244,10 +230,7 @@ impl<'a> Lexer<'a> {
 impl<'a> Iterator for Lexer<'a> {
     type Item = Token<'a>;
 
-    #[expect(
-        clippy::inline_always,
-        reason = "a quarter of classify's time is passing tokens"
-    )]
+    #[expect(clippy::inline_always, reason = "a quarter of classify's time is passing tokens")]
     #[inline(always)]
     fn next(&mut self) -> Option<Token<'a>> {
         loop {
@@ -310,9 +293,7 @@ fn segment_end(text: &[u8], rule: Rule) -> Option<usize> {
     let mut at = 0;
     loop {
         let rest = text.get(at..)?;
-        let hit = rest
-            .iter()
-            .position(|byte| *byte == b'\'' || (escapes && *byte == b'\\'))?;
+        let hit = rest.iter().position(|byte| *byte == b'\'' || (escapes && *byte == b'\\'))?;
         match rest.get(hit..)? {
             [b'\'', b'\'', ..] if rule != Rule::Bits => at += hit + 2,
             [b'\'', ..] => return Some(at + hit + 1),
@@ -368,9 +349,7 @@ fn dollar_end(text: &[u8], delimiter: usize) -> Option<usize> {
 }
 
 fn line_comment(text: &[u8]) -> usize {
-    text.iter()
-        .position(|byte| matches!(byte, b'\n' | b'\r'))
-        .unwrap_or(text.len())
+    text.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(text.len())
 }
 
 /// Block comments nest (`sql-syntax-lexical.html#SQL-SYNTAX-COMMENTS`).
@@ -398,9 +377,7 @@ fn block_comment(text: &[u8]) -> Option<usize> {
 /// How many bytes from the start are of the class.
 #[inline]
 fn run(text: &[u8], class: u8) -> usize {
-    text.iter()
-        .position(|byte| !has(*byte, class))
-        .unwrap_or(text.len())
+    text.iter().position(|byte| !has(*byte, class)).unwrap_or(text.len())
 }
 
 #[inline]

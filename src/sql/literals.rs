@@ -26,12 +26,8 @@ fn is_continued(text: &[u8], escapes: bool) -> bool {
     let Some(open) = text.iter().position(|byte| *byte == b'\'') else {
         return false;
     };
-    let mut rest = text
-        .get(open + 1..text.len().saturating_sub(1))
-        .unwrap_or_default();
-    while let Some(at) = rest
-        .iter()
-        .position(|byte| *byte == b'\'' || (escapes && *byte == b'\\'))
+    let mut rest = text.get(open + 1..text.len().saturating_sub(1)).unwrap_or_default();
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\'' || (escapes && *byte == b'\\'))
     {
         if rest.get(at) == Some(&b'\'') && rest.get(at + 1) != Some(&b'\'') {
             return true;
@@ -57,16 +53,12 @@ fn has_spelling(text: &[u8]) -> bool {
 
 /// Whether what follows an escape for a blank begins with a word that moves.
 fn glues(after: Option<&[u8]>) -> bool {
-    let word = after
-        .unwrap_or_default()
-        .split(|byte| !byte.is_ascii_alphabetic())
-        .next();
+    let word = after.unwrap_or_default().split(|byte| !byte.is_ascii_alphabetic()).next();
     word.is_some_and(is_moving)
 }
 
 fn has_moving_word(text: &[u8]) -> bool {
-    text.split(|byte| !byte.is_ascii_alphabetic())
-        .any(is_moving)
+    text.split(|byte| !byte.is_ascii_alphabetic()).any(is_moving)
 }
 
 fn is_moving(word: &[u8]) -> bool {

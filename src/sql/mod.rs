@@ -17,6 +17,7 @@ mod keywords;
 mod lexer;
 mod literals;
 mod names;
+mod resets;
 mod whole;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod tests;
 pub use self::classify::{Options, classify};
 pub use self::effects::Effects;
 pub use self::lexer::{Kind, Lexer, Token};
+pub use self::resets::{Resets, resets};
 pub use self::whole::{Whole, whole};
 
 /// Whether a text in this client encoding may hold quotes or backslashes inside its characters.
@@ -43,9 +45,7 @@ pub fn is_multibyte_unsafe(encoding: &[u8]) -> bool {
         *slot = byte.to_ascii_lowercase();
         len += 1;
     }
-    UNSAFE_ENCODINGS
-        .iter()
-        .any(|unsafe_name| folded.get(..len) == Some(*unsafe_name))
+    UNSAFE_ENCODINGS.iter().any(|unsafe_name| folded.get(..len) == Some(*unsafe_name))
 }
 
 const LONGEST_ENCODING: usize = 64;

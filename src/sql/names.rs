@@ -23,10 +23,7 @@ impl Folded {
     pub(crate) fn exact(name: &[u8]) -> Option<Self> {
         let mut bytes = [0; LONGEST_NAME];
         bytes.get_mut(..name.len())?.copy_from_slice(name);
-        Some(Self {
-            bytes,
-            len: name.len(),
-        })
+        Some(Self { bytes, len: name.len() })
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -111,11 +108,7 @@ const fn split<const N: usize>(text: &'static str) -> [&'static [u8]; N] {
         }
         let (name, tail) = rest.split_at(end);
         names[index] = name;
-        rest = if tail.is_empty() {
-            tail
-        } else {
-            tail.split_at(1).1
-        };
+        rest = if tail.is_empty() { tail } else { tail.split_at(1).1 };
         index += 1;
     }
     names

@@ -17,10 +17,7 @@ fn check(expected: Effects, texts: &[&str]) {
 fn shown(text: &str, conforming: bool) -> String {
     let show =
         |token: Token<'_>| format!("{:?} {}", token.kind, String::from_utf8_lossy(token.text));
-    Lexer::new(text.as_bytes(), conforming)
-        .map(show)
-        .collect::<Vec<_>>()
-        .join("|")
+    Lexer::new(text.as_bytes(), conforming).map(show).collect::<Vec<_>>().join("|")
 }
 
 const PURE: &[&str] = &[
@@ -127,11 +124,7 @@ const PURE: &[&str] = &[
 #[test]
 fn ordinary_statements_are_pure() {
     for text in PURE {
-        let expected = if text.contains("U&'") {
-            Effects::NOW_LITERAL
-        } else {
-            Effects::PURE
-        };
+        let expected = if text.contains("U&'") { Effects::NOW_LITERAL } else { Effects::PURE };
         assert_eq!(effects(text), expected, "{text}");
     }
 }
@@ -188,10 +181,7 @@ fn settings_of_the_session_are_seen() {
 
 #[test]
 fn listening_is_seen() {
-    check(
-        Effects::LISTEN,
-        &["LISTEN ch", "listen \"Ch\";", "UNLISTEN ch", "UNLISTEN *"],
-    );
+    check(Effects::LISTEN, &["LISTEN ch", "listen \"Ch\";", "UNLISTEN ch", "UNLISTEN *"]);
 }
 
 #[test]
@@ -240,10 +230,7 @@ fn temporary_objects_are_seen() {
             "EXPLAIN ANALYZE CREATE TEMP TABLE t AS SELECT 1",
         ],
     );
-    check(
-        Effects::TEMP_OBJECT | Effects::SETTING,
-        &["SET search_path = 'pg_temp'"],
-    );
+    check(Effects::TEMP_OBJECT | Effects::SETTING, &["SET search_path = 'pg_temp'"]);
     check(
         Effects::TEMP_OBJECT | Effects::DDL | Effects::FUNCTION,
         &["CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql RETURN g(1)"],
@@ -275,19 +262,11 @@ fn advisory_locks_of_the_session_are_seen() {
 fn sequences_are_seen() {
     check(
         Effects::SEQUENCE,
-        &[
-            "SELECT nextval('s')",
-            "SELECT setval('s', 1)",
-            "INSERT INTO t VALUES (NEXTVAL ('s'))",
-        ],
+        &["SELECT nextval('s')", "SELECT setval('s', 1)", "INSERT INTO t VALUES (NEXTVAL ('s'))"],
     );
     check(
         Effects::SEQUENCE | Effects::READS_SEQUENCE,
-        &[
-            "SELECT currval('s')",
-            "SELECT lastval()",
-            "SELECT pg_catalog.lastval()",
-        ],
+        &["SELECT currval('s')", "SELECT lastval()", "SELECT pg_catalog.lastval()"],
     );
 }
 
@@ -302,18 +281,8 @@ fn code_that_the_text_does_not_show_is_suspected() {
             "DO LANGUAGE plpgsql 'BEGIN END'",
         ],
     );
-    check(
-        Effects::EXECUTE,
-        &[
-            "EXECUTE p",
-            "EXECUTE p (1, 'a')",
-            "EXPLAIN ANALYZE EXECUTE p(1)",
-        ],
-    );
-    check(
-        Effects::EXECUTE | Effects::DDL,
-        &["CREATE TABLE t AS EXECUTE p"],
-    );
+    check(Effects::EXECUTE, &["EXECUTE p", "EXECUTE p (1, 'a')", "EXPLAIN ANALYZE EXECUTE p(1)"]);
+    check(Effects::EXECUTE | Effects::DDL, &["CREATE TABLE t AS EXECUTE p"]);
 }
 
 #[test]
@@ -362,10 +331,7 @@ fn functions_that_are_not_known_are_suspected() {
     );
     check(
         Effects::FUNCTION | Effects::DDL,
-        &[
-            "CREATE TABLE t AS SELECT f(1)",
-            "ALTER TABLE t ADD a int DEFAULT f(1)",
-        ],
+        &["CREATE TABLE t AS SELECT f(1)", "ALTER TABLE t ADD a int DEFAULT f(1)"],
     );
     let long = format!("SELECT {}(1)", "f".repeat(200));
     check(Effects::FUNCTION, &[long.as_str()]);
@@ -383,35 +349,17 @@ fn prepared_statements_of_sql_are_seen() {
             "PREPARE \"transaction\" AS SELECT 1",
         ],
     );
-    check(
-        Effects::SQL_PREPARE | Effects::FUNCTION,
-        &["PREPARE p AS SELECT f(1)"],
-    );
+    check(Effects::SQL_PREPARE | Effects::FUNCTION, &["PREPARE p AS SELECT f(1)"]);
     check(
         Effects::DEALLOCATE,
-        &[
-            "DEALLOCATE p",
-            "deallocate prepare \"all\"",
-            "DEALLOCATE PREPARE",
-            "DEALLOCATE \"p\"",
-        ],
+        &["DEALLOCATE p", "deallocate prepare \"all\"", "DEALLOCATE PREPARE", "DEALLOCATE \"p\""],
     );
     check(
         Effects::DEALLOCATE_ALL,
-        &[
-            "DEALLOCATE ALL",
-            "deallocate prepare all;",
-            "SELECT 1; DEALLOCATE ALL",
-        ],
+        &["DEALLOCATE ALL", "deallocate prepare all;", "SELECT 1; DEALLOCATE ALL"],
     );
-    check(
-        Effects::DISCARD_ALL,
-        &["DISCARD ALL", "discard/**/all", "DISCARD ALL; SELECT 1"],
-    );
-    check(
-        Effects::DISCARD_TEMP,
-        &["DISCARD TEMP", "DISCARD TEMPORARY"],
-    );
+    check(Effects::DISCARD_ALL, &["DISCARD ALL", "discard/**/all", "DISCARD ALL; SELECT 1"]);
+    check(Effects::DISCARD_TEMP, &["DISCARD TEMP", "DISCARD TEMPORARY"]);
     check(Effects::DISCARD_PLANS, &["DISCARD PLANS"]);
     check(Effects::DISCARD_SEQUENCES, &["DISCARD SEQUENCES"]);
 }
@@ -433,10 +381,7 @@ fn what_only_closing_the_server_removes_is_seen() {
         ],
     );
     let retire = [Box::from(b"pgv_set".as_slice())];
-    let options = Options {
-        retire_functions: &retire,
-        ..Options::default()
-    };
+    let options = Options { retire_functions: &retire, ..Options::default() };
     let text = b"SELECT app.PGV_Set('a', 'b', 1)";
     assert_eq!(classify(text, &options), Effects::RETIRE_FUNCTION);
 }
@@ -466,13 +411,7 @@ fn definitions_are_told_apart_from_calls() {
 fn texts_that_cannot_be_read_are_unknown() {
     check(
         Effects::UNREADABLE,
-        &[
-            "SELECT 'a",
-            "SELECT \"a",
-            "SELECT $$a",
-            "SELECT /* a /* b */",
-            "SELECT E'a\\'",
-        ],
+        &["SELECT 'a", "SELECT \"a", "SELECT $$a", "SELECT /* a /* b */", "SELECT E'a\\'"],
     );
     check(
         Effects::UNKNOWN,
@@ -486,15 +425,9 @@ fn texts_that_cannot_be_read_are_unknown() {
             "{",
         ],
     );
-    let unsafe_encoding = Options {
-        multibyte_unsafe: true,
-        ..Options::default()
-    };
+    let unsafe_encoding = Options { multibyte_unsafe: true, ..Options::default() };
     assert_eq!(classify(b"SELECT 1", &unsafe_encoding), Effects::UNREADABLE);
-    let truncated = Options {
-        truncated: true,
-        ..Options::default()
-    };
+    let truncated = Options { truncated: true, ..Options::default() };
     assert_eq!(classify(b"SELECT 1", &truncated), Effects::UNREADABLE);
 }
 
@@ -505,22 +438,10 @@ fn the_text_ends_at_its_first_nul() {
 
 #[test]
 fn backslashes_count_when_strings_are_not_conforming() {
-    let options = Options {
-        standard_conforming_strings: false,
-        ..Options::default()
-    };
-    assert_eq!(
-        classify(b"SELECT 'a\\'; SET x = 1; --'", &options),
-        Effects::PURE
-    );
-    assert_eq!(
-        classify(b"SELECT 'a\\\\'; SET x = 1", &options),
-        Effects::SETTING
-    );
-    assert_eq!(
-        classify(b"SELECT B'1\\'; SET x = 1", &options),
-        Effects::SETTING
-    );
+    let options = Options { standard_conforming_strings: false, ..Options::default() };
+    assert_eq!(classify(b"SELECT 'a\\'; SET x = 1; --'", &options), Effects::PURE);
+    assert_eq!(classify(b"SELECT 'a\\\\'; SET x = 1", &options), Effects::SETTING);
+    assert_eq!(classify(b"SELECT B'1\\'; SET x = 1", &options), Effects::SETTING);
     assert_eq!(classify(b"SELECT U&'a'", &options), Effects::UNREADABLE);
 }
 
@@ -558,10 +479,7 @@ fn strings_that_move_with_time_are_seen() {
 #[test]
 fn each_effect_has_a_name() {
     let all = effects("SET x = 1; LISTEN x; SELECT f()");
-    assert_eq!(
-        all.reasons().collect::<Vec<_>>(),
-        ["setting", "listen", "function"]
-    );
+    assert_eq!(all.reasons().collect::<Vec<_>>(), ["setting", "listen", "function"]);
     assert_eq!(format!("{all:?}"), r#"{"setting", "listen", "function"}"#);
     assert!(all.intersects(Effects::RESET_CLEAN) && !all.intersects(Effects::RETIRE));
     assert!(effects("SELECT 'now'").is_pure() && !all.is_pure());
@@ -571,39 +489,15 @@ fn each_effect_has_a_name() {
 fn whole_commands_are_recognised() {
     let cases: &[(&str, Option<Whole<'_>>)] = &[
         ("DEALLOCATE ALL", Some(Whole::DeallocateAll)),
-        (
-            " ;/* a */deallocate prepare all; -- b\n;",
-            Some(Whole::DeallocateAll),
-        ),
+        (" ;/* a */deallocate prepare all; -- b\n;", Some(Whole::DeallocateAll)),
         ("DISCARD ALL\0", Some(Whole::DiscardAll)),
-        (
-            "DEALLOCATE p",
-            Some(Whole::Deallocate(b"p".as_slice().into())),
-        ),
-        (
-            "DEALLOCATE PREPARE P_1;",
-            Some(Whole::Deallocate(b"p_1".as_slice().into())),
-        ),
-        (
-            "DEALLOCATE PREPARE",
-            Some(Whole::Deallocate(b"PREPARE".to_ascii_lowercase().into())),
-        ),
-        (
-            "DEALLOCATE \"_pg3_1\"",
-            Some(Whole::Deallocate(b"_pg3_1".as_slice().into())),
-        ),
-        (
-            "DEALLOCATE \"A\"\"b\"",
-            Some(Whole::Deallocate(b"A\"b".as_slice().into())),
-        ),
-        (
-            "DEALLOCATE \"all\"",
-            Some(Whole::Deallocate(b"all".as_slice().into())),
-        ),
-        (
-            "DEALLOCATE coalesce",
-            Some(Whole::Deallocate(b"coalesce".as_slice().into())),
-        ),
+        ("DEALLOCATE p", Some(Whole::Deallocate(b"p".as_slice().into()))),
+        ("DEALLOCATE PREPARE P_1;", Some(Whole::Deallocate(b"p_1".as_slice().into()))),
+        ("DEALLOCATE PREPARE", Some(Whole::Deallocate(b"PREPARE".to_ascii_lowercase().into()))),
+        ("DEALLOCATE \"_pg3_1\"", Some(Whole::Deallocate(b"_pg3_1".as_slice().into()))),
+        ("DEALLOCATE \"A\"\"b\"", Some(Whole::Deallocate(b"A\"b".as_slice().into()))),
+        ("DEALLOCATE \"all\"", Some(Whole::Deallocate(b"all".as_slice().into()))),
+        ("DEALLOCATE coalesce", Some(Whole::Deallocate(b"coalesce".as_slice().into()))),
         ("DEALLOCATE select", None),
         ("DEALLOCATE left", None),
         ("DEALLOCATE \"\"", None),
@@ -617,11 +511,7 @@ fn whole_commands_are_recognised() {
         ("", None),
     ];
     for (text, expected) in cases {
-        assert_eq!(
-            whole(text.as_bytes(), &Options::default()),
-            *expected,
-            "{text}"
-        );
+        assert_eq!(whole(text.as_bytes(), &Options::default()), *expected, "{text}");
     }
 }
 
@@ -635,16 +525,7 @@ fn names_are_cut_where_postgres_cuts_them() {
 
 #[test]
 fn encodings_are_compared_as_postgres_does() {
-    for name in [
-        "SJIS",
-        "big5",
-        "GBK",
-        "UHC",
-        "GB18030",
-        "JOHAB",
-        "SHIFT_JIS_2004",
-        "Shift-JIS",
-    ] {
+    for name in ["SJIS", "big5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004", "Shift-JIS"] {
         assert!(is_multibyte_unsafe(name.as_bytes()), "{name}");
     }
     for name in ["UTF8", "LATIN1", "EUC_JP", "SQL_ASCII", "", "MULE_INTERNAL"] {
@@ -681,11 +562,7 @@ const TOKENS: &[(&str, bool, &str)] = &[
     ("ae'b'", true, "Word ae|Text 'b'"),
     ("B'0''1'", true, "Bits B'0'|Text '1'"),
     ("N'a'", true, "Word N|Text 'a'"),
-    (
-        "u&'a'u&\"b\"",
-        true,
-        "UnicodeText u&'a'|UnicodeIdentifier u&\"b\"",
-    ),
+    ("u&'a'u&\"b\"", true, "UnicodeText u&'a'|UnicodeIdentifier u&\"b\""),
     ("u & 'a'", true, "Word u|Operator &|Text 'a'"),
     ("\"a\"\"b\"\"", true, "Unterminated \"a\"\"b\"\""),
     ("\"a\nb\"", true, "QuotedIdentifier \"a\nb\""),

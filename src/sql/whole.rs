@@ -37,9 +37,7 @@ pub fn whole<'a>(text: &'a [u8], options: &Options<'_>) -> Option<Whole<'a>> {
     } else {
         return None;
     };
-    lexer
-        .all(|token| token.kind == Kind::Semicolon)
-        .then_some(whole)
+    lexer.all(|token| token.kind == Kind::Semicolon).then_some(whole)
 }
 
 fn deallocate<'a>(object: Token<'a>, lexer: &mut Lexer<'a>) -> Option<Whole<'a>> {
@@ -47,11 +45,7 @@ fn deallocate<'a>(object: Token<'a>, lexer: &mut Lexer<'a>) -> Option<Whole<'a>>
     if object.is_word(b"prepare") {
         match lexer.next() {
             // PREPARE is not reserved: alone it is the name.
-            None
-            | Some(Token {
-                kind: Kind::Semicolon,
-                ..
-            }) => {}
+            None | Some(Token { kind: Kind::Semicolon, .. }) => {}
             Some(token) => name = token,
         }
     }
@@ -93,11 +87,7 @@ fn undouble(name: &[u8]) -> Cow<'_, [u8]> {
     let mut rest = name;
     while let Some((&byte, tail)) = rest.split_first() {
         single.push(byte);
-        rest = if byte == b'"' {
-            tail.get(1..).unwrap_or_default()
-        } else {
-            tail
-        };
+        rest = if byte == b'"' { tail.get(1..).unwrap_or_default() } else { tail };
     }
     Cow::Owned(single)
 }

@@ -84,21 +84,12 @@ pub struct Report {
 impl Report {
     /// An ERROR: the session goes on.
     pub fn error(code: SqlState, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Error,
-            code,
-            message: message.into(),
-            detail: None,
-            hint: None,
-        }
+        Self { severity: Severity::Error, code, message: message.into(), detail: None, hint: None }
     }
 
     /// A FATAL: the connection is closed after it.
     pub fn fatal(code: SqlState, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Fatal,
-            ..Self::error(code, message)
-        }
+        Self { severity: Severity::Fatal, ..Self::error(code, message) }
     }
 
     /// Adds a DETAIL.
@@ -117,11 +108,7 @@ impl Report {
 
     /// Appends the ErrorResponse or NoticeResponse.
     pub fn encode(&self, out: &mut BytesMut) {
-        let tag = if self.severity == Severity::Notice {
-            b'N'
-        } else {
-            b'E'
-        };
+        let tag = if self.severity == Severity::Notice { b'N' } else { b'E' };
         let severity = self.severity.text();
         let fields = [
             (b'S', Some(severity)),
@@ -191,10 +178,7 @@ impl<'a> ErrorFields<'a> {
         let text = String::from_utf8_lossy(self.message);
         let code = String::from_utf8_lossy(self.code);
         let line = format!("{code} {text}");
-        line.chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(MAX_LOGGED)
-            .collect()
+        line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_LOGGED).collect()
     }
 }
 
@@ -249,9 +233,7 @@ mod tests {
     #[test]
     fn a_report_reads_back() {
         let mut out = BytesMut::new();
-        Report::fatal(SqlState::PROTOCOL_VIOLATION, "no\0pe")
-            .hint("do")
-            .encode(&mut out);
+        Report::fatal(SqlState::PROTOCOL_VIOLATION, "no\0pe").hint("do").encode(&mut out);
         assert_eq!(out[0], b'E');
         let fields = ErrorFields::read(&out[5..]);
         assert_eq!((fields.code, fields.message), (&b"08P01"[..], &b"no"[..]));
@@ -267,15 +249,7 @@ mod tests {
 
     #[test]
     fn hostile_errors_read_as_far_as_they_go() {
-        for body in [
-            &b""[..],
-            b"\0",
-            b"S",
-            b"SFATAL",
-            b"Mx\0",
-            b"C\0\0",
-            b"\xff\xff\0\0",
-        ] {
+        for body in [&b""[..], b"\0", b"S", b"SFATAL", b"Mx\0", b"C\0\0", b"\xff\xff\0\0"] {
             let _ = ErrorFields::read(body).for_log();
         }
     }

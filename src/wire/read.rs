@@ -62,11 +62,7 @@ impl<'a> Reader<'a> {
 
     /// Bytes up to a NUL, which is consumed and not returned.
     pub fn cstr(&mut self) -> Result<&'a [u8], Malformed> {
-        let end = self
-            .rest
-            .iter()
-            .position(|&b| b == 0)
-            .ok_or(Malformed::Unterminated)?;
+        let end = self.rest.iter().position(|&b| b == 0).ok_or(Malformed::Unterminated)?;
         let text = &self.rest[..end];
         self.rest = &self.rest[end + 1..];
         Ok(text)
@@ -79,11 +75,7 @@ impl<'a> Reader<'a> {
 
     /// Fails if anything is left.
     pub fn finish(self) -> Result<(), Malformed> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed::Trailing)
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(Malformed::Trailing) }
     }
 }
 

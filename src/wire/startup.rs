@@ -101,7 +101,11 @@ pub enum BadStartup {
 
 /// Checks the length word of a first packet.
 pub fn check_length(len: u32) -> Result<usize, BadStartup> {
-    if (MIN_PACKET..=MAX_PACKET).contains(&len) { Ok(len as usize) } else { Err(BadStartup::Length) }
+    if (MIN_PACKET..=MAX_PACKET).contains(&len) {
+        Ok(len as usize)
+    } else {
+        Err(BadStartup::Length)
+    }
 }
 
 /// Reads a first packet; `body` is what follows the length word.
@@ -350,12 +354,8 @@ mod tests {
             ],
         )
         .unwrap();
-        let expected = [
-            ("statement_timeout", "5s"),
-            ("geqo", "off"),
-            ("a.b", "x y"),
-            ("work_mem", "7MB"),
-        ];
+        let expected =
+            [("statement_timeout", "5s"), ("geqo", "off"), ("a.b", "x y"), ("work_mem", "7MB")];
         let expected: Vec<_> = expected.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
         assert_eq!(s.settings, expected);
         assert_eq!(
@@ -373,7 +373,9 @@ mod tests {
             read(&body)
         };
         for n in [4, 32, 256] {
-            assert!(matches!(cancel(n), Ok(Opening::Cancel(k)) if k.pid == 7 && k.secret.len() == n));
+            assert!(
+                matches!(cancel(n), Ok(Opening::Cancel(k)) if k.pid == 7 && k.secret.len() == n)
+            );
         }
         assert_eq!(cancel(3), Err(BadStartup::Length));
         assert_eq!(cancel(257), Err(BadStartup::Length));

@@ -99,10 +99,7 @@ fn talk((mut client, mut step): (ClientLogin, ClientStep), mut other: ServerLogi
 
 fn login(method: Method, lookup: Lookup, password: &str, transport: &Transport) -> (End, usize) {
     let credential = ServerCredential::Password(Password::new(password));
-    talk(
-        begin(method, lookup, transport.clone()),
-        answerer(credential, transport.clone()),
-    )
+    talk(begin(method, lookup, transport.clone()), answerer(credential, transport.clone()))
 }
 
 fn tls() -> Transport {
@@ -125,23 +122,11 @@ fn every_method_lets_in_the_right_password_and_no_other() {
         for transport in [tls(), Transport::Tls(None), Transport::Unix] {
             let case = format!("{method:?} {kind} {transport:?}");
             let (end, _) = login(method, found("u", secret.clone()), "pencil", &transport);
-            assert!(
-                matches!(end, End::Ok(credential) if credential.kind() == kind),
-                "{case}"
-            );
+            assert!(matches!(end, End::Ok(credential) if credential.kind() == kind), "{case}");
             let (end, _) = login(method, found("u", secret.clone()), "pen", &transport);
-            let End::Client(error) = end else {
-                panic!("{case}")
-            };
+            let End::Client(error) = end else { panic!("{case}") };
             let refusal = Refusal::WrongPassword;
-            assert_eq!(
-                error,
-                AuthError::Refused {
-                    user: "u".into(),
-                    refusal
-                },
-                "{case}"
-            );
+            assert_eq!(error, AuthError::Refused { user: "u".into(), refusal }, "{case}");
         }
     }
 }
@@ -150,38 +135,20 @@ fn every_method_lets_in_the_right_password_and_no_other() {
 fn refusals_look_all_the_same() {
     for method in [Method::Scram, Method::Md5, Method::Cleartext] {
         let (known, messages) = login(method, found("u", plain("pencil")), "pen", &tls());
-        let End::Client(known) = known else {
-            panic!("{method:?}")
-        };
-        let refused = [
-            Refusal::Unknown,
-            Refusal::Expired,
-            Refusal::NoLogin,
-            Refusal::NoPassword,
-        ];
+        let End::Client(known) = known else { panic!("{method:?}") };
+        let refused = [Refusal::Unknown, Refusal::Expired, Refusal::NoLogin, Refusal::NoPassword];
         for refusal in refused {
             let (end, count) = login(method, Lookup::Refused(refusal), "pencil", &tls());
-            let End::Client(error) = end else {
-                panic!("{method:?} {refusal:?}")
-            };
+            let End::Client(error) = end else { panic!("{method:?} {refusal:?}") };
             assert_eq!(count, messages);
             assert_eq!(error.to_string(), known.to_string());
             assert_eq!((error.sqlstate(), error.detail()), (known.sqlstate(), None));
-            assert_eq!(
-                error.to_string(),
-                "password authentication failed for user \"u\""
-            );
+            assert_eq!(error.to_string(), "password authentication failed for user \"u\"");
             assert_eq!(error.sqlstate().0, "28P01");
         }
     }
     let (end, _) = login(Method::Scram, found("u", md5("pencil")), "pencil", &tls());
-    assert!(matches!(
-        end,
-        End::Client(AuthError::Refused {
-            refusal: Refusal::NoPassword,
-            ..
-        })
-    ));
+    assert!(matches!(end, End::Client(AuthError::Refused { refusal: Refusal::NoPassword, .. })));
 }
 
 #[test]
@@ -208,34 +175,19 @@ fn unknown_user_has_the_same_salt_every_time_and_another_name_another() {
 
 #[test]
 fn trust_asks_nothing() {
-    let (_, step) = begin(
-        Method::Trust,
-        Lookup::Refused(Refusal::Unknown),
-        Transport::Plain,
-    );
-    let ClientStep::Done { send, credential } = step else {
-        panic!("{step:?}")
-    };
+    let (_, step) = begin(Method::Trust, Lookup::Refused(Refusal::Unknown), Transport::Plain);
+    let ClientStep::Done { send, credential } = step else { panic!("{step:?}") };
     assert_eq!(send, b"R\0\0\0\x08\0\0\0\0".as_slice());
     assert!(matches!(credential, ServerCredential::None));
     let (_, step) = begin(Method::Trust, found("u", plain("pencil")), Transport::Plain);
-    let ClientStep::Done { credential, .. } = step else {
-        panic!("{step:?}")
-    };
+    let ClientStep::Done { credential, .. } = step else { panic!("{step:?}") };
     assert!(matches!(credential, ServerCredential::Password(_)));
 }
 
 #[test]
 fn cleartext_is_not_asked_for_in_the_open() {
-    let (_, step) = begin(
-        Method::Cleartext,
-        found("u", plain("pencil")),
-        Transport::Plain,
-    );
-    assert!(matches!(
-        step,
-        ClientStep::Fail(AuthError::CleartextInTheOpen)
-    ));
+    let (_, step) = begin(Method::Cleartext, found("u", plain("pencil")), Transport::Plain);
+    assert!(matches!(step, ClientStep::Fail(AuthError::CleartextInTheOpen)));
 }
 
 #[test]
@@ -246,28 +198,15 @@ fn password_messages_are_checked_as_postgresql_does() {
         (b"pencil", "08P01", "invalid password packet size"),
         (b"pen\0cil\0", "08P01", "invalid password packet size"),
         (b"pencil\0\0", "08P01", "invalid password packet size"),
-        (
-            b"wrong\0",
-            "28P01",
-            "password authentication failed for user \"u\"",
-        ),
-        (
-            b"\xff\xfe\0",
-            "28P01",
-            "password authentication failed for user \"u\"",
-        ),
+        (b"wrong\0", "28P01", "password authentication failed for user \"u\""),
+        (b"\xff\xfe\0", "28P01", "password authentication failed for user \"u\""),
     ];
     for method in [Method::Md5, Method::Cleartext] {
         for (body, code, message) in table {
             let (mut client, _) = begin(method, found("u", plain("pencil")), Transport::Unix);
             let step = client.on_message(body);
-            let ClientStep::Fail(error) = step else {
-                panic!("{method:?} {step:?}")
-            };
-            assert_eq!(
-                (error.sqlstate().0, error.to_string().as_str()),
-                (code, message)
-            );
+            let ClientStep::Fail(error) = step else { panic!("{method:?} {step:?}") };
+            assert_eq!((error.sqlstate().0, error.to_string().as_str()), (code, message));
             let again = client.on_message(b"pencil\0");
             assert!(matches!(again, ClientStep::Fail(AuthError::Ended)));
         }
@@ -278,26 +217,14 @@ fn password_messages_are_checked_as_postgresql_does() {
 fn another_message_than_an_answer_ends_the_login() {
     let table = [
         (Method::Scram, "expected SASL response, got message type 81"),
-        (
-            Method::Cleartext,
-            "expected password response, got message type 81",
-        ),
-        (
-            Method::Md5,
-            "expected password response, got message type 81",
-        ),
+        (Method::Cleartext, "expected password response, got message type 81"),
+        (Method::Md5, "expected password response, got message type 81"),
     ];
     for (method, message) in table {
         let (mut client, _) = begin(method, found("u", plain("pencil")), Transport::Unix);
         let error = client.on_other_message(b'Q');
-        assert_eq!(
-            (error.sqlstate().0, error.to_string().as_str()),
-            ("08P01", message)
-        );
-        assert!(matches!(
-            client.on_message(b"pencil\0"),
-            ClientStep::Fail(AuthError::Ended)
-        ));
+        assert_eq!((error.sqlstate().0, error.to_string().as_str()), ("08P01", message));
+        assert!(matches!(client.on_message(b"pencil\0"), ClientStep::Fail(AuthError::Ended)));
     }
 }
 
@@ -400,20 +327,11 @@ fn keys_from_a_changed_password_are_told_apart() {
     let old = ScramVerifier::derive(&Password::new("pencil"), &mock().params("old"));
     let new = ScramVerifier::derive(&Password::new("pencil"), &mock().params("new"));
     let credential = ServerCredential::Password(Password::new("pencil"));
-    let start = |verifier| {
-        begin(
-            Method::Scram,
-            found("u", Secret::Scram(verifier)),
-            Transport::Plain,
-        )
-    };
+    let start =
+        |verifier| begin(Method::Scram, found("u", Secret::Scram(verifier)), Transport::Plain);
     let (end, _) = talk(start(old), answerer(credential, Transport::Plain));
-    let End::Ok(keys) = end else {
-        panic!("{end:?}")
-    };
+    let End::Ok(keys) = end else { panic!("{end:?}") };
     let (end, _) = talk(start(new), answerer(keys, Transport::Plain));
-    let End::Server(error) = end else {
-        panic!("{end:?}")
-    };
+    let End::Server(error) = end else { panic!("{end:?}") };
     assert_eq!(error, LoginError::Scram(ScramClientError::OtherVerifier));
 }

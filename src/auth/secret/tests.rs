@@ -36,65 +36,23 @@ fn kinds_are_told_apart_as_postgresql_does() {
 
 #[test]
 fn broken_verifier_is_an_error_and_no_password() {
-    let (salt, key) = (
-        "QxGLnJjx36naa0bGlrUIdA==",
-        "eGDZbsfinkldGyJxTtt2ZwvYZFLKmbE8AqKhzv5X+SA=",
-    );
+    let (salt, key) = ("QxGLnJjx36naa0bGlrUIdA==", "eGDZbsfinkldGyJxTtt2ZwvYZFLKmbE8AqKhzv5X+SA=");
     let long_salt = scram::encode(&[1; MAX_SALT_LEN + 1]);
     let table = [
         ("SCRAM-SHA-256$".to_owned(), SecretError::Shape),
-        (
-            format!("SCRAM-SHA-256$4096{salt}${key}:{key}"),
-            SecretError::Shape,
-        ),
-        (
-            format!("SCRAM-SHA-256$4096:{salt}${key}"),
-            SecretError::Shape,
-        ),
-        (
-            format!("SCRAM-SHA-256$4096:{salt}${key}:{key}$"),
-            SecretError::Shape,
-        ),
-        (
-            format!("SCRAM-SHA-256$0:{salt}${key}:{key}"),
-            SecretError::Iterations,
-        ),
-        (
-            format!("SCRAM-SHA-256$-1:{salt}${key}:{key}"),
-            SecretError::Iterations,
-        ),
-        (
-            format!("SCRAM-SHA-256$100001:{salt}${key}:{key}"),
-            SecretError::Iterations,
-        ),
-        (
-            format!("SCRAM-SHA-256$99999999999:{salt}${key}:{key}"),
-            SecretError::Iterations,
-        ),
-        (
-            format!("SCRAM-SHA-256$4096:${key}:{key}"),
-            SecretError::Salt,
-        ),
-        (
-            format!("SCRAM-SHA-256$4096:***${key}:{key}"),
-            SecretError::Salt,
-        ),
-        (
-            format!("SCRAM-SHA-256$4096:{long_salt}${key}:{key}"),
-            SecretError::Salt,
-        ),
-        (
-            format!("SCRAM-SHA-256$4096:{salt}${salt}:{key}"),
-            SecretError::Key,
-        ),
-        (
-            format!("SCRAM-SHA-256$4096:{salt}${key}:{key}{key}"),
-            SecretError::Key,
-        ),
-        (
-            format!("SCRAM-SHA-256$4096:{salt}${key}:"),
-            SecretError::Key,
-        ),
+        (format!("SCRAM-SHA-256$4096{salt}${key}:{key}"), SecretError::Shape),
+        (format!("SCRAM-SHA-256$4096:{salt}${key}"), SecretError::Shape),
+        (format!("SCRAM-SHA-256$4096:{salt}${key}:{key}$"), SecretError::Shape),
+        (format!("SCRAM-SHA-256$0:{salt}${key}:{key}"), SecretError::Iterations),
+        (format!("SCRAM-SHA-256$-1:{salt}${key}:{key}"), SecretError::Iterations),
+        (format!("SCRAM-SHA-256$100001:{salt}${key}:{key}"), SecretError::Iterations),
+        (format!("SCRAM-SHA-256$99999999999:{salt}${key}:{key}"), SecretError::Iterations),
+        (format!("SCRAM-SHA-256$4096:${key}:{key}"), SecretError::Salt),
+        (format!("SCRAM-SHA-256$4096:***${key}:{key}"), SecretError::Salt),
+        (format!("SCRAM-SHA-256$4096:{long_salt}${key}:{key}"), SecretError::Salt),
+        (format!("SCRAM-SHA-256$4096:{salt}${salt}:{key}"), SecretError::Key),
+        (format!("SCRAM-SHA-256$4096:{salt}${key}:{key}{key}"), SecretError::Key),
+        (format!("SCRAM-SHA-256$4096:{salt}${key}:"), SecretError::Key),
     ];
     for (text, expected) in table {
         assert_eq!(Secret::parse(&text).unwrap_err(), expected, "{text}");

@@ -63,22 +63,10 @@ fn each_request_is_answered_by_what_is_at_hand() {
     let plus =
         "p\\x00\\x00\\x00<SCRAM-SHA-256-PLUS\\x00\\x00\\x00\\x00!p=tls-server-end-point,,n=,r=mine";
     let table: [(&str, ServerCredential, Transport, &[u8], &str); 16] = [
-        (
-            "trust",
-            ServerCredential::None,
-            Transport::Plain,
-            &body(0, b""),
-            "Ok",
-        ),
+        ("trust", ServerCredential::None, Transport::Plain, &body(0, b""), "Ok"),
         ("clear on TLS", password(), tls(), &clear, sent),
         ("clear on Unix", password(), Transport::Unix, &clear, sent),
-        (
-            "clear in the open",
-            password(),
-            Transport::Plain,
-            &clear,
-            open,
-        ),
+        ("clear in the open", password(), Transport::Plain, &clear, open),
         (
             "clear, keys",
             keys(),
@@ -86,13 +74,7 @@ fn each_request_is_answered_by_what_is_at_hand() {
             &clear,
             "the server asks for a cleartext password, but pgweir has SCRAM keys for this user",
         ),
-        (
-            "md5, password",
-            password(),
-            Transport::Plain,
-            &md5,
-            &md5_sent,
-        ),
+        ("md5, password", password(), Transport::Plain, &md5, &md5_sent),
         ("md5, hash", hash(), Transport::Plain, &md5, &md5_sent),
         (
             "md5, keys",
@@ -118,13 +100,7 @@ fn each_request_is_answered_by_what_is_at_hand() {
             "the server asks for SCRAM, but pgweir has an MD5 hash for this user",
         ),
         ("no PLUS on TLS", password(), tls(), &sasl, unbound),
-        (
-            "no hash of the certificate",
-            password(),
-            Transport::Tls(None),
-            &both,
-            scram,
-        ),
+        ("no hash of the certificate", password(), Transport::Tls(None), &both, scram),
         ("PLUS", password(), tls(), &both, plus),
         ("PLUS, keys", keys(), tls(), &both, plus),
     ];
@@ -151,10 +127,7 @@ fn required_channel_binding_refuses_everything_else() {
     ];
     for (name, body, transport) in table {
         let step = login(password(), transport, true).on_authentication(&body);
-        assert!(
-            matches!(step, ServerStep::Fail(LoginError::NoChannelBinding { .. })),
-            "{name}"
-        );
+        assert!(matches!(step, ServerStep::Fail(LoginError::NoChannelBinding { .. })), "{name}");
     }
     let step = login(password(), tls(), true).on_authentication(&body(10, LIST_WITH_PLUS));
     assert!(matches!(step, ServerStep::Send(_)));
@@ -181,15 +154,10 @@ fn malformed_and_unsupported_requests_are_refused() {
     ];
     for (body, expected) in table {
         let mut login = login(password(), Transport::Plain, false);
-        let ServerStep::Fail(error) = login.on_authentication(&body) else {
-            panic!("{body:?}")
-        };
+        let ServerStep::Fail(error) = login.on_authentication(&body) else { panic!("{body:?}") };
         assert_eq!(error, expected, "{body:?}");
         let again = login.on_authentication(&[0; 4]);
-        assert!(matches!(
-            again,
-            ServerStep::Fail(LoginError::OutOfTurn { code: 0 })
-        ));
+        assert!(matches!(again, ServerStep::Fail(LoginError::OutOfTurn { code: 0 })));
     }
 }
 
@@ -197,18 +165,12 @@ fn malformed_and_unsupported_requests_are_refused() {
 fn ok_before_the_servers_signature_is_refused() {
     let mut early = login(password(), Transport::Plain, false);
     early.on_authentication(&body(10, LIST));
-    assert_eq!(
-        shown(early.on_authentication(&body(0, b""))),
-        LoginError::Unproved.to_string()
-    );
+    assert_eq!(shown(early.on_authentication(&body(0, b""))), LoginError::Unproved.to_string());
 
     let mut later = login(password(), Transport::Plain, false);
     later.on_authentication(&body(10, LIST));
     later.on_authentication(&body(11, b"r=mineX,s=AAAA,i=1"));
-    assert_eq!(
-        shown(later.on_authentication(&body(0, b""))),
-        LoginError::Unproved.to_string()
-    );
+    assert_eq!(shown(later.on_authentication(&body(0, b""))), LoginError::Unproved.to_string());
     assert!(later.keys().is_none());
 }
 
@@ -227,10 +189,7 @@ fn messages_out_of_turn_are_refused() {
         for (code, rest) in turn {
             last = Some(login.on_authentication(&body(*code, rest)));
         }
-        assert!(
-            matches!(last, Some(ServerStep::Fail(LoginError::OutOfTurn { .. }))),
-            "{turn:?}"
-        );
+        assert!(matches!(last, Some(ServerStep::Fail(LoginError::OutOfTurn { .. }))), "{turn:?}");
     }
 }
 

@@ -38,16 +38,9 @@ async fn a_server_without_tls_is_refused_by_the_modes_that_demand_it() {
     assert!(!connected.stream.is_tls() && connected.end_point.is_none());
     assert_echoes(connected).await;
 
-    for mode in [
-        ServerTlsMode::Require,
-        ServerTlsMode::VerifyCa,
-        ServerTlsMode::VerifyFull,
-    ] {
+    for mode in [ServerTlsMode::Require, ServerTlsMode::VerifyCa, ServerTlsMode::VerifyFull] {
         let error = attempt(port, mode, ca.clone()).await.unwrap_err();
-        assert!(
-            matches!(error, ConnectError::TlsNotOffered { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ConnectError::TlsNotOffered { .. }), "{error}");
         assert!(error.to_string().contains(mode_name(mode)), "{error}");
     }
 }
@@ -75,23 +68,13 @@ async fn every_mode_with_a_self_signed_server() {
         assert_eq!(connected.end_point.as_deref(), Some(&expected[..]));
         let again = Target::new(&database("localhost", port, mode, None));
         if let Ok(target) = again {
-            connect_to(&target, connected.place.clone(), soon())
-                .await
-                .unwrap();
+            connect_to(&target, connected.place.clone(), soon()).await.unwrap();
         }
         assert_echoes(connected).await;
     }
-    for mode in [
-        ServerTlsMode::Require,
-        ServerTlsMode::VerifyCa,
-        ServerTlsMode::VerifyFull,
-    ] {
+    for mode in [ServerTlsMode::Require, ServerTlsMode::VerifyCa, ServerTlsMode::VerifyFull] {
         let error = attempt(port, mode, other.clone()).await.unwrap_err();
-        let ConnectError::Tls {
-            source: TlsError::Refused(refusal),
-            ..
-        } = &error
-        else {
+        let ConnectError::Tls { source: TlsError::Refused(refusal), .. } = &error else {
             panic!("{error}")
         };
         assert!(matches!(refusal, Refusal::SelfSigned { .. }), "{refusal}");
@@ -103,31 +86,19 @@ async fn every_mode_with_a_self_signed_server() {
 async fn plaintext_after_the_agreement_to_tls_is_refused() {
     let port = server(b"SE\0\0\0\x08leak", None).await;
     // The bytes come in one segment; that they are there can be awaited only by trying.
-    let error = attempt(port, ServerTlsMode::Prefer, None)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, ConnectError::PlaintextBeforeTls { .. }),
-        "{error}"
-    );
+    let error = attempt(port, ServerTlsMode::Prefer, None).await.unwrap_err();
+    assert!(matches!(error, ConnectError::PlaintextBeforeTls { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn an_answer_that_is_none_is_not_interpreted() {
     let port = server(b"E\0\0\0\x20SFATAL\0Mgive me your password\0\0", None).await;
-    let error = attempt(port, ServerTlsMode::Prefer, None)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, ConnectError::NotAnAnswer { answer: b'E', .. }),
-        "{error}"
-    );
+    let error = attempt(port, ServerTlsMode::Prefer, None).await.unwrap_err();
+    assert!(matches!(error, ConnectError::NotAnAnswer { answer: b'E', .. }), "{error}");
     assert!(!error.to_string().contains("password"));
 
     let port = server(b"", None).await;
-    let error = attempt(port, ServerTlsMode::Prefer, None)
-        .await
-        .unwrap_err();
+    let error = attempt(port, ServerTlsMode::Prefer, None).await.unwrap_err();
     assert!(matches!(error, ConnectError::Lost { .. }), "{error}");
 }
 
@@ -138,16 +109,7 @@ async fn silence_ends_at_the_deadline_and_says_when() {
     let target = Target::new(&database("127.0.0.1", port, ServerTlsMode::Prefer, None)).unwrap();
     let deadline = Instant::now() + Duration::from_millis(50);
     let error = connect(&target, deadline).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            ConnectError::TimedOut {
-                phase: Phase::Tls,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ConnectError::TimedOut { phase: Phase::Tls, .. }), "{error}");
 }
 
 #[tokio::test]
@@ -155,19 +117,12 @@ async fn nobody_there_is_told_with_the_address() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let error = attempt(port, ServerTlsMode::Disable, None)
-        .await
-        .unwrap_err();
+    let error = attempt(port, ServerTlsMode::Disable, None).await.unwrap_err();
     assert!(matches!(error, ConnectError::Connect { .. }) && !error.is_fd_exhaustion());
     assert!(error.to_string().contains(&port.to_string()), "{error}");
 
-    let target = Target::new(&database(
-        "name.invalid",
-        port,
-        ServerTlsMode::Disable,
-        None,
-    ))
-    .unwrap();
+    let target =
+        Target::new(&database("name.invalid", port, ServerTlsMode::Disable, None)).unwrap();
     let error = connect(&target, soon()).await.unwrap_err();
     assert!(matches!(error, ConnectError::Resolve { .. }), "{error}");
 }

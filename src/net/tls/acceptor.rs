@@ -47,11 +47,7 @@ impl Acceptor {
     /// the files.
     pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsFileError> {
         let certified = certified_key(cert, key)?;
-        let end_point = certified
-            .cert
-            .first()
-            .and_then(end_point::hash)
-            .map(Arc::from);
+        let end_point = certified.cert.first().and_then(end_point::hash).map(Arc::from);
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(VERSIONS)?
             .with_no_client_auth()
@@ -60,10 +56,7 @@ impl Acceptor {
         // PostgreSQL resumes no sessions and its clients ask for none: tickets would be waste.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self {
-            inner: TlsAcceptor::from(Arc::new(config)),
-            end_point,
-        })
+        Ok(Self { inner: TlsAcceptor::from(Arc::new(config)), end_point })
     }
 
     /// The hash of pgweir's certificate that clients bind a SCRAM login to; `None` where that is
@@ -81,10 +74,7 @@ impl Acceptor {
         };
         let tls = self.inner.accept(tcp).await.map_err(TlsError::from)?;
         let alpn = tls.get_ref().1.alpn_protocol() == Some(ALPN);
-        Ok(Accepted {
-            stream: Stream::Tls(Box::new(TlsStream::Server(tls))),
-            alpn,
-        })
+        Ok(Accepted { stream: Stream::Tls(Box::new(TlsStream::Server(tls))), alpn })
     }
 }
 
@@ -102,10 +92,7 @@ fn certified_key(cert_path: &Path, key_path: &Path) -> Result<CertifiedKey, TlsF
     let key = provider()
         .key_provider
         .load_private_key(key)
-        .map_err(|source| TlsFileError::UnusableKey {
-            path: key_path.to_owned(),
-            source,
-        })?;
+        .map_err(|source| TlsFileError::UnusableKey { path: key_path.to_owned(), source })?;
     let leaf = chain.first().and_then(cert::parse);
     let matches = match (leaf, key.public_key()) {
         (Some(leaf), Some(public)) => cert::public_key(&leaf) == public,
@@ -135,9 +122,7 @@ mod tests {
 
     async fn pair() -> (TcpStream, Stream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         (client, Stream::Tcp(listener.accept().await.unwrap().0))
     }
 
@@ -203,11 +188,7 @@ mod tests {
             let connector = client(alpn);
             let handshake = tokio::spawn(async move { connector.connect(localhost(), tcp).await });
             let accepted = acceptor.accept(server).await;
-            assert_eq!(
-                accepted.ok().map(|accepted| accepted.alpn),
-                expected,
-                "{alpn:?}"
-            );
+            assert_eq!(accepted.ok().map(|accepted| accepted.alpn), expected, "{alpn:?}");
             assert_eq!(handshake.await.unwrap().is_ok(), expected.is_some());
         }
     }
@@ -225,11 +206,7 @@ mod tests {
             let (mut near_read, mut near_write) = tokio::io::split(&mut near);
             let up = async {
                 let mut byte = [0];
-                while near_read
-                    .read(&mut byte)
-                    .await
-                    .is_ok_and(|count| count == 1)
-                {
+                while near_read.read(&mut byte).await.is_ok_and(|count| count == 1) {
                     tcp_write.write_all(&byte).await.unwrap();
                 }
             };

@@ -33,19 +33,13 @@ pub(super) fn is_self_issued(cert: &X509Certificate<'_>) -> bool {
 
 /// Refuses a certificate outside its period of validity.
 pub(super) fn check_period(cert: &X509Certificate<'_>, now: UnixTime) -> Result<(), Refusal> {
-    let Validity {
-        not_before,
-        not_after,
-    } = *cert.validity();
+    let Validity { not_before, not_after } = *cert.validity();
     if is_within(cert.validity(), now) {
         return Ok(());
     }
     let subject = name(cert.subject());
     if seconds(now) < not_before.timestamp() {
-        return Err(Refusal::NotYetValid {
-            subject,
-            not_before,
-        });
+        return Err(Refusal::NotYetValid { subject, not_before });
     }
     Err(Refusal::Expired { subject, not_after })
 }
@@ -65,10 +59,7 @@ pub(super) fn is_signed_by(
     key: &SubjectPublicKeyInfoDer<'_>,
     algorithms: &[&dyn SignatureVerificationAlgorithm],
 ) -> bool {
-    let (tbs, signature) = (
-        cert.tbs_certificate.as_ref(),
-        cert.signature_value.data.as_ref(),
-    );
+    let (tbs, signature) = (cert.tbs_certificate.as_ref(), cert.signature_value.data.as_ref());
     let Some(id) = algorithm_id(&cert.tbs_certificate.signature) else {
         return false;
     };
@@ -103,10 +94,7 @@ pub(super) fn name(name: &X509Name<'_>) -> String {
 
 /// Text of a peer's certificate for people: printable, short.
 pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .take(MAX_SHOWN)
-        .collect()
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).take(MAX_SHOWN).collect()
 }
 
 /// The content of an AlgorithmIdentifier, without the SEQUENCE around it.

@@ -49,11 +49,7 @@ impl Trusted {
     pub(super) fn load(path: &Path) -> Result<Self, TlsFileError> {
         let certs = files::certificates(path)?;
         let anchors = certs.iter().filter_map(Anchor::new).collect();
-        Ok(Self {
-            path: path.to_owned(),
-            certs,
-            anchors,
-        })
+        Ok(Self { path: path.to_owned(), certs, anchors })
     }
 
     /// Refuses a certificate that no trusted one vouches for.
@@ -97,12 +93,7 @@ impl Trusted {
     fn walk(&self, leaf: &X509Certificate<'_>, shown: Shown<'_>) -> Result<(), Refusal> {
         check_purpose(leaf)?;
         let trusted: Vec<_> = self.certs.iter().filter_map(cert::parse).collect();
-        let sent: Vec<_> = shown
-            .others
-            .iter()
-            .take(MAX_SENT)
-            .filter_map(cert::parse)
-            .collect();
+        let sent: Vec<_> = shown.others.iter().take(MAX_SENT).filter_map(cert::parse).collect();
         let mut child = leaf;
         for below in 0..=MAX_INTERMEDIATES {
             if let Some(root) = find_issuer(&trusted, child, below, shown) {
@@ -124,14 +115,12 @@ impl Trusted {
             .filter_map(|own| cert::check_period(&own, shown.now).err());
         match expired.next() {
             Some(refusal) => refusal,
-            None if cert::is_self_issued(child) => Refusal::SelfSigned {
-                subject: cert::name(child.subject()),
-                ca: self.path.clone(),
-            },
-            None => Refusal::UnknownIssuer {
-                issuer: cert::name(child.issuer()),
-                ca: self.path.clone(),
-            },
+            None if cert::is_self_issued(child) => {
+                Refusal::SelfSigned { subject: cert::name(child.subject()), ca: self.path.clone() }
+            }
+            None => {
+                Refusal::UnknownIssuer { issuer: cert::name(child.issuer()), ca: self.path.clone() }
+            }
         }
     }
 }
@@ -140,10 +129,7 @@ impl Anchor {
     fn new(der: &CertificateDer<'static>) -> Option<Self> {
         let own = cert::parse(der).filter(may_issue)?;
         let key = webpki::anchor_from_trusted_cert(der).ok()?.to_owned();
-        Some(Self {
-            key,
-            period: own.validity().clone(),
-        })
+        Some(Self { key, period: own.validity().clone() })
     }
 }
 
@@ -181,10 +167,7 @@ fn may_issue(issuer: &X509Certificate<'_>) -> bool {
 /// `below` is the number of issuers between it and the leaf.
 fn is_unconstrained(issuer: &X509Certificate<'_>, below: u32) -> bool {
     let checked = [OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_KEY_USAGE];
-    let limits = [
-        OID_X509_EXT_NAME_CONSTRAINTS,
-        OID_X509_EXT_EXTENDED_KEY_USAGE,
-    ];
+    let limits = [OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE];
     let understood = issuer.extensions().iter().all(|extension| {
         checked.contains(&extension.oid)
             || (!extension.critical && !limits.contains(&extension.oid))
@@ -207,14 +190,8 @@ fn check_purpose(leaf: &X509Certificate<'_>) -> Result<(), Refusal> {
         OID_X509_EXT_EXTENDED_KEY_USAGE,
         OID_X509_EXT_SUBJECT_ALT_NAME,
     ];
-    if leaf
-        .extensions()
-        .iter()
-        .any(|one| one.critical && !known.contains(&one.oid))
-    {
-        return Err(Refusal::Invalid(
-            webpki::Error::UnsupportedCriticalExtension,
-        ));
+    if leaf.extensions().iter().any(|one| one.critical && !known.contains(&one.oid)) {
+        return Err(Refusal::Invalid(webpki::Error::UnsupportedCriticalExtension));
     }
     let for_tls = usage.is_none_or(|usage| {
         let usage = usage.value;
@@ -224,16 +201,14 @@ fn check_purpose(leaf: &X509Certificate<'_>) -> Result<(), Refusal> {
     if for_tls && for_servers {
         return Ok(());
     }
-    Err(Refusal::WrongPurpose {
-        subject: cert::name(leaf.subject()),
-    })
+    Err(Refusal::WrongPurpose { subject: cert::name(leaf.subject()) })
 }
 
 fn explained(error: webpki::Error, leaf: &X509Certificate<'_>) -> Refusal {
     match error {
-        webpki::Error::RequiredEkuNotFoundContext(_) => Refusal::WrongPurpose {
-            subject: cert::name(leaf.subject()),
-        },
+        webpki::Error::RequiredEkuNotFoundContext(_) => {
+            Refusal::WrongPurpose { subject: cert::name(leaf.subject()) }
+        }
         webpki::Error::BadDer | webpki::Error::BadDerTime => Refusal::Unreadable,
         error => Refusal::Invalid(error),
     }

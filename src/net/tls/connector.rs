@@ -34,10 +34,7 @@ impl Connector {
             None => None,
             Some(demand) => Some(TlsConnector::from(Arc::new(client_config(demand)?))),
         };
-        Ok(Self {
-            mode: tls.mode,
-            inner,
-        })
+        Ok(Self { mode: tls.mode, inner })
     }
 
     /// The mode.
@@ -88,20 +85,13 @@ impl Connector {
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connector")
-            .field("mode", &self.mode)
-            .finish_non_exhaustive()
+        f.debug_struct("Connector").field("mode", &self.mode).finish_non_exhaustive()
     }
 }
 
 /// The hash of the server's certificate that a SCRAM login is bound to, if it has one.
 pub(super) fn end_point<S>(stream: &client::TlsStream<S>) -> Option<Vec<u8>> {
-    stream
-        .get_ref()
-        .1
-        .peer_certificates()?
-        .first()
-        .and_then(super::end_point::hash)
+    stream.get_ref().1.peer_certificates()?.first().and_then(super::end_point::hash)
 }
 
 fn demand(tls: &ServerTls) -> Result<Option<Demand>, TlsFileError> {

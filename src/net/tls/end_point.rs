@@ -85,9 +85,7 @@ mod tests {
     fn fingerprint(pki: &Pki, function: &str) -> Vec<u8> {
         let line = pki.openssl(&format!("x509 -in c.crt -noout -fingerprint -{function}"));
         let (_, hex) = line.trim().split_once('=').unwrap();
-        hex.split(':')
-            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
-            .collect()
+        hex.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
     }
 
     #[test]

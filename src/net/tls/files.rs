@@ -93,20 +93,12 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     let pem = read(path)?;
     let certs = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| TlsFileError::NotPem {
-            path: path.to_owned(),
-            source,
-        })?;
+        .map_err(|source| TlsFileError::NotPem { path: path.to_owned(), source })?;
     if certs.is_empty() {
-        return Err(TlsFileError::NoCertificate {
-            path: path.to_owned(),
-        });
+        return Err(TlsFileError::NoCertificate { path: path.to_owned() });
     }
     match certs.iter().position(|der| cert::parse(der).is_none()) {
-        Some(at) => Err(TlsFileError::BadCertificate {
-            path: path.to_owned(),
-            number: at + 1,
-        }),
+        Some(at) => Err(TlsFileError::BadCertificate { path: path.to_owned(), number: at + 1 }),
         None => Ok(certs),
     }
 }
@@ -115,24 +107,15 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
     let pem = read(path)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|source| match source {
-        pem::Error::NoItemsFound if is_encrypted(&pem) => TlsFileError::EncryptedKey {
-            path: path.to_owned(),
-        },
-        pem::Error::NoItemsFound => TlsFileError::NoKey {
-            path: path.to_owned(),
-        },
+        pem::Error::NoItemsFound if is_encrypted(&pem) => {
+            TlsFileError::EncryptedKey { path: path.to_owned() }
+        }
+        pem::Error::NoItemsFound => TlsFileError::NoKey { path: path.to_owned() },
         // The old format of OpenSSL has its header lines inside the block.
-        _ if is_encrypted(&pem) => TlsFileError::EncryptedKey {
-            path: path.to_owned(),
-        },
+        _ if is_encrypted(&pem) => TlsFileError::EncryptedKey { path: path.to_owned() },
         // The library's error may quote the line it stumbled over, which may be part of a key.
-        pem::Error::Base64Decode(_) => TlsFileError::NoKey {
-            path: path.to_owned(),
-        },
-        source => TlsFileError::NotPem {
-            path: path.to_owned(),
-            source,
-        },
+        pem::Error::Base64Decode(_) => TlsFileError::NoKey { path: path.to_owned() },
+        source => TlsFileError::NotPem { path: path.to_owned(), source },
     })
 }
 
@@ -142,19 +125,12 @@ fn is_encrypted(pem: &[u8]) -> bool {
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFileError> {
-    let failed = |source| TlsFileError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| TlsFileError::Read { path: path.to_owned(), source };
     let mut pem = Zeroizing::new(Vec::new());
     let file = File::open(path).map_err(failed)?;
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut pem)
-        .map_err(failed)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut pem).map_err(failed)?;
     if pem.len() as u64 > MAX_FILE {
-        return Err(TlsFileError::TooLarge {
-            path: path.to_owned(),
-        });
+        return Err(TlsFileError::TooLarge { path: path.to_owned() });
     }
     Ok(pem)
 }

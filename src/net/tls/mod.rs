@@ -50,9 +50,7 @@ pub enum TlsError {
 
 impl From<io::Error> for TlsError {
     fn from(error: io::Error) -> Self {
-        let inner = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match inner {
             Some(tls) => Refusal::found_in(tls).map_or(Self::Protocol(tls.clone()), Self::Refused),
             None => Self::Lost(error),

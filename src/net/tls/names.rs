@@ -20,9 +20,8 @@ pub(super) fn check(cert: &X509Certificate<'_>, host: &ServerName<'_>) -> Result
     let Ok(alternatives) = cert.subject_alternative_name() else {
         return Err(Refusal::Unreadable);
     };
-    let alternatives: &[GeneralName<'_>] = alternatives
-        .as_ref()
-        .map_or(&[], |extension| &extension.value.general_names);
+    let alternatives: &[GeneralName<'_>] =
+        alternatives.as_ref().map_or(&[], |extension| &extension.value.general_names);
 
     let common_name = common_name(cert).filter(|_| {
         !alternatives.iter().any(|name| match name {
@@ -39,10 +38,7 @@ pub(super) fn check(cert: &X509Certificate<'_>, host: &ServerName<'_>) -> Result
     if named || common_name.is_some_and(|pattern| matches(pattern, &text, address)) {
         return Ok(());
     }
-    Err(Refusal::WrongHost {
-        host: printable(&text),
-        names: shown(alternatives, common_name),
-    })
+    Err(Refusal::WrongHost { host: printable(&text), names: shown(alternatives, common_name) })
 }
 
 /// Whether a name with perhaps a wildcard stands for the host. `*` is one whole label, the leftmost
@@ -78,12 +74,7 @@ fn shown(alternatives: &[GeneralName<'_>], common_name: Option<&str>) -> Vec<Str
         GeneralName::IPAddress(octets) => address_of(octets).map(|ip| ip.to_string()),
         _ => None,
     });
-    common_name
-        .map(printable)
-        .into_iter()
-        .chain(alternatives)
-        .take(MAX_NAMES)
-        .collect()
+    common_name.map(printable).into_iter().chain(alternatives).take(MAX_NAMES).collect()
 }
 
 fn address_of(octets: &[u8]) -> Option<IpAddr> {
@@ -122,11 +113,7 @@ mod tests {
             ("::1", "0:0:0:0:0:0:0:1", true),
         ] {
             let address = host.parse().ok();
-            assert_eq!(
-                matches(pattern, host, address),
-                expected,
-                "{pattern} for {host}"
-            );
+            assert_eq!(matches(pattern, host, address), expected, "{pattern} for {host}");
         }
     }
 }

@@ -37,19 +37,11 @@ pub async fn log_in(
     connected: Connected,
     config: &mut Config,
 ) -> Result<(Client, Connection<Stream, Bound<Stream>>), tokio_postgres::Error> {
-    let mode = if connected.stream.is_tls() {
-        SslMode::Require
-    } else {
-        SslMode::Disable
-    };
+    let mode = if connected.stream.is_tls() { SslMode::Require } else { SslMode::Disable };
     // The driver shall not ask for TLS again: what it takes for the handshake hands the encrypted
     // connection over.
-    config
-        .ssl_mode(mode)
-        .ssl_negotiation(SslNegotiation::Direct);
-    config
-        .connect_raw(connected.stream, Established(connected.end_point))
-        .await
+    config.ssl_mode(mode).ssl_negotiation(SslNegotiation::Direct);
+    config.connect_raw(connected.stream, Established(connected.end_point)).await
 }
 
 /// A connection inside TLS, with what a SCRAM login on it can be bound to.
@@ -78,10 +70,7 @@ where
     type Error = TlsError;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<HostConnector, TlsError> {
-        Ok(HostConnector {
-            connector: self.clone(),
-            host: host.to_owned(),
-        })
+        Ok(HostConnector { connector: self.clone(), host: host.to_owned() })
     }
 }
 
@@ -108,10 +97,7 @@ impl TlsConnect<Stream> for Established {
     type Future = Ready<Result<Bound<Stream>, TlsError>>;
 
     fn connect(self, inner: Stream) -> Self::Future {
-        ready(Ok(Bound {
-            inner,
-            end_point: self.0,
-        }))
+        ready(Ok(Bound { inner, end_point: self.0 }))
     }
 }
 
@@ -192,10 +178,7 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(10);
         let connected = match connect(target, deadline).await {
             Ok(connected) => connected,
-            Err(ConnectError::Tls {
-                source: TlsError::Refused(_),
-                ..
-            }) => return None,
+            Err(ConnectError::Tls { source: TlsError::Refused(_), .. }) => return None,
             Err(error) => panic!("{error}"),
         };
         let (client, connection) = log_in(connected, config).await.unwrap();
@@ -218,20 +201,10 @@ mod tests {
             (VerifyFull, "127.0.0.1", None),
         ] {
             let target = Target::new(&database(host, postgres.port, mode, ca.clone())).unwrap();
-            let binding = if mode == Disable {
-                Binding::Disable
-            } else {
-                Binding::Require
-            };
+            let binding = if mode == Disable { Binding::Disable } else { Binding::Require };
             let mut config = Config::new();
-            config
-                .host(host)
-                .port(postgres.port)
-                .user("postgres")
-                .password(PASSWORD);
-            config
-                .ssl_mode(ssl_mode(mode, host))
-                .channel_binding(binding);
+            config.host(host).port(postgres.port).user("postgres").password(PASSWORD);
+            config.ssl_mode(ssl_mode(mode, host)).channel_binding(binding);
             let found = driver_connects(&target, &mut config).await;
             assert_eq!(found, expected, "{certificate} {mode:?} {host}");
             let found = we_connect(&target, &mut config).await;

@@ -188,62 +188,27 @@ impl Postgres {
         let data = dir.path().join("data");
         std::fs::write(dir.path().join("password"), PASSWORD).unwrap();
         let initdb = Self::command(&bin.join("initdb"))
-            .args([
-                "--auth=scram-sha-256",
-                "--username=postgres",
-                "--no-sync",
-                "--pgdata",
-            ])
+            .args(["--auth=scram-sha-256", "--username=postgres", "--no-sync", "--pgdata"])
             .arg(&data)
-            .arg(format!(
-                "--pwfile={}",
-                dir.path().join("password").display()
-            ))
+            .arg(format!("--pwfile={}", dir.path().join("password").display()))
             .output()
             .unwrap();
-        assert!(
-            initdb.status.success(),
-            "{}",
-            String::from_utf8_lossy(&initdb.stderr)
-        );
-        std::fs::copy(
-            pki.path(&format!("{certificate}.crt")),
-            data.join("server.crt"),
-        )
-        .unwrap();
-        std::fs::copy(
-            pki.path(&format!("{certificate}.key")),
-            data.join("server.key"),
-        )
-        .unwrap();
+        assert!(initdb.status.success(), "{}", String::from_utf8_lossy(&initdb.stderr));
+        std::fs::copy(pki.path(&format!("{certificate}.crt")), data.join("server.crt")).unwrap();
+        std::fs::copy(pki.path(&format!("{certificate}.key")), data.join("server.key")).unwrap();
         Self::give_away(&data.join("server.key"), 0o600);
 
         // Free when asked; nobody else takes one of these in the moment between.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Self::command(&bin.join("postgres"))
             .arg("-D")
             .arg(&data)
-            .args([
-                "-p",
-                &port.to_string(),
-                "-c",
-                "listen_addresses=127.0.0.1",
-                "-c",
-                "ssl=on",
-            ])
+            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "ssl=on"])
             .args(["-c", "fsync=off", "-k", dir.path().to_str().unwrap()])
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut started = Self {
-            process,
-            port,
-            _dir: dir,
-        };
+        let mut started = Self { process, port, _dir: dir };
         // It listens a moment before it takes logins.
         let ready = || {
             Self::command(&bin.join("pg_isready"))
@@ -254,20 +219,14 @@ impl Postgres {
                 .success()
         };
         while !ready() {
-            assert!(
-                started.process.try_wait().unwrap().is_none(),
-                "PostgreSQL did not start"
-            );
+            assert!(started.process.try_wait().unwrap().is_none(), "PostgreSQL did not start");
         }
         Some(started)
     }
 
     fn bin() -> Option<PathBuf> {
         let installed = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-        let mut bins: Vec<_> = installed
-            .flatten()
-            .map(|entry| entry.path().join("bin"))
-            .collect();
+        let mut bins: Vec<_> = installed.flatten().map(|entry| entry.path().join("bin")).collect();
         bins.sort();
         bins.pop()
     }

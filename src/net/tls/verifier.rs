@@ -33,10 +33,7 @@ pub(super) struct Verifier {
 
 impl Verifier {
     pub(super) fn new(demand: Demand) -> Self {
-        Self {
-            demand,
-            algorithms: provider().signature_verification_algorithms,
-        }
+        Self { demand, algorithms: provider().signature_verification_algorithms }
     }
 
     fn check(&self, shown: Shown<'_>, host: &ServerName<'_>) -> Result<(), Refusal> {
@@ -59,19 +56,15 @@ impl Verifier {
         key: &SubjectPublicKeyInfoDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let mut meant = self
-            .algorithms
-            .mapping
-            .iter()
-            .filter(|(scheme, _)| *scheme == signed.scheme);
+        let mut meant =
+            self.algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme);
         let Some((_, candidates)) = meant.next() else {
             return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
         };
         let key = RawPublicKeyEntity::try_from(key).map_err(|_| CertificateError::BadEncoding)?;
-        let good = candidates.iter().any(|algorithm| {
-            key.verify_signature(*algorithm, message, signed.signature())
-                .is_ok()
-        });
+        let good = candidates
+            .iter()
+            .any(|algorithm| key.verify_signature(*algorithm, message, signed.signature()).is_ok());
         if good {
             return Ok(HandshakeSignatureValid::assertion());
         }
@@ -88,12 +81,7 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let shown = Shown {
-            leaf,
-            others,
-            now,
-            algorithms: self.algorithms.all,
-        };
+        let shown = Shown { leaf, others, now, algorithms: self.algorithms.all };
         self.check(shown, host)?;
         Ok(ServerCertVerified::assertion())
     }

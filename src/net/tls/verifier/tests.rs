@@ -27,12 +27,7 @@ fn pki() -> Pki {
     pki.intermediate("middle", "intermediate.yourdomain.com", "root");
     pki.issued("below", HOST, "middle");
     pki.bundle("below-middle.crt", &["below", "middle"]);
-    pki.issued_with(
-        "v3below",
-        HOST,
-        "middle",
-        "subjectAltName=DNS:dbhost.yourdomain.com",
-    );
+    pki.issued_with("v3below", HOST, "middle", "subjectAltName=DNS:dbhost.yourdomain.com");
     pki.bundle("v3below-middle.crt", &["v3below", "middle"]);
     // A leaf's key must not make more certificates.
     pki.issued("child-of-v1", "victim.com", "v1");
@@ -44,12 +39,7 @@ fn pki() -> Pki {
     pki.issued_with("narrow", "narrow", "root", only_com);
     pki.issued("below-narrow", HOST, "narrow");
     pki.bundle("below-narrow-narrow.crt", &["below-narrow", "narrow"]);
-    pki.issued_with(
-        "flat",
-        "flat",
-        "root",
-        "basicConstraints=critical,CA:true,pathlen:0",
-    );
+    pki.issued_with("flat", "flat", "root", "basicConstraints=critical,CA:true,pathlen:0");
     pki.intermediate("deep", "deep", "flat");
     pki.issued("below-deep", HOST, "deep");
     pki.bundle("below-deep-deep-flat.crt", &["below-deep", "deep", "flat"]);
@@ -60,12 +50,7 @@ fn pki() -> Pki {
     pki.issued_with("client", HOST, "root", "extendedKeyUsage=clientAuth");
     pki.issued_with("server", HOST, "root", "extendedKeyUsage=serverAuth");
     pki.issued_with("ca", HOST, "root", "basicConstraints=CA:TRUE");
-    pki.issued_with(
-        "odd",
-        HOST,
-        "root",
-        "basicConstraints=CA:TRUE\n1.2.3.4=critical,DER:0500",
-    );
+    pki.issued_with("odd", HOST, "root", "basicConstraints=CA:TRUE\n1.2.3.4=critical,DER:0500");
     pki.issued("nul", "127.0.0.1", "root");
     pki
 }
@@ -92,28 +77,15 @@ fn outcome(
     let host = ServerName::try_from(host).unwrap();
     let checked =
         Verifier::new(demand).verify_server_cert(&certs[0], &certs[1..], &host, &[], time);
-    checked
-        .map(|_| ())
-        .map_err(|error| Refusal::found_in(&error).expect("a refusal"))
+    checked.map(|_| ()).map_err(|error| Refusal::found_in(&error).expect("a refusal"))
 }
 
 /// What the library that libpq uses says.
 fn openssl_verifies(pki: &Pki, ca: &str, shown: &str, days: i64) -> bool {
     let time = now().checked_add_signed(days * 86_400).unwrap();
     std::process::Command::new("openssl")
-        .args([
-            "verify",
-            "-purpose",
-            "sslserver",
-            "-attime",
-            &time.to_string(),
-        ])
-        .args([
-            "-CAfile",
-            &format!("{ca}.crt"),
-            "-untrusted",
-            &format!("{shown}.crt"),
-        ])
+        .args(["verify", "-purpose", "sslserver", "-attime", &time.to_string()])
+        .args(["-CAfile", &format!("{ca}.crt"), "-untrusted", &format!("{shown}.crt")])
         .arg(format!("{shown}.crt"))
         .current_dir(pki.dir())
         .output()
@@ -150,83 +122,20 @@ const CASES: &[(&str, &str, &str, i64, &str, &str)] = &[
     ("root", "v1", HOST, -1, "not yet", "not yet"),
     ("self", "v1", HOST, 0, "unknown issuer", "unknown issuer"),
     ("v1", "v1", HOST, 0, "unknown issuer", "unknown issuer"),
-    (
-        "root",
-        "forged",
-        HOST,
-        0,
-        "unknown issuer",
-        "unknown issuer",
-    ),
-    (
-        "root",
-        "foreign",
-        HOST,
-        0,
-        "unknown issuer",
-        "unknown issuer",
-    ),
+    ("root", "forged", HOST, 0, "unknown issuer", "unknown issuer"),
+    ("root", "foreign", HOST, 0, "unknown issuer", "unknown issuer"),
     ("root", "below-middle", HOST, 0, "ok", "ok"),
     ("root", "below-middle", HOST, 400, "expired", "expired"),
     ("middle", "below", HOST, 0, "ok", "ok"),
     ("root", "below", HOST, 0, "unknown issuer", "unknown issuer"),
     ("root", "v3below-middle", HOST, 0, "ok", "ok"),
-    (
-        "root",
-        "v3below",
-        HOST,
-        0,
-        "unknown issuer",
-        "unknown issuer",
-    ),
-    (
-        "root",
-        "child-of-v1-v1",
-        "victim.com",
-        0,
-        "unknown issuer",
-        "unknown issuer",
-    ),
-    (
-        "v1",
-        "child-of-v1",
-        "victim.com",
-        0,
-        "unknown issuer",
-        "unknown issuer",
-    ),
-    (
-        "root",
-        "child-of-plain-plain",
-        "victim.com",
-        0,
-        "unknown issuer",
-        "unknown issuer",
-    ),
-    (
-        "plain",
-        "child-of-plain",
-        "victim.com",
-        0,
-        "unknown issuer",
-        "unknown issuer",
-    ),
-    (
-        "root",
-        "below-narrow-narrow",
-        HOST,
-        0,
-        "unknown issuer",
-        "unknown issuer",
-    ),
-    (
-        "root",
-        "below-deep-deep-flat",
-        HOST,
-        0,
-        "unknown issuer",
-        "unknown issuer",
-    ),
+    ("root", "v3below", HOST, 0, "unknown issuer", "unknown issuer"),
+    ("root", "child-of-v1-v1", "victim.com", 0, "unknown issuer", "unknown issuer"),
+    ("v1", "child-of-v1", "victim.com", 0, "unknown issuer", "unknown issuer"),
+    ("root", "child-of-plain-plain", "victim.com", 0, "unknown issuer", "unknown issuer"),
+    ("plain", "child-of-plain", "victim.com", 0, "unknown issuer", "unknown issuer"),
+    ("root", "below-narrow-narrow", HOST, 0, "unknown issuer", "unknown issuer"),
+    ("root", "below-deep-deep-flat", HOST, 0, "unknown issuer", "unknown issuer"),
     ("root", "san", "a.com", 0, "ok", "ok"),
     ("root", "san", "x.b.com", 0, "ok", "ok"),
     ("root", "san", "b.com", 0, "ok", "wrong host"),
@@ -248,28 +157,16 @@ fn each_certificate_in_each_mode_is_judged_as_libpq_judges_it() {
     for &(ca, shown, host, days, by_ca, by_full) in CASES {
         let case = (shown, host, days);
         let found = outcome(&pki, (VerifyCa, ca), case);
-        assert_eq!(
-            word(&found),
-            by_ca,
-            "verify-ca by {ca}: {case:?}: {found:?}"
-        );
+        assert_eq!(word(&found), by_ca, "verify-ca by {ca}: {case:?}: {found:?}");
         // Trust that ends at an intermediate authority is more than libpq has to give.
         if ca != "middle" {
             let openssl = openssl_verifies(&pki, ca, shown, days);
             assert_eq!(openssl, by_ca == "ok", "openssl by {ca}: {case:?}");
         }
         let found = outcome(&pki, (VerifyFull, ca), case);
-        assert_eq!(
-            word(&found),
-            by_full,
-            "verify-full by {ca}: {case:?}: {found:?}"
-        );
+        assert_eq!(word(&found), by_full, "verify-full by {ca}: {case:?}: {found:?}");
         for mode in [Prefer, Require] {
-            assert_eq!(
-                word(&outcome(&pki, (mode, ca), case)),
-                "ok",
-                "{mode:?}: {case:?}"
-            );
+            assert_eq!(word(&outcome(&pki, (mode, ca), case)), "ok", "{mode:?}: {case:?}");
         }
     }
 }
@@ -279,16 +176,12 @@ fn no_byte_of_a_certificate_can_be_changed() {
     let pki = Pki::new();
     pki.root("root", "root");
     pki.issued("v1", HOST, "root");
-    let verifier = Verifier::new(Demand::Trusted(
-        Trusted::load(&pki.path("root.crt")).unwrap(),
-    ));
+    let verifier = Verifier::new(Demand::Trusted(Trusted::load(&pki.path("root.crt")).unwrap()));
     let certs = files::certificates(&pki.path("v1.crt")).unwrap();
     let host = ServerName::try_from(HOST).unwrap();
     let check = |der: &[u8]| {
         let der = CertificateDer::from(der);
-        verifier
-            .verify_server_cert(&der, &[], &host, &[], UnixTime::now())
-            .is_ok()
+        verifier.verify_server_cert(&der, &[], &host, &[], UnixTime::now()).is_ok()
     };
     assert!(check(&certs[0]));
     for at in 0..certs[0].len() {
@@ -314,10 +207,7 @@ fn an_authority_that_ran_out_is_told_from_an_unknown_one() {
     );
     let found = outcome(&pki, (VerifyCa, "short"), ("leaf", HOST, 2)).unwrap_err();
     assert!(matches!(&found, Refusal::Expired { .. }), "{found}");
-    assert!(
-        found.to_string().contains("CN=root.yourdomain.com"),
-        "{found}"
-    );
+    assert!(found.to_string().contains("CN=root.yourdomain.com"), "{found}");
 }
 
 #[test]
@@ -325,16 +215,9 @@ fn a_refusal_names_cause_and_remedy() {
     let pki = Pki::new();
     pki.root("root", "root");
     pki.self_signed("self", HOST);
-    pki.issued_with(
-        "san",
-        HOST,
-        "root",
-        "subjectAltName=DNS:a.com,DNS:b.com,IP:10.0.0.1",
-    );
+    pki.issued_with("san", HOST, "root", "subjectAltName=DNS:a.com,DNS:b.com,IP:10.0.0.1");
     let text = |ca, shown, host, days| {
-        outcome(&pki, (VerifyFull, ca), (shown, host, days))
-            .unwrap_err()
-            .to_string()
+        outcome(&pki, (VerifyFull, ca), (shown, host, days)).unwrap_err().to_string()
     };
     let found = text("root", "san", "c.com", 0);
     assert!(
@@ -342,20 +225,11 @@ fn a_refusal_names_cause_and_remedy() {
         "{found}"
     );
     let found = text("self", "san", "a.com", 0);
-    assert!(
-        found.contains("\"CN=root\"") && found.contains("self.crt"),
-        "{found}"
-    );
+    assert!(found.contains("\"CN=root\"") && found.contains("self.crt"), "{found}");
     let found = text("root", "self", HOST, 0);
-    assert!(
-        found.contains("self-signed") && found.contains("root.crt"),
-        "{found}"
-    );
+    assert!(found.contains("self-signed") && found.contains("root.crt"), "{found}");
     let found = text("self", "self", HOST, 400);
-    assert!(
-        found.contains("expired on") && found.contains("renewed"),
-        "{found}"
-    );
+    assert!(found.contains("expired on") && found.contains("renewed"), "{found}");
 }
 
 /// The outcome of a handshake with a server that has this certificate and this key.
@@ -405,12 +279,7 @@ async fn a_server_must_have_the_key_of_its_certificate_in_every_mode() {
             ("root", "v1", false),
         ] {
             let done = handshake(&pki, (cert, key), version).await;
-            assert_eq!(
-                done.is_ok(),
-                good,
-                "{cert} {key} {:?}: {done:?}",
-                version.version
-            );
+            assert_eq!(done.is_ok(), good, "{cert} {key} {:?}: {done:?}", version.version);
         }
     }
 }
