@@ -13,6 +13,8 @@ use tokio::time::Sleep;
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// The timer knows whom to wake.
+    armed: bool,
 }
 
 impl Alarm {
@@ -20,15 +22,21 @@ impl Alarm {
     pub(super) fn set(&mut self, due: Option<Instant>) {
         let Some(due) = due.map(tokio::time::Instant::from_std) else { return };
         match &mut self.sleep {
-            Some(sleep) if sleep.deadline() <= due => {}
+            Some(sleep) if sleep.deadline() <= due => return,
             Some(sleep) => sleep.as_mut().reset(due),
             None => self.sleep = Some(Box::pin(tokio::time::sleep_until(due))),
         }
+        self.armed = false;
     }
 
-    /// Ready once at the time that was set; the caller looks which deadline, if any, has passed.
+    /// Ready once at the time that was set; the caller looks which deadline, if any, has passed. One
+    /// task polls an alarm all its life, so that its timer is polled once and then only looked at.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(sleep) = &mut self.sleep else { return Poll::Pending };
+        if self.armed && !sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        self.armed = true;
         ready!(sleep.as_mut().poll(cx));
         self.sleep = None;
         Poll::Ready(())

@@ -22,6 +22,8 @@ pub struct Link {
     pub input: BytesMut,
     /// Bytes to be written.
     pub output: BytesMut,
+    /// Room made for one read.
+    room: usize,
     /// Written bytes wait in TLS.
     unflushed: bool,
     /// The peer sends no more.
@@ -46,6 +48,7 @@ impl Link {
             stream,
             input: BytesMut::new(),
             output: BytesMut::new(),
+            room: FIRST_READ,
             unflushed: false,
             ended: false,
         }
@@ -168,11 +171,14 @@ impl Link {
     fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
         // Room is made when there is something to put there: who waits holds no buffer.
         ready!(self.stream.poll_readable(cx))?;
-        self.input.reserve(READ);
+        self.input.reserve(self.room);
         let read = pin!(self.stream.read_buf(&mut self.input));
         if ready!(read.poll(cx))? == 0 {
             self.ended = true;
             return Poll::Ready(Ok(Moved::End));
+        }
+        if self.input.len() == self.input.capacity() {
+            self.room = READ;
         }
         Poll::Ready(Ok(Moved::Read))
     }
@@ -181,8 +187,12 @@ impl Link {
 /// Output beyond which nothing more is produced.
 pub const CONGESTED: usize = 256 << 10;
 
-/// Room for one read.
+/// Room for one read, on a connection that has filled its first ones.
 const READ: usize = 8 << 10;
+
+/// Room for the first reads. Most messages fit; allocators give so little back and out at next to no
+/// cost, and it is done for each transaction.
+const FIRST_READ: usize = 1 << 10;
 
 /// Capacity that an empty output buffer keeps.
 const KEPT: usize = 64 << 10;

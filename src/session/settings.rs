@@ -3,14 +3,20 @@
 //! Values are never inferred from SQL: a server tells them, by ParameterStatus or in the row of
 //! `set_config` (`functions-admin.html#FUNCTIONS-ADMIN-SET`; docs/semantics.md "Settings").
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 use crate::wire::build;
 
-/// A small sorted map of setting names (as first spelt) to values.
+/// Name and value.
+type Setting = (Box<str>, Box<[u8]>);
+
+/// A small sorted map of setting names (as first spelt) to values. Clones share memory until one of
+/// them changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    entries: Vec<(Box<str>, Box<[u8]>)>,
+    entries: Arc<Vec<Setting>>,
 }
 
 impl Settings {
@@ -24,24 +30,37 @@ impl Settings {
         match self.find(name) {
             Ok(at) if *self.entries[at].1 == *value => false,
             Ok(at) => {
-                self.entries[at].1 = value.into();
+                Arc::make_mut(&mut self.entries)[at].1 = value.into();
                 true
             }
             Err(at) => {
-                self.entries.insert(at, (name.into(), value.into()));
+                Arc::make_mut(&mut self.entries).insert(at, (name.into(), value.into()));
                 true
             }
         }
     }
 
+    /// Whether both are the same. If so they share memory from then on, so that asking again costs
+    /// nothing: in time, all clients and servers of a pool that are alike do.
+    pub fn unify(&mut self, other: &mut Self) -> bool {
+        if Arc::ptr_eq(&self.entries, &other.entries) {
+            return true;
+        }
+        let same = self == other;
+        if same {
+            other.entries = Arc::clone(&self.entries);
+        }
+        same
+    }
+
     /// Removes a name; true if it was there.
     pub fn remove(&mut self, name: &str) -> bool {
-        self.find(name).map(|at| self.entries.remove(at)).is_ok()
+        self.find(name).map(|at| Arc::make_mut(&mut self.entries).remove(at)).is_ok()
     }
 
     /// Keeps the names that `keep` wants.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        self.entries.retain(|(name, _)| keep(name));
+        Arc::make_mut(&mut self.entries).retain(|(name, _)| keep(name));
     }
 
     /// All, in order of name.
@@ -100,6 +119,11 @@ impl ServerSettings {
         &self.reported
     }
 
+    /// Whether a client was told just what is reported now.
+    pub fn is_told(&mut self, told: &mut Settings) -> bool {
+        told.unify(&mut self.reported)
+    }
+
     /// A ParameterStatus came. True if the value is the server's default.
     pub fn on_parameter_status(&mut self, name: &str, value: &[u8]) -> bool {
         self.reported.set(name, value);
@@ -129,8 +153,8 @@ impl ServerSettings {
 
     /// What must change so that the server has what a client wants. `role` comes last, since the
     /// values before it may need the session user's rights; its reset comes first.
-    pub fn changes_to(&self, desired: &Settings) -> Vec<Change> {
-        if *desired == self.actual {
+    pub fn changes_to(&mut self, desired: &mut Settings) -> Vec<Change> {
+        if desired.unify(&mut self.actual) {
             return Vec::new();
         }
         let stale = self.actual.iter().filter(|(name, _)| desired.get(name).is_none());
@@ -160,6 +184,11 @@ pub fn is_settable(name: &str) -> bool {
 /// client's value it would see another tenant's rows or other objects.
 pub fn is_fail_closed(name: &str) -> bool {
     name.contains('.') || FAIL_CLOSED.iter().any(|n| name.eq_ignore_ascii_case(n))
+}
+
+/// Whether a name is one of [`PARSE_SETTINGS`].
+pub fn is_parse_setting(name: &str) -> bool {
+    PARSE_SETTINGS.iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
 const READ_ONLY: [&str; 6] = [
@@ -208,9 +237,12 @@ mod tests {
         s
     }
 
-    fn changes(server: &ServerSettings, desired: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
+    fn changes(
+        server: &mut ServerSettings,
+        desired: &[(&str, &str)],
+    ) -> Vec<(String, Option<String>)> {
         let text = |v: Box<[u8]>| String::from_utf8(v.into()).unwrap();
-        let changes = server.changes_to(&settings(desired)).into_iter();
+        let changes = server.changes_to(&mut settings(desired)).into_iter();
         changes.map(|c| (c.name.into(), c.value.map(text))).collect()
     }
 
@@ -225,20 +257,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_the_same_is_shared_until_it_changes() {
+        let (mut a, mut b) = (settings(&[("x", "1")]), settings(&[("x", "1")]));
+        assert!(a.unify(&mut b) && Arc::ptr_eq(&a.entries, &b.entries));
+        assert!(b.set("x", b"2") && !a.unify(&mut b));
+        assert_eq!(a.get("x"), Some(&b"1"[..]));
+    }
+
+    #[test]
     fn only_differences_are_sent() {
         let mut server = ServerSettings::at_login(settings(&[("TimeZone", "UTC"), ("x", "0")]));
-        assert!(changes(&server, &[]).is_empty());
-        assert!(changes(&server, &[("timezone", "UTC")]).is_empty());
+        assert!(changes(&mut server, &[]).is_empty());
+        assert!(changes(&mut server, &[("timezone", "UTC")]).is_empty());
         let tokyo = ("TimeZone".to_owned(), Some("Tokyo".to_owned()));
-        assert_eq!(changes(&server, &[("TimeZone", "Tokyo")]), [tokyo]);
+        assert_eq!(changes(&mut server, &[("TimeZone", "Tokyo")]), [tokyo]);
         server.on_parameter_status("TimeZone", b"Tokyo");
-        assert!(changes(&server, &[("timezone", "Tokyo")]).is_empty());
-        assert_eq!(changes(&server, &[]), [("TimeZone".to_owned(), None)]);
+        assert!(changes(&mut server, &[("timezone", "Tokyo")]).is_empty());
+        assert_eq!(changes(&mut server, &[]), [("TimeZone".to_owned(), None)]);
         server.on_parameter_status("TimeZone", b"UTC");
         server.on_set("work_mem", b"7MB", false);
-        assert_eq!(changes(&server, &[]), [("work_mem".to_owned(), None)]);
+        assert_eq!(changes(&mut server, &[]), [("work_mem".to_owned(), None)]);
         server.on_reset_all();
-        assert!(changes(&server, &[]).is_empty());
+        assert!(changes(&mut server, &[]).is_empty());
     }
 
     #[test]
@@ -247,8 +287,8 @@ mod tests {
         let order =
             |c: Vec<(String, Option<String>)>| c.into_iter().map(|c| c.0).collect::<Vec<_>>();
         let wanted = [("a", "1"), ("role", "r"), ("z", "2")];
-        assert_eq!(order(changes(&server, &wanted)), ["a", "z", "role"]);
+        assert_eq!(order(changes(&mut server, &wanted)), ["a", "z", "role"]);
         server.on_set("role", b"r", false);
-        assert_eq!(order(changes(&server, &[("a", "1")])), ["role", "a"]);
+        assert_eq!(order(changes(&mut server, &[("a", "1")])), ["role", "a"]);
     }
 }
