@@ -82,7 +82,7 @@ impl Session {
             (_, Some(_)) => self.pass(Kind::Call),
         };
         if fate != ClientFate::Wait {
-            self.flushed = false;
+            self.load.flushed = false;
         }
         self.write_replies(out.client);
         fate
@@ -90,9 +90,9 @@ impl Session {
 
     /// Waits for replies. The server may hold back all of them until it is asked for them.
     fn wait_flushed(&mut self, out: &mut Out<'_>) -> ClientFate {
-        if !self.flushed && !self.flow.is_skipping() {
+        if !self.load.flushed && !self.flow.is_skipping() {
             build::empty(out.server, b'H');
-            self.flushed = true;
+            self.load.flushed = true;
         }
         ClientFate::Wait
     }
@@ -100,7 +100,7 @@ impl Session {
     /// Writes the replies of pgweir's own whose turn has come.
     pub fn write_replies(&mut self, out: &mut BytesMut) {
         while let Some(note) = self.flow.next_reply() {
-            self.in_flight_bytes -= note.size();
+            self.load.bytes -= note.size();
             match note {
                 Note::Parse { name, statement, ticket, .. } => {
                     build::empty(out, b'1');
@@ -136,17 +136,17 @@ impl Session {
     }
 
     fn send(&mut self, kind: Kind, note: Note) {
-        self.in_flight_bytes += note.size();
+        self.load.bytes += note.size();
         self.flow.sent(kind, Owner::Client, note);
     }
 
     fn inject(&mut self, kind: Kind, note: Note) {
-        self.in_flight_bytes += note.size();
+        self.load.bytes += note.size();
         self.flow.sent(kind, Owner::Proxy, note);
     }
 
     fn reply(&mut self, note: Note) {
-        self.in_flight_bytes += note.size();
+        self.load.bytes += note.size();
         self.flow.reply(note);
     }
 
@@ -287,7 +287,8 @@ impl Session {
         out: &mut Out<'_>,
     ) -> ClientFate {
         let mut reader = Reader::new(body);
-        let whole = body.len() == header.body;
+        // By its length, whatever part of it happens to be here.
+        let whole = header.body <= MAX_PARSE && body.len() == header.body;
         match reader.cstr() {
             Ok(b"") => self.on_parse_unnamed(reader.rest(), whole, backend),
             Ok(name) if whole => self.on_parse_named(name, reader.rest(), backend, out),
@@ -446,11 +447,10 @@ impl Session {
         let mut reader = Reader::new(body);
         let (Ok(portal), Ok(name)) = (reader.cstr(), reader.cstr()) else {
             // PostgreSQL words the error itself, where it sees the same bytes.
-            return if body.len() == header.body {
-                self.pass(Kind::Bind)
-            } else {
-                self.refuse_message(true, out, too_long_name())
-            };
+            if body.len() < header.body {
+                return self.refuse_message(true, out, too_long_name());
+            }
+            return self.pass(Kind::Bind);
         };
         let Some(target) = self.resolve(name, backend, out.server) else {
             return ClientFate::Wait;

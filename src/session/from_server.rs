@@ -87,8 +87,8 @@ impl Session {
         }
         if default && self.startup.get(name).is_none() {
             self.desired.remove(name);
-        } else {
-            self.desired.set(name, value);
+        } else if self.desired.set(name, value) {
+            self.knowledge.accept(name, value, value);
         }
     }
 
@@ -136,7 +136,7 @@ impl Session {
     }
 
     fn on_popped(&mut self, sent: Sent<Note>, backend: &mut Backend) -> ServerFate {
-        self.in_flight_bytes -= sent.note.size();
+        self.load.bytes -= sent.note.size();
         match sent.note {
             Note::Parse { name, statement, ticket, .. } => {
                 if name.is_empty() {
@@ -292,7 +292,7 @@ impl Session {
 
     /// Takes back what a message that failed (`itself`) or was skipped would have changed.
     fn undo(&mut self, note: Note, itself: bool, backend: &mut Backend) {
-        self.in_flight_bytes -= note.size();
+        self.load.bytes -= note.size();
         match note {
             Note::Parse { name, statement, ticket, sent } => {
                 self.statements.undo(&name, ticket);

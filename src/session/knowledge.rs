@@ -143,6 +143,7 @@ impl Knowledge {
             inner.accepted.clear();
         }
         inner.accepted.insert(setting_key(name, value), shown.into());
+        inner.accepted.insert(setting_key(name, shown), shown.into());
     }
 
     /// Forgets which values were accepted: the server or its configuration may be another now.
@@ -222,6 +223,7 @@ mod tests {
         assert_eq!(k.accepted("DateStyle", b"iso"), None);
         k.accept("DateStyle", b"iso", b"ISO, MDY");
         assert_eq!(k.accepted("datestyle", b"iso").as_deref(), Some(&b"ISO, MDY"[..]));
+        assert_eq!(k.accepted("datestyle", b"ISO, MDY").as_deref(), Some(&b"ISO, MDY"[..]));
         assert_eq!(k.accepted("datestyle", b"ISO"), None);
     }
 }

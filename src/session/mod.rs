@@ -198,11 +198,17 @@ pub struct Session {
     effects: Effects,
     syncing: Option<Syncing>,
     reading: Reading,
-    /// Bytes held by what is in flight.
-    in_flight_bytes: usize,
+    load: Load,
+    counts: Counts,
+}
+
+/// What is in flight takes room.
+#[derive(Debug, Default)]
+struct Load {
+    /// Bytes of names and texts.
+    bytes: usize,
     /// A Flush was sent because no more can be, so that replies come.
     flushed: bool,
-    counts: Counts,
 }
 
 /// How the session's settings make texts read.
@@ -286,8 +292,7 @@ impl Session {
             effects: Effects::default(),
             syncing: None,
             reading: Reading::default(),
-            in_flight_bytes: 0,
-            flushed: false,
+            load: Load::default(),
             counts: Counts::default(),
         }
     }
@@ -329,7 +334,7 @@ impl Session {
 
     /// No more may be sent until the server has answered.
     pub fn is_full(&self) -> bool {
-        self.flow.is_full() || self.in_flight_bytes > from_client::MAX_IN_FLIGHT_BYTES
+        self.flow.is_full() || self.load.bytes > from_client::MAX_IN_FLIGHT_BYTES
     }
 
     /// What the lease did to the session so far.
@@ -384,8 +389,7 @@ impl Session {
         self.flow.reset();
         self.effects = Effects::default();
         self.syncing = None;
-        self.in_flight_bytes = 0;
-        self.flushed = false;
+        self.load = Load::default();
         self.reading.touched = false;
         // As the next server will have them.
         for name in settings::PARSE_SETTINGS {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::script;
 use crate::session::knowledge::Knowledge;
@@ -29,6 +29,10 @@ pub struct Client {
     pub output: BytesMut,
     pub server: Option<usize>,
     pub stop: Stop,
+    /// Its messages wait until the server has taken its settings.
+    waits: bool,
+    /// What came of that.
+    pub settled: Option<Result<(), Bytes>>,
     rest: usize,
     forward: bool,
 }
@@ -115,6 +119,8 @@ impl Pair {
             output: BytesMut::new(),
             server: None,
             stop: Stop::More,
+            waits: false,
+            settled: None,
             rest: 0,
             forward: false,
         });
@@ -128,9 +134,8 @@ impl Pair {
         side.server = Some(server);
         let peer = &mut self.servers[server];
         let attach = side.session.attach(&mut peer.backend, &mut peer.received);
-        if attach == Attach::Ready {
-            self.pump_client(client);
-        }
+        side.waits = attach == Attach::Wait;
+        self.pump_client(client);
         attach
     }
 
@@ -198,6 +203,9 @@ impl Pair {
     /// Uses what the client has sent, as far as possible.
     pub fn pump_client(&mut self, client: usize) -> Stop {
         let side = &mut self.clients[client];
+        if side.waits {
+            return Stop::Wait;
+        }
         let mut peer = side.server.map(|s| &mut self.servers[s]);
         side.stop = loop {
             side.pass(peer.as_deref_mut());
@@ -218,9 +226,16 @@ impl Pair {
         loop {
             peer.pass(&mut side.output);
             if peer.rest > 0 || !peer.next(&mut side.session, &mut side.output)? {
-                return Ok(());
+                break;
             }
         }
+        if side.waits
+            && let Some(result) = side.session.sync_result()
+        {
+            side.waits = result.is_err();
+            side.settled = Some(result);
+        }
+        Ok(())
     }
 }
 

@@ -453,13 +453,13 @@ impl Postgres {
                 self.statements.retain(|name, _| name.is_empty());
                 self.say("C(DEALLOCATE ALL)");
             }
-            ["deallocate", name] => match self.statements.remove(*name) {
-                Some(_) => self.say("C(DEALLOCATE)"),
-                None => {
+            ["deallocate", name] => {
+                if self.statements.remove(*name).is_none() {
                     let message = format!("prepared statement \"{name}\" does not exist");
                     return Done::Failed("26000", message);
                 }
-            },
+                self.say("C(DEALLOCATE)");
+            }
             ["discard", "all"] if self.block != Block::None => {
                 let message = "DISCARD ALL cannot run inside a transaction block";
                 return Done::Failed("25001", message.into());

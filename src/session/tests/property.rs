@@ -108,12 +108,14 @@ fn copy() -> impl Strategy<Value = String> {
     ]
 }
 
+/// What pgweir answers itself leaves the server's unnamed portal, which a Query would drop.
 fn local() -> impl Strategy<Value = String> {
     select(vec![
-        "S Q(deallocate a)",
-        "S Q(deallocate b)",
-        "Q(deallocate all)",
-        "Q(discard all)",
+        "Cp() S Q(deallocate a)",
+        "Cp() S Q(deallocate b)",
+        "Cp() S Q(deallocate all)",
+        "P(,select 1) Q(deallocate all)",
+        "Cp() S Q(discard all)",
         "P(,deallocate all) B() E() S",
         "P(z,deallocate all) B(z) E() C(z) S",
     ])

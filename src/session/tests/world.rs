@@ -89,8 +89,7 @@ impl World {
         if self.pair.attach(client, server) == Attach::Wait {
             self.serve(client);
             self.read(client, usize::MAX)?;
-            let synced = self.pair.clients[client].session.sync_result();
-            assert_eq!(synced, Some(Ok(())));
+            assert_eq!(self.pair.clients[client].settled.take(), Some(Ok(())));
             self.pair.pump_client(client);
         }
         Ok(())
