@@ -394,6 +394,7 @@ impl Session {
             Copy::Ready if self.status != TransactionStatus::Failed => return Some(false),
             // The error must be the server's own.
             Copy::Ready | Copy::Stale => self.unprepare(statement, backend, out),
+            Copy::Missing if backend.statements.is_crowded(self.ticket.segment) => return None,
             Copy::Missing => self.make_room(backend, out),
         }
         build::parse_body(out, &statement.server_name, &statement.body);
@@ -542,6 +543,7 @@ impl Session {
             Copy::Unsettled => return None,
             Copy::Ready | Copy::Coming => return Some(statement),
             Copy::Stale => self.unprepare(&statement, backend, out),
+            Copy::Missing if backend.statements.is_crowded(segment) => return None,
             Copy::Missing => self.make_room(backend, out),
         }
         build::parse_body(out, &statement.server_name, &statement.body);

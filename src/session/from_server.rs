@@ -107,6 +107,7 @@ impl Session {
             self.desired.set(name, value);
             if self.told.get(name).is_some_and(|told| told != value) {
                 self.told.set(name, value);
+                let name = self.told.spelling(name).unwrap_or(name);
                 build::parameter_status(out, name, value);
             }
         }

@@ -25,6 +25,11 @@ impl Settings {
         self.find(name).ok().and_then(|at| self.entries.get(at)).map(|(_, value)| &value[..])
     }
 
+    /// A name as it is spelt here.
+    pub fn spelling(&self, name: &str) -> Option<&str> {
+        self.find(name).ok().and_then(|at| self.entries.get(at)).map(|(name, _)| &**name)
+    }
+
     /// Sets a value; true if that changed anything.
     pub fn set(&mut self, name: &str, value: &[u8]) -> bool {
         match self.find(name) {

@@ -192,14 +192,28 @@ impl ServerStatements {
 
     /// The statement to close before one more is prepared in this segment, when the map is full.
     pub fn victim(&self, segment: u64) -> Option<Arc<Statement>> {
-        let expected = self.copies.values().filter(|copy| copy.expected);
-        if self.copies.len() < self.limit || expected.clone().count() < self.limit {
+        if !self.is_full() {
             return None;
         }
-        let mut settled = expected.filter(|copy| copy.in_flight == 0 || copy.segment == segment);
+        let mut settled = self.settled(segment);
         let first = settled.next()?;
         let oldest = settled.fold(first, |a, b| if b.used < a.used { b } else { a });
         Some(Arc::clone(&oldest.statement))
+    }
+
+    /// The map is full of statements whose fate is not known yet: one more must wait for replies.
+    pub fn is_crowded(&self, segment: u64) -> bool {
+        self.is_full() && self.settled(segment).next().is_none()
+    }
+
+    fn is_full(&self) -> bool {
+        self.copies.len() >= self.limit
+            && self.copies.values().filter(|copy| copy.expected).count() >= self.limit
+    }
+
+    fn settled(&self, segment: u64) -> impl Iterator<Item = &Prepared> {
+        let known = move |copy: &&Prepared| copy.in_flight == 0 || copy.segment == segment;
+        self.copies.values().filter(|copy| copy.expected).filter(known)
     }
 
     /// A Parse is being sent.
