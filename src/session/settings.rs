@@ -229,7 +229,10 @@ mod tests {
         s
     }
 
-    fn changes(server: &mut ServerSettings, desired: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
+    fn changes(
+        server: &mut ServerSettings,
+        desired: &[(&str, &str)],
+    ) -> Vec<(String, Option<String>)> {
         let text = |v: Box<[u8]>| String::from_utf8(v.into()).unwrap();
         let changes = server.changes_to(&mut settings(desired)).into_iter();
         changes.map(|c| (c.name.into(), c.value.map(text))).collect()
