@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -175,6 +175,43 @@ impl Registry {
     }
 }
 
+/// Room for so many clients, from their StartupMessage on.
+#[derive(Debug)]
+pub struct Room {
+    limit: AtomicUsize,
+    taken: AtomicUsize,
+}
+
+/// A client's part of the room; dropped, it is free.
+#[derive(Debug)]
+pub struct Seat(Arc<Room>);
+
+impl Room {
+    /// Room for `limit` clients.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit: AtomicUsize::new(limit), taken: AtomicUsize::new(0) })
+    }
+
+    /// Takes a seat; if none is left, says how many there are.
+    pub fn enter(self: &Arc<Self>) -> Result<Seat, usize> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let seat = Seat(Arc::clone(self));
+        // The seat is given back as it is dropped.
+        if self.taken.fetch_add(1, Ordering::Relaxed) < limit { Ok(seat) } else { Err(limit) }
+    }
+
+    /// Changes the limit; nobody is sent away.
+    pub fn resize(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Cancel requests for one client at once.
 const MAX_CANCELING: usize = 16;
 
@@ -194,12 +231,23 @@ mod tests {
         let (_two, other) = registry.enter(32, &mut random);
         assert_eq!((key.secret.len(), other.secret.len()), (4, 32));
         let found = registry.find(&key).unwrap();
-        assert!(std::ptr::eq(&*found, one.mailbox()));
+        assert!(std::ptr::addr_eq(Arc::as_ptr(&found), one.mailbox()));
         let wrong = CancelKey { secret: other.secret.clone(), ..key.clone() };
         assert!(registry.find(&wrong).is_none());
         drop(one);
         assert!(registry.find(&key).is_none());
         assert_eq!(registry.len(), 1);
+    }
+
+    #[test]
+    fn a_full_room_takes_the_next_when_one_leaves() {
+        let room = Room::new(1);
+        let seat = room.enter().unwrap();
+        assert_eq!(room.enter().unwrap_err(), 1);
+        drop(seat);
+        let _seat = room.enter().unwrap();
+        room.resize(2);
+        let _other = room.enter().unwrap();
     }
 
     #[test]

@@ -167,6 +167,23 @@ fn a_parse_in_a_failed_transaction_is_refused() {
 }
 
 #[test]
+fn a_parse_sent_behind_the_query_that_fails_its_transaction_is_refused() {
+    let seen = both(|target| {
+        let mut client = target.connect();
+        client.ask(&prepare("known", "select 1"));
+        client.rows("begin");
+        // Nobody knows yet that the transaction has failed when the Parse is read.
+        client.send(&[query("select 1/0"), prepare("again", "select 1")].concat());
+        let first = line(&client.ready(2));
+        client.rows("rollback");
+        client.send(&[query("begin; select 1/0"), prepare("again", "select 1")].concat());
+        vec![first, line(&client.ready(2))]
+    });
+    assert!(seen[0].ends_with("Z[E] E[ERROR 25P02] Z[E]"), "{seen:?}");
+    assert!(seen[1].ends_with("Z[E] E[ERROR 25P02] Z[E]"), "{seen:?}");
+}
+
+#[test]
 fn the_unnamed_statement_survives_other_clients() {
     let stage = Stage::new(&Setup::servers(1));
     let (mut one, mut two) = (stage.client(), stage.client());

@@ -33,6 +33,7 @@ pub fn login_failed(failure: &LoginFailure) -> Option<Report> {
         F::Replication => Report::fatal(SqlState::FEATURE_NOT_SUPPORTED, text)
             .hint("Connect to PostgreSQL itself for replication."),
         F::TrustRemote => Report::fatal(SqlState::INVALID_AUTHORIZATION, text),
+        F::TooManyClients(limit) => too_many_clients(*limit),
         F::Auth(error) => auth(error),
         F::LookUp(_) => Report::fatal(
             SqlState::CANNOT_CONNECT,

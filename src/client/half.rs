@@ -43,7 +43,7 @@ impl Half {
     }
 
     /// Whether the input holds all of the next message; the rest of a longer one comes as it comes.
-    pub(super) fn has_whole_message(self, link: &Link) -> bool {
+    pub(super) fn has_whole_message(link: &Link) -> bool {
         matches!(frame::frontend(&link.input), Ok(Some(header)) if header.total() <= link.input.len())
     }
 

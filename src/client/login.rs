@@ -28,6 +28,7 @@ use crate::metrics::LoginResult;
 use crate::net::link::{Link, Moved};
 use crate::net::tls::{AcceptError, Acceptor};
 use crate::net::{PeerAddr, Stream};
+use crate::registry::{Room, Seat};
 use crate::wire::frame::HEADER;
 use crate::wire::startup::{BadStartup, CancelKey, Startup};
 use crate::wire::{Report, SqlState, build};
@@ -43,6 +44,7 @@ pub struct LoginContext {
     trust_remote: bool,
     timeout: Duration,
     mock: Mock,
+    room: Arc<Room>,
     /// Password derivations at once; a stranger can ask for them.
     derivations: Semaphore,
 }
@@ -68,6 +70,8 @@ pub struct LoggedIn {
     pub credential: ServerCredential,
     /// It uses TLS.
     pub tls: bool,
+    /// Its part of `limits.max_clients`.
+    pub seat: Seat,
 }
 
 /// A cancel request. Its connection stays open until the request is [finished](Self::finish): a
@@ -115,6 +119,9 @@ pub enum LoginFailure {
     /// Trust is for this machine only.
     #[error("clients from other machines are not trusted without authentication")]
     TrustRemote,
+    /// `limits.max_clients` is reached.
+    #[error("sorry, too many clients already")]
+    TooManyClients(usize),
     /// The user did not prove who it is.
     #[error("{}", described(.0))]
     Auth(#[from] AuthError),
@@ -136,6 +143,7 @@ impl LoginContext {
         acceptor: Option<Arc<Acceptor>>,
         lookups: Lookups,
         mock: &Mock,
+        room: &Arc<Room>,
         before: Option<&Self>,
     ) -> Self {
         Self {
@@ -151,6 +159,7 @@ impl LoginContext {
             trust_remote: config.auth.trust_remote,
             timeout: config.timeouts.login,
             mock: mock.clone(),
+            room: Arc::clone(room),
             derivations: Semaphore::new(DERIVATIONS),
         }
     }
@@ -210,6 +219,7 @@ impl Door<'_> {
     }
 
     async fn prove(&mut self, startup: Startup) -> Result<Box<LoggedIn>, LoginFailure> {
+        let seat = self.context.room.enter().map_err(LoginFailure::TooManyClients)?;
         let method = self.context.method;
         if method == Method::Trust && !self.context.trust_remote && !self.peer.is_loopback() {
             return Err(LoginFailure::TrustRemote);
@@ -224,7 +234,7 @@ impl Door<'_> {
         let credential = users.credential(&startup.database, &startup.user, proven);
         let link = self.link.take().ok_or(LoginFailure::Left)?;
         let tls = link.stream().is_tls();
-        Ok(Box::new(LoggedIn { link, startup, credential, tls }))
+        Ok(Box::new(LoggedIn { link, startup, credential, tls, seat }))
     }
 
     fn setup(
@@ -358,6 +368,7 @@ impl LoginFailure {
             | Self::Unencrypted(_)
             | Self::Handshake(_)
             | Self::NoAlpn => LoginResult::Protocol,
+            Self::TooManyClients(_) => LoginResult::TooManyClients,
             Self::NoTls | Self::TlsRequired | Self::Replication | Self::TrustRemote => {
                 LoginResult::Refused
             }

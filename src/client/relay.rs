@@ -8,7 +8,7 @@ use bytes::Buf;
 
 use super::abandon::{Canceling, Probe, abandon};
 use super::alarm::due;
-use super::half::Stop;
+use super::half::{Half, Stop};
 use super::{Client, Ending, ServerLoss, edge};
 use crate::config::OnClientGone;
 use crate::metrics::{CloseReason, ErrorSource};
@@ -33,6 +33,8 @@ struct Relay<'a> {
     canceling: Option<Canceling>,
     probe: Probe,
     started: Instant,
+    /// Since when the server owes an answer; only kept while `timeouts.query` is on.
+    asked: Option<Instant>,
     /// When the client was first found to have ended its side.
     gone_since: Option<Instant>,
 }
@@ -57,17 +59,7 @@ impl Client {
         }
         let now = Instant::now();
         self.since = now;
-        let mut relay = Relay {
-            client: self,
-            lease: &mut lease,
-            rest: 0,
-            forwarding: false,
-            fatal: false,
-            canceling: None,
-            probe: Probe::default(),
-            started: now,
-            gone_since: None,
-        };
+        let mut relay = Relay::new(self, &mut lease, now);
         let ended = relay.run().await;
         let (rest, canceling) = (relay.rest, relay.canceling.take());
         self.count(&lease);
@@ -81,17 +73,7 @@ impl Client {
     ) -> Result<Option<bytes::Bytes>, Ending> {
         let deadline = Instant::now() + self.context.timeouts.server_connect;
         loop {
-            let mut relay = Relay {
-                client: self,
-                lease,
-                rest: 0,
-                forwarding: false,
-                fatal: false,
-                canceling: None,
-                probe: Probe::default(),
-                started: deadline,
-                gone_since: None,
-            };
+            let mut relay = Relay::new(self, lease, deadline);
             relay.pump_server()?;
             if let Some(result) = self.session.sync_result() {
                 return Ok(result.err());
@@ -170,13 +152,29 @@ impl Client {
     }
 }
 
-impl Relay<'_> {
+impl<'a> Relay<'a> {
+    fn new(client: &'a mut Client, lease: &'a mut Lease, started: Instant) -> Self {
+        Self {
+            client,
+            lease,
+            rest: 0,
+            forwarding: false,
+            fatal: false,
+            canceling: None,
+            probe: Probe::default(),
+            started,
+            asked: None,
+            gone_since: None,
+        }
+    }
+
     async fn run(&mut self) -> Result<(), Ending> {
         loop {
             let stop = self.pump_client()?;
             if self.is_done().await? {
                 return Ok(());
             }
+            self.note_asked();
             if self.client.link.has_ended() || stop == Stop::Terminate {
                 self.on_client_ended()?;
             }
@@ -184,6 +182,7 @@ impl Relay<'_> {
             match self.woken(stop == Stop::More).await? {
                 Woken::Server(moved) => {
                     self.pump_server()?;
+                    self.note_asked();
                     if moved == Moved::End {
                         return Err(self.server_lost(ServerLoss::Closed));
                     }
@@ -206,7 +205,8 @@ impl Relay<'_> {
             return Ok(false);
         }
         // More of the client's own is here already, and nobody was before it.
-        if client.half.has_whole_message(&client.link) && !client.pool.has_waiters() {
+        if Half::has_whole_message(&client.link) && !client.pool.has_waiters() {
+            self.started = Instant::now();
             return Ok(false);
         }
         let flushed = self.lease.link.flush().await;
@@ -290,7 +290,7 @@ impl Relay<'_> {
                 run = at;
                 client.session.write_replies(&mut client.link.output);
             }
-            client.session.write_barrier(&mut link.output);
+            client.session.write_barrier(backend, &mut link.output);
             if self.rest > 0 {
                 break;
             }
@@ -366,8 +366,9 @@ impl Relay<'_> {
 
     fn idle_due(&self) -> Option<Instant> {
         let client = &*self.client;
-        let idle = client.session.is_in_transaction() && !client.session.awaits_reply();
-        if idle { due(client.since, client.context.timeouts.idle_in_transaction) } else { None }
+        // It holds a server, and it is its turn: in a transaction or in a segment without Sync.
+        let since = (!client.session.awaits_reply()).then_some(client.since)?;
+        due(since, client.context.timeouts.idle_in_transaction)
     }
 
     fn transaction_due(&self) -> Option<Instant> {
@@ -375,8 +376,16 @@ impl Relay<'_> {
     }
 
     fn query_due(&self) -> Option<Instant> {
-        let running = self.client.session.awaits_reply();
-        if running { due(self.client.since, self.client.context.timeouts.query) } else { None }
+        due(self.asked?, self.client.context.timeouts.query)
+    }
+
+    /// Since when the server owes an answer.
+    fn note_asked(&mut self) {
+        if self.client.context.timeouts.query.is_zero() {
+            return;
+        }
+        let waiting = self.client.session.awaits_reply();
+        self.asked = waiting.then(|| self.asked.unwrap_or_else(Instant::now));
     }
 
     fn gone_due(&self) -> Option<Instant> {
@@ -399,7 +408,7 @@ impl Relay<'_> {
             return Err(Ending::Left);
         }
         if passed(self.query_due()) {
-            self.on_query_timeout(now)?;
+            self.on_query_timeout()?;
         }
         if passed(self.probe.due()) {
             let inside = self.rest > 0;
@@ -409,14 +418,12 @@ impl Relay<'_> {
     }
 
     /// A query that runs too long is cancelled first; one that does not heed is cut off.
-    fn on_query_timeout(&mut self, now: Instant) -> Result<(), Ending> {
+    fn on_query_timeout(&mut self) -> Result<(), Ending> {
         if self.canceling.is_some() {
             return Err(Ending::Ended(Box::new(edge::query_timeout())));
         }
         self.cancel();
-        // The cancel has as long again as a cancel connection may take.
-        let timeouts = &self.client.context.timeouts;
-        self.client.since = now + timeouts.cancel - timeouts.query.min(timeouts.cancel);
+        self.asked = self.asked.and_then(|at| at.checked_add(self.client.context.timeouts.cancel));
         Ok(())
     }
 

@@ -65,21 +65,11 @@ impl Admitted {
 
     async fn session(&self, arrived: Box<LoggedIn>, peer: PeerAddr) {
         let shared = &self.shared;
-        let LoggedIn { mut link, startup, credential, .. } = *arrived;
+        let LoggedIn { mut link, startup, credential, seat: _seat, .. } = *arrived;
         let config = shared.config.load_full();
-        let refusal = if shared.registry.len() >= config.limits.max_clients {
-            shared.metrics.clients.logins.count(LoginResult::TooManyClients);
-            Some(edge::too_many_clients(config.limits.max_clients))
-        } else {
-            None
-        };
-        let pool = shared.pools.pool(&config, &startup.database, &startup.user);
-        let pool = match (refusal, pool) {
-            (None, Some(pool)) => pool,
-            (refusal, _) => {
-                let report = refusal.unwrap_or_else(|| edge::unknown_database(&startup.database));
-                return login::refuse(&mut link, &report).await;
-            }
+        let Some(pool) = shared.pools.pool(&config, &startup.database, &startup.user) else {
+            shared.metrics.clients.logins.count(LoginResult::Refused);
+            return login::refuse(&mut link, &edge::unknown_database(&startup.database)).await;
         };
         drop(config);
         pool.learn_credential(credential);

@@ -10,17 +10,19 @@ use crate::config::{AuthQuery, Config, Database};
 use crate::control::{Control, ControlTarget, Users};
 use crate::net::Target;
 use crate::net::tls::{Acceptor, TlsFileError};
+use crate::registry::Room;
 
 /// Of a configuration. `before` is the context in use, if there is one.
 pub(super) fn context(
     config: &Config,
     pools: &Pools,
     mock: &Mock,
+    room: &Arc<Room>,
     before: Option<&LoginContext>,
 ) -> Result<LoginContext, TlsFileError> {
     let acceptor = load_acceptor(config)?;
     let lookups = lookups(config, pools, mock)?;
-    Ok(LoginContext::new(config, acceptor, lookups, mock, before))
+    Ok(LoginContext::new(config, acceptor, lookups, mock, room, before))
 }
 
 /// What stands in for users that do not exist, for the life of the process.
@@ -40,13 +42,13 @@ fn lookups(config: &Config, pools: &Pools, mock: &Mock) -> Result<Lookups, TlsFi
     let Some(query) = &config.auth.query else { return Ok(lookups) };
     for (alias, database) in &config.databases {
         let dbname = database.dbname_for(alias);
-        let users = users(Lookup { config, query, database, dbname }, pools, mock)?;
+        let users = users(&Lookup { config, query, database, dbname }, pools, mock)?;
         lookups.databases.insert(alias.clone(), users);
     }
     if let Some(database) = &config.fallback {
         // Roles are the same in all databases of a host, and this one is in nearly all of them.
         let dbname = database.dbname.as_deref().unwrap_or("postgres");
-        lookups.fallback = Some(users(Lookup { config, query, database, dbname }, pools, mock)?);
+        lookups.fallback = Some(users(&Lookup { config, query, database, dbname }, pools, mock)?);
     }
     Ok(lookups)
 }
@@ -68,9 +70,9 @@ impl<'a> Lookup<'a> {
     }
 }
 
-fn users(lookup: Lookup<'_>, pools: &Pools, mock: &Mock) -> Result<Arc<Users>, TlsFileError> {
+fn users(lookup: &Lookup<'_>, pools: &Pools, mock: &Mock) -> Result<Arc<Users>, TlsFileError> {
     let (database, dbname) = lookup.place();
-    let Lookup { config, query, .. } = lookup;
+    let Lookup { config, query, .. } = *lookup;
     let control = Control::new(ControlTarget {
         server: Target::new(database)?,
         dbname: dbname.to_owned(),

@@ -29,7 +29,7 @@ use crate::config::{Config, ListenAddr, Source};
 use crate::metrics::Metrics;
 use crate::net::tls::TlsFileError;
 use crate::net::{ListenError, Listener};
-use crate::registry::Registry;
+use crate::registry::{Registry, Room};
 use pools::Pools;
 
 pub use reload::ReloadError;
@@ -61,6 +61,7 @@ struct Shared {
     config: ArcSwap<Config>,
     login: ArcSwap<LoginContext>,
     mock: Mock,
+    room: Arc<Room>,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     pools: Pools,
@@ -95,10 +96,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let http = bind_http(&config).await?;
     let pools = Pools::new(&config, Arc::clone(&metrics))?;
     let mock = logins::mock();
-    let login = logins::context(&config, &pools, &mock, None)?;
+    let room = Room::new(config.limits.max_clients);
+    let login = logins::context(&config, &pools, &mock, &room, None)?;
     let shared = Arc::new(Shared {
         login: ArcSwap::from_pointee(login),
         mock,
+        room,
         metrics,
         registry: Arc::default(),
         pools,

@@ -35,8 +35,10 @@ impl Running {
         let shared = &self.shared;
         let (next, changes) = config::reload(&shared.config.load(), config);
         let before = shared.login.load_full();
-        let login = logins::context(&next, &shared.pools, &shared.mock, Some(&before))?;
+        let login =
+            logins::context(&next, &shared.pools, &shared.mock, &shared.room, Some(&before))?;
         shared.pools.reconfigure(&next)?;
+        shared.room.resize(next.limits.max_clients);
         shared.login.store(login.into());
         shared.config.store(next.into());
         info!(changed = ?changes.live, "configuration reloaded");

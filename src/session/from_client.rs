@@ -56,19 +56,22 @@ impl Session {
         backend: Option<&mut Backend>,
         out: &mut Out<'_>,
     ) -> ClientFate {
-        if self.flow.is_full() {
-            return ClientFate::Wait;
-        }
         let fate = match (header.tag, backend) {
             (b'X', _) => ClientFate::Terminate,
-            (b'd' | b'c' | b'f', backend) => self.on_copy(header.tag, backend.is_some()),
+            // The server refuses with FATAL what does not belong into a copy.
+            (tag, Some(_)) if self.flow.is_copying_in() => self.on_copy(tag),
+            (_, Some(_)) if self.is_full() => self.wait_flushed(out),
+            (b'd' | b'c' | b'f', Some(_)) => self.on_copy(header.tag),
+            (b'd' | b'c' | b'f', None) => ClientFate::Consumed,
             // What has a body that it must not have is for PostgreSQL to refuse.
             (b'S', backend) if backend.is_some() || body.is_empty() => {
                 self.on_sync(backend.is_some())
             }
             _ if self.flow.is_skipping() => ClientFate::Consumed,
             (b'H', None) if body.is_empty() => ClientFate::Consumed,
-            (b'H', Some(_)) => ClientFate::Forward,
+            (b'H', Some(_)) if body.is_empty() => ClientFate::Forward,
+            // PostgreSQL refuses it, and skips to the next Sync.
+            (b'H', Some(_)) => self.pass(Kind::Describe),
             (b'Q', backend) => self.on_query(header, body, backend),
             (b'P', backend) => self.on_parse(header, body, backend, out),
             (b'C', backend) => self.on_close(body, backend.is_some()),
@@ -78,13 +81,26 @@ impl Session {
             (b'E', Some(_)) => self.pass(Kind::Execute),
             (_, Some(_)) => self.pass(Kind::Call),
         };
+        if fate != ClientFate::Wait {
+            self.load.flushed = false;
+        }
         self.write_replies(out.client);
         fate
+    }
+
+    /// Waits for replies. The server may hold back all of them until it is asked for them.
+    fn wait_flushed(&mut self, out: &mut Out<'_>) -> ClientFate {
+        if !self.load.flushed && !self.flow.is_skipping() {
+            build::empty(out.server, b'H');
+            self.load.flushed = true;
+        }
+        ClientFate::Wait
     }
 
     /// Writes the replies of pgweir's own whose turn has come.
     pub fn write_replies(&mut self, out: &mut BytesMut) {
         while let Some(note) = self.flow.next_reply() {
+            self.load.bytes -= note.size();
             match note {
                 Note::Parse { name, statement, ticket, .. } => {
                     build::empty(out, b'1');
@@ -101,9 +117,10 @@ impl Session {
     }
 
     /// Sends the barrier that a failed COPY may need (see [`super::flow::Flow::wants_barrier`]).
-    pub fn write_barrier(&mut self, out: &mut BytesMut) {
+    pub fn write_barrier(&mut self, backend: &mut Backend, out: &mut BytesMut) {
         if self.flow.wants_barrier() {
             build::query(out, "SELECT 'pgweir barrier'");
+            backend.statements.clear_unnamed();
             self.flow.barrier_sent(Note::Plain);
         }
     }
@@ -114,8 +131,29 @@ impl Session {
             _ => self.open_segment = true,
         }
         self.counts.queries += u32::from(matches!(kind, Kind::Execute | Kind::Call));
-        self.flow.sent(kind, Owner::Client, Note::Plain);
+        self.send(kind, Note::Plain);
         ClientFate::Forward
+    }
+
+    fn send(&mut self, kind: Kind, note: Note) {
+        self.load.bytes += note.size();
+        self.flow.sent(kind, Owner::Client, note);
+    }
+
+    fn inject(&mut self, kind: Kind, note: Note) {
+        self.load.bytes += note.size();
+        self.flow.sent(kind, Owner::Proxy, note);
+    }
+
+    fn reply(&mut self, note: Note) {
+        self.load.bytes += note.size();
+        self.flow.reply(note);
+    }
+
+    /// A text may run: what it may do is done to the lease and, maybe, to settings.
+    fn note_effects(&mut self, effects: Effects) {
+        self.effects |= effects;
+        self.reading.touched |= effects.intersects(MAY_SET);
     }
 
     fn end_segment(&mut self) {
@@ -126,7 +164,7 @@ impl Session {
     fn on_sync(&mut self, leased: bool) -> ClientFate {
         self.end_segment();
         if leased {
-            self.flow.sent(Kind::Sync, Owner::Client, Note::Plain);
+            self.send(Kind::Sync, Note::Plain);
             return ClientFate::Forward;
         }
         self.flow.sync_without_server();
@@ -147,11 +185,19 @@ impl Session {
         }
     }
 
-    /// CopyData outside a copy is read and forgotten, as PostgreSQL does; without a server it is
-    /// what a client still sends after its COPY failed.
-    fn on_copy(&mut self, tag: u8, leased: bool) -> ClientFate {
-        let kind = if tag == b'd' { Kind::CopyData } else { Kind::CopyEnd };
-        if leased && self.flow.sent(kind, Owner::Client, Note::Plain) {
+    /// CopyData, and what comes between: outside a copy PostgreSQL reads and forgets it, and so it
+    /// is what a client without a server still sends after its COPY failed.
+    fn on_copy(&mut self, tag: u8) -> ClientFate {
+        let kind = match tag {
+            b'd' => Kind::CopyData,
+            b'c' | b'f' => Kind::CopyEnd,
+            b'S' => Kind::Sync,
+            b'Q' => Kind::Query,
+            b'F' => Kind::Call,
+            b'H' => return ClientFate::Forward,
+            _ => Kind::Execute,
+        };
+        if self.flow.sent(kind, Owner::Client, Note::Plain) {
             ClientFate::Forward
         } else {
             ClientFate::Consumed
@@ -172,23 +218,32 @@ impl Session {
             return fate;
         }
         let Some(backend) = backend else { return ClientFate::NeedServer };
-        self.effects |= effects;
-        self.statements.forget_unnamed();
+        self.note_effects(effects);
         backend.statements.clear_unnamed();
         self.end_segment();
         self.counts.queries += 1;
-        self.flow.sent(Kind::Query, Owner::Client, Note::Plain);
+        let note = if self.statements.has_unnamed() {
+            let ticket = self.next_ticket();
+            self.statements.begin(b"", ticket, None);
+            Note::DropUnnamed { ticket }
+        } else {
+            Note::Plain
+        };
+        self.send(Kind::Query, note);
         ClientFate::Forward
     }
 
     /// DEALLOCATE and DISCARD ALL of the client's protocol-level statements: they exist under its
     /// names here only, and other clients' copies on the server must live on.
     fn answer_whole(&mut self, whole: &Whole<'_>) -> Option<ClientFate> {
-        if self.open_segment || self.status == TransactionStatus::Failed {
+        if self.open_segment {
             return None;
         }
         if !self.flow.is_empty() {
             return Some(ClientFate::Wait);
+        }
+        if self.status == TransactionStatus::Failed {
+            return None;
         }
         let tag = match whole {
             Whole::DeallocateAll if !self.effects.contains(Effects::SQL_PREPARE) => {
@@ -196,14 +251,14 @@ impl Session {
                 "DEALLOCATE ALL"
             }
             Whole::Deallocate(name) if self.statements.remove(name) => "DEALLOCATE",
-            Whole::DiscardAll if self.status == TransactionStatus::Idle && self.is_clean() => {
+            // Where there is more to discard than statements, the server does it.
+            Whole::DiscardAll if self.has_default_state() => {
                 self.statements.clear();
-                self.statements.forget_unnamed();
-                self.desired = self.startup.clone();
                 "DISCARD ALL"
             }
             _ => return None,
         };
+        self.statements.remove(b"");
         self.end_segment();
         self.answer(|out, status| {
             build::command_complete(out, tag);
@@ -212,16 +267,16 @@ impl Session {
         Some(ClientFate::Consumed)
     }
 
-    /// The server of this lease, if there is one, has nothing of the client's to discard.
-    fn is_clean(&self) -> bool {
-        let state = Effects::RESET_CLEAN | Effects::SQL_PREPARE | Effects::READS_SEQUENCE;
-        !self.effects.intersects(state)
+    fn has_default_state(&self) -> bool {
+        self.status == TransactionStatus::Idle
+            && self.effects.is_pure()
+            && self.desired == self.startup
     }
 
     fn answer(&mut self, write: impl FnOnce(&mut BytesMut, TransactionStatus)) {
         let mut bytes = BytesMut::new();
         write(&mut bytes, self.status);
-        self.flow.reply(Note::Answer(bytes.freeze()));
+        self.reply(Note::Answer(bytes.freeze()));
     }
 
     fn on_parse(
@@ -232,18 +287,14 @@ impl Session {
         out: &mut Out<'_>,
     ) -> ClientFate {
         let mut reader = Reader::new(body);
-        let whole = body.len() == header.body;
+        // By its length, whatever part of it happens to be here.
+        let whole = header.body <= MAX_PARSE && body.len() == header.body;
         match reader.cstr() {
             Ok(b"") => self.on_parse_unnamed(reader.rest(), whole, backend),
             Ok(name) if whole => self.on_parse_named(name, reader.rest(), backend, out),
-            Ok(_) => self.refuse_parse(backend, out, too_long()),
             // PostgreSQL words the error itself.
-            Err(_) if backend.is_some() => {
-                self.flow.sent(Kind::Parse, Owner::Client, Note::Plain);
-                self.open_segment = true;
-                ClientFate::Forward
-            }
-            Err(_) => ClientFate::NeedServer,
+            Err(_) if whole && backend.is_some() => self.pass(Kind::Parse),
+            Ok(_) | Err(_) => self.refuse_message(backend.is_some(), out, too_long()),
         }
     }
 
@@ -255,25 +306,20 @@ impl Session {
     ) -> ClientFate {
         let Some(backend) = backend else { return ClientFate::NeedServer };
         self.open_segment = true;
-        let current = self.statements.meaning(b"").statement.filter(|s| *s.body == *rest);
+        let current = self.statements.meaning(b"").statement.filter(|s| whole && *s.body == *rest);
         let effects = match &current {
             Some(statement) => statement.effects,
             None => self.effects_of(rest, whole),
         };
-        self.effects |= effects;
-        if !whole {
-            // Too long to keep: it works in this lease, as long as it stays the unnamed statement.
-            self.statements.forget_unnamed();
-            backend.statements.clear_unnamed();
-            self.flow.sent(Kind::Parse, Owner::Client, Note::Plain);
-            return ClientFate::Forward;
-        }
-        let statement = current.unwrap_or_else(|| self.knowledge.private(rest, effects));
+        self.note_effects(effects);
+        // What is too long to keep works as long as it stays the server's unnamed statement.
+        let kept = if whole { rest } else { &[] };
+        let statement = current.unwrap_or_else(|| self.knowledge.private(kept, effects));
         let ticket = self.next_ticket();
         self.statements.begin(b"", ticket, Some(Arc::clone(&statement)));
-        backend.statements.begin_unnamed(&statement);
+        backend.statements.begin_unnamed(&statement, self.ticket.segment);
         let note = Note::Parse { name: Name::default(), statement, ticket, sent: true };
-        self.flow.sent(Kind::Parse, Owner::Client, note);
+        self.send(Kind::Parse, note);
         ClientFate::Forward
     }
 
@@ -285,21 +331,17 @@ impl Session {
         out: &mut Out<'_>,
     ) -> ClientFate {
         let meaning = self.statements.meaning(name);
-        if self.must_wait_for(&meaning) || self.may_have_failed() {
+        if self.must_wait_for(&meaning) {
             return ClientFate::Wait;
         }
-        if let Some(existing) = meaning.statement {
-            return self.refuse_duplicate(name, &existing, backend, out);
-        }
-        if self.statements.is_full(rest.len()) {
-            return self.refuse_parse(backend, out, too_many());
+        if self.statements.is_full(name.len() + rest.len()) {
+            return self.refuse_message(backend.is_some(), out, too_many());
         }
         let effects = self.effects_of(rest, true);
-        let statement = if effects.contains(Effects::NOW_LITERAL) {
-            self.knowledge.private(rest, effects)
-        } else {
-            self.knowledge.intern(&self.reading.fingerprint, rest, effects)
-        };
+        let statement = self.statement_of(rest, effects);
+        if let Some(existing) = meaning.statement {
+            return self.refuse_duplicate(name, &existing, statement, backend, out);
+        }
         let sent = match backend {
             None if !statement.is_known_good() => return ClientFate::NeedServer,
             None => false,
@@ -313,12 +355,23 @@ impl Session {
         self.statements.begin(name, ticket, Some(Arc::clone(&statement)));
         let note = Note::Parse { name: name.into(), statement, ticket, sent };
         if sent {
-            self.flow.sent(Kind::Parse, Owner::Client, note);
+            self.send(Kind::Parse, note);
         } else {
             self.counts.elided_parses += 1;
-            self.flow.reply(note);
+            self.reply(note);
         }
         ClientFate::Consumed
+    }
+
+    /// The statement of a text that is parsed now. It is shared with whoever parses the text under
+    /// the same settings, unless these are not known or its meaning depends on the time.
+    fn statement_of(&self, body: &[u8], effects: Effects) -> Arc<Statement> {
+        let unsettled = self.reading.touched && !self.is_quiet();
+        if unsettled || effects.contains(Effects::NOW_LITERAL) {
+            self.knowledge.private(body, effects)
+        } else {
+            self.knowledge.intern(&self.reading.fingerprint, body, effects)
+        }
     }
 
     /// Sends a Parse unless the server has the statement: `Some(whether it was sent)`, or `None` if
@@ -329,15 +382,15 @@ impl Session {
         backend: &mut Backend,
         out: &mut BytesMut,
     ) -> Option<bool> {
-        match backend.statements.copy_of(statement) {
-            // In a failed transaction the error must be the server's own.
-            Copy::Ready if self.status == TransactionStatus::Failed => {
-                self.unprepare(statement, backend, out);
-            }
-            Copy::Ready => return Some(false),
-            Copy::Coming(segment) if segment == self.ticket.segment => return Some(false),
-            Copy::Coming(_) => return None,
-            Copy::Stale => self.unprepare(statement, backend, out),
+        match backend.statements.copy_of(statement, self.ticket.segment) {
+            Copy::Unsettled => return None,
+            Copy::Coming => return Some(false),
+            // A transaction may have failed by now, and then PostgreSQL refuses every Parse.
+            Copy::Ready if !self.flow.is_status_known() => return None,
+            Copy::Ready if self.status != TransactionStatus::Failed => return Some(false),
+            // The error must be the server's own.
+            Copy::Ready | Copy::Stale => self.unprepare(statement, backend, out),
+            Copy::Missing if backend.statements.is_crowded(self.ticket.segment) => return None,
             Copy::Missing => self.make_room(backend, out),
         }
         build::parse_body(out, &statement.server_name, &statement.body);
@@ -347,46 +400,40 @@ impl Session {
 
     /// A change of the name in flight decides, and belongs to an earlier segment that may fail.
     fn must_wait_for(&self, meaning: &Meaning) -> bool {
-        meaning.in_flight.is_some_and(|ticket| ticket.segment != self.ticket.segment)
-    }
-
-    /// A transaction may have failed by now without our having read it, and then PostgreSQL refuses
-    /// every Parse.
-    fn may_have_failed(&self) -> bool {
-        self.status == TransactionStatus::InTransaction
-            && !self.open_segment
-            && !self.flow.is_empty()
+        let changing =
+            meaning.in_flight.is_some_and(|ticket| ticket.segment != self.ticket.segment);
+        let deallocating = self.effects.intersects(Effects::LOCAL) && !self.flow.is_status_known();
+        changing || deallocating
     }
 
     fn refuse_duplicate(
         &mut self,
         name: &[u8],
         existing: &Arc<Statement>,
+        statement: Arc<Statement>,
         backend: Option<&mut Backend>,
         out: &mut Out<'_>,
     ) -> ClientFate {
         let Some(backend) = backend else { return ClientFate::NeedServer };
-        self.ensure(existing, backend, out.server);
+        let Some(existing) = self.ensure(existing, backend, out.server) else {
+            return ClientFate::Wait;
+        };
         self.open_segment = true;
         build::parse_body(out.server, &existing.server_name, &existing.body);
-        let note = Note::Alias { internal: existing.server_name.clone(), name: name.into() };
-        self.flow.sent(Kind::Parse, Owner::Client, note);
+        let ticket = self.next_ticket();
+        self.statements.begin(name, ticket, Some(Arc::clone(&statement)));
+        self.send(Kind::Parse, Note::Duplicate { name: name.into(), existing, statement, ticket });
         ClientFate::Consumed
     }
 
     /// Makes the server fail where pgweir refuses, so that its transaction ends as the client's does.
-    fn refuse_parse(
-        &mut self,
-        backend: Option<&mut Backend>,
-        out: &mut Out<'_>,
-        report: Report,
-    ) -> ClientFate {
-        if backend.is_none() {
+    fn refuse_message(&mut self, leased: bool, out: &mut Out<'_>, report: Report) -> ClientFate {
+        if !leased {
             return ClientFate::NeedServer;
         }
         self.open_segment = true;
         write_describe(out.server, MISSING.as_bytes());
-        self.flow.sent(Kind::Describe, Owner::Client, Note::Refuse(Box::new(report)));
+        self.send(Kind::Describe, Note::Refuse(Box::new(report)));
         ClientFate::Consumed
     }
 
@@ -399,16 +446,20 @@ impl Session {
     ) -> ClientFate {
         let mut reader = Reader::new(body);
         let (Ok(portal), Ok(name)) = (reader.cstr(), reader.cstr()) else {
+            // PostgreSQL words the error itself, where it sees the same bytes.
+            if body.len() < header.body {
+                return self.refuse_message(true, out, too_long_name());
+            }
             return self.pass(Kind::Bind);
         };
         let Some(target) = self.resolve(name, backend, out.server) else {
             return ClientFate::Wait;
         };
         self.open_segment = true;
-        if let Note::Use { statement } = &target.note {
-            self.effects |= statement.effects;
+        if let Note::Use { statement, .. } = &target.note {
+            self.note_effects(statement.effects);
         }
-        self.flow.sent(Kind::Bind, Owner::Client, target.note);
+        self.send(Kind::Bind, target.note);
         let Some(rename) = target.rename else { return ClientFate::Forward };
         out.server.put_u8(b'B');
         out.server.put_u32((4 + header.body - name.len() + rename.len()) as u32);
@@ -418,27 +469,26 @@ impl Session {
     }
 
     fn on_describe(&mut self, body: &[u8], backend: &mut Backend, out: &mut Out<'_>) -> ClientFate {
-        let Some(name) = body.strip_prefix(b"S").and_then(|rest| rest.strip_suffix(b"\0")) else {
+        let Some(name) = statement_name(body) else {
             return self.pass(Kind::Describe);
         };
         let Some(target) = self.resolve(name, backend, out.server) else {
             return ClientFate::Wait;
         };
         self.open_segment = true;
-        self.flow.sent(Kind::Describe, Owner::Client, target.note);
+        self.send(Kind::Describe, target.note);
         let Some(rename) = target.rename else { return ClientFate::Forward };
         write_describe(out.server, &rename);
         ClientFate::Consumed
     }
 
     fn on_close(&mut self, body: &[u8], leased: bool) -> ClientFate {
-        let statement = body.strip_prefix(b"S").and_then(|rest| rest.strip_suffix(b"\0"));
-        match statement {
+        match statement_name(body) {
             Some(name) => {
                 self.open_segment = true;
                 let ticket = self.next_ticket();
                 self.statements.begin(name, ticket, None);
-                self.flow.reply(Note::Close { name: name.into(), ticket });
+                self.reply(Note::Close { name: name.into(), ticket });
                 ClientFate::Consumed
             }
             None if leased => self.pass(Kind::Close),
@@ -455,63 +505,88 @@ impl Session {
         out: &mut BytesMut,
     ) -> Option<Target> {
         let meaning = self.statements.meaning(name);
+        if self.must_wait_for(&meaning) {
+            return None;
+        }
         match meaning.statement {
-            None if self.must_wait_for(&meaning) => None,
-            None if name.is_empty() && backend.statements.unnamed().is_none() => {
-                Some(Target { note: Note::Plain, rename: None })
-            }
+            // The server's own unnamed statement may be another client's.
             None => Some(Target::missing(name)),
-            Some(statement) if name.is_empty() => {
-                self.ensure_unnamed(&statement, backend, out);
-                Some(Target { note: Note::Use { statement }, rename: None })
-            }
+            Some(statement) if name.is_empty() => self.resolve_unnamed(statement, backend, out),
             Some(statement) => {
-                self.ensure(&statement, backend, out);
+                let statement = self.ensure(&statement, backend, out)?;
                 let rename = Some(statement.server_name.clone());
-                Some(Target { note: Note::Use { statement }, rename })
+                Some(Target { note: Note::Use { name: name.into(), statement }, rename })
             }
         }
     }
 
-    fn ensure(&mut self, statement: &Arc<Statement>, backend: &mut Backend, out: &mut BytesMut) {
-        match backend.statements.copy_of(statement) {
-            Copy::Ready | Copy::Coming(_) => return,
-            Copy::Stale => self.unprepare(statement, backend, out),
-            Copy::Missing => self.make_room(backend, out),
-        }
-        build::parse_body(out, &statement.server_name, &statement.body);
-        backend.statements.begin(statement, self.ticket.segment);
-        let note = Note::Prepare { statement: Arc::clone(statement) };
-        self.flow.sent(Kind::Parse, Owner::Proxy, note);
-    }
-
-    /// The server's unnamed statement may be another client's, or this client's of an earlier lease.
-    fn ensure_unnamed(
+    /// Prepares a statement where the server lacks it. Under other settings than the client's Parse
+    /// the text is another statement, which nobody who has the first must be given.
+    fn ensure(
         &mut self,
         statement: &Arc<Statement>,
         backend: &mut Backend,
         out: &mut BytesMut,
-    ) {
-        if backend.statements.unnamed().is_some_and(|s| Arc::ptr_eq(s, statement)) {
-            return;
+    ) -> Option<Arc<Statement>> {
+        let segment = self.ticket.segment;
+        let mut statement = Arc::clone(statement);
+        let mut copy = backend.statements.copy_of(&statement, segment);
+        if matches!(copy, Copy::Missing | Copy::Stale) && !self.reads_as(&statement) {
+            statement = self.statement_of(&statement.body, statement.effects);
+            copy = backend.statements.copy_of(&statement, segment);
         }
-        build::parse_body(out, b"", &statement.body);
-        backend.statements.begin_unnamed(statement);
-        let note = Note::PrepareUnnamed { statement: Arc::clone(statement) };
-        self.flow.sent(Kind::Parse, Owner::Proxy, note);
+        match copy {
+            Copy::Unsettled => return None,
+            Copy::Ready | Copy::Coming => return Some(statement),
+            Copy::Stale => self.unprepare(&statement, backend, out),
+            Copy::Missing if backend.statements.is_crowded(segment) => return None,
+            Copy::Missing => self.make_room(backend, out),
+        }
+        build::parse_body(out, &statement.server_name, &statement.body);
+        backend.statements.begin(&statement, segment);
+        self.inject(Kind::Parse, Note::Prepare { statement: Arc::clone(&statement) });
+        Some(statement)
+    }
+
+    fn reads_as(&self, statement: &Statement) -> bool {
+        let unsettled = self.reading.touched && !self.is_quiet();
+        statement.fingerprint.as_ref().is_none_or(|f| *f == self.reading.fingerprint && !unsettled)
+    }
+
+    /// The server's unnamed statement may be another client's, or this client's of an earlier lease.
+    fn resolve_unnamed(
+        &mut self,
+        statement: Arc<Statement>,
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> Option<Target> {
+        let segment = self.ticket.segment;
+        match backend.statements.unnamed(&statement, segment) {
+            Copy::Unsettled => return None,
+            Copy::Ready | Copy::Coming => {}
+            Copy::Stale | Copy::Missing if statement.body.is_empty() => {
+                return Some(Target::missing(b""));
+            }
+            Copy::Stale | Copy::Missing => {
+                build::parse_body(out, b"", &statement.body);
+                backend.statements.begin_unnamed(&statement, segment);
+                let note = Note::PrepareUnnamed { statement: Arc::clone(&statement) };
+                self.inject(Kind::Parse, note);
+            }
+        }
+        Some(Target { note: Note::Use { name: Name::default(), statement }, rename: None })
     }
 
     fn make_room(&mut self, backend: &mut Backend, out: &mut BytesMut) {
-        if let Some(victim) = backend.statements.victim() {
+        while let Some(victim) = backend.statements.victim(self.ticket.segment) {
             self.unprepare(&victim, backend, out);
         }
     }
 
     fn unprepare(&mut self, statement: &Arc<Statement>, backend: &mut Backend, out: &mut BytesMut) {
-        let Some(generation) = backend.statements.remove(statement) else { return };
+        backend.statements.begin_close(statement, self.ticket.segment);
         build::close_statement(out, &statement.server_name);
-        let note = Note::Unprepare { statement: Arc::clone(statement), generation };
-        self.flow.sent(Kind::Close, Owner::Proxy, note);
+        self.inject(Kind::Close, Note::Unprepare { statement: Arc::clone(statement) });
     }
 
     /// What a text may do; it ends at the first NUL, as for PostgreSQL.
@@ -545,6 +620,13 @@ impl Target {
     }
 }
 
+/// The name in a Describe or Close of a statement, if PostgreSQL would read one there.
+fn statement_name(body: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(body.strip_prefix(b"S")?);
+    let name = reader.cstr().ok()?;
+    reader.finish().ok().map(|()| name)
+}
+
 fn write_describe(out: &mut BytesMut, name: &[u8]) {
     build::message(out, b'D', |out| {
         out.put_u8(b'S');
@@ -563,11 +645,27 @@ fn too_long() -> Report {
         .hint("Use the unnamed statement or a simple query for it.")
 }
 
+fn too_long_name() -> Report {
+    Report::error(SqlState::PROGRAM_LIMIT, "the name of a portal or prepared statement is too long")
+        .detail(format!("It has more than {MAX_PREFIX} bytes."))
+}
+
+/// Effects that may change a setting.
+const MAY_SET: Effects = Effects::SETTING
+    .union(Effects::FUNCTION)
+    .union(Effects::ROUTINE)
+    .union(Effects::EXECUTE)
+    .union(Effects::UNKNOWN)
+    .union(Effects::DISCARD_ALL);
+
 /// A statement name that is never prepared.
 const MISSING: &str = "__pgweir_missing";
 
 /// A Parse up to this size is kept, so that it can be prepared on other servers too.
 const MAX_PARSE: usize = 1 << 20;
+
+/// Bytes of names and texts that a client may have in flight.
+pub(super) const MAX_IN_FLIGHT_BYTES: usize = 4 << 20;
 
 /// Bytes of a longer message that are read before it passes.
 const MAX_PREFIX: usize = 64 << 10;

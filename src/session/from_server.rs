@@ -2,9 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::flow::{Entry, Kind, Owner, Reaction, Sent};
+use super::flow::{Entry, Owner, Reaction, Sent};
 use super::settings;
-use super::{Backend, Note, Reading, Session, SessionError, TransactionStatus};
+use super::{Backend, Note, Session, SessionError, TransactionStatus};
 use crate::sql::Resets;
 use crate::wire::build;
 use crate::wire::error::{self, ErrorFields};
@@ -26,6 +26,9 @@ impl Session {
         let enough = |limit: usize| available.len() >= header.body.min(limit);
         match header.tag {
             b'S' | b'Z' | b'C' | b'E' => enough(MAX_PREFIX),
+            // Behind these a reply of pgweir's own may be due, which must not stand inside them.
+            b'N' | b'A' => enough(MAX_PREFIX),
+            b'T' => enough(MAX_ROW_DESCRIPTION),
             b'D' => {
                 !self.flow.head().is_some_and(|h| h.owner == Owner::Proxy) || enough(MAX_PREFIX)
             }
@@ -78,14 +81,14 @@ impl Session {
     /// The client's own work changed a reported setting.
     fn on_own_change(&mut self, name: &str, value: &[u8], default: bool) {
         self.told.set(name, value);
-        self.refresh_reading(name);
+        self.reading.set(name, value);
         if !settings::is_settable(name) {
             return;
         }
         if default && self.startup.get(name).is_none() {
             self.desired.remove(name);
-        } else {
-            self.desired.set(name, value);
+        } else if self.desired.set(name, value) {
+            self.knowledge.accept(name, value, value);
         }
     }
 
@@ -100,10 +103,11 @@ impl Session {
             self.desired.set(name, value);
             if self.told.get(name).is_some_and(|told| told != value) {
                 self.told.set(name, value);
+                self.reading.set(name, value);
+                let name = self.told.spelling(name).unwrap_or(name);
                 build::parameter_status(out, name, value);
             }
         }
-        self.reading = Reading::of(&self.told);
     }
 
     fn on_reply(
@@ -132,20 +136,29 @@ impl Session {
     }
 
     fn on_popped(&mut self, sent: Sent<Note>, backend: &mut Backend) -> ServerFate {
+        self.load.bytes -= sent.note.size();
         match sent.note {
             Note::Parse { name, statement, ticket, .. } => {
                 if name.is_empty() {
-                    self.statements.confirm_unnamed(ticket, statement);
+                    backend.statements.confirm_unnamed(&statement);
                 } else {
                     statement.accepted();
                     backend.statements.confirm(&statement);
-                    self.statements.confirm(&name, ticket, Some(statement));
                 }
+                self.statements.confirm(&name, ticket, Some(statement));
+            }
+            Note::Duplicate { name, existing, statement, ticket } => {
+                backend.statements.begin(&existing, ticket.segment);
+                backend.statements.confirm(&existing);
+                self.statements.confirm(&name, ticket, Some(statement));
             }
             Note::Prepare { statement } => {
                 statement.accepted();
                 backend.statements.confirm(&statement);
             }
+            Note::PrepareUnnamed { statement } => backend.statements.confirm_unnamed(&statement),
+            Note::Unprepare { statement } => backend.statements.confirm_close(&statement),
+            Note::DropUnnamed { ticket } => self.statements.confirm(b"", ticket, None),
             Note::Set => {
                 if let Some(syncing) = &mut self.syncing {
                     syncing.done += 1;
@@ -171,6 +184,7 @@ impl Session {
                 self.startup.set(&change.name, shown);
             }
             self.desired.set(&change.name, shown);
+            self.reading.set(&change.name, shown);
         }
         Ok(())
     }
@@ -217,7 +231,8 @@ impl Session {
                 // Newest first: a replaced copy is removed before the old one is put back.
                 let last = dropped.len().saturating_sub(1);
                 for (back, entry) in dropped.into_iter().rev().enumerate() {
-                    self.undo(entry, back == last, backend);
+                    let (Entry::Sent(Sent { note, .. }) | Entry::Reply(note)) = entry;
+                    self.undo(note, back == last, backend);
                 }
                 Ok(fate)
             }
@@ -240,21 +255,31 @@ impl Session {
                 error::rewrite_message(out, body, internal, name);
                 ServerFate::Swallow
             }
+            Note::Duplicate { name, existing, .. } => {
+                error::rewrite_message(out, body, &existing.server_name, name);
+                ServerFate::Swallow
+            }
             Note::Refuse(report) => {
                 report.encode(out);
                 ServerFate::Swallow
             }
-            Note::Use { statement } if is_stale_plan(&fields) => {
+            Note::Use { statement, .. } if is_stale_plan(&fields) => {
                 statement.invalidate();
                 ServerFate::Forward
             }
-            Note::Use { statement } if fields.code == b"26000" => {
+            Note::Use { name, statement } if fields.code == b"26000" => {
                 backend.statements.remove(statement);
-                let name = self.statements.name_of(statement).unwrap_or_default();
+                backend.statements.clear_unnamed();
                 error::rewrite_message(out, body, &statement.server_name, name);
                 ServerFate::Swallow
             }
-            Note::Set | Note::Plain if owner == Owner::Proxy => {
+            Note::Parse { statement, .. } | Note::Prepare { statement }
+                if is_own_fault(&fields) =>
+            {
+                statement.refused();
+                ServerFate::Forward
+            }
+            Note::Set | Note::PrepareSet | Note::Plain if owner == Owner::Proxy => {
                 if let Some(syncing) = &mut self.syncing {
                     syncing.error = Some(Bytes::copy_from_slice(body));
                 }
@@ -266,32 +291,28 @@ impl Session {
     }
 
     /// Takes back what a message that failed (`itself`) or was skipped would have changed.
-    fn undo(&mut self, entry: Entry<Note>, itself: bool, backend: &mut Backend) {
-        let (Entry::Sent(Sent { note, .. }) | Entry::Reply(note)) = entry;
+    fn undo(&mut self, note: Note, itself: bool, backend: &mut Backend) {
+        self.load.bytes -= note.size();
         match note {
             Note::Parse { name, statement, ticket, sent } => {
                 self.statements.undo(&name, ticket);
-                match (name.is_empty(), itself) {
-                    (true, true) => {
-                        self.statements.forget_unnamed();
-                        backend.statements.clear_unnamed();
-                    }
-                    (true, false) => backend.statements.undo_unnamed(&statement),
-                    (false, _) if sent => {
-                        backend.statements.remove(&statement);
-                    }
-                    (false, _) => {}
+                if name.is_empty() {
+                    backend.statements.clear_unnamed();
+                } else if sent {
+                    backend.statements.undo(&statement);
+                }
+                if name.is_empty() && itself {
+                    self.statements.remove(b"");
                 }
             }
-            Note::Close { name, ticket } => self.statements.undo(&name, ticket),
-            Note::Prepare { statement } => {
-                backend.statements.remove(&statement);
+            Note::Close { name, ticket } | Note::Duplicate { name, ticket, .. } => {
+                self.statements.undo(&name, ticket);
             }
-            Note::PrepareUnnamed { .. } if itself => backend.statements.clear_unnamed(),
-            Note::PrepareUnnamed { statement } => backend.statements.undo_unnamed(&statement),
-            Note::Unprepare { statement, generation } => {
-                backend.statements.restore(&statement, generation);
-            }
+            Note::DropUnnamed { ticket } => self.statements.undo(b"", ticket),
+            Note::Prepare { statement } => backend.statements.undo(&statement),
+            Note::PrepareUnnamed { .. } => backend.statements.clear_unnamed(),
+            Note::Unprepare { statement } => backend.statements.undo(&statement),
+            Note::PrepareSet => backend.statements.has_set_statement = false,
             Note::Use { .. }
             | Note::Alias { .. }
             | Note::Refuse(_)
@@ -311,14 +332,20 @@ impl Session {
         let status = TransactionStatus::from_byte(status).ok_or(Malformed::Trailing)?;
         let owner = match self.flow.on_backend(b'Z')? {
             Reaction::Pass(owner) | Reaction::Failed(owner) => owner,
-            Reaction::Popped(sent) if sent.kind == Kind::BarrierSeen => Owner::Proxy,
-            Reaction::Popped(sent) => sent.owner,
+            Reaction::Popped(sent) => {
+                let owner = sent.owner;
+                self.on_popped(sent, backend);
+                owner
+            }
         };
         if owner == Owner::Proxy {
             return self.check_pipelined_sync();
         }
         self.status = status;
         self.counts.transactions += u32::from(status == TransactionStatus::Idle);
+        if status == TransactionStatus::Idle && self.is_quiet() {
+            self.reading.touched = false;
+        }
         if std::mem::take(&mut self.tell) {
             self.tell_changes(backend, out);
         }
@@ -329,32 +356,30 @@ impl Session {
     /// Settings that went ahead of the client's own messages must have been taken: those messages
     /// run behind them without waiting.
     fn check_pipelined_sync(&mut self) -> Result<ServerFate, SessionError> {
-        let failed = self.syncing.as_ref().is_some_and(|s| s.error.is_some());
-        if failed && !self.flow.is_empty() {
+        if self.syncing.as_ref().is_some_and(|s| s.error.is_some() && !s.waits) {
             return Err(SessionError::SettingLost);
         }
         Ok(ServerFate::Swallow)
     }
 
     /// Tells the client what this server reports otherwise than the last one it had.
-    fn tell_changes(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+    fn tell_changes(&mut self, backend: &Backend, out: &mut BytesMut) {
+        let reported = backend.settings.reported();
         // As it mostly is, since servers of one pool are alike.
-        if backend.settings.is_told(&mut self.told) {
+        if self.told == *reported {
             return;
         }
-        for (name, value) in backend.settings.reported().iter() {
+        for (name, value) in reported.iter() {
             if self.told.set(name, value) {
                 build::parameter_status(out, name, value);
-                self.refresh_reading(name);
             }
         }
     }
+}
 
-    fn refresh_reading(&mut self, name: &str) {
-        if settings::PARSE_SETTINGS.iter().any(|n| n.eq_ignore_ascii_case(name)) {
-            self.reading = Reading::of(&self.told);
-        }
-    }
+/// The text itself was refused, whatever the state of the transaction.
+fn is_own_fault(fields: &ErrorFields<'_>) -> bool {
+    !matches!(fields.code, b"25P02" | b"57014")
 }
 
 /// `cached plan must not change result type`: its text is translated, its routine is not.
@@ -373,3 +398,6 @@ fn first_column(row: &[u8]) -> Result<Option<&[u8]>, Malformed> {
 
 /// Bytes of a message that are read before it passes.
 const MAX_PREFIX: usize = 64 << 10;
+
+/// More than the description of a row with PostgreSQL's limit of columns has.
+const MAX_ROW_DESCRIPTION: usize = 256 << 10;

@@ -17,8 +17,11 @@ use crate::sql::Effects;
 pub struct Statement {
     /// Unique in its pool.
     pub id: u64,
-    /// Text, NUL, and the parameter types: the body of a Parse behind the name.
+    /// Text, NUL, and the parameter types: the body of a Parse behind the name. Empty if it was too
+    /// long to keep.
     pub body: Box<[u8]>,
+    /// The settings that it is parsed under; `None` if no other client shares it.
+    pub fingerprint: Option<Box<[u8]>>,
     /// What running it may do to the session.
     pub effects: Effects,
     /// Name on servers.
@@ -30,10 +33,11 @@ pub struct Statement {
 }
 
 impl Statement {
-    fn new(id: u64, body: &[u8], effects: Effects) -> Self {
+    fn new(id: u64, fingerprint: Option<&[u8]>, body: &[u8], effects: Effects) -> Self {
         Self {
             id,
             body: body.into(),
+            fingerprint: fingerprint.map(Box::from),
             effects,
             server_name: format!("{NAME_PREFIX}{id}").into_bytes().into(),
             generation: AtomicU32::new(0),
@@ -55,6 +59,11 @@ impl Statement {
     /// A server accepted it.
     pub fn accepted(&self) {
         self.known_good.store(true, Ordering::Relaxed);
+    }
+
+    /// A server refused it, and the next one that needs it must be asked.
+    pub fn refused(&self) {
+        self.known_good.store(false, Ordering::Relaxed);
     }
 
     /// See [`Statement::accepted`].
@@ -99,7 +108,8 @@ impl Knowledge {
         match inner.statements.entry(key) {
             Entry::Occupied(found) => Arc::clone(found.get()),
             Entry::Vacant(free) => {
-                let statement = Arc::clone(free.insert(self.private(body, effects)));
+                let statement = self.statement(Some(fingerprint), body, effects);
+                let statement = Arc::clone(free.insert(statement));
                 inner.statement_bytes += size;
                 statement
             }
@@ -108,8 +118,17 @@ impl Knowledge {
 
     /// A statement that no other client shares.
     pub fn private(&self, body: &[u8], effects: Effects) -> Arc<Statement> {
+        self.statement(None, body, effects)
+    }
+
+    fn statement(
+        &self,
+        fingerprint: Option<&[u8]>,
+        body: &[u8],
+        effects: Effects,
+    ) -> Arc<Statement> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Statement::new(id, body, effects))
+        Arc::new(Statement::new(id, fingerprint, body, effects))
     }
 
     /// How the server shows a value that it has accepted before in this pool.
@@ -124,6 +143,7 @@ impl Knowledge {
             inner.accepted.clear();
         }
         inner.accepted.insert(setting_key(name, value), shown.into());
+        inner.accepted.insert(setting_key(name, shown), shown.into());
     }
 
     /// Forgets which values were accepted: the server or its configuration may be another now.
@@ -187,7 +207,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_by_sweeps_and_then_by_not_sharing() {
         let k = Knowledge::default();
-        let body = |i: usize| [i.to_string().as_bytes(), &[b'x'; 1 << 20]].concat();
+        let body = |i: usize| [i.to_string().into_bytes(), vec![b'x'; 1 << 20]].concat();
         for i in 0..64 {
             k.intern(b"", &body(i), Effects::default());
         }
@@ -203,6 +223,7 @@ mod tests {
         assert_eq!(k.accepted("DateStyle", b"iso"), None);
         k.accept("DateStyle", b"iso", b"ISO, MDY");
         assert_eq!(k.accepted("datestyle", b"iso").as_deref(), Some(&b"ISO, MDY"[..]));
+        assert_eq!(k.accepted("datestyle", b"ISO, MDY").as_deref(), Some(&b"ISO, MDY"[..]));
         assert_eq!(k.accepted("datestyle", b"ISO"), None);
     }
 }

@@ -12,6 +12,9 @@ pub mod knowledge;
 pub mod settings;
 pub mod statements;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -66,6 +69,9 @@ pub(crate) enum Note {
     Plain,
     /// The client's Parse: sent to the server, or answered here.
     Parse { name: Name, statement: Arc<Statement>, ticket: Ticket, sent: bool },
+    /// The client's Parse of a name that it has, made to fail by a Parse of what the server has. It
+    /// succeeds if all statements were deallocated before it.
+    Duplicate { name: Name, existing: Arc<Statement>, statement: Arc<Statement>, ticket: Ticket },
     /// The client's Close of a statement: answered here.
     Close { name: Name, ticket: Ticket },
     /// pgweir's own Parse of a statement that this server lacks.
@@ -73,9 +79,13 @@ pub(crate) enum Note {
     /// pgweir's own Parse of the client's unnamed statement.
     PrepareUnnamed { statement: Arc<Statement> },
     /// pgweir's own Close, to make room or to replace a stale copy.
-    Unprepare { statement: Arc<Statement>, generation: u32 },
-    /// Bind or Describe of a statement under its name on servers.
-    Use { statement: Arc<Statement> },
+    Unprepare { statement: Arc<Statement> },
+    /// pgweir's own Parse of the statement that sets values.
+    PrepareSet,
+    /// A Query, which drops the client's unnamed statement.
+    DropUnnamed { ticket: Ticket },
+    /// Bind or Describe of a statement, by the client's name.
+    Use { name: Name, statement: Arc<Statement> },
     /// A message made to fail as PostgreSQL would: `internal` becomes the client's `name` in its text.
     Alias { internal: Box<[u8]>, name: Name },
     /// A message made to fail with a report of pgweir's own.
@@ -86,12 +96,29 @@ pub(crate) enum Note {
     Answer(Bytes),
 }
 
+impl Note {
+    /// Bytes that a client's message keeps in memory while it is in flight.
+    fn size(&self) -> usize {
+        match self {
+            Self::Parse { name, statement, .. } | Self::Duplicate { name, statement, .. } => {
+                name.len() + statement.body.len()
+            }
+            Self::Close { name, .. } | Self::Alias { name, .. } | Self::Use { name, .. } => {
+                name.len()
+            }
+            _ => 0,
+        }
+    }
+}
+
 /// What the settings of a lease are waiting for.
 #[derive(Debug)]
 struct Syncing {
     changes: Vec<Change>,
     done: usize,
     error: Option<Bytes>,
+    /// The client's messages wait for it.
+    waits: bool,
 }
 
 /// Where the session stands with the server's settings.
@@ -145,6 +172,7 @@ impl Backend {
     pub fn on_discarded(&mut self) {
         self.settings.on_reset_all();
         self.statements.clear();
+        self.statements.clear_unnamed();
     }
 }
 
@@ -170,31 +198,50 @@ pub struct Session {
     effects: Effects,
     syncing: Option<Syncing>,
     reading: Reading,
+    load: Load,
     counts: Counts,
+}
+
+/// What is in flight takes room.
+#[derive(Debug, Default)]
+struct Load {
+    /// Bytes of names and texts.
+    bytes: usize,
+    /// A Flush was sent because no more can be, so that replies come.
+    flushed: bool,
 }
 
 /// How the session's settings make texts read.
 #[derive(Debug, Default)]
 struct Reading {
-    /// Values of [`settings::PARSE_SETTINGS`]: texts parsed under others are other statements.
+    /// The settings of [`settings::PARSE_SETTINGS`] as they are for the next message.
+    in_force: Settings,
+    /// Their values: texts parsed under others are other statements.
     fingerprint: Box<[u8]>,
     escapes_in_strings: bool,
     multibyte_unsafe: bool,
+    /// The open transaction may have changed a setting.
+    touched: bool,
 }
 
 impl Reading {
-    fn of(told: &Settings) -> Self {
+    /// A value that is in force from now on.
+    fn set(&mut self, name: &str, value: &[u8]) {
+        if settings::is_parse_setting(name) && self.in_force.set(name, value) {
+            self.derive();
+        }
+    }
+
+    fn derive(&mut self) {
         let mut fingerprint = Vec::with_capacity(64);
         for name in settings::PARSE_SETTINGS {
-            fingerprint.extend_from_slice(told.get(name).unwrap_or_default());
+            fingerprint.extend_from_slice(self.in_force.get(name).unwrap_or_default());
             fingerprint.push(0);
         }
-        let encoding = told.get("client_encoding").unwrap_or_default();
-        Self {
-            fingerprint: fingerprint.into(),
-            escapes_in_strings: told.get("standard_conforming_strings") == Some(b"off"),
-            multibyte_unsafe: sql::is_multibyte_unsafe(encoding),
-        }
+        self.fingerprint = fingerprint.into();
+        let encoding = self.in_force.get("client_encoding").unwrap_or_default();
+        self.multibyte_unsafe = sql::is_multibyte_unsafe(encoding);
+        self.escapes_in_strings = self.in_force.get("standard_conforming_strings") == Some(b"off");
     }
 
     fn options(&self, truncated: bool) -> sql::Options<'static> {
@@ -245,6 +292,7 @@ impl Session {
             effects: Effects::default(),
             syncing: None,
             reading: Reading::default(),
+            load: Load::default(),
             counts: Counts::default(),
         }
     }
@@ -286,7 +334,7 @@ impl Session {
 
     /// No more may be sent until the server has answered.
     pub fn is_full(&self) -> bool {
-        self.flow.is_full()
+        self.flow.is_full() || self.load.bytes > from_client::MAX_IN_FLIGHT_BYTES
     }
 
     /// What the lease did to the session so far.
@@ -309,13 +357,17 @@ impl Session {
         self.effects = Effects::default();
         let changes = backend.settings.changes_to(&mut self.desired);
         self.tell = true;
+        for name in settings::PARSE_SETTINGS {
+            let value = self.desired.get(name).or_else(|| backend.settings.baseline().get(name));
+            self.reading.set(name, value.unwrap_or_default());
+        }
         if changes.is_empty() {
             return Attach::Ready;
         }
-        let wait = changes.iter().any(|change| self.is_unproven(change));
+        let waits = changes.iter().any(|change| self.is_unproven(change));
         self.send_changes(backend, &changes, out);
-        self.syncing = Some(Syncing { changes, done: 0, error: None });
-        if wait { Attach::Wait } else { Attach::Ready }
+        self.syncing = Some(Syncing { changes, done: 0, error: None, waits });
+        if waits { Attach::Wait } else { Attach::Ready }
     }
 
     /// After [`Attach::Wait`]: `None` while the server has not answered, else whether it took all
@@ -337,6 +389,14 @@ impl Session {
         self.flow.reset();
         self.effects = Effects::default();
         self.syncing = None;
+        self.load = Load::default();
+        self.reading.touched = false;
+        // As the next server will have them.
+        for name in settings::PARSE_SETTINGS {
+            if let Some(value) = self.desired.get(name) {
+                self.reading.set(name, value);
+            }
+        }
     }
 
     /// Whether a setting of the StartupMessage was never accepted by a server of this pool.
@@ -358,8 +418,8 @@ impl Session {
                 self.told.set(name, shown.as_deref().unwrap_or(value));
             }
         }
-        self.reading = Reading::of(&self.told);
         for (name, value) in self.told.iter() {
+            self.reading.set(name, value);
             crate::wire::build::parameter_status(out, name, value);
         }
     }
@@ -382,7 +442,7 @@ impl Session {
         if !backend.statements.has_set_statement {
             let body = [settings::SET_SQL, &[0, 0, 0]].concat();
             build::parse_body(out, settings::SET_STATEMENT.as_bytes(), &body);
-            self.flow.sent(Kind::Parse, Owner::Proxy, Note::Plain);
+            self.flow.sent(Kind::Parse, Owner::Proxy, Note::PrepareSet);
             backend.statements.has_set_statement = true;
         }
         for change in changes {

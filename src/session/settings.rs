@@ -9,17 +9,25 @@ use bytes::BytesMut;
 
 use crate::wire::build;
 
+/// Name and value.
+type Setting = (Box<str>, Box<[u8]>);
+
 /// A small sorted map of setting names (as first spelt) to values. Clones share memory until one of
 /// them changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    entries: Arc<Vec<(Box<str>, Box<[u8]>)>>,
+    entries: Arc<Vec<Setting>>,
 }
 
 impl Settings {
     /// The value of a name, which is compared without case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.find(name).ok().and_then(|at| self.entries.get(at)).map(|(_, value)| &value[..])
+    }
+
+    /// A name as it is spelt here.
+    pub fn spelling(&self, name: &str) -> Option<&str> {
+        self.find(name).ok().and_then(|at| self.entries.get(at)).map(|(name, _)| &**name)
     }
 
     /// Sets a value; true if that changed anything.
@@ -181,6 +189,11 @@ pub fn is_settable(name: &str) -> bool {
 /// client's value it would see another tenant's rows or other objects.
 pub fn is_fail_closed(name: &str) -> bool {
     name.contains('.') || FAIL_CLOSED.iter().any(|n| name.eq_ignore_ascii_case(n))
+}
+
+/// Whether a name is one of [`PARSE_SETTINGS`].
+pub fn is_parse_setting(name: &str) -> bool {
+    PARSE_SETTINGS.iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
 const READ_ONLY: [&str; 6] = [

@@ -57,70 +57,51 @@ impl ClientStatements {
         names >= MAX_NAMES || self.bytes + size > MAX_BYTES
     }
 
-    /// A Parse (`Some`) or Close (`None`) of a name is in flight.
+    /// There is an unnamed statement, or may be soon.
+    pub fn has_unnamed(&self) -> bool {
+        self.in_flight.contains_key(&b""[..]) || self.confirmed.contains_key(&b""[..])
+    }
+
+    /// A change of a name is in flight: a Parse (`Some`), or a Close or a Query, which drops the
+    /// unnamed statement (`None`).
     pub fn begin(&mut self, name: &[u8], ticket: Ticket, statement: Option<Arc<Statement>>) {
         self.in_flight.insert(name.into(), (ticket, statement));
     }
 
     /// Its reply was given.
     pub fn confirm(&mut self, name: &[u8], ticket: Ticket, statement: Option<Arc<Statement>>) {
-        self.forget_flight(name, ticket);
-        let size = statement.as_ref().map_or(0, |s| s.body.len());
+        self.undo(name, ticket);
+        let size = statement.as_ref().map_or(0, |s| size_of(name, s));
         let old = match statement {
             Some(statement) => self.confirmed.insert(name.into(), statement),
             None => self.confirmed.remove(name),
         };
-        self.bytes = self.bytes + size - old.map_or(0, |s| s.body.len());
-    }
-
-    /// The reply to a Parse of the unnamed statement was given; a Query or another Parse may have
-    /// replaced it since.
-    pub fn confirm_unnamed(&mut self, ticket: Ticket, statement: Arc<Statement>) {
-        if self.in_flight.get(&b""[..]).is_some_and(|(t, _)| *t == ticket) {
-            self.confirm(b"", ticket, Some(statement));
-        }
-    }
-
-    /// The unnamed statement is dropped: by a Query, or by a Parse of it that failed.
-    pub fn forget_unnamed(&mut self) {
-        self.in_flight.remove(&b""[..]);
-        self.remove(b"");
+        self.bytes = self.bytes + size - old.map_or(0, |s| size_of(name, &s));
     }
 
     /// It was skipped behind an error.
     pub fn undo(&mut self, name: &[u8], ticket: Ticket) {
-        self.forget_flight(name, ticket);
-    }
-
-    /// DEALLOCATE ALL.
-    pub fn clear(&mut self) {
-        self.confirmed.retain(|name, _| name.is_empty());
-        self.bytes = self.confirmed.values().map(|s| s.body.len()).sum();
-    }
-
-    /// DEALLOCATE of one name; false if there is none.
-    pub fn remove(&mut self, name: &[u8]) -> bool {
-        let removed = self.confirmed.remove(name);
-        self.bytes -= removed.as_ref().map_or(0, |s| s.body.len());
-        removed.is_some()
-    }
-
-    /// The client's name of a statement.
-    pub fn name_of(&self, statement: &Arc<Statement>) -> Option<&[u8]> {
-        let confirmed = self.confirmed.iter().find(|(_, s)| Arc::ptr_eq(s, statement));
-        let flying = || {
-            let same =
-                |s: &Option<Arc<Statement>>| s.as_ref().is_some_and(|s| Arc::ptr_eq(s, statement));
-            self.in_flight.iter().find(|(_, (_, s))| same(s)).map(|(name, _)| &**name)
-        };
-        confirmed.map(|(name, _)| &**name).or_else(flying)
-    }
-
-    fn forget_flight(&mut self, name: &[u8], ticket: Ticket) {
         if self.in_flight.get(name).is_some_and(|(t, _)| *t == ticket) {
             self.in_flight.remove(name);
         }
     }
+
+    /// DEALLOCATE ALL was run: what is still in flight comes after it.
+    pub fn clear(&mut self) {
+        self.confirmed.retain(|name, _| name.is_empty());
+        self.bytes = self.confirmed.iter().map(|(name, s)| size_of(name, s)).sum();
+    }
+
+    /// DEALLOCATE of one name, or the end of the unnamed statement; false if there is none.
+    pub fn remove(&mut self, name: &[u8]) -> bool {
+        let removed = self.confirmed.remove(name);
+        self.bytes -= removed.as_ref().map_or(0, |s| size_of(name, s));
+        removed.is_some()
+    }
+}
+
+fn size_of(name: &[u8], statement: &Statement) -> usize {
+    name.len() + statement.body.len()
 }
 
 /// Whether a server has a statement.
@@ -128,21 +109,44 @@ impl ClientStatements {
 pub enum Copy {
     /// It has, and said so.
     Ready,
-    /// Its Parse is in flight, in this segment.
-    Coming(u64),
+    /// Its Parse is in flight in the same segment: what comes behind it is skipped if it fails.
+    Coming,
+    /// Its Parse or Close is in flight in an earlier segment, and may fail or be skipped.
+    Unsettled,
     /// It has an older generation.
     Stale,
     /// It has not.
     Missing,
 }
 
+/// A statement of which the server has a copy, or will have, or will not have any more.
 #[derive(Debug)]
 struct Prepared {
     statement: Arc<Statement>,
-    generation: u32,
-    /// The segment of a Parse in flight.
-    coming: Option<u64>,
+    /// The generation that the server has said to have.
+    confirmed: Option<u32>,
+    /// The generation that was sent last.
+    sent: u32,
+    /// Parses and Closes in flight, all of them sent in `segment`.
+    in_flight: u32,
+    segment: u64,
+    /// Whether there is a copy, taking what is in flight for done.
+    expected: bool,
     used: u64,
+}
+
+impl Prepared {
+    /// Something in flight was answered, or failed or was skipped.
+    fn land(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if self.in_flight == 0 {
+            self.expected = self.confirmed.is_some();
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.in_flight == 0 && self.confirmed.is_none()
+    }
 }
 
 /// The copies of statements that one server has.
@@ -151,10 +155,10 @@ pub struct ServerStatements {
     copies: HashMap<u64, Prepared, FxBuildHasher>,
     clock: u64,
     limit: usize,
-    /// What the unnamed statement is, taking what is in flight for done.
+    /// What the unnamed statement is, taking what is in flight for done; `None` if nobody knows.
     unnamed: Option<Arc<Statement>>,
-    /// What it is if the Parse in flight is skipped.
-    unnamed_before: Option<Arc<Statement>>,
+    /// The segment of the Parse that makes it so.
+    unnamed_coming: Option<u64>,
     /// The settings statement is prepared.
     pub has_set_statement: bool,
 }
@@ -167,95 +171,155 @@ impl ServerStatements {
             clock: 0,
             limit,
             unnamed: None,
-            unnamed_before: None,
+            unnamed_coming: None,
             has_set_statement: false,
         }
     }
 
-    /// Whether the server has a statement; counts as a use.
-    pub fn copy_of(&mut self, statement: &Statement) -> Copy {
+    /// Whether the server has a statement, for a message of this segment; counts as a use.
+    pub fn copy_of(&mut self, statement: &Statement, segment: u64) -> Copy {
         self.clock += 1;
-        match self.copies.get_mut(&statement.id) {
-            None => Copy::Missing,
-            Some(copy) => {
-                copy.used = self.clock;
-                match copy.coming {
-                    _ if copy.generation != statement.generation() => Copy::Stale,
-                    Some(segment) => Copy::Coming(segment),
-                    None => Copy::Ready,
-                }
-            }
+        let Some(copy) = self.copies.get_mut(&statement.id) else { return Copy::Missing };
+        copy.used = self.clock;
+        match copy.in_flight {
+            0 if copy.confirmed != Some(statement.generation()) => Copy::Stale,
+            0 => Copy::Ready,
+            _ if copy.segment != segment => Copy::Unsettled,
+            _ if copy.expected => Copy::Coming,
+            _ => Copy::Missing,
         }
     }
 
-    /// The statement to close before one more is prepared, when the map is full.
-    pub fn victim(&self) -> Option<Arc<Statement>> {
-        if self.copies.len() < self.limit {
+    /// The statement to close before one more is prepared in this segment, when the map is full.
+    pub fn victim(&self, segment: u64) -> Option<Arc<Statement>> {
+        if !self.is_full() {
             return None;
         }
-        let oldest = self.copies.values().min_by_key(|copy| copy.used);
-        oldest.map(|copy| Arc::clone(&copy.statement))
+        let mut settled = self.settled(segment);
+        let first = settled.next()?;
+        let oldest = settled.fold(first, |a, b| if b.used < a.used { b } else { a });
+        Some(Arc::clone(&oldest.statement))
+    }
+
+    /// The map is full of statements whose fate is not known yet: one more must wait for replies.
+    pub fn is_crowded(&self, segment: u64) -> bool {
+        self.is_full() && self.settled(segment).next().is_none()
+    }
+
+    fn is_full(&self) -> bool {
+        self.copies.len() >= self.limit
+            && self.copies.values().filter(|copy| copy.expected).count() >= self.limit
+    }
+
+    fn settled(&self, segment: u64) -> impl Iterator<Item = &Prepared> {
+        let known = move |copy: &&Prepared| copy.in_flight == 0 || copy.segment == segment;
+        self.copies.values().filter(|copy| copy.expected).filter(known)
     }
 
     /// A Parse is being sent.
     pub fn begin(&mut self, statement: &Arc<Statement>, segment: u64) {
         self.clock += 1;
-        let copy = Prepared {
+        let copy = self.copies.entry(statement.id).or_insert_with(|| Prepared {
             statement: Arc::clone(statement),
-            generation: statement.generation(),
-            coming: Some(segment),
-            used: self.clock,
-        };
-        self.copies.insert(statement.id, copy);
+            confirmed: None,
+            sent: 0,
+            in_flight: 0,
+            segment,
+            expected: true,
+            used: 0,
+        });
+        copy.sent = statement.generation();
+        copy.in_flight += 1;
+        copy.segment = segment;
+        copy.expected = true;
+        copy.used = self.clock;
     }
 
     /// ParseComplete came.
     pub fn confirm(&mut self, statement: &Statement) {
+        self.land(statement, |copy| copy.confirmed = Some(copy.sent));
+    }
+
+    /// A Close is being sent.
+    pub fn begin_close(&mut self, statement: &Statement, segment: u64) {
         if let Some(copy) = self.copies.get_mut(&statement.id) {
-            copy.coming = None;
+            copy.in_flight += 1;
+            copy.segment = segment;
+            copy.expected = false;
         }
     }
 
-    /// The server has it no longer: closed, failed or skipped. Returns the generation it had.
-    pub fn remove(&mut self, statement: &Statement) -> Option<u32> {
-        self.copies.remove(&statement.id).map(|copy| copy.generation)
+    /// CloseComplete came.
+    pub fn confirm_close(&mut self, statement: &Statement) {
+        self.land(statement, |copy| copy.confirmed = None);
     }
 
-    /// A Close was skipped: the server still has it.
-    pub fn restore(&mut self, statement: &Arc<Statement>, generation: u32) {
-        let used = self.clock;
-        let copy = Prepared { statement: Arc::clone(statement), generation, coming: None, used };
-        self.copies.insert(statement.id, copy);
+    /// A Parse or Close failed or was skipped.
+    pub fn undo(&mut self, statement: &Statement) {
+        self.land(statement, |_| {});
     }
 
-    /// The server has none at all.
+    /// The server turned out not to have it.
+    pub fn remove(&mut self, statement: &Statement) {
+        if let Some(copy) = self.copies.get_mut(&statement.id) {
+            copy.confirmed = None;
+            copy.expected = copy.in_flight > 0 && copy.expected;
+            if copy.is_gone() {
+                self.copies.remove(&statement.id);
+            }
+        }
+    }
+
+    /// DEALLOCATE ALL was run: what is still in flight comes after it.
     pub fn clear(&mut self) {
-        self.copies.clear();
-        self.clear_unnamed();
+        self.copies.retain(|_, copy| {
+            copy.confirmed = None;
+            !copy.is_gone()
+        });
         self.has_set_statement = false;
     }
 
-    /// What the server's unnamed statement is.
-    pub fn unnamed(&self) -> Option<&Arc<Statement>> {
-        self.unnamed.as_ref()
-    }
-
-    /// A Parse of the unnamed statement is being sent.
-    pub fn begin_unnamed(&mut self, statement: &Arc<Statement>) {
-        self.unnamed_before = self.unnamed.replace(Arc::clone(statement));
-    }
-
-    /// It was skipped behind an error: the one before it is still there.
-    pub fn undo_unnamed(&mut self, statement: &Arc<Statement>) {
-        if self.unnamed.as_ref().is_some_and(|s| Arc::ptr_eq(s, statement)) {
-            self.unnamed = self.unnamed_before.take();
+    fn land(&mut self, statement: &Statement, change: impl FnOnce(&mut Prepared)) {
+        let Some(copy) = self.copies.get_mut(&statement.id) else { return };
+        change(copy);
+        copy.land();
+        if copy.is_gone() {
+            self.copies.remove(&statement.id);
         }
     }
 
-    /// A Query, or a Parse of it that failed, dropped the unnamed statement.
+    /// Whether the unnamed statement is this one, for a message of this segment: [`Copy::Ready`],
+    /// [`Copy::Coming`], [`Copy::Unsettled`] or [`Copy::Missing`].
+    pub fn unnamed(&self, statement: &Arc<Statement>, segment: u64) -> Copy {
+        match self.unnamed_coming {
+            Some(coming) if coming != segment => Copy::Unsettled,
+            coming => match &self.unnamed {
+                Some(unnamed) if !Arc::ptr_eq(unnamed, statement) => Copy::Missing,
+                Some(_) if coming.is_some() => Copy::Coming,
+                Some(_) => Copy::Ready,
+                None => Copy::Missing,
+            },
+        }
+    }
+
+    /// A Parse of the unnamed statement is being sent.
+    pub fn begin_unnamed(&mut self, statement: &Arc<Statement>, segment: u64) {
+        self.unnamed = Some(Arc::clone(statement));
+        self.unnamed_coming = Some(segment);
+    }
+
+    /// ParseComplete came.
+    pub fn confirm_unnamed(&mut self, statement: &Arc<Statement>) {
+        if self.unnamed.as_ref().is_some_and(|s| Arc::ptr_eq(s, statement)) {
+            self.unnamed_coming = None;
+        }
+    }
+
+    /// A Query dropped the unnamed statement, or a Parse of it failed or was skipped, and nobody
+    /// knows what it is now.
     pub fn clear_unnamed(&mut self) {
         self.unnamed = None;
-        self.unnamed_before = None;
+        self.unnamed_coming = None;
     }
 
     /// Statements held.
@@ -314,29 +378,79 @@ mod tests {
         let all: Vec<_> = (0..3).map(|i| statement(&k, &i.to_string())).collect();
         let mut server = ServerStatements::new(3);
         for s in &all {
-            assert!(server.victim().is_none());
+            assert!(server.victim(1).is_none());
             server.begin(s, 0);
             server.confirm(s);
         }
-        assert_eq!(server.copy_of(&all[0]), Copy::Ready);
-        assert!(Arc::ptr_eq(&server.victim().unwrap(), &all[1]));
-        all[0].invalidate();
-        assert_eq!(server.copy_of(&all[0]), Copy::Stale);
-        let generation = server.remove(&all[0]).unwrap();
-        server.restore(&all[0], generation);
-        assert_eq!(server.copy_of(&all[0]), Copy::Stale);
+        assert_eq!(server.copy_of(&all[0], 1), Copy::Ready);
+        assert!(Arc::ptr_eq(&server.victim(1).unwrap(), &all[1]));
+        server.begin_close(&all[1], 1);
+        assert!(server.victim(1).is_none());
     }
 
     #[test]
-    fn a_skipped_parse_leaves_the_unnamed_statement_before_it() {
+    fn a_copy_in_flight_is_settled_only_for_its_own_segment() {
+        let k = Knowledge::default();
+        let a = statement(&k, "a");
+        let mut server = ServerStatements::new(3);
+        server.begin(&a, 7);
+        assert_eq!((server.copy_of(&a, 7), server.copy_of(&a, 8)), (Copy::Coming, Copy::Unsettled));
+        server.confirm(&a);
+        assert_eq!(server.copy_of(&a, 8), Copy::Ready);
+        server.begin_close(&a, 8);
+        assert_eq!(
+            (server.copy_of(&a, 8), server.copy_of(&a, 9)),
+            (Copy::Missing, Copy::Unsettled)
+        );
+        server.confirm_close(&a);
+        assert_eq!(server.copy_of(&a, 9), Copy::Missing);
+    }
+
+    #[test]
+    fn a_skipped_replacement_leaves_the_stale_copy() {
+        let k = Knowledge::default();
+        let a = statement(&k, "a");
+        let mut server = ServerStatements::new(3);
+        server.begin(&a, 0);
+        server.confirm(&a);
+        a.invalidate();
+        assert_eq!(server.copy_of(&a, 1), Copy::Stale);
+        server.begin_close(&a, 1);
+        server.begin(&a, 1);
+        server.undo(&a);
+        server.undo(&a);
+        assert_eq!(server.copy_of(&a, 2), Copy::Stale);
+        server.begin_close(&a, 2);
+        server.begin(&a, 2);
+        server.confirm_close(&a);
+        server.undo(&a);
+        assert_eq!(server.copy_of(&a, 3), Copy::Missing);
+    }
+
+    #[test]
+    fn what_comes_behind_deallocate_all_stays() {
         let k = Knowledge::default();
         let (a, b) = (statement(&k, "a"), statement(&k, "b"));
         let mut server = ServerStatements::new(3);
-        server.begin_unnamed(&a);
-        server.begin_unnamed(&b);
-        server.undo_unnamed(&b);
-        assert!(Arc::ptr_eq(server.unnamed().unwrap(), &a));
+        server.begin(&a, 0);
+        server.confirm(&a);
+        server.begin(&b, 0);
+        server.clear();
+        server.confirm(&b);
+        assert_eq!((server.copy_of(&a, 1), server.copy_of(&b, 1)), (Copy::Missing, Copy::Ready));
+    }
+
+    #[test]
+    fn after_a_skipped_parse_nobody_knows_the_unnamed_statement() {
+        let k = Knowledge::default();
+        let (a, b) = (statement(&k, "a"), statement(&k, "b"));
+        let mut server = ServerStatements::new(3);
+        server.begin_unnamed(&a, 0);
+        assert_eq!((server.unnamed(&a, 0), server.unnamed(&a, 1)), (Copy::Coming, Copy::Unsettled));
+        server.confirm_unnamed(&a);
+        assert_eq!((server.unnamed(&a, 1), server.unnamed(&b, 1)), (Copy::Ready, Copy::Missing));
+        server.begin_unnamed(&b, 1);
         server.clear_unnamed();
-        assert!(server.unnamed().is_none());
+        assert_eq!((server.unnamed(&a, 2), server.unnamed(&b, 2)), (Copy::Missing, Copy::Missing));
     }
 }

@@ -82,6 +82,12 @@ impl Effects {
     /// Effects of a text that nobody could read. Besides its state, its literals are in doubt.
     pub(crate) const UNREADABLE: Self = Self(Self::UNKNOWN.0 | Self::NOW_LITERAL.0);
 
+    /// The effects of both.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether every effect of `other` is here.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

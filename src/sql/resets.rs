@@ -20,7 +20,9 @@ impl Resets {
     pub fn add(&mut self, other: Self) {
         match (&mut *self, other) {
             (_, Self::None) | (Self::All, _) => {}
-            (Self::Names(names), Self::Names(more)) if names.len() < MAX_NAMES => names.extend(more),
+            (Self::Names(names), Self::Names(more)) if names.len() < MAX_NAMES => {
+                names.extend(more);
+            }
             (Self::None, other) => *self = other,
             (Self::Names(_), _) => *self = Self::All,
         }
@@ -43,7 +45,8 @@ pub fn resets(text: &[u8], options: &Options<'_>) -> Resets {
     if options.multibyte_unsafe {
         return found;
     }
-    let tokens: Vec<_> = Lexer::new(text, options.standard_conforming_strings).take(MAX_TOKENS).collect();
+    let tokens: Vec<_> =
+        Lexer::new(text, options.standard_conforming_strings).take(MAX_TOKENS).collect();
     for statement in tokens.split(|token| token.kind == Kind::Semicolon) {
         found.add(of_statement(statement));
     }

@@ -282,8 +282,12 @@ mod tests {
     /// What the client makes of an answer, after which the server closes.
     async fn answered(answer: &[u8]) -> Result<Reply, ClientError> {
         let (mut client, mut server) = pair();
-        server.write_all(answer).await.unwrap();
-        drop(server);
+        let answer = answer.to_vec();
+        tokio::spawn(async move {
+            let asked = server.read(&mut [0; 64]).await.unwrap();
+            assert!(asked > 0);
+            server.write_all(&answer).await.unwrap();
+        });
         client.simple("select 1", SOON).await
     }
 

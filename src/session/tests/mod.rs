@@ -1,0 +1,14 @@
+//! The session machine between scripted clients and servers.
+
+mod bytes;
+mod limits;
+mod local;
+mod pair;
+mod postgres;
+mod property;
+mod replies;
+mod script;
+mod settings;
+mod statements;
+mod unnamed;
+mod world;

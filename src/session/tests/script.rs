@@ -1,0 +1,231 @@
+//! Messages as short text: `P(s1,select 1) B(s1) E S` from a client, `1 2 D(1) C(SELECT 1) Z(I)` from
+//! a server. The same notation is read and written, so that a scenario shows what passes.
+
+use bytes::{BufMut, BytesMut};
+
+use crate::wire::build;
+use crate::wire::{ErrorFields, Reader};
+
+/// One token: its letter (or letters), and what stands in brackets.
+struct Token<'a> {
+    word: &'a str,
+    rest: &'a str,
+}
+
+fn tokens(script: &str) -> Vec<Token<'_>> {
+    let mut found = Vec::new();
+    let mut rest = script.trim_start();
+    while !rest.is_empty() {
+        let word_end = rest.find(|c: char| c == '(' || c.is_whitespace()).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(word_end);
+        let end = if after.starts_with('(') { closing(after) } else { 0 };
+        let inside = if end > 0 { &after[1..end] } else { "" };
+        found.push(Token { word, rest: inside });
+        rest = after[if end > 0 { end + 1 } else { 0 }..].trim_start();
+    }
+    found
+}
+
+fn closing(text: &str) -> usize {
+    let mut depth = 0;
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 1 => return at,
+            ')' => depth -= 1,
+            _ => {}
+        }
+    }
+    panic!("no closing bracket in {text}");
+}
+
+fn pair(text: &str) -> (&str, &str) {
+    text.split_once(',').unwrap_or((text, ""))
+}
+
+/// What a client sends.
+pub fn frontend(script: &str) -> BytesMut {
+    let mut out = BytesMut::new();
+    for token in tokens(script) {
+        write_frontend(&mut out, &token);
+    }
+    out
+}
+
+fn write_frontend(out: &mut BytesMut, token: &Token<'_>) {
+    let (first, second) = pair(token.rest);
+    match token.word {
+        "P" => {
+            let body = [second.as_bytes(), &[0, 0, 0]].concat();
+            build::parse_body(out, first.as_bytes(), &body);
+        }
+        "B" => build::message(out, b'B', |out| {
+            build::put_cstr(out, second.as_bytes());
+            build::put_cstr(out, first.as_bytes());
+            out.put_slice(&[0; 6]);
+        }),
+        "D" => target(out, b'D', b'S', token.rest),
+        "Dp" => target(out, b'D', b'P', token.rest),
+        "C" => target(out, b'C', b'S', token.rest),
+        "Cp" => target(out, b'C', b'P', token.rest),
+        "E" => build::message(out, b'E', |out| {
+            build::put_cstr(out, first.as_bytes());
+            out.put_u32(second.parse().unwrap_or(0));
+        }),
+        "Q" => build::query(out, token.rest),
+        "F" => build::message(out, b'F', |out| out.put_slice(token.rest.as_bytes())),
+        "d" => build::message(out, b'd', |out| out.put_slice(token.rest.as_bytes())),
+        "f" => build::copy_fail(out, token.rest),
+        "S" | "H" | "c" | "X" => build::empty(out, token.word.as_bytes()[0]),
+        other => panic!("no such message of a client: {other}"),
+    }
+}
+
+fn target(out: &mut BytesMut, tag: u8, kind: u8, name: &str) {
+    build::message(out, tag, |out| {
+        out.put_u8(kind);
+        build::put_cstr(out, name.as_bytes());
+    });
+}
+
+/// What a server sends.
+pub fn backend(script: &str) -> BytesMut {
+    let mut out = BytesMut::new();
+    for token in tokens(script) {
+        write_backend(&mut out, &token);
+    }
+    out
+}
+
+fn write_backend(out: &mut BytesMut, token: &Token<'_>) {
+    let tag = token.word.as_bytes()[0];
+    match token.word {
+        "Z" => build::ready_for_query(out, token.rest.as_bytes()[0]),
+        "C" => build::command_complete(out, token.rest),
+        "S" => {
+            let (name, value) = token.rest.split_once('=').unwrap();
+            build::parameter_status(out, name, value.as_bytes());
+        }
+        "E" => error(out, "ERROR", token.rest),
+        "FATAL" => error(out, "FATAL", token.rest),
+        "D" => build::message(out, b'D', |out| {
+            out.put_u16(1);
+            out.put_u32(token.rest.len() as u32);
+            out.put_slice(token.rest.as_bytes());
+        }),
+        "N" => build::message(out, b'N', |out| {
+            out.put_slice(b"SNOTICE\0\0");
+        }),
+        "1" | "2" | "3" | "T" | "n" | "I" | "s" | "t" | "G" | "H" | "c" | "V" => {
+            build::empty(out, tag);
+        }
+        "d" => build::message(out, b'd', |out| out.put_slice(token.rest.as_bytes())),
+        other => panic!("no such message of a server: {other}"),
+    }
+}
+
+/// `code,message,routine`
+fn error(out: &mut BytesMut, severity: &str, text: &str) {
+    let (code, rest) = pair(text);
+    let (message, routine) = pair(rest);
+    build::message(out, b'E', |out| {
+        let fields =
+            [(b'S', severity), (b'V', severity), (b'C', code), (b'M', message), (b'R', routine)];
+        for (field, text) in fields {
+            if !text.is_empty() {
+                out.put_u8(field);
+                build::put_cstr(out, text.as_bytes());
+            }
+        }
+        out.put_u8(0);
+    });
+}
+
+/// Whole messages of a client, as text.
+pub fn show_frontend(bytes: &[u8]) -> String {
+    show(bytes, frontend_text)
+}
+
+/// Whole messages of a server, as text.
+pub fn show_backend(bytes: &[u8]) -> String {
+    show(bytes, backend_text)
+}
+
+fn show(mut bytes: &[u8], text: impl Fn(u8, &[u8]) -> String) -> String {
+    let mut shown = Vec::new();
+    while let Some((tag, body, rest)) = split(bytes) {
+        shown.push(text(tag, body));
+        bytes = rest;
+    }
+    assert!(bytes.is_empty(), "part of a message: {bytes:?}");
+    shown.join(" ")
+}
+
+/// The first whole message: type, body, and what follows it.
+pub fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let len = u32::from_be_bytes(bytes.get(1..5)?.try_into().unwrap()) as usize;
+    Some((bytes[0], bytes.get(5..len + 1)?, &bytes[len + 1..]))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn bracket(letter: &str, inside: &str) -> String {
+    if inside.is_empty() { letter.into() } else { format!("{letter}({inside})") }
+}
+
+fn frontend_text(tag: u8, body: &[u8]) -> String {
+    let letter = char::from(tag).to_string();
+    let mut reader = Reader::new(body);
+    let mut cstr = || text(reader.cstr().unwrap());
+    match tag {
+        b'P' => format!("P({},{})", cstr(), cstr()),
+        b'B' => bind_text(body),
+        b'D' | b'C' => {
+            let letter = if body[0] == b'P' { letter + "p" } else { letter };
+            bracket(&letter, text(&body[1..]).trim_end_matches('\0'))
+        }
+        b'E' => {
+            let limit = u32::from_be_bytes(body[body.len() - 4..].try_into().unwrap());
+            let portal = cstr();
+            bracket("E", &if limit > 0 { format!("{portal},{limit}") } else { portal })
+        }
+        _ => bracket(&letter, text(body).trim_end_matches('\0')),
+    }
+}
+
+fn bind_text(body: &[u8]) -> String {
+    let mut reader = Reader::new(body);
+    let portal = text(reader.cstr().unwrap());
+    let name = text(reader.cstr().unwrap());
+    let formats = reader.u16().unwrap();
+    reader.bytes(2 * usize::from(formats)).unwrap();
+    let params: Vec<String> = (0..reader.u16().unwrap())
+        .map(|_| match reader.i32().unwrap() {
+            -1 => "NULL".into(),
+            len => text(reader.bytes(len as usize).unwrap()),
+        })
+        .collect();
+    let portal = if portal.is_empty() { portal } else { format!(",{portal}") };
+    let params = if params.is_empty() { String::new() } else { format!(":{}", params.join("=")) };
+    bracket("B", &format!("{name}{portal}{params}"))
+}
+
+fn backend_text(tag: u8, body: &[u8]) -> String {
+    let letter = char::from(tag).to_string();
+    match tag {
+        b'E' => {
+            let fields = ErrorFields::read(body);
+            let letter = if fields.is_fatal() { "FATAL" } else { "E" };
+            format!("{letter}({},{})", text(fields.code), text(fields.message))
+        }
+        b'S' => {
+            let mut reader = Reader::new(body);
+            format!("S({}={})", text(reader.cstr().unwrap()), text(reader.cstr().unwrap()))
+        }
+        b'D' => bracket("D", &text(&body[6..])),
+        b'N' => letter,
+        _ => bracket(&letter, text(body).trim_end_matches('\0')),
+    }
+}
