@@ -324,7 +324,7 @@ impl<'a> Relay<'a> {
     /// is not.
     fn on_client_ended(&mut self) -> Result<(), Ending> {
         let session = &self.client.session;
-        if !session.awaits_reply()
+        if !session.awaits_ready()
             || session.is_copying_in()
             || self.client.half.is_inside_message()
         {

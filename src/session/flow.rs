@@ -180,6 +180,12 @@ impl<N> Flow<N> {
         })
     }
 
+    /// Whether a ReadyForQuery will come: a segment without its Sync may stay unanswered for ever.
+    pub fn awaits_ready(&self) -> bool {
+        let ends = |kind| matches!(kind, Kind::Sync | Kind::Query | Kind::Call);
+        self.queue.iter().any(|e| matches!(e, Entry::Sent(sent) if ends(sent.kind)))
+    }
+
     /// Whether something the client itself sent is in flight.
     pub fn runs_for_client(&self) -> bool {
         self.head().is_some_and(|sent| sent.owner == Owner::Client)

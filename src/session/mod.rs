@@ -317,6 +317,11 @@ impl Session {
         self.flow.head().is_some()
     }
 
+    /// A request is in flight that the server will answer to its end, whatever the client still sends.
+    pub fn awaits_ready(&self) -> bool {
+        self.flow.awaits_ready()
+    }
+
     /// A reply of pgweir's own is due.
     pub fn is_reply_due(&mut self) -> bool {
         self.flow.is_reply_due()
