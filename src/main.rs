@@ -56,11 +56,20 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pgweir: {error:#}");
+            eprintln!("pgweir: {}", told(&error));
             let is_config = error.downcast_ref::<ConfigError>().is_some();
             ExitCode::from(if is_config { BAD_USAGE } else { FAILED })
         }
     }
+}
+
+/// An error with its causes, but for those that it has already told in its own words.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |told, cause| match cause.to_string() {
+        cause if told.contains(&cause) => told,
+        cause if told.is_empty() => cause,
+        cause => format!("{told}: {cause}"),
+    })
 }
 
 fn serve(flags: Flags) -> anyhow::Result<()> {
@@ -104,10 +113,7 @@ fn run_storm(options: StormOptions) -> anyhow::Result<()> {
 
 /// Demonstration and storm print their own report; a log would run through it.
 fn quiet() -> LogConfig {
-    LogConfig {
-        level: "warn".to_owned(),
-        json: false,
-    }
+    LogConfig { level: "warn".to_owned(), json: false }
 }
 
 fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
@@ -126,9 +132,7 @@ fn start_log(config: &LogConfig) -> anyhow::Result<WorkerGuard> {
         .buffered_lines_limit(LOG_LINES)
         .finish(std::io::stderr());
     let filter = EnvFilter::try_new(&config.level).context("log.level")?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     if config.json {
         builder.json().flatten_event(true).init();
     } else {

@@ -16,4 +16,5 @@ mod relay;
 mod sql_oracle;
 mod sql_speed;
 mod startup;
+mod storm;
 mod vanish;
