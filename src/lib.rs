@@ -21,20 +21,20 @@
 //! - [`proxy`]: accept loops, signals, reload, drain
 //! - [`storm`], [`demo`]: users of the rest
 
-pub mod admin;
-pub mod auth;
-pub mod client;
-pub mod config;
-pub mod control;
-pub mod demo;
-pub mod host;
 pub mod metrics;
-pub mod net;
-pub mod pool;
-pub mod proxy;
-pub mod registry;
-pub mod server;
-pub mod session;
-pub mod sql;
-pub mod storm;
 pub mod wire;
+pub mod sql;
+pub mod auth;
+pub mod session;
+pub mod config;
+pub mod registry;
+pub mod net;
+pub mod host;
+pub mod server;
+pub mod control;
+pub mod pool;
+pub mod client;
+pub mod admin;
+pub mod proxy;
+pub mod storm;
+pub mod demo;

@@ -415,5 +415,22 @@ fn health_and_metrics_are_served() {
     let (status, body) = stage.weir.http("/metrics");
     assert!(status.contains(" 200 "), "{status}");
     assert!(body.lines().any(|line| line.starts_with("pgweir_")), "{body}");
+    let mut client = stage.client();
+    for _ in 0..3 {
+        client.ask(&query("select 1/0"));
+    }
+    let wrong = stage.weir.target().as_user("app", "wrong");
+    wrong.open().log_in(&wrong.startup(V3_0, &[]), &wrong.password);
+    for (name, labels, expected) in [
+        ("pgweir_errors_total", "code=\"22012\"", 3.0),
+        ("pgweir_logins_total", "result=\"accepted\"", 2.0),
+        ("pgweir_logins_total", "result=\"auth_failed\"", 1.0),
+        ("pgweir_transactions_total", "", 4.0),
+        ("pgweir_queries_total", "", 4.0),
+        ("pgweir_servers", "", 1.0),
+        ("pgweir_clients_waiting", "", 0.0),
+    ] {
+        wait_until(name, || (stage.weir.metric(name, labels) - expected).abs() < 0.5);
+    }
     assert!(stage.weir.http("/nowhere").0.contains(" 404 "));
 }

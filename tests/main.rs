@@ -4,17 +4,24 @@
 
 mod support;
 
+mod abandon;
+mod addresses;
 mod auth;
 mod cancel;
 mod clients;
+mod compose;
 mod control;
 mod lifecycle;
 mod malformed;
 mod pipelines;
 mod prepared;
+mod refusals;
 mod relay;
+mod servers;
 mod sql_oracle;
 mod sql_speed;
 mod startup;
 mod storm;
+mod tidy;
+mod tls;
 mod vanish;

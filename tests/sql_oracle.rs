@@ -43,13 +43,8 @@ async fn ask(client: &tokio_postgres::Client, text: &str) -> Verdict {
     let Some(ErrorPosition::Original(position)) = error.position() else {
         return Verdict::Nowhere;
     };
-    let offset = text
-        .char_indices()
-        .nth(*position as usize - 1)
-        .map(|(offset, _)| offset);
-    offset.map_or(Verdict::Nowhere, |offset| {
-        Verdict::Error(offset, error.message().to_owned())
-    })
+    let offset = text.char_indices().nth(*position as usize - 1).map(|(offset, _)| offset);
+    offset.map_or(Verdict::Nowhere, |offset| Verdict::Error(offset, error.message().to_owned()))
 }
 
 /// One more than the commas outside of parentheses and brackets.
@@ -114,15 +109,9 @@ async fn tokens_begin_where_postgres_finds_errors() {
     let dsn = std::env::var("PGWEIR_ORACLE").expect("PGWEIR_ORACLE");
     let (client, connection) = tokio_postgres::connect(&dsn, NoTls).await.expect("connect");
     tokio::spawn(connection);
-    client
-        .simple_query("SET backslash_quote = on")
-        .await
-        .expect("set");
+    client.simple_query("SET backslash_quote = on").await.expect("set");
     let pieces = proptest::collection::vec(proptest::sample::select(PIECES), 1..14);
-    client
-        .simple_query("SET backslash_quote = on")
-        .await
-        .expect("set");
+    client.simple_query("SET backslash_quote = on").await.expect("set");
     let mut runner = TestRunner::default();
     let mut compared = 0;
     let mut accepted = 0;
@@ -130,21 +119,11 @@ async fn tokens_begin_where_postgres_finds_errors() {
         let conforming = round % 2 == 0;
         let setting = format!("SET standard_conforming_strings = {conforming}");
         client.simple_query(&setting).await.expect("set");
-        let text = format!(
-            "SELECT {}",
-            pieces
-                .new_tree(&mut runner)
-                .expect("pieces")
-                .current()
-                .concat()
-        );
+        let text =
+            format!("SELECT {}", pieces.new_tree(&mut runner).expect("pieces").current().concat());
         let (offset, message) = match ask(&client, &text).await {
             Verdict::Columns(expected) => {
-                assert_eq!(
-                    columns(&text, conforming),
-                    expected,
-                    "{conforming}: {text:?}"
-                );
+                assert_eq!(columns(&text, conforming), expected, "{conforming}: {text:?}");
                 accepted += 1;
                 continue;
             }
@@ -160,12 +139,6 @@ async fn tokens_begin_where_postgres_finds_errors() {
             "{conforming} {offset} {message}: {text:?}"
         );
     }
-    assert!(
-        compared > ROUNDS / 2,
-        "only {compared} errors were compared"
-    );
-    assert!(
-        accepted > ROUNDS / 100,
-        "only {accepted} texts were accepted"
-    );
+    assert!(compared > ROUNDS / 2, "only {compared} errors were compared");
+    assert!(accepted > ROUNDS / 100, "only {accepted} texts were accepted");
 }

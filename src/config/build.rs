@@ -38,18 +38,11 @@ pub const DEFAULT_AUTH_QUERY: &str = "SELECT rolname, rolpassword, rolvaliduntil
 
 /// Builds and checks.
 pub(super) fn config(layers: &Layers, env: &Environment) -> Result<Loaded, ConfigError> {
-    let mut context = Context {
-        layers,
-        env,
-        warnings: Vec::new(),
-    };
+    let mut context = Context { layers, env, warnings: Vec::new() };
     let raw = layers.merged()?;
     let config = assemble(&mut context, raw)?;
     validate::config(&mut context, &config)?;
-    Ok(Loaded {
-        config,
-        warnings: context.warnings,
-    })
+    Ok(Loaded { config, warnings: context.warnings })
 }
 
 fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> {
@@ -125,11 +118,7 @@ fn client_tls(raw: RawTls) -> ClientTls {
         Some(_) => ClientTlsMode::Allow,
         None => ClientTlsMode::Disable,
     };
-    ClientTls {
-        mode: raw.mode.unwrap_or(default),
-        cert: raw.cert,
-        key: raw.key,
-    }
+    ClientTls { mode: raw.mode.unwrap_or(default), cert: raw.cert, key: raw.key }
 }
 
 fn auth(context: &mut Context<'_>, raw: RawAuth) -> Result<AuthConfig, ConfigError> {
@@ -175,9 +164,7 @@ fn users(
         context.warn_if_open(file);
         for entry in entries {
             users.entry(entry.name).or_insert(User {
-                secret: entry
-                    .secret
-                    .map(|secret| Password::new(secret.format().as_str())),
+                secret: entry.secret.map(|secret| Password::new(secret.format().as_str())),
                 server_password: None,
             });
         }
@@ -219,10 +206,7 @@ fn user(context: &mut Context<'_>, name: &str, raw: RawUser) -> Result<User, Con
         let expected = "a plain text, a SCRAM verifier or an md5 hash, as in pg_authid";
         return Err(context.bad(&join(&table, "secret"), error.to_string(), expected));
     }
-    Ok(User {
-        secret,
-        server_password,
-    })
+    Ok(User { secret, server_password })
 }
 
 fn databases(
@@ -260,10 +244,7 @@ fn database(
         dbname: raw.dbname,
         user: raw.user,
         password,
-        tls: ServerTls {
-            mode: raw.tls.unwrap_or(ServerTlsMode::Prefer),
-            ca: raw.ca,
-        },
+        tls: ServerTls { mode: raw.tls.unwrap_or(ServerTlsMode::Prefer), ca: raw.ca },
         init_query: raw.init_query,
         max_servers: raw.max_servers.map(|count| count.0),
     })

@@ -148,11 +148,7 @@ fn key_text(path: &[&str]) -> String {
         !name.is_empty() && name.bytes().all(allowed)
     };
     let quoted = |name: &&str| {
-        if is_bare(name) {
-            (*name).to_owned()
-        } else {
-            format!("{name:?}")
-        }
+        if is_bare(name) { (*name).to_owned() } else { format!("{name:?}") }
     };
     path.iter().map(quoted).collect::<Vec<_>>().join(".")
 }

@@ -79,12 +79,8 @@ pub enum DsnError {
 }
 
 /// libpq's parameters for one connection of one application: a pool decides these by itself.
-const IGNORED: [&str; 4] = [
-    "application_name",
-    "connect_timeout",
-    "fallback_application_name",
-    "gssencmode",
-];
+const IGNORED: [&str; 4] =
+    ["application_name", "connect_timeout", "fallback_application_name", "gssencmode"];
 
 impl Dsn {
     /// Reads a connection string.
@@ -95,10 +91,7 @@ impl Dsn {
             .ok_or(DsnError::Scheme)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let mut parts = Parts {
-            dbname: some(decode("dbname", path)?),
-            ..Parts::default()
-        };
+        let mut parts = Parts { dbname: some(decode("dbname", path)?), ..Parts::default() };
         parts.authority(authority)?;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -138,9 +131,7 @@ impl Parts {
         };
         if !port.is_empty() {
             let number = port.strip_prefix(':').ok_or(DsnError::Host)?;
-            self.port = some(number.to_owned())
-                .map(|n| parse_port(&n))
-                .transpose()?;
+            self.port = some(number.to_owned()).map(|n| parse_port(&n)).transpose()?;
         }
         self.set_host(decode("host", host)?)
     }
@@ -172,9 +163,7 @@ impl Parts {
             "channel_binding" => {}
             name if IGNORED.contains(&name) => self.ignored.push(name.to_owned()),
             name => {
-                return Err(DsnError::Parameter {
-                    name: name.to_owned(),
-                });
+                return Err(DsnError::Parameter { name: name.to_owned() });
             }
         }
         Ok(())
@@ -218,11 +207,7 @@ fn decode(part: &'static str, text: &str) -> Result<String, DsnError> {
 
 fn parse_port(text: &str) -> Result<u16, DsnError> {
     let port = text.parse().map_err(|_| DsnError::Port)?;
-    if port == 0 {
-        Err(DsnError::Port)
-    } else {
-        Ok(port)
-    }
+    if port == 0 { Err(DsnError::Port) } else { Ok(port) }
 }
 
 fn parse_mode(text: &str) -> Result<ServerTlsMode, DsnError> {
@@ -257,10 +242,7 @@ mod tests {
     #[test]
     fn what_is_left_out_is_filled_in_as_libpq_does() {
         let dsn = dsn("postgresql://app@db");
-        assert_eq!(
-            (dsn.dbname.as_str(), dsn.port, dsn.tls),
-            ("app", 5432, None)
-        );
+        assert_eq!((dsn.dbname.as_str(), dsn.port, dsn.tls), ("app", 5432, None));
         assert_eq!(dsn.password, None);
     }
 
@@ -269,11 +251,7 @@ mod tests {
         let cases = [
             ("postgres://u@[::1]:6000/d", "::1", 6000),
             ("postgres://u@[fe80::1]/d", "fe80::1", 5432),
-            (
-                "postgres://u@/d?host=/run/postgresql",
-                "/run/postgresql",
-                5432,
-            ),
+            ("postgres://u@/d?host=/run/postgresql", "/run/postgresql", 5432),
             ("postgres://u@%2Frun%2Fpg:6000/d", "/run/pg", 6000),
             ("postgres:///d?user=u&host=h&port=1", "h", 1),
             ("postgres://u@/d", "localhost", 5432),
@@ -287,9 +265,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_refused_by_cause() {
-        let parameter = |name: &str| DsnError::Parameter {
-            name: name.to_owned(),
-        };
+        let parameter = |name: &str| DsnError::Parameter { name: name.to_owned() };
         let cases = [
             ("mysql://u@h/d", DsnError::Scheme),
             ("host=h user=u", DsnError::Scheme),
@@ -298,23 +274,11 @@ mod tests {
             ("postgres://u:pa/ss@h/d", DsnError::Port),
             ("postgres://u@a,b/d", DsnError::SeveralHosts),
             ("postgres://u@[::1/d", DsnError::Host),
-            (
-                "postgres://u:%zz@h/d",
-                DsnError::Encoding { part: "password" },
-            ),
-            (
-                "postgres://u:%0@h/d",
-                DsnError::Encoding { part: "password" },
-            ),
-            (
-                "postgres://u:%00@h/d",
-                DsnError::Encoding { part: "password" },
-            ),
+            ("postgres://u:%zz@h/d", DsnError::Encoding { part: "password" }),
+            ("postgres://u:%0@h/d", DsnError::Encoding { part: "password" }),
+            ("postgres://u:%00@h/d", DsnError::Encoding { part: "password" }),
             ("postgres://u%ff@h/d", DsnError::Encoding { part: "user" }),
-            (
-                "postgres://u@h/d?options=-csearch_path",
-                parameter("options"),
-            ),
+            ("postgres://u@h/d?options=-csearch_path", parameter("options")),
         ];
         for (text, error) in cases {
             assert_eq!(Dsn::parse(text), Err(error), "{text}");

@@ -16,17 +16,10 @@ pub(super) const CONFIG: &str = "PGWEIR_CONFIG";
 
 const PREFIX: &str = "PGWEIR_";
 
-/// Names with our prefix that others set or read: the harnesses of tests and of load, and container
-/// engines, which describe a service called `pgweir` to all its neighbours
-/// (`PGWEIR_PORT_6432_TCP_ADDR`).
-const FOREIGN: [&str; 6] = [
-    "PGWEIR_PG_BIN",
-    "PGWEIR_TEST_",
-    "PGWEIR_STORM_",
-    "PGWEIR_SERVICE_",
-    "PGWEIR_PORT",
-    "PGWEIR_NAME",
-];
+/// Names with our prefix that others set: the test harness, and container engines, which describe a
+/// service called `pgweir` to all its neighbours (`PGWEIR_PORT_6432_TCP_ADDR`).
+const FOREIGN: [&str; 6] =
+    ["PGWEIR_PG_BIN", "PGWEIR_TEST_", "PGWEIR_STORM_", "PGWEIR_SERVICE_", "PGWEIR_PORT", "PGWEIR_NAME"];
 
 /// A copy of the environment. `Debug` prints names only.
 #[derive(Clone, Default)]
@@ -91,9 +84,7 @@ pub(super) fn insert(table: &mut Table, key: &Key, value: Value) {
         table.insert(key.name.to_owned(), value);
         return;
     }
-    let section = table
-        .entry(key.section)
-        .or_insert_with(|| Table::new().into());
+    let section = table.entry(key.section).or_insert_with(|| Table::new().into());
     if let Value::Table(section) = section {
         section.insert(key.name.to_owned(), value);
     }
@@ -104,14 +95,8 @@ fn value(kind: Kind, text: &str) -> Value {
     let as_text = || Value::from(text);
     match kind {
         Kind::Text | Kind::Secret | Kind::Duration => as_text(),
-        Kind::Number => text
-            .trim()
-            .parse()
-            .map_or_else(|_| as_text(), Value::Integer),
-        Kind::Switch => text
-            .trim()
-            .parse()
-            .map_or_else(|_| as_text(), Value::Boolean),
+        Kind::Number => text.trim().parse().map_or_else(|_| as_text(), Value::Integer),
+        Kind::Switch => text.trim().parse().map_or_else(|_| as_text(), Value::Boolean),
         Kind::List => Value::Array(text.split(',').map(|item| item.trim().into()).collect()),
     }
 }

@@ -63,13 +63,7 @@ impl Key {
     }
 
     const fn new(section: &'static str, name: &'static str, kind: Kind) -> Self {
-        Self {
-            section,
-            name,
-            kind,
-            reload: Reload::Live,
-            flag: None,
-        }
+        Self { section, name, kind, reload: Reload::Live, flag: None }
     }
 
     const fn restart(mut self) -> Self {
@@ -85,18 +79,13 @@ impl Key {
 
 /// The key of `section` and `name`, if there is one.
 pub(super) fn find(section: &str, name: &str) -> Option<&'static Key> {
-    KEYS.iter()
-        .find(|key| key.section == section && key.name == name)
+    KEYS.iter().find(|key| key.section == section && key.name == name)
 }
 
 /// Every setting outside `[users]` and `[databases]`.
 pub const KEYS: &[Key] = &[
-    Key::new("", "listen", Kind::List)
-        .restart()
-        .flag("--listen"),
-    Key::new("", "http_listen", Kind::Text)
-        .restart()
-        .flag("--http-listen"),
+    Key::new("", "listen", Kind::List).restart().flag("--listen"),
+    Key::new("", "http_listen", Kind::Text).restart().flag("--http-listen"),
     Key::new("", "workers", Kind::Number).restart(),
     Key::new("", "on_client_gone", Kind::Text),
     Key::new("tls", "mode", Kind::Text),
@@ -133,12 +122,8 @@ pub const KEYS: &[Key] = &[
     Key::new("timeouts", "transaction", Kind::Duration),
     Key::new("timeouts", "query", Kind::Duration),
     Key::new("timeouts", "pin_idle", Kind::Duration),
-    Key::new("log", "level", Kind::Text)
-        .restart()
-        .flag("--log-level"),
-    Key::new("log", "json", Kind::Switch)
-        .restart()
-        .flag("--log-json"),
+    Key::new("log", "level", Kind::Text).restart().flag("--log-level"),
+    Key::new("log", "json", Kind::Switch).restart().flag("--log-json"),
 ];
 
 /// The settings of one user, in `[users.NAME]`.

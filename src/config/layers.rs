@@ -47,10 +47,7 @@ impl Layer {
             message: error.message().to_owned(),
         })?;
         let table = text.parse().map_err(|error| syntax(&path, &text, &error))?;
-        Ok(Self {
-            from: From::File { path, text },
-            table,
-        })
+        Ok(Self { from: From::File { path, text }, table })
     }
 
     /// The layer of settings that were put together from elsewhere.
@@ -140,11 +137,7 @@ fn overlay(below: &mut Table, above: &Table) {
 
 /// A password given by one source replaces one given another way by a source below it.
 fn forget_other_passwords(old: &mut Table, new: &Table) {
-    const WAYS: [&str; 3] = [
-        "query_password",
-        "query_password_env",
-        "query_password_file",
-    ];
+    const WAYS: [&str; 3] = ["query_password", "query_password_env", "query_password_file"];
     if WAYS.iter().any(|way| new.contains_key(*way)) {
         for way in WAYS {
             old.remove(way);
@@ -164,10 +157,7 @@ where
 
 fn syntax(path: &std::path::Path, text: &str, error: &toml::de::Error) -> ConfigError {
     ConfigError::Syntax {
-        origin: Origin::File(
-            path.to_owned(),
-            error.span().map(|span| line_of(text, &span)),
-        ),
+        origin: Origin::File(path.to_owned(), error.span().map(|span| line_of(text, &span))),
         // The parser's Display shows the line itself, which may hold a password.
         message: error.message().to_owned(),
     }

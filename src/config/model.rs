@@ -305,10 +305,7 @@ impl Default for Timeouts {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self {
-            level: "info".to_owned(),
-            json: false,
-        }
+        Self { level: "info".to_owned(), json: false }
     }
 }
 

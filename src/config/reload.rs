@@ -59,11 +59,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
     }
     let live = &mut changes.live;
     live.extend(entries_that_differ("users", &old.users, &new.users));
-    live.extend(entries_that_differ(
-        "databases",
-        &old.databases,
-        &new.databases,
-    ));
+    live.extend(entries_that_differ("databases", &old.databases, &new.databases));
     if old.fallback != new.fallback {
         live.push("databases.\"*\"".to_owned());
     }
@@ -73,10 +69,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
 fn settings_that_differ(before: &Table, after: &Table) -> BTreeSet<String> {
     let (before, after) = (flat(before), flat(after));
     let paths = before.keys().chain(after.keys());
-    paths
-        .filter(|path| before.get(*path) != after.get(*path))
-        .cloned()
-        .collect()
+    paths.filter(|path| before.get(*path) != after.get(*path)).cloned().collect()
 }
 
 /// The settings outside the named tables, by path.

@@ -21,9 +21,7 @@ pub(super) fn table(config: &Config) -> Table {
         databases.insert("*".to_owned(), database(fallback).into());
     }
     let listen = config.listen.iter().map(|addr| addr.to_string().into());
-    let http_listen = config
-        .http_listen
-        .map_or("off".to_owned(), |addr| addr.to_string());
+    let http_listen = config.http_listen.map_or("off".to_owned(), |addr| addr.to_string());
     Section::new()
         .set("listen", Value::Array(listen.collect()))
         .set("http_listen", http_listen)
@@ -44,9 +42,7 @@ fn named<T>(
     render: impl Fn(&T) -> Table,
 ) -> Table {
     let pairs = entries.iter();
-    pairs
-        .map(|(name, entry)| (name.clone(), render(entry).into()))
-        .collect()
+    pairs.map(|(name, entry)| (name.clone(), render(entry).into())).collect()
 }
 
 fn tls(tls: &ClientTls) -> Table {
@@ -129,10 +125,7 @@ fn timeouts(timeouts: &Timeouts) -> Table {
 }
 
 fn log(log: &LogConfig) -> Table {
-    Section::new()
-        .set("level", log.level.clone())
-        .set("json", log.json)
-        .0
+    Section::new().set("level", log.level.clone()).set("json", log.json).0
 }
 
 /// A table under construction; what is not set is left out.

@@ -42,10 +42,7 @@ impl Source {
 
     /// Settings from a text in the file's format, and from nowhere else.
     pub fn of_text(text: impl Into<String>) -> Self {
-        Self {
-            text: Some(text.into()),
-            ..Self::default()
-        }
+        Self { text: Some(text.into()), ..Self::default() }
     }
 
     /// The file that is read, if one is named.
@@ -97,10 +94,8 @@ impl Source {
         let Some(path) = self.file()? else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::File {
-            path: path.clone(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ConfigError::File { path: path.clone(), source })?;
         Layer::file(path, text).map(Some)
     }
 }
@@ -123,10 +118,8 @@ fn named_variables(table: &Table) -> BTreeSet<String> {
 /// The settings that a connection string stands for: its database, its user, and, if `control`, the
 /// same user for looking others up.
 fn upstream(origin: Origin, text: &str, control: bool) -> Result<Layer, ConfigError> {
-    let dsn = Dsn::parse(text).map_err(|source| ConfigError::Upstream {
-        origin: origin.clone(),
-        source,
-    })?;
+    let dsn = Dsn::parse(text)
+        .map_err(|source| ConfigError::Upstream { origin: origin.clone(), source })?;
     let mut table = Table::new();
     table.insert("databases".into(), one(&dsn.dbname, database(&dsn)));
     table.insert("users".into(), one(&dsn.user, user(&dsn)));

@@ -68,9 +68,7 @@ impl Visitor<'_> for SpanVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Span, E> {
-        parse_duration(text)
-            .map(Span)
-            .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        parse_duration(text).map(Span).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
     }
 
     fn visit_i64<E: Error>(self, seconds: i64) -> Result<Span, E> {

@@ -51,12 +51,7 @@ fn limits(context: &mut Context<'_>, config: &Config) -> Result<(), ConfigError>
     let ranges = [
         ("max_clients", limits.max_clients, 1, MAX_CLIENTS),
         ("max_servers", limits.max_servers, 1, MAX_SERVERS),
-        (
-            "max_servers_database",
-            limits.max_servers_database,
-            0,
-            MAX_SERVERS,
-        ),
+        ("max_servers_database", limits.max_servers_database, 0, MAX_SERVERS),
         ("max_servers_host", limits.max_servers_host, 0, MAX_SERVERS),
         ("min_idle", limits.min_idle, 0, limits.max_idle),
         ("max_idle", limits.max_idle, 0, limits.max_servers),
@@ -137,9 +132,7 @@ fn certificates(context: &Context<'_>, path: &[&str], file: &Path) -> Result<(),
     let first = CertificateDer::pem_file_iter(file)
         .and_then(|mut certs| certs.next().unwrap_or(Err(PemError::NoItemsFound)));
     let expected = "certificates in PEM (-----BEGIN CERTIFICATE-----)";
-    first
-        .map(drop)
-        .map_err(|error| pem_fault(context, path, file, (&error, expected)))
+    first.map(drop).map_err(|error| pem_fault(context, path, file, (&error, expected)))
 }
 
 fn private_key(context: &Context<'_>, file: &Path) -> Result<(), ConfigError> {
@@ -166,13 +159,9 @@ fn pem_fault(
 fn auth(context: &mut Context<'_>, config: &Config) -> Result<(), ConfigError> {
     let auth = &config.auth;
     let has_query = auth.query.is_some();
-    for key in [
-        "query",
-        "query_password",
-        "query_password_env",
-        "query_password_file",
-        "query_dbname",
-    ] {
+    for key in
+        ["query", "query_password", "query_password_env", "query_password_file", "query_dbname"]
+    {
         if !has_query && context.layers.has(&["auth", key]) {
             let problem = format!("{key} without query_user does nothing");
             return Err(context.bad(&["auth", key], problem, "auth.query_user beside it"));
@@ -248,9 +237,7 @@ fn users(context: &mut Context<'_>, config: &Config) -> Result<(), ConfigError> 
             let path = ["users", name, "secret"];
             return Err(context.bad(&path, problem, "a secret of that method or a plain text"));
         }
-        context.warn(format!(
-            "auth.userlist: user {name:?} cannot log in: {problem}"
-        ));
+        context.warn(format!("auth.userlist: user {name:?} cannot log in: {problem}"));
     }
     Ok(())
 }
@@ -290,10 +277,7 @@ fn database(context: &Context<'_>, alias: &str, entry: &Database) -> Result<(), 
 }
 
 fn server_tls(context: &Context<'_>, table: &[&str], entry: &Database) -> Result<(), ConfigError> {
-    let verifies = matches!(
-        entry.tls.mode,
-        ServerTlsMode::VerifyCa | ServerTlsMode::VerifyFull
-    );
+    let verifies = matches!(entry.tls.mode, ServerTlsMode::VerifyCa | ServerTlsMode::VerifyFull);
     match &entry.tls.ca {
         Some(ca) => certificates(context, &join(table, "ca"), ca),
         None if verifies => {

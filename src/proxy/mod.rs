@@ -5,6 +5,7 @@
 
 mod accept;
 mod drain;
+mod logins;
 mod pools;
 mod reload;
 mod signals;
@@ -22,14 +23,12 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::admin::http::{self, HttpState, Phase};
-use crate::auth::{Iterations, Key, Mock};
+use crate::auth::Mock;
 use crate::client::login::LoginContext;
-use crate::client::users::Lookups;
-use crate::config::{Config, Database, ListenAddr, Source};
-use crate::control::{Control, ControlTarget, Users};
+use crate::config::{Config, ListenAddr, Source};
 use crate::metrics::Metrics;
-use crate::net::tls::{Acceptor, TlsFileError};
-use crate::net::{ListenError, Listener, Target};
+use crate::net::tls::TlsFileError;
+use crate::net::{ListenError, Listener};
 use crate::registry::Registry;
 use pools::Pools;
 
@@ -95,8 +94,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
     let http = bind_http(&config).await?;
     let pools = Pools::new(&config, Arc::clone(&metrics))?;
-    let mock = Mock::new(Key::new(rand::random()), Iterations::DEFAULT);
-    let login = login_context(&config, &pools, &mock, None)?;
+    let mock = logins::mock();
+    let login = logins::context(&config, &pools, &mock, None)?;
     let shared = Arc::new(Shared {
         login: ArcSwap::from_pointee(login),
         mock,
@@ -170,51 +169,6 @@ async fn bind_http(config: &Config) -> Result<Option<TcpListener>, StartError> {
     listener.map(Some).map_err(|source| StartError::Http { addr, source })
 }
 
-/// What logins need, of a configuration; `before` is the one in use.
-fn login_context(
-    config: &Config,
-    pools: &Pools,
-    mock: &Mock,
-    before: Option<&LoginContext>,
-) -> Result<LoginContext, TlsFileError> {
-    let acceptor = load_acceptor(config)?;
-    let lookups = lookups(config, pools, mock)?;
-    Ok(LoginContext::new(config, acceptor, lookups, mock, before))
-}
-
-/// The control planes that know PostgreSQL's users.
-fn lookups(config: &Config, pools: &Pools, mock: &Mock) -> Result<Lookups, TlsFileError> {
-    let Some(query) = &config.auth.query else { return Ok(Lookups::default()) };
-    let users = |alias: &str, database: &Database| -> Result<_, TlsFileError> {
-        let dbname = query.dbname.as_deref().unwrap_or_else(|| database.dbname_for(alias));
-        let control = Control::new(ControlTarget {
-            server: Target::new(database)?,
-            dbname: dbname.to_owned(),
-            user: query.user.clone(),
-            password: query.password.clone(),
-            slots: pools.host(config, database),
-            slot_wait: config.timeouts.checkout,
-            connect: config.timeouts.server_connect,
-            close: config.timeouts.server_close,
-        });
-        let (text, ttl) = (query.query.clone(), config.auth.cache_ttl);
-        Ok(Arc::new(Users::new(control, text, ttl, mock.clone())))
-    };
-    let named = config.databases.iter();
-    let named = named.map(|(alias, db)| users(alias, db).map(|users| (alias.clone(), users)));
-    Ok(Lookups {
-        databases: named.collect::<Result<_, _>>()?,
-        fallback: config.fallback.as_ref().map(|db| users(FALLBACK_DATABASE, db)).transpose()?,
-    })
-}
-
-fn load_acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsFileError> {
-    match (&config.client_tls.cert, &config.client_tls.key) {
-        (Some(cert), Some(key)) => Acceptor::load(cert, key).map(|a| Some(Arc::new(a))),
-        _ => Ok(None),
-    }
-}
-
 /// Each client and each server is an open file; the soft limit is often far below what is allowed.
 fn raise_file_limit(config: &Config) {
     let needed = config.limits.max_clients as u64 + config.limits.max_servers as u64 + SPARE_FILES;
@@ -227,9 +181,6 @@ fn raise_file_limit(config: &Config) {
         Err(error) => warn!(%error, "cannot raise the limit of open files"),
     }
 }
-
-/// Where users are looked up for databases that only the fallback knows: it exists everywhere.
-const FALLBACK_DATABASE: &str = "postgres";
 
 /// Open files besides clients and one pool's servers.
 const SPARE_FILES: u64 = 128;

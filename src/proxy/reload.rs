@@ -3,7 +3,7 @@
 use thiserror::Error;
 use tracing::{error, info, warn};
 
-use super::{Running, login_context};
+use super::{Running, logins};
 use crate::config::{self, ConfigError, Loaded};
 use crate::net::tls::TlsFileError;
 
@@ -34,7 +34,8 @@ impl Running {
         }
         let shared = &self.shared;
         let (next, changes) = config::reload(&shared.config.load(), config);
-        let login = login_context(&next, &shared.pools, &shared.mock, Some(&shared.login.load()))?;
+        let before = shared.login.load_full();
+        let login = logins::context(&next, &shared.pools, &shared.mock, Some(&before))?;
         shared.pools.reconfigure(&next)?;
         shared.login.store(login.into());
         shared.config.store(next.into());

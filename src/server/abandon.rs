@@ -11,13 +11,15 @@
 //! own ROLLBACK ends a failed block in which the first was skipped. A CopyFail outside COPY is
 //! ignored by PostgreSQL.
 
+use std::pin::pin;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::distr::{Alphanumeric, SampleString};
+use tokio::time::timeout;
 
 use super::replies::{self, Reply, idle, within};
-use super::{Broken, CancelOutcome, Cleaning, Server, ServerError, cancel};
+use super::{Broken, CancelAddress, Cleaning, Server, ServerError, cancel};
 use crate::net::Target;
 use crate::wire::{ErrorFields, Reader, build};
 
@@ -45,19 +47,31 @@ impl Server {
         work: Work,
         deadline: Instant,
     ) -> Result<(), Broken> {
-        if work.outstanding && work.cancel && !work.copying_in {
-            self.cancel_running(target, deadline).await?;
+        let runs = work.outstanding && !work.copying_in;
+        match self.cancel_key.clone().filter(|_| runs && work.cancel) {
+            Some(address) => self.cut_short(target, &address, work, deadline).await,
+            None => within(deadline, self.roll_back(work)).await,
         }
-        within(deadline, self.roll_back(work)).await
     }
 
-    async fn cancel_running(&mut self, target: &Target, deadline: Instant) -> Result<(), Broken> {
-        let Some(address) = self.cancel_key.clone() else { return Ok(()) };
+    /// Cancels what runs, and again while it goes on: a signal that comes before a statement has
+    /// begun does nothing, and there may be more statements behind the first.
+    async fn cut_short(
+        &mut self,
+        target: &Target,
+        address: &CancelAddress,
+        work: Work,
+        deadline: Instant,
+    ) -> Result<(), Broken> {
         // What the client sent last must be on the server before the cancel is.
         within(deadline, async { Ok(self.link.flush().await?) }).await?;
-        match cancel(target, &address, &AtomicBool::new(true), deadline).await {
-            CancelOutcome::Unknown => Err(Broken::TimedOut),
-            CancelOutcome::Sent | CancelOutcome::Moot | CancelOutcome::Unreachable => Ok(()),
+        cancel_settled(target, address, deadline).await?;
+        let mut rolled_back = pin!(within(deadline, self.roll_back(work)));
+        loop {
+            match timeout(CANCEL_AGAIN, &mut rolled_back).await {
+                Ok(done) => return done,
+                Err(_) => cancel_settled(target, address, deadline).await?,
+            }
         }
     }
 
@@ -100,6 +114,15 @@ impl Server {
     }
 }
 
+async fn cancel_settled(
+    target: &Target,
+    address: &CancelAddress,
+    deadline: Instant,
+) -> Result<(), Broken> {
+    let outcome = cancel(target, address, &AtomicBool::new(true), deadline).await;
+    if outcome.is_settled() { Ok(()) } else { Err(Broken::TimedOut) }
+}
+
 fn not_fatal(reply: Reply) -> Result<(), Broken> {
     if ErrorFields::read(&reply.body).is_fatal() {
         return Err(Broken::Refused(ServerError::new(reply.body)));
@@ -114,6 +137,9 @@ fn is_row_of(body: &[u8], value: &[u8]) -> bool {
     let len = reader.i32();
     one && len == Ok(value.len() as i32) && reader.rest() == value
 }
+
+/// Time after which what still runs is cancelled once more.
+const CANCEL_AGAIN: Duration = Duration::from_secs(1);
 
 /// Long enough that no row of a client is taken for the barrier's.
 const TOKEN_LEN: usize = 32;

@@ -42,8 +42,11 @@ pub(super) async fn next(link: &mut Link) -> Result<Reply, Broken> {
             None => more(link).await?,
         }
     };
-    link.input.advance(HEADER);
     let kept = header.body.min(MAX_BODY);
+    if kept < header.body && b"RSKZCv".contains(&header.tag) {
+        return Err(Broken::TooMuch("bytes in a message"));
+    }
+    link.input.advance(HEADER);
     while link.input.len() < kept {
         more(link).await?;
     }

@@ -1,6 +1,7 @@
 //! What the tests stand on: real clusters, the built pgweir, a raw client, and scenarios that run
 //! against both.
 
+pub mod certificates;
 pub mod cluster;
 pub mod events;
 pub mod messages;
@@ -9,8 +10,10 @@ pub mod raw;
 pub mod scram;
 pub mod weir;
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use self::certificates::Certificate;
 pub use self::cluster::{Cluster, Database, Target};
 pub use self::messages::*;
 pub use self::middleman::{Fault, Middleman};
@@ -86,6 +89,24 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// What psql prints for one query, on both streams; `environment` overrides the target's.
+pub fn psql(target: &Target, environment: &[(&str, &str)], sql: &str) -> String {
+    let output = Command::new("psql")
+        .args(["-X", "-A", "-t", "-c", sql])
+        .env("PGHOST", target.addr.ip().to_string())
+        .env("PGPORT", target.addr.port().to_string())
+        .env("PGDATABASE", &target.database)
+        .env("PGUSER", &target.user)
+        .env("PGPASSWORD", &target.password)
+        .env("PGCONNECT_TIMEOUT", "20")
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("psql");
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).trim().to_owned()
 }
 
 /// The resident memory of a process now, in KiB.

@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use super::certificates::Certificate;
 use super::events::{Event, detailed, line};
 use super::messages::{cancel_request, message, query};
 use super::scram;
@@ -13,6 +19,7 @@ use super::scram;
 /// A connection before, during or after its login.
 pub struct Raw {
     stream: TcpStream,
+    tls: Option<ClientConnection>,
     received: Vec<u8>,
     eof: bool,
     /// What ParameterStatus said, last value.
@@ -34,6 +41,7 @@ impl Raw {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         Self {
             stream,
+            tls: None,
             received: Vec::new(),
             eof: false,
             parameters: BTreeMap::new(),
@@ -44,9 +52,30 @@ impl Raw {
         }
     }
 
+    /// Shakes hands as a TLS client that trusts one certificate; `alpn` may be empty.
+    pub fn start_tls(&mut self, trusted: &Certificate, alpn: &[&str]) -> std::io::Result<()> {
+        let mut roots = RootCertStore::empty();
+        let pem = CertificateDer::from_pem_file(trusted.cert()).expect("a certificate");
+        roots.add(pem).expect("a root certificate");
+        let mut config =
+            ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let name = ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+        let mut tls = ClientConnection::new(Arc::new(config), name).expect("a TLS client");
+        self.stream.set_read_timeout(Some(self.patience))?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.stream)?;
+        }
+        self.tls = Some(tls);
+        Ok(())
+    }
+
     /// Sends bytes; that the peer may have closed meanwhile shows when reading.
     pub fn send(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
+        let _ = match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).write_all(bytes),
+            None => self.stream.write_all(bytes),
+        };
     }
 
     /// Sends bytes from another thread, for more than the peer takes at once.
@@ -255,7 +284,11 @@ impl Raw {
         }
         self.stream.set_read_timeout(Some(left)).expect("a read timeout");
         let mut chunk = vec![0; 65_536];
-        match self.stream.read(&mut chunk) {
+        let read = match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).read(&mut chunk),
+            None => self.stream.read(&mut chunk),
+        };
+        match read {
             Ok(0) => self.eof = true,
             Ok(count) => self.received.extend(&chunk[..count]),
             Err(error) => match error.kind() {

@@ -19,6 +19,10 @@ use super::wait_until;
 pub struct Setup {
     /// Before the first table.
     pub top: String,
+    /// `auth.method`; SCRAM if empty.
+    pub method: String,
+    /// Further listening addresses.
+    pub listen: Vec<String>,
     /// `[auth]`.
     pub auth: String,
     /// `[limits]`.
@@ -27,6 +31,8 @@ pub struct Setup {
     pub timeouts: String,
     /// In the table of the test's database.
     pub database: String,
+    /// `tls` in that table; `disable` if empty.
+    pub server_tls: String,
     /// Further tables.
     pub tables: String,
     /// Where pgweir finds PostgreSQL, if not at its own port.
@@ -84,13 +90,19 @@ impl Setup {
         let Self { top, auth, limits, timeouts, database: lines, tables, .. } = self;
         let (name, verifier) = (database.name(), app_verifier());
         let port = self.upstream.unwrap_or(database.cluster().port());
+        let method = if self.method.is_empty() { "scram-sha-256" } else { &self.method };
+        let mut listen = String::new();
+        for addr in &self.listen {
+            let _ = write!(listen, ", \"{addr}\"");
+        }
+        let tls = if self.server_tls.is_empty() { "disable" } else { &self.server_tls };
         format!(
-            "listen = [\"{addr}\"]\nhttp_listen = \"{http}\"\n{top}\n\
-             [auth]\nmethod = \"scram-sha-256\"\n{auth}\n\
+            "listen = [\"{addr}\"{listen}]\nhttp_listen = \"{http}\"\n{top}\n\
+             [auth]\nmethod = \"{method}\"\n{auth}\n\
              [limits]\n{limits}\n\
              [timeouts]\ncheckout = \"20s\"\n{timeouts}\n\
              [users.app]\nsecret = \"{verifier}\"\n\
-             [databases.{name}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"disable\"\n{lines}\n\
+             [databases.{name}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"{tls}\"\n{lines}\n\
              {tables}\n"
         )
     }

@@ -60,18 +60,12 @@ fn a_whole_file_is_read() {
     );
     let Loaded { config, .. } = load(&text);
     let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        listen,
-        ["127.0.0.1:6432", "[::1]:6432", "/run/pgweir/.s.PGSQL.6432"]
-    );
+    assert_eq!(listen, ["127.0.0.1:6432", "[::1]:6432", "/run/pgweir/.s.PGSQL.6432"]);
     assert_eq!((config.http_listen, config.workers), (None, 2));
     assert_eq!(config.on_client_gone, OnClientGone::Complete);
     assert_eq!(config.auth.cache_ttl, Duration::from_secs(2));
     let query = config.auth.query.as_ref().expect("query_user is given");
-    assert_eq!(
-        (query.user.as_str(), query.dbname.as_deref()),
-        ("lookup", Some("app"))
-    );
+    assert_eq!((query.user.as_str(), query.dbname.as_deref()), ("lookup", Some("app")));
     let app = config.database("app").expect("the one named");
     assert_eq!((app.port, app.max_servers), (6000, Some(5)));
     assert_eq!(app.dbname_for("app"), "app_live");
@@ -91,10 +85,7 @@ fn a_bad_file_is_refused_with_line_key_and_what_was_expected() {
         let place = format!("text:{line}: ");
         assert!(message.starts_with(&place), "{text}\n{message}");
         for name in *names {
-            assert!(
-                message.contains(name),
-                "{name} is missing\n{text}\n{message}"
-            );
+            assert!(message.contains(name), "{name} is missing\n{text}\n{message}");
         }
     }
 }
@@ -102,12 +93,7 @@ fn a_bad_file_is_refused_with_line_key_and_what_was_expected() {
 #[test]
 fn without_a_database_the_error_says_what_to_do() {
     for message in [refusal(""), refusal("[limits]\nmax_servers = 5")] {
-        for way in [
-            "--upstream",
-            "PGWEIR_UPSTREAM",
-            "--config",
-            "[databases.NAME]",
-        ] {
+        for way in ["--upstream", "PGWEIR_UPSTREAM", "--config", "[databases.NAME]"] {
             assert!(message.contains(way), "{message}");
         }
     }
@@ -115,10 +101,7 @@ fn without_a_database_the_error_says_what_to_do() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let flags = Flags {
-        config: Some("/nowhere/pgweir.toml".into()),
-        ..Flags::default()
-    };
+    let flags = Flags { config: Some("/nowhere/pgweir.toml".into()), ..Flags::default() };
     let error = Source::new(flags, Environment::default()).load();
     let message = error.expect_err("there is no such file").to_string();
     assert!(message.starts_with("/nowhere/pgweir.toml: "), "{message}");
@@ -126,9 +109,7 @@ fn a_file_that_is_not_there_is_named() {
 
 #[test]
 fn trust_is_for_loopback_unless_said_twice() {
-    load(&format!(
-        "listen=['127.0.0.1:1','[::1]:1','/tmp/s']\nauth.method='trust'\n{LEAST}"
-    ));
+    load(&format!("listen=['127.0.0.1:1','[::1]:1','/tmp/s']\nauth.method='trust'\n{LEAST}"));
     let open = "listen=['0.0.0.0:1']\nauth.method='trust'\nauth.trust_remote=true\n";
     load(&format!("{open}{LEAST}"));
 }
@@ -137,11 +118,7 @@ fn trust_is_for_loopback_unless_said_twice() {
 fn keys_taken(section: &str) -> Vec<String> {
     let message = refusal(&format!("{section}\nnot_a_key = 1"));
     let (_, list) = message.split_once("expected").expect("a list of keys");
-    list.split('`')
-        .skip(1)
-        .step_by(2)
-        .map(str::to_owned)
-        .collect()
+    list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 #[test]
@@ -149,29 +126,14 @@ fn the_list_of_keys_is_what_the_file_takes() {
     let mut sections: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
     sections.dedup();
     for section in sections {
-        let header = if section.is_empty() {
-            String::new()
-        } else {
-            format!("[{section}]")
-        };
+        let header = if section.is_empty() { String::new() } else { format!("[{section}]") };
         let mut taken = keys_taken(&header);
         taken.retain(|key| {
-            ![
-                "tls",
-                "auth",
-                "users",
-                "databases",
-                "limits",
-                "timeouts",
-                "log",
-            ]
-            .contains(&key.as_str())
+            !["tls", "auth", "users", "databases", "limits", "timeouts", "log"]
+                .contains(&key.as_str())
         });
-        let listed: Vec<_> = KEYS
-            .iter()
-            .filter(|key| key.section == section)
-            .map(|key| key.name)
-            .collect();
+        let listed: Vec<_> =
+            KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
         assert_eq!(taken, listed, "[{section}]");
     }
     assert_eq!(keys_taken("[users.a]"), USER_KEYS);
@@ -183,198 +145,54 @@ const BAD: &[(&str, usize, &[&str])] = &[
     ("listen = 5", 1, &["listen", "expected a sequence"]),
     ("\nlisten = ['x']", 2, &["listen", "\"x\"", "address:port"]),
     ("listen = []", 1, &["listen", "at least one"]),
-    (
-        "listen = ['[::1]:1','[::1]:1']",
-        1,
-        &["listen", "twice", "once"],
-    ),
+    ("listen = ['[::1]:1','[::1]:1']", 1, &["listen", "twice", "once"]),
     ("http_listen = 'x'", 1, &["http_listen", "\"off\""]),
-    (
-        "lissten = []",
-        1,
-        &["lissten", "expected one of", "`listen`"],
-    ),
-    (
-        "[limits]\nmax_server = 1",
-        2,
-        &["limits.max_server", "unknown", "`max_servers`"],
-    ),
-    (
-        "[limits]\n\nmax_servers = 'x'",
-        3,
-        &["limits.max_servers", "a whole number"],
-    ),
-    (
-        "[limits]\nmax_servers = -1",
-        2,
-        &["limits.max_servers", "-1", "a whole number"],
-    ),
-    (
-        "[limits]\nmax_servers = 0",
-        2,
-        &["limits.max_servers", "0", "from 1 to"],
-    ),
-    (
-        "[limits]\nmax_clients = 0",
-        2,
-        &["limits.max_clients", "from 1 to"],
-    ),
-    (
-        "[limits]\nmin_idle = 30",
-        2,
-        &["limits.min_idle", "limits.max_idle"],
-    ),
-    (
-        "[limits]\nmax_idle = 30",
-        2,
-        &["limits.max_idle", "limits.max_servers"],
-    ),
-    (
-        "[timeouts]\nlogin = 'soon'",
-        2,
-        &["timeouts.login", "soon", "30s"],
-    ),
+    ("lissten = []", 1, &["lissten", "expected one of", "`listen`"]),
+    ("[limits]\nmax_server = 1", 2, &["limits.max_server", "unknown", "`max_servers`"]),
+    ("[limits]\n\nmax_servers = 'x'", 3, &["limits.max_servers", "a whole number"]),
+    ("[limits]\nmax_servers = -1", 2, &["limits.max_servers", "-1", "a whole number"]),
+    ("[limits]\nmax_servers = 0", 2, &["limits.max_servers", "0", "from 1 to"]),
+    ("[limits]\nmax_clients = 0", 2, &["limits.max_clients", "from 1 to"]),
+    ("[limits]\nmin_idle = 30", 2, &["limits.min_idle", "limits.max_idle"]),
+    ("[limits]\nmax_idle = 30", 2, &["limits.max_idle", "limits.max_servers"]),
+    ("[timeouts]\nlogin = 'soon'", 2, &["timeouts.login", "soon", "30s"]),
     ("[timeouts]\nlogin = 1.5", 2, &["timeouts.login", "30s"]),
-    (
-        "[timeouts]\nlogin = 0",
-        2,
-        &["timeouts.login", "above zero"],
-    ),
-    (
-        "[timeouts]\nquery = -5",
-        2,
-        &["timeouts.query", "-5", "30s"],
-    ),
-    (
-        "on_client_gone = 'hope'",
-        1,
-        &["on_client_gone", "`cancel`", "`complete`"],
-    ),
-    (
-        "[auth]\nmethod = 'ldap'",
-        2,
-        &["auth.method", "`scram-sha-256`"],
-    ),
-    (
-        "[auth]\nquery = 'select 1'",
-        2,
-        &["auth.query", "auth.query_user"],
-    ),
-    (
-        "[auth]\nquery_user='a'\nquery_dbname='b'",
-        3,
-        &["auth.query_dbname", "[databases]"],
-    ),
-    (
-        "listen=['0.0.0.0:1']\n[auth]\nmethod='trust'",
-        3,
-        &["auth.method", "trust_remote"],
-    ),
+    ("[timeouts]\nlogin = 0", 2, &["timeouts.login", "above zero"]),
+    ("[timeouts]\nquery = -5", 2, &["timeouts.query", "-5", "30s"]),
+    ("on_client_gone = 'hope'", 1, &["on_client_gone", "`cancel`", "`complete`"]),
+    ("[auth]\nmethod = 'ldap'", 2, &["auth.method", "`scram-sha-256`"]),
+    ("[auth]\nquery = 'select 1'", 2, &["auth.query", "auth.query_user"]),
+    ("[auth]\nquery_user='a'\nquery_dbname='b'", 3, &["auth.query_dbname", "[databases]"]),
+    ("listen=['0.0.0.0:1']\n[auth]\nmethod='trust'", 3, &["auth.method", "trust_remote"]),
     ("[auth]\nmethod = 'cleartext'", 2, &["auth.method", "[tls]"]),
-    (
-        "[auth]\nuserlist = '/nowhere'",
-        2,
-        &["auth.userlist", "/nowhere", "read"],
-    ),
-    (
-        "[tls]\nmode = 'require'",
-        1,
-        &["tls.cert", "missing", "PEM"],
-    ),
+    ("[auth]\nuserlist = '/nowhere'", 2, &["auth.userlist", "/nowhere", "read"]),
+    ("[tls]\nmode = 'require'", 1, &["tls.cert", "missing", "PEM"]),
     ("[tls]\ncert = '/nowhere'", 1, &["tls.key", "missing"]),
-    (
-        "[tls]\nkey='/nowhere'\ncert='/nowhere'",
-        3,
-        &["tls.cert", "/nowhere", "read"],
-    ),
+    ("[tls]\nkey='/nowhere'\ncert='/nowhere'", 3, &["tls.cert", "/nowhere", "read"]),
     ("[tls]\nmode = 'maybe'", 2, &["tls.mode", "`require`"]),
     ("workers = 9999", 1, &["workers", "from 0 to"]),
     ("[log]\nlevel = 'a=b=c'", 2, &["log.level", "info"]),
-    (
-        "[log]\njson = 'yes'",
-        2,
-        &["log.json", "expected a boolean"],
-    ),
-    (
-        "[users.a]\npasword = 'x'",
-        2,
-        &["users.a.pasword", "`password`"],
-    ),
-    (
-        "[users.a]\nsecret='x'\npassword='y'",
-        2,
-        &["users.a.secret", "either"],
-    ),
-    (
-        "[users.a]\npassword='x'\npassword_file='y'",
-        2,
-        &["users.a.password", "one of"],
-    ),
-    (
-        "[users.a]\npassword = ''",
-        2,
-        &["users.a.password", "empty"],
-    ),
+    ("[log]\njson = 'yes'", 2, &["log.json", "expected a boolean"]),
+    ("[users.a]\npasword = 'x'", 2, &["users.a.pasword", "`password`"]),
+    ("[users.a]\nsecret='x'\npassword='y'", 2, &["users.a.secret", "either"]),
+    ("[users.a]\npassword='x'\npassword_file='y'", 2, &["users.a.password", "one of"]),
+    ("[users.a]\npassword = ''", 2, &["users.a.password", "empty"]),
     (
         "[users.a]\nsecret = 'SCRAM-SHA-256$x'",
         2,
         &["users.a.secret", "of the form", "as in pg_authid"],
     ),
-    (
-        "[users.a]\npassword_env = 'NOT_SET'",
-        2,
-        &["users.a.password_env", "NOT_SET"],
-    ),
-    (
-        "[users.a]\npassword_file = '/nowhere'",
-        2,
-        &["users.a.password_file", "/nowhere"],
-    ),
-    (
-        "[databases.a]\nport = 5",
-        1,
-        &["databases.a.host", "missing", "a name"],
-    ),
-    (
-        "[databases.a]\nhost='h'\nport = 0",
-        3,
-        &["databases.a.port", "1 to 65535"],
-    ),
-    (
-        "[databases.a]\nhost='h'\nport = 70000",
-        3,
-        &["databases.a.port", "70000", "u16"],
-    ),
+    ("[users.a]\npassword_env = 'NOT_SET'", 2, &["users.a.password_env", "NOT_SET"]),
+    ("[users.a]\npassword_file = '/nowhere'", 2, &["users.a.password_file", "/nowhere"]),
+    ("[databases.a]\nport = 5", 1, &["databases.a.host", "missing", "a name"]),
+    ("[databases.a]\nhost='h'\nport = 0", 3, &["databases.a.port", "1 to 65535"]),
+    ("[databases.a]\nhost='h'\nport = 70000", 3, &["databases.a.port", "70000", "u16"]),
     ("[databases.a]\nhost=''", 2, &["databases.a.host", "empty"]),
-    (
-        "[databases.a]\nhost='h'\npassword='p'",
-        3,
-        &["databases.a.password", "`user`"],
-    ),
-    (
-        "[databases.a]\nhost='h'\ntls='verify-full'",
-        1,
-        &["databases.a.ca", "PEM"],
-    ),
-    (
-        "[databases.a]\nhost='h'\nca='/nowhere'",
-        3,
-        &["databases.a.ca", "/nowhere"],
-    ),
-    (
-        "[databases.a]\nhost='h'\nmax_servers=0",
-        3,
-        &["databases.a.max_servers", "from 1"],
-    ),
-    (
-        "[databases.\"a.b\"]\nhost='h'\nport=0",
-        3,
-        &["databases.\"a.b\".port"],
-    ),
-    (
-        "[limits]\nmax_servers = 1\nmax_servers = 2",
-        3,
-        &["duplicate key"],
-    ),
+    ("[databases.a]\nhost='h'\npassword='p'", 3, &["databases.a.password", "`user`"]),
+    ("[databases.a]\nhost='h'\ntls='verify-full'", 1, &["databases.a.ca", "PEM"]),
+    ("[databases.a]\nhost='h'\nca='/nowhere'", 3, &["databases.a.ca", "/nowhere"]),
+    ("[databases.a]\nhost='h'\nmax_servers=0", 3, &["databases.a.max_servers", "from 1"]),
+    ("[databases.\"a.b\"]\nhost='h'\nport=0", 3, &["databases.\"a.b\".port"]),
+    ("[limits]\nmax_servers = 1\nmax_servers = 2", 3, &["duplicate key"]),
     ("[limits\n", 1, &["]"]),
 ];

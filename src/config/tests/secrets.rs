@@ -5,17 +5,11 @@ use super::*;
 #[test]
 fn secrets_that_cannot_answer_are_refused_by_method() {
     let md5 = format!("md5{}", "0".repeat(32));
-    let cases = [
-        ("md5", VERIFIER, "a SCRAM verifier"),
-        ("scram-sha-256", &md5, "an md5 hash"),
-    ];
+    let cases = [("md5", VERIFIER, "a SCRAM verifier"), ("scram-sha-256", &md5, "an md5 hash")];
     for (method, secret, what) in cases {
         let text = format!("[auth]\nmethod='{method}'\n[users.a]\nsecret='{secret}'\n{LEAST}");
         let message = refusal(&text);
-        assert!(
-            message.contains(what) && message.contains("users.a.secret"),
-            "{message}"
-        );
+        assert!(message.contains(what) && message.contains("users.a.secret"), "{message}");
         assert!(!message.contains(secret), "{message}");
     }
     load(&format!(
@@ -36,10 +30,7 @@ fn no_error_shows_a_secret_of_the_file() {
     ];
     for text in cases {
         let error = Source::of_text(text).load().expect_err(text);
-        assert!(
-            !format!("{error} {error:?}").contains("48151623"),
-            "{error:?}"
-        );
+        assert!(!format!("{error} {error:?}").contains("48151623"), "{error:?}");
     }
 }
 
@@ -50,17 +41,10 @@ fn passwords_come_from_texts_variables_and_files() {
     let text = format!(
         "{LEAST}[users.a]\npassword='from text'\n[users.b]\npassword_env='PGWEIR_B'\n[users.c]\npassword_file={secret:?}\n"
     );
-    let flags = Flags {
-        config: Some(file(&dir, "pgweir.toml", &text, 0o600)),
-        ..Flags::default()
-    };
+    let flags = Flags { config: Some(file(&dir, "pgweir.toml", &text, 0o600)), ..Flags::default() };
     let loaded = Source::new(flags, environment(&[("PGWEIR_B", "from variable")])).load();
     let Loaded { config, warnings } = loaded.expect("all are good");
-    for (name, secret) in [
-        ("a", "from text"),
-        ("b", "from variable"),
-        ("c", "from file"),
-    ] {
+    for (name, secret) in [("a", "from text"), ("b", "from variable"), ("c", "from file")] {
         let user = config.users.get(name).expect("as configured");
         assert_eq!(user.secret, Some(Password::new(secret)), "{name}");
     }
@@ -76,22 +60,13 @@ fn files_with_secrets_that_all_can_read_are_warned_of() {
         "auth.userlist={list:?}\n{LEAST}[users.a]\npassword_file={secret:?}\n[users.b]\npassword='x'\n"
     );
     let config = file(&dir, "pgweir.toml", &text, 0o644);
-    let flags = Flags {
-        config: Some(config.clone()),
-        ..Flags::default()
-    };
+    let flags = Flags { config: Some(config.clone()), ..Flags::default() };
     let loaded = Source::new(flags, Environment::default()).load();
-    let Loaded {
-        config: loaded,
-        warnings,
-    } = loaded.expect("warned of, not refused");
+    let Loaded { config: loaded, warnings } = loaded.expect("warned of, not refused");
     assert_eq!(warnings.len(), 3, "{warnings:?}");
     for path in [secret, list, config] {
         let path = path.display().to_string();
-        assert!(
-            warnings.iter().any(|warning| warning.starts_with(&path)),
-            "{warnings:?}"
-        );
+        assert!(warnings.iter().any(|warning| warning.starts_with(&path)), "{warnings:?}");
     }
     // The file's own users win over those of the list.
     let a = loaded.users.get("a").expect("in both");
@@ -110,12 +85,9 @@ fn what_is_rendered_shows_no_secret_and_is_read_back() {
         assert!(!rendered.contains(secret), "{rendered}");
         assert!(!format!("{config:?}").contains(secret));
     }
-    for shown in [
-        "*** (plain text)",
-        "*** (SCRAM verifier)",
-        "checkout = \"2m\"",
-        "max_clients = 10000",
-    ] {
+    for shown in
+        ["*** (plain text)", "*** (SCRAM verifier)", "checkout = \"2m\"", "max_clients = 10000"]
+    {
         assert!(rendered.contains(shown), "{shown} is missing\n{rendered}");
     }
     let Loaded { config: again, .. } = load(&rendered);
@@ -125,10 +97,8 @@ fn what_is_rendered_shows_no_secret_and_is_read_back() {
 
 #[test]
 fn debug_of_a_source_shows_no_secret() {
-    let flags = Flags {
-        upstream: Some("postgres://app:hunter2@db/shop".to_owned()),
-        ..Flags::default()
-    };
+    let flags =
+        Flags { upstream: Some("postgres://app:hunter2@db/shop".to_owned()), ..Flags::default() };
     let environment = environment(&[("PGWEIR_UPSTREAM", "postgres://app:hunter2@db/shop")]);
     let shown = format!("{:?}", Source::new(flags, environment));
     assert!(!shown.contains("hunter2"), "{shown}");

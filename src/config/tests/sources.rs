@@ -23,10 +23,8 @@ fn every_key_can_be_given_in_the_environment() {
             (Kind::Text | Kind::Secret, _) => "some text",
         };
         let variable = key.variable();
-        let mut pairs = vec![
-            ("PGWEIR_UPSTREAM", "postgres://u:p@h/app"),
-            (variable.as_str(), text),
-        ];
+        let mut pairs =
+            vec![("PGWEIR_UPSTREAM", "postgres://u:p@h/app"), (variable.as_str(), text)];
         // These say nothing without the user they are about.
         if key.section == "auth" && key.name != "query_user" {
             pairs.push(("PGWEIR_AUTH_QUERY_USER", "lookup"));
@@ -41,39 +39,20 @@ fn every_key_can_be_given_in_the_environment() {
 fn a_bad_variable_is_named_with_what_was_expected() {
     let upstream = ("PGWEIR_UPSTREAM", "postgres://u:p@h/app");
     let cases: &[(&str, &str, &[&str])] = &[
-        (
-            "PGWEIR_LIMITS_MAX_SERVERS",
-            "many",
-            &["limits.max_servers", "many", "a whole number"],
-        ),
-        (
-            "PGWEIR_LIMITS_MAX_SERVERS",
-            "0",
-            &["limits.max_servers", "from 1"],
-        ),
-        (
-            "PGWEIR_TIMEOUTS_QUERY",
-            "later",
-            &["timeouts.query", "later", "30s"],
-        ),
+        ("PGWEIR_LIMITS_MAX_SERVERS", "many", &["limits.max_servers", "many", "a whole number"]),
+        ("PGWEIR_LIMITS_MAX_SERVERS", "0", &["limits.max_servers", "from 1"]),
+        ("PGWEIR_TIMEOUTS_QUERY", "later", &["timeouts.query", "later", "30s"]),
         ("PGWEIR_LOG_JSON", "maybe", &["log.json", "a boolean"]),
         ("PGWEIR_TLS_MODE", "no", &["tls.mode", "`disable`"]),
         ("PGWEIR_LISTEN", "here", &["listen", "here", "address:port"]),
-        (
-            "PGWEIR_TIMEOUT_QUERY",
-            "5s",
-            &["is no setting", "PGWEIR_<SECTION>_<KEY>"],
-        ),
+        ("PGWEIR_TIMEOUT_QUERY", "5s", &["is no setting", "PGWEIR_<SECTION>_<KEY>"]),
         ("PGWEIR_DATABASES_APP_HOST", "h", &["is no setting"]),
     ];
     for (name, text, names) in cases {
         let environment = environment(&[upstream, (name, text)]);
         let error = Source::new(Flags::default(), environment).load();
         let message = error.expect_err(name).to_string();
-        assert!(
-            message.starts_with(&format!("environment: {name}")),
-            "{message}"
-        );
+        assert!(message.starts_with(&format!("environment: {name}")), "{message}");
         for part in *names {
             assert!(message.contains(part), "{part} is missing: {message}");
         }
@@ -122,10 +101,7 @@ fn flags_win_over_the_environment_over_the_file_over_defaults() {
     assert_eq!(config.limits.max_idle, 7);
     assert_eq!(config.timeouts, Timeouts::default());
     assert_eq!(config.listen.len(), 2);
-    assert_eq!(
-        (config.log.level.as_str(), config.log.json),
-        ("debug", true)
-    );
+    assert_eq!((config.log.level.as_str(), config.log.json), ("debug", true));
 }
 
 #[test]
@@ -137,17 +113,11 @@ fn a_bad_flag_is_named() {
     };
     let error = Source::new(flags, Environment::default()).load();
     let message = error.expect_err("0 is no size").to_string();
-    assert!(
-        message.starts_with("--max-servers: limits.max_servers: "),
-        "{message}"
-    );
+    assert!(message.starts_with("--max-servers: limits.max_servers: "), "{message}");
 }
 
 fn upstream(flag: Option<&str>, pairs: &[(&str, &str)]) -> Loaded {
-    let flags = Flags {
-        upstream: flag.map(str::to_owned),
-        ..Flags::default()
-    };
+    let flags = Flags { upstream: flag.map(str::to_owned), ..Flags::default() };
     let loaded = Source::new(flags, environment(pairs)).load();
     loaded.unwrap_or_else(|error| panic!("{error}"))
 }
@@ -176,17 +146,12 @@ fn an_upstream_looks_nobody_up_where_the_operator_says_who_is_known() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let list = file(&dir, "userlist.txt", "\"eve\" \"x\"\n", 0o600);
     let list = list.to_str().expect("a plain path");
-    let pairs = [
-        ("PGWEIR_UPSTREAM", "postgres://app:p@db/shop"),
-        ("PGWEIR_AUTH_USERLIST", list),
-    ];
+    let pairs = [("PGWEIR_UPSTREAM", "postgres://app:p@db/shop"), ("PGWEIR_AUTH_USERLIST", list)];
     let Loaded { config, .. } = upstream(None, &pairs);
     assert!(config.auth.query.is_none());
     assert_eq!(config.users.keys().collect::<Vec<_>>(), ["app", "eve"]);
-    let pairs = [
-        ("PGWEIR_AUTH_QUERY_USER", "lookup"),
-        ("PGWEIR_UPSTREAM", "postgres://app:p@db/shop"),
-    ];
+    let pairs =
+        [("PGWEIR_AUTH_QUERY_USER", "lookup"), ("PGWEIR_UPSTREAM", "postgres://app:p@db/shop")];
     let Loaded { config, .. } = upstream(None, &pairs);
     assert_eq!(
         config.auth.query.map(|query| (query.user, query.password)),
@@ -196,19 +161,11 @@ fn an_upstream_looks_nobody_up_where_the_operator_says_who_is_known() {
 
 #[test]
 fn a_bad_upstream_is_refused_without_its_password() {
-    let environment = environment(&[(
-        "PGWEIR_UPSTREAM",
-        "postgres://app:hunter2@db/shop?a=hunter2",
-    )]);
+    let environment =
+        environment(&[("PGWEIR_UPSTREAM", "postgres://app:hunter2@db/shop?a=hunter2")]);
     let error = Source::new(Flags::default(), environment).load();
     let error = error.expect_err("there is no such parameter");
     let message = error.to_string();
-    assert!(
-        message.starts_with("environment: PGWEIR_UPSTREAM: "),
-        "{message}"
-    );
-    assert!(
-        !format!("{error} {error:?}").contains("hunter2"),
-        "{error:?}"
-    );
+    assert!(message.starts_with("environment: PGWEIR_UPSTREAM: "), "{message}");
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
 }

@@ -1,0 +1,51 @@
+# Every recipe is one line; what is longer stands in scripts/. `make help` lists them.
+.DEFAULT_GOAL := help
+ARGS ?=
+
+.PHONY: help
+help: ## list the recipes
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build target/release/pgweir
+	cargo build --release --locked
+
+.PHONY: demo
+demo: ## start a throwaway PostgreSQL and pgweir and send a burst through (ARGS=--once: and end)
+	scripts/demo.sh $(ARGS)
+
+.PHONY: test
+test: ## install what the tests need and run them all (ARGS=NAME: only those)
+	scripts/test.sh $(ARGS)
+
+.PHONY: lint
+lint: ## check format, lints, and licences, sources and versions of dependencies
+	scripts/lint.sh
+
+.PHONY: fmt
+fmt: ## format the code
+	cargo fmt --all
+
+.PHONY: check
+check: ## check a configuration and print it as it holds (ARGS="--config pgweir.toml")
+	cargo run --quiet --locked -- check $(ARGS)
+
+.PHONY: bench
+bench: ## measure pgweir beside PgBouncer and PostgreSQL alone, into docs/benchmarks.md
+	scripts/bench.sh $(ARGS)
+
+.PHONY: micro
+micro: ## measure framing, flow and slots alone
+	cargo bench --locked $(ARGS)
+
+.PHONY: up
+up: ## start PostgreSQL, pgweir and Prometheus in containers
+	docker compose up --build --detach --wait
+
+.PHONY: down
+down: ## stop the containers and remove their data
+	docker compose down --volumes
+
+.PHONY: ci
+ci: ## run what the pipeline runs
+	.ci/run

@@ -1,0 +1,86 @@
+//! What logins go by: users, certificate, method; built at the start and at each reload.
+
+use std::sync::Arc;
+
+use super::pools::Pools;
+use crate::auth::{Iterations, Key, Mock};
+use crate::client::login::LoginContext;
+use crate::client::users::Lookups;
+use crate::config::{AuthQuery, Config, Database};
+use crate::control::{Control, ControlTarget, Users};
+use crate::net::Target;
+use crate::net::tls::{Acceptor, TlsFileError};
+
+/// Of a configuration. `before` is the context in use, if there is one.
+pub(super) fn context(
+    config: &Config,
+    pools: &Pools,
+    mock: &Mock,
+    before: Option<&LoginContext>,
+) -> Result<LoginContext, TlsFileError> {
+    let acceptor = load_acceptor(config)?;
+    let lookups = lookups(config, pools, mock)?;
+    Ok(LoginContext::new(config, acceptor, lookups, mock, before))
+}
+
+/// What stands in for users that do not exist, for the life of the process.
+pub(super) fn mock() -> Mock {
+    Mock::new(Key::new(rand::random()), Iterations::DEFAULT)
+}
+
+fn load_acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsFileError> {
+    match (&config.client_tls.cert, &config.client_tls.key) {
+        (Some(cert), Some(key)) => Acceptor::load(cert, key).map(|a| Some(Arc::new(a))),
+        _ => Ok(None),
+    }
+}
+
+fn lookups(config: &Config, pools: &Pools, mock: &Mock) -> Result<Lookups, TlsFileError> {
+    let mut lookups = Lookups::default();
+    let Some(query) = &config.auth.query else { return Ok(lookups) };
+    for (alias, database) in &config.databases {
+        let dbname = database.dbname_for(alias);
+        let users = users(Lookup { config, query, database, dbname }, pools, mock)?;
+        lookups.databases.insert(alias.clone(), users);
+    }
+    if let Some(database) = &config.fallback {
+        // Roles are the same in all databases of a host, and this one is in nearly all of them.
+        let dbname = database.dbname.as_deref().unwrap_or("postgres");
+        lookups.fallback = Some(users(Lookup { config, query, database, dbname }, pools, mock)?);
+    }
+    Ok(lookups)
+}
+
+/// Where the users of one database are looked up.
+struct Lookup<'a> {
+    config: &'a Config,
+    query: &'a AuthQuery,
+    database: &'a Database,
+    dbname: &'a str,
+}
+
+impl<'a> Lookup<'a> {
+    /// In the client's own database, or in the one that `auth.query_dbname` names by its alias.
+    fn place(&self) -> (&'a Database, &'a str) {
+        let named = self.query.dbname.as_deref();
+        let named = named.and_then(|alias| Some((self.config.database(alias)?, alias)));
+        named.map_or((self.database, self.dbname), |(db, alias)| (db, db.dbname_for(alias)))
+    }
+}
+
+fn users(lookup: Lookup<'_>, pools: &Pools, mock: &Mock) -> Result<Arc<Users>, TlsFileError> {
+    let (database, dbname) = lookup.place();
+    let Lookup { config, query, .. } = lookup;
+    let control = Control::new(ControlTarget {
+        server: Target::new(database)?,
+        dbname: dbname.to_owned(),
+        user: query.user.clone(),
+        password: query.password.clone(),
+        slots: pools.host(config, database),
+        slot_wait: config.timeouts.checkout,
+        connect: config.timeouts.server_connect,
+        close: config.timeouts.server_close,
+    });
+    let ttl = config.auth.cache_ttl;
+    Ok(Arc::new(Users::new(control, query.query.clone(), ttl, mock.clone())))
+}

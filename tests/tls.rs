@@ -1,0 +1,225 @@
+//! TLS on both sides (`ssl-tcp.html`, `libpq-ssl.html`).
+
+use pgweir::demo::postgres::Options;
+
+use super::support::events::line;
+use super::support::raw::sasl_initial;
+use super::support::*;
+
+/// A pgweir with TLS towards its clients.
+fn stage(certificate: &Certificate, mode: &str) -> Stage {
+    Stage::new(&Setup::servers(2).tables(&certificate.table(mode)))
+}
+
+/// A connection that has asked for TLS and got it.
+fn encrypted(target: &Target, certificate: &Certificate) -> Raw {
+    let mut raw = target.open();
+    raw.send(&ssl_request());
+    assert_eq!(raw.bytes(1), b"S");
+    raw.start_tls(certificate, &[]).expect("a TLS session");
+    raw
+}
+
+fn log_in(raw: &mut Raw, target: &Target) -> String {
+    let events = raw.log_in(&target.startup(V3_0, &[]), &target.password);
+    line(&events[events.len().saturating_sub(2)..])
+}
+
+#[test]
+fn clients_use_tls_as_they_like_where_it_is_allowed() {
+    let certificate = Certificate::for_loopback();
+    let stage = stage(&certificate, "allow");
+    let target = stage.weir.target();
+    let mut raw = encrypted(&target, &certificate);
+    assert_eq!(log_in(&mut raw, &target), "K Z[I]");
+    let big = query("select repeat('x', 1000000)");
+    assert!(raw.ask(&big).ends_with("C[SELECT 1] Z[I]"));
+    assert!(raw.cancel().is_empty());
+    assert_eq!(raw.value("select 1"), "1");
+    assert_eq!(target.connect().value("select 1"), "1");
+    raw.send(&terminate());
+    assert_eq!(line(&raw.rest()), "EOF");
+}
+
+#[test]
+fn plaintext_behind_an_ssl_request_is_refused() {
+    let certificate = Certificate::for_loopback();
+    let stage = stage(&certificate, "allow");
+    let target = stage.weir.target();
+    let mut raw = target.open();
+    raw.send(&[ssl_request(), target.startup(V3_0, &[])].concat());
+    let answer = String::from_utf8_lossy(&raw.bytes(usize::MAX)).into_owned();
+    // PostgreSQL says `S` first; before the error it makes no difference.
+    let error = answer.strip_prefix('S').unwrap_or(&answer);
+    assert!(error.starts_with('E') && error.contains("C08P01"), "{answer:?}");
+    assert!(error.contains("received unencrypted data after SSL request"), "{answer:?}");
+}
+
+#[test]
+fn direct_tls_needs_its_protocol_name() {
+    let certificate = Certificate::for_loopback();
+    let stage = stage(&certificate, "require");
+    let target = stage.weir.target();
+    let mut direct = target.open();
+    direct.start_tls(&certificate, &["postgresql"]).expect("a TLS session");
+    assert_eq!(log_in(&mut direct, &target), "K Z[I]");
+    assert_eq!(direct.value("select 1"), "1");
+
+    let mut unnamed = target.open();
+    unnamed.start_tls(&certificate, &[]).expect("a TLS session");
+    assert_eq!(line(&unnamed.rest()), "E[FATAL 08P01] EOF");
+
+    let mut other = target.open();
+    assert!(other.start_tls(&certificate, &["h2"]).is_err());
+}
+
+#[test]
+fn where_tls_is_required_only_cancels_may_do_without() {
+    let certificate = Certificate::for_loopback();
+    let stage = stage(&certificate, "require");
+    let target = stage.weir.target();
+    let mut plain = target.open();
+    assert_eq!(log_in(&mut plain, &target), "E[FATAL 28000] EOF");
+
+    let mut raw = encrypted(&target, &certificate);
+    assert_eq!(log_in(&mut raw, &target), "K Z[I]");
+    for over_tls in [false, true] {
+        raw.send(&query("select pg_sleep(30)"));
+        let mut events = Vec::new();
+        wait_until("the cancel hits", || {
+            if over_tls {
+                let mut canceller = encrypted(&target, &certificate);
+                canceller.send(&cancel_request(&raw.key));
+                assert_eq!(line(&canceller.rest()), "EOF");
+            } else {
+                raw.cancel();
+            }
+            events = raw.within(std::time::Duration::from_millis(100));
+            !events.is_empty()
+        });
+        assert!(line(&events).ends_with("E[ERROR 57014] Z[I]"), "{events:?}");
+    }
+}
+
+#[test]
+fn tls_inside_tls_is_not_spoken() {
+    let certificate = Certificate::for_loopback();
+    let stage = stage(&certificate, "allow");
+    let mut raw = encrypted(&stage.weir.target(), &certificate);
+    raw.send(&ssl_request());
+    let answer = line(&raw.rest());
+    assert!(["EOF", "E[FATAL 0A000] EOF"].contains(&answer.as_str()), "{answer}");
+}
+
+#[test]
+fn a_client_that_could_bind_the_channel_must_not_say_the_server_cannot() {
+    let certificate = Certificate::for_loopback();
+    let stage = stage(&certificate, "allow");
+    let target = stage.weir.target();
+    let mut raw = encrypted(&target, &certificate);
+    raw.send(&target.startup(V3_0, &[]));
+    let events::Event::Message('R', body) = raw.event() else { panic!("no challenge") };
+    assert_eq!(&body[4..], b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
+    raw.send(&sasl_initial("SCRAM-SHA-256", 11, b"y,,n=,r=abc"));
+    let seen = line(&raw.rest());
+    assert!(["E[FATAL 28000] EOF", "E[FATAL 08P01] EOF"].contains(&seen.as_str()), "{seen}");
+}
+
+#[test]
+fn libpq_binds_the_channel_and_checks_the_certificate() {
+    let certificate = Certificate::for_name("localhost");
+    let stage = stage(&certificate, "require");
+    let target = stage.weir.target();
+    let cert = certificate.cert().display().to_string();
+    let encrypted = |mode| {
+        let environment = [
+            ("PGHOST", "localhost"),
+            ("PGHOSTADDR", "127.0.0.1"),
+            ("PGCHANNELBINDING", "require"),
+            ("PGSSLMODE", mode),
+            ("PGSSLROOTCERT", &cert),
+        ];
+        psql(&target, &environment, "select 'encrypted'")
+    };
+    assert_eq!(encrypted("require"), "encrypted");
+    assert_eq!(encrypted("verify-full"), "encrypted");
+}
+
+#[test]
+fn a_renewed_certificate_is_read_at_a_reload() {
+    let (old, new) = (Certificate::for_loopback(), Certificate::for_loopback());
+    let stage = stage(&old, "allow");
+    let target = stage.weir.target();
+    let handshake = |trusted: &Certificate| {
+        let mut raw = target.open();
+        raw.send(&ssl_request());
+        assert_eq!(raw.bytes(1), b"S");
+        raw.start_tls(trusted, &[])
+    };
+    assert!(handshake(&new).is_err());
+    old.replace_by(&new);
+    stage.weir.signal("HUP");
+    wait_until("the new certificate is shown", || handshake(&new).is_ok());
+}
+
+/// A PostgreSQL with TLS and a pgweir that connects to it in one mode.
+fn before_tls(certificate: &Certificate, mode: &str, ca: Option<&Certificate>) -> Stage {
+    let tls = Some((certificate.cert(), certificate.key()));
+    let hba = "hostssl all app all scram-sha-256\nhost all postgres all scram-sha-256\n";
+    let options = Options { limit: Some(5), tls, hba: Some(hba.into()), ..Options::default() };
+    let cluster = Cluster::start(options);
+    let ca = ca.map(|ca| format!("\nca = \"{}\"", ca.cert().display())).unwrap_or_default();
+    // The plain setup says `tls = "disable"` and TOML takes a key once.
+    let setup = Setup { server_tls: mode.into(), database: ca, ..Setup::servers(2) };
+    Stage::on(cluster.database(), &setup)
+}
+
+#[test]
+fn servers_are_reached_by_tls_in_every_mode_that_has_it() {
+    let certificate = Certificate::for_loopback();
+    for (mode, ca) in [
+        ("prefer", None),
+        ("require", None),
+        ("verify-ca", Some(&certificate)),
+        ("verify-full", Some(&certificate)),
+    ] {
+        let stage = before_tls(&certificate, mode, ca);
+        let (mut one, mut two) = (stage.client(), stage.client());
+        one.rows("begin");
+        for client in [&mut one, &mut two] {
+            let ssl = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+            assert_eq!(client.value(ssl), "t", "{mode}");
+        }
+    }
+}
+
+#[test]
+fn a_server_whose_certificate_is_not_good_enough_is_refused_with_the_reason() {
+    let (certificate, other) = (Certificate::for_name("elsewhere"), Certificate::for_loopback());
+    for (mode, ca) in [("verify-ca", &other), ("verify-full", &certificate)] {
+        let stage = before_tls(&certificate, mode, Some(ca));
+        let target = stage.weir.target();
+        let seen = target.open().log_in(&target.startup(V3_0, &[]), &target.password);
+        assert!(events::detailed(&seen).contains("certificate"), "{mode}: {seen:?}");
+        assert!(stage.weir.log().contains("certificate"), "{mode}: {}", stage.weir.log());
+    }
+}
+
+#[test]
+fn a_server_that_says_more_than_one_byte_before_tls_is_dropped() {
+    let cluster = Cluster::shared();
+    let middleman = Middleman::before(&cluster);
+    let setup = Setup {
+        server_tls: "require".into(),
+        timeouts: "checkout = \"1s\"".into(),
+        ..Setup::servers(1)
+    };
+    let stage = Stage::on(cluster.database(), &setup.behind(&middleman));
+    let target = stage.weir.target();
+    // The second would be the start of an error of a server that is not known to be ours.
+    for answer in ["SX", "ESFATAL", "N", ""] {
+        middleman.set(Fault::Answer(answer.into()));
+        let seen = target.open().log_in(&target.startup(V3_0, &[]), &target.password);
+        assert!(line(&seen).ends_with("E[FATAL 08001] EOF"), "{answer}: {seen:?}");
+    }
+}
