@@ -56,11 +56,20 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pgweir: {error:#}");
+            eprintln!("pgweir: {}", told(&error));
             let is_config = error.downcast_ref::<ConfigError>().is_some();
             ExitCode::from(if is_config { BAD_USAGE } else { FAILED })
         }
     }
+}
+
+/// An error with its causes, but for those that it has already told in its own words.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |told, cause| match cause.to_string() {
+        cause if told.contains(&cause) => told,
+        cause if told.is_empty() => cause,
+        cause => format!("{told}: {cause}"),
+    })
 }
 
 fn serve(flags: Flags) -> anyhow::Result<()> {

@@ -21,6 +21,7 @@ mod servers;
 mod sql_oracle;
 mod sql_speed;
 mod startup;
+mod storm;
 mod tidy;
 mod tls;
 mod vanish;

@@ -49,3 +49,53 @@ impl fmt::Display for Show {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::storm::{Arrivals, ErrorCount, Latency};
+
+    fn show() -> Show {
+        let none = Latency { count: 0, p50_ms: 0.0, p95_ms: 0.0, p99_ms: 0.0, max_ms: 0.0 };
+        let arrivals = Arrivals {
+            planned: 3,
+            achieved: 3,
+            missed: 0,
+            planned_per_second: None,
+            achieved_per_second: 3.0,
+            late: none,
+        };
+        let report = Report {
+            arrivals,
+            connects: 3,
+            transactions: 3,
+            left: 3,
+            errors: BTreeMap::new(),
+            seconds: 1.0,
+            connect: none,
+            first_query: none,
+            transaction: none,
+        };
+        Show { report, servers: Seen { most: 10, looks: 50 }, limit: 10, refused: 0 }
+    }
+
+    fn problem(change: impl FnOnce(&mut Show)) -> String {
+        let mut show = show();
+        change(&mut show);
+        show.verdict().map_or_else(|error| error.to_string(), |()| "none".to_owned())
+    }
+
+    #[test]
+    fn a_burst_is_good_only_without_errors_and_within_the_limit() {
+        let error = ErrorCount { count: 4, example: String::new() };
+        assert_eq!(problem(|_| {}), "none");
+        assert_eq!(problem(|s| s.servers.most = 11), "11 connections, not 10");
+        assert_eq!(problem(|s| s.refused = 1), "PostgreSQL refused 1 connections");
+        assert_eq!(problem(|s| s.servers.looks = 0), "nobody looked at PostgreSQL");
+        assert_eq!(problem(|s| s.report.arrivals.missed = 2), "2 functions missed");
+        let failed = |s: &mut Show| drop(s.report.errors.insert("53300".to_owned(), error));
+        assert_eq!(problem(failed), "4 errors");
+    }
+}

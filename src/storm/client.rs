@@ -206,7 +206,15 @@ impl Client {
     }
 
     async fn more(&mut self) -> Result<(), ClientError> {
-        match self.link.moved(true).await? {
+        let moved = match self.link.moved(true).await {
+            // A server that has closed can no longer be written to, but its last words be read.
+            Err(_) if !self.link.output.is_empty() => {
+                self.link.output.clear();
+                self.link.moved(true).await?
+            }
+            moved => moved?,
+        };
+        match moved {
             Moved::End => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             Moved::Read | Moved::Drained => Ok(()),
         }

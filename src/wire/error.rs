@@ -3,6 +3,8 @@
 //! Fields as in `protocol-error-fields.html`.
 
 use bytes::{BufMut, BytesMut};
+use pgwire::messages::Message;
+use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 
 use super::read::Reader;
 
@@ -108,9 +110,8 @@ impl Report {
 
     /// Appends the ErrorResponse or NoticeResponse.
     pub fn encode(&self, out: &mut BytesMut) {
-        let tag = if self.severity == Severity::Notice { b'N' } else { b'E' };
         let severity = self.severity.text();
-        let fields = [
+        let texts = [
             (b'S', Some(severity)),
             (b'V', Some(severity)),
             (b'C', Some(self.code.0)),
@@ -118,13 +119,13 @@ impl Report {
             (b'D', self.detail.as_deref()),
             (b'H', self.hint.as_deref()),
         ];
-        super::build::message(out, tag, |out| {
-            for (field, text) in fields.into_iter().filter_map(|(f, t)| t.map(|t| (f, t))) {
-                out.put_u8(field);
-                put_text(out, text);
-            }
-            out.put_u8(0);
-        });
+        let fields =
+            texts.into_iter().filter_map(|(f, text)| Some((f, until_nul(text?)))).collect();
+        // It fails only beyond a gigabyte, and then nothing was written.
+        let _ = match self.severity {
+            Severity::Notice => NoticeResponse::new(fields).encode(out),
+            Severity::Error | Severity::Fatal => ErrorResponse::new(fields).encode(out),
+        };
     }
 }
 
@@ -217,11 +218,9 @@ pub fn rewrite_message(out: &mut BytesMut, body: &[u8], from: &[u8], to: &[u8]) 
     });
 }
 
-/// Appends text as a C string; an inner NUL ends it.
-pub(crate) fn put_text(out: &mut BytesMut, text: &str) {
-    let end = text.bytes().position(|b| b == 0).unwrap_or(text.len());
-    out.put_slice(&text.as_bytes()[..end]);
-    out.put_u8(0);
+/// A field is a C string: a NUL would end it, and begin another field.
+fn until_nul(text: &str) -> String {
+    text.split('\0').next().unwrap_or_default().to_owned()
 }
 
 const MAX_LOGGED: usize = 500;

@@ -1,0 +1,202 @@
+//! The load harness, through pgweir and straight to PostgreSQL, and the demonstration.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use pgweir::config::Dsn;
+use pgweir::storm::{self, Plan, Protocol, Report};
+use serde_json::Value;
+
+use crate::support::{Cluster, Database, Setup, Stage, Target};
+
+#[test]
+fn five_hundred_functions_share_five_servers_without_an_error() {
+    // One slot more, for the connection that looks.
+    let cluster = Cluster::with_slots(6);
+    let stage = Stage::on(cluster.database(), &Setup::servers(5));
+    let plan = Plan {
+        functions: 500,
+        transactions_per_function: 2,
+        query: "SELECT pg_sleep(0.002)".to_owned(),
+        ..plan(&stage.weir.target())
+    };
+
+    let (report, most) = watched(&stage.database, || run(&plan));
+
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.arrivals.achieved, report.connects, report.transactions), (500, 500, 1000));
+    assert_eq!((report.first_query.count, report.left), (500, 500));
+    assert!((1..=5).contains(&most), "{most} connections to PostgreSQL");
+}
+
+#[test]
+fn both_protocols_go_through_and_arrivals_go_on_after_the_ramp() {
+    let stage = Stage::new(&Setup::servers(2));
+    let plan = Plan {
+        functions: 20,
+        ramp: Duration::from_millis(200),
+        duration: Duration::from_millis(600),
+        protocol: Protocol::Extended,
+        ..plan(&stage.weir.target())
+    };
+
+    let report = run(&plan);
+
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.arrivals.planned, report.transactions), (60, 60));
+    assert_eq!(report.arrivals.planned_per_second, Some(100.0));
+    assert!(report.seconds >= 0.58, "{report}");
+}
+
+#[test]
+fn refusals_of_postgres_are_counted_by_sqlstate() {
+    let cluster = Cluster::with_slots(2);
+    let plan = Plan {
+        functions: 40,
+        ramp: Duration::ZERO,
+        query: "SELECT pg_sleep(0.2)".to_owned(),
+        ..plan(&cluster.database().target())
+    };
+
+    let report = run(&plan);
+
+    let refused = report.errors.get("53300").map_or(0, |error| error.count);
+    assert_eq!(report.errors.len(), 1, "{report}");
+    assert!(refused >= 30 && report.connects + refused == 40, "{report}");
+    assert_eq!((report.transactions, report.left), (report.connects, 40));
+}
+
+#[test]
+fn a_query_that_fails_leaves_the_function_able_to_go_on() {
+    let database = Cluster::shared().database();
+    let plan = Plan {
+        functions: 5,
+        ramp: Duration::ZERO,
+        transactions_per_function: 3,
+        query: "SELECT 1/0".to_owned(),
+        ..plan(&database.target())
+    };
+
+    let report = run(&plan);
+
+    let counts: Vec<_> = report.errors.iter().map(|(c, e)| (c.as_str(), e.count)).collect();
+    assert_eq!(counts, [("22012", 15)], "{report}");
+    assert_eq!((report.connects, report.transactions), (5, 0));
+}
+
+#[test]
+fn functions_beyond_the_bound_are_missed_and_said_to_be() {
+    let database = Cluster::shared().database();
+    let plan = Plan {
+        functions: 30,
+        ramp: Duration::from_millis(30),
+        concurrency: 3,
+        query: "SELECT pg_sleep(0.5)".to_owned(),
+        ..plan(&database.target())
+    };
+
+    let report = run(&plan);
+
+    assert_eq!((report.arrivals.achieved, report.arrivals.missed), (3, 27), "{report}");
+    assert!(report.errors.is_empty() && !report.is_clean());
+}
+
+#[test]
+fn a_wrong_password_is_told_before_the_storm() {
+    let database = Cluster::shared().database();
+    let wrong = database.target().as_user("app", "wrong");
+    let output = storm_command(&wrong, &["--functions", "50"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && output.stdout.is_empty());
+    assert!(said.contains("ahead of the storm") && said.contains("28P01"), "{said}");
+}
+
+#[test]
+fn programs_read_the_report_as_json() {
+    let stage = Stage::new(&Setup::servers(3));
+    let flags = ["--functions", "50", "--ramp", "100ms", "--json"];
+    let output = storm_command(&stage.weir.target(), &flags);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(report["arrivals"]["achieved"], 50);
+    assert_eq!((&report["connects"], &report["transactions"]), (&50.into(), &50.into()));
+    assert_eq!(report["errors"], serde_json::json!({}));
+    for times in ["connect", "first_query", "transaction"] {
+        for quantile in ["p50_ms", "p95_ms", "p99_ms", "max_ms"] {
+            assert!(report[times][quantile].as_f64() > Some(0.0), "{times} {quantile}: {report}");
+        }
+    }
+}
+
+#[test]
+fn the_demonstration_holds_its_limit_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // PostgreSQL runs as another user when we are root.
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).expect("permissions");
+
+    let output = pgweir()
+        .args(["demo", "--once", "--functions", "100", "--max-servers", "4"])
+        .env("TMPDIR", folder.path())
+        .output()
+        .expect("the pgweir binary");
+
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    for part in ["connects      100", "errors        none", "limit 4; PostgreSQL refused 0"] {
+        assert!(said.contains(part), "{part:?} is not in\n{said}");
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path()).expect("the folder").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn plan(target: &Target) -> Plan {
+    Plan::new(Dsn::parse(&dsn(target)).expect("a connection string"))
+}
+
+fn dsn(target: &Target) -> String {
+    let Target { addr, database, user, password } = target;
+    format!("postgres://{user}:{}@{addr}/{database}", password.replace(' ', "%20"))
+}
+
+fn run(plan: &Plan) -> Report {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(storm::run(plan)).expect("a storm")
+}
+
+/// Runs something while looking at PostgreSQL; also returns the most client connections seen there.
+fn watched<T>(database: &Database, run: impl FnOnce() -> T) -> (T, usize) {
+    let (over, most) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut admin = database.admin();
+    let result = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let count = admin.value(
+                    "select count(*) from pg_stat_activity \
+                     where backend_type = 'client backend' and pid <> pg_backend_pid()",
+                );
+                most.fetch_max(count.parse().expect("a number"), Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let result = run();
+        over.store(true, Ordering::Relaxed);
+        result
+    });
+    (result, most.into_inner())
+}
+
+fn storm_command(target: &Target, flags: &[&str]) -> Output {
+    let mut command = pgweir();
+    command.arg("storm").args(flags).env("PGWEIR_STORM_DSN", dsn(target));
+    command.output().expect("the pgweir binary")
+}
+
+fn pgweir() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_pgweir"))
+}
