@@ -500,3 +500,25 @@ fn ten_thousand_pipelined_queries_wait_for_their_reader() {
     assert_eq!(seen.iter().filter(|event| event.is('D')).count(), 10_000);
     sending.join().expect("everything is sent");
 }
+
+#[test]
+fn nobody_reads_the_number_that_another_client_drew() {
+    let stage = Stage::new(&Setup::servers(1));
+    let (mut one, mut two) = (stage.client(), stage.client());
+    one.rows("create table numbered (n serial)");
+    one.rows("insert into numbered default values");
+    assert_eq!(two.ask(&query("select lastval()")), "T E[ERROR 55000] Z[I]");
+    one.rows("insert into numbered default values");
+    assert_eq!(two.ask(&query("begin")), "C[BEGIN] Z[T]");
+    assert_eq!(two.ask(&query("select lastval()")), "T E[ERROR 55000] Z[E]");
+    assert_eq!(two.ask(&query("rollback")), "C[ROLLBACK] Z[I]");
+    one.rows("insert into numbered default values");
+    assert_eq!(
+        two.ask(&[extended("select lastval()"), sync()].concat()),
+        "1 2 E[ERROR 55000] Z[I]"
+    );
+    one.rows("begin");
+    one.rows("insert into numbered default values");
+    assert_eq!(one.ask(&query("select lastval()")), "T D(4) C[SELECT 1] Z[T]");
+    one.rows("commit");
+}

@@ -72,7 +72,7 @@ impl Session {
             (b'H', Some(_)) if body.is_empty() => ClientFate::Forward,
             // PostgreSQL refuses it, and skips to the next Sync.
             (b'H', Some(_)) => self.pass(Kind::Describe),
-            (b'Q', backend) => self.on_query(header, body, backend),
+            (b'Q', backend) => self.on_query(header, body, backend, out),
             (b'P', backend) => self.on_parse(header, body, backend, out),
             (b'C', backend) => self.on_close(body, backend.is_some()),
             (_, None) => ClientFate::NeedServer,
@@ -159,6 +159,18 @@ impl Session {
         }
     }
 
+    /// What `currval` and `lastval` give at the start of a lease is another client's: a column default
+    /// drew it, which no text shows. Discarded, they fail as in a new session
+    /// (`sql-discard.html`, `functions-sequence.html`).
+    fn forget_sequences(&mut self, effects: Effects, backend: &mut Backend, out: &mut BytesMut) {
+        let fresh = std::mem::take(&mut self.fresh);
+        if fresh && effects.contains(Effects::READS_SEQUENCE) {
+            build::query(out, "DISCARD SEQUENCES");
+            backend.statements.clear_unnamed();
+            self.inject(Kind::Query, Note::Plain);
+        }
+    }
+
     fn end_segment(&mut self) {
         self.open_segment = false;
         self.ticket.segment += 1;
@@ -212,6 +224,7 @@ impl Session {
         header: Header,
         body: &[u8],
         backend: Option<&mut Backend>,
+        out: &mut Out<'_>,
     ) -> ClientFate {
         let effects = self.effects_of(body, body.len() == header.body);
         if effects.intersects(Effects::LOCAL)
@@ -221,6 +234,9 @@ impl Session {
             return fate;
         }
         let Some(backend) = backend else { return ClientFate::NeedServer };
+        if !opens_transaction(body) {
+            self.forget_sequences(effects, backend, out.server);
+        }
         self.note_effects(effects, body);
         backend.statements.clear_unnamed();
         self.end_segment();
@@ -293,7 +309,7 @@ impl Session {
         // By its length, whatever part of it happens to be here.
         let whole = header.body <= MAX_PARSE && body.len() == header.body;
         match reader.cstr() {
-            Ok(b"") => self.on_parse_unnamed(reader.rest(), whole, backend),
+            Ok(b"") => self.on_parse_unnamed(reader.rest(), whole, backend, out.server),
             Ok(name) if whole => self.on_parse_named(name, reader.rest(), backend, out),
             // PostgreSQL words the error itself.
             Err(_) if whole && backend.is_some() => self.pass(Kind::Parse),
@@ -306,6 +322,7 @@ impl Session {
         rest: &[u8],
         whole: bool,
         backend: Option<&mut Backend>,
+        out: &mut BytesMut,
     ) -> ClientFate {
         let Some(backend) = backend else { return ClientFate::NeedServer };
         self.open_segment = true;
@@ -315,6 +332,7 @@ impl Session {
             None => self.effects_of(rest, whole),
         };
         // What is too long to keep is not seen again when it is bound.
+        self.forget_sequences(effects, backend, out);
         self.note_effects(effects, if whole { &[] } else { rest });
         // What is too long to keep works as long as it stays the server's unnamed statement.
         let kept = if whole { rest } else { &[] };
@@ -456,6 +474,9 @@ impl Session {
             }
             return self.pass(Kind::Bind);
         };
+        if let Some(statement) = self.statements.meaning(name).statement {
+            self.forget_sequences(statement.effects, backend, out.server);
+        }
         let Some(target) = self.resolve(name, backend, out.server) else {
             return ClientFate::Wait;
         };
@@ -600,6 +621,12 @@ impl Session {
     }
 }
 
+/// A lone BEGIN draws no number.
+fn opens_transaction(text: &[u8]) -> bool {
+    let is = |word: &[u8]| text.get(..word.len()).is_some_and(|t| t.eq_ignore_ascii_case(word));
+    text.len() < SHORT && !text.contains(&b';') && (is(b"begin") || is(b"start"))
+}
+
 /// What a Bind or Describe is sent as.
 struct Target {
     note: Note,
@@ -656,6 +683,9 @@ const MAY_SET: Effects = Effects::SETTING
     .union(Effects::EXECUTE)
     .union(Effects::UNKNOWN)
     .union(Effects::DISCARD_ALL);
+
+/// Longest text that is looked at as a BEGIN.
+const SHORT: usize = 64;
 
 /// A statement name that is never prepared.
 const MISSING: &str = "__pgweir_missing";

@@ -196,6 +196,8 @@ pub struct Session {
     /// Extended-protocol messages were sent since the last Sync or Query.
     open_segment: bool,
     effects: Effects,
+    /// Nothing of the client's has run in this lease.
+    fresh: bool,
     syncing: Option<Syncing>,
     reading: Reading,
     load: Load,
@@ -290,6 +292,7 @@ impl Session {
             ticket: Ticket::default(),
             open_segment: false,
             effects: Effects::default(),
+            fresh: false,
             syncing: None,
             reading: Reading::default(),
             load: Load::default(),
@@ -362,6 +365,7 @@ impl Session {
         self.effects = Effects::default();
         let changes = backend.settings.changes_to(&mut self.desired);
         self.tell = true;
+        self.fresh = true;
         for name in settings::PARSE_SETTINGS {
             let value = self.desired.get(name).or_else(|| backend.settings.baseline().get(name));
             self.reading.set(name, value.unwrap_or_default());
