@@ -11,7 +11,7 @@ use super::ServerLoss;
 use super::login::LoginFailure;
 use crate::auth::AuthError;
 use crate::pool::{CheckoutError, Counts, PoolKey, Size};
-use crate::server::{OpenError, ServerError};
+use crate::server::OpenError;
 use crate::wire::frame::BadFrame;
 use crate::wire::startup::BadStartup;
 use crate::wire::{Report, SqlState};
@@ -73,11 +73,6 @@ pub fn unknown_database(name: &str) -> Report {
     let text = format!("database \"{name}\" does not exist");
     Report::fatal(SqlState::INVALID_CATALOG_NAME, text)
         .detail("The configuration of pgweir has no database of this name, and no \"*\".")
-}
-
-/// pgweir is draining, to a client that comes now.
-pub fn shutting_down() -> Report {
-    Report::fatal(SqlState::CANNOT_CONNECT_NOW, "the connection proxy is shutting down")
 }
 
 /// pgweir is draining, to a client that is there.
@@ -156,17 +151,6 @@ pub fn checkout_at_login(error: &CheckoutError, pool: &PoolKey) -> Report {
     Report { severity: crate::wire::Severity::Fatal, ..checkout(error, pool) }
 }
 
-/// PostgreSQL's own error behind a checkout that failed, where a client at its login is to be told
-/// just that.
-pub fn verbatim(error: &CheckoutError) -> Option<&ServerError> {
-    match error {
-        CheckoutError::Refused(error) | CheckoutError::Unreachable { error, .. } => {
-            error.for_client()
-        }
-        CheckoutError::Full { .. } => None,
-    }
-}
-
 fn full(pool: &PoolKey, size: Size, counts: Counts, waited: Duration) -> Report {
     let PoolKey { database, user } = pool;
     let text = format!(
@@ -235,6 +219,7 @@ mod tests {
 
     use super::*;
     use crate::auth::Refusal;
+    use crate::server::ServerError;
     use crate::wire::Severity;
 
     fn key() -> PoolKey {
@@ -268,7 +253,6 @@ mod tests {
         let report = checkout(&refused("3D000"), &key());
         assert_eq!((report.code, report.message.as_str()), (SqlState("3D000"), "because"));
         assert_eq!(checkout(&refused("0Z123"), &key()).code, SqlState::CANNOT_CONNECT);
-        assert!(verbatim(&refused("0Z123")).is_some());
     }
 
     #[test]
