@@ -226,6 +226,10 @@ impl Session {
         backend: Option<&mut Backend>,
         out: &mut Out<'_>,
     ) -> ClientFate {
+        // Nearly every text needs a server, and is read once it has one.
+        if backend.is_none() && !may_be_local(body) {
+            return ClientFate::NeedServer;
+        }
         let effects = self.effects_of(body, body.len() == header.body);
         if effects.intersects(Effects::LOCAL)
             && let Some(whole) = sql::whole(body, &self.reading.options(false))
@@ -619,6 +623,12 @@ impl Session {
         let truncated = !whole && !body.contains(&0);
         sql::classify(body, &self.reading.options(truncated))
     }
+}
+
+/// Whether a text can begin with DEALLOCATE or DISCARD, behind spaces, comments and semicolons.
+fn may_be_local(text: &[u8]) -> bool {
+    let space = |byte: &&u8| byte.is_ascii_whitespace() || **byte == b'\x0b';
+    text.iter().find(|byte| !space(byte)).is_some_and(|byte| b"dD-/;".contains(byte))
 }
 
 /// A lone BEGIN draws no number.
