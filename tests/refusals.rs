@@ -1,8 +1,10 @@
 //! What pgweir does not start with, and how it says so; and starting it without a file.
 
 use std::fs;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::NamedTempFile;
 
 use super::support::weir::free_addr;
 use super::support::*;
@@ -63,48 +65,102 @@ fn trust_beyond_loopback_must_be_said_twice() {
     assert!(refused(toml).contains("trust"));
 }
 
-/// Killed on drop.
-struct Running(Child);
+/// A pgweir started with a DSN and no file; killed on drop.
+struct Quick {
+    child: Child,
+    addr: SocketAddr,
+    log: NamedTempFile,
+}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+impl Quick {
+    fn start(command: &mut Command) -> Self {
+        let addr = free_addr();
+        let log = NamedTempFile::new().expect("a log file");
+        let out = || log.reopen().map(Stdio::from).expect("a log file");
+        command.args(["--listen", &addr.to_string(), "--max-servers", "2"]);
+        command.env("PGWEIR_HTTP_LISTEN", free_addr().to_string());
+        let child = command.stdin(Stdio::null()).stdout(out()).stderr(out()).spawn();
+        let mut quick = Self { child: child.expect("pgweir"), addr, log };
+        wait_until("pgweir accepts", || {
+            assert!(quick.child.try_wait().expect("pgweir's state").is_none(), "{}", quick.log());
+            TcpStream::connect(addr).is_ok()
+        });
+        quick
     }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log.path()).expect("the log")
+    }
+}
+
+impl Drop for Quick {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pgweir() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
+    command.arg("serve");
+    command
+}
+
+/// The DSN of `app` for a database.
+fn dsn(database: &Database) -> String {
+    let (name, port) = (database.name(), database.cluster().port());
+    let password = cluster::APP_PASSWORD.replace(' ', "%20");
+    format!("postgres://app:{password}@127.0.0.1:{port}/{name}")
 }
 
 #[test]
 fn without_a_file_one_dsn_is_enough() {
     let cluster = Cluster::shared();
     let database = cluster.database();
-    let (name, port) = (database.name(), cluster.port());
-    let password = cluster::APP_PASSWORD.replace(' ', "%20");
-    let dsn = format!("postgres://app:{password}@127.0.0.1:{port}/{name}");
     for by_environment in [false, true] {
-        let addr = free_addr();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
-        command.args(["serve", "--listen", &addr.to_string(), "--max-servers", "2"]);
-        command.env("PGWEIR_HTTP_LISTEN", free_addr().to_string());
+        let mut command = pgweir();
         if by_environment {
-            command.env("PGWEIR_UPSTREAM", &dsn);
+            command.env("PGWEIR_UPSTREAM", dsn(&database));
         } else {
-            command.args(["--upstream", &dsn]);
+            command.args(["--upstream", &dsn(&database)]);
         }
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let mut running = Running(child.expect("pgweir"));
-        wait_until("pgweir accepts", || {
-            assert!(running.0.try_wait().expect("pgweir's state").is_none(), "pgweir ended");
-            TcpStream::connect(addr).is_ok()
-        });
-        let target = Target { addr, ..database.target() };
+        let quick = Quick::start(&mut command);
+        let target = Target { addr: quick.addr, ..database.target() };
         assert_eq!(
             target.connect().value("select current_user || current_database()"),
-            format!("app{name}")
+            format!("app{}", database.name())
         );
-        let wrong = target.as_user("app", "wrong");
-        let seen = wrong.open().log_in(&wrong.startup(V3_0, &[]), &wrong.password);
-        assert!(events::line(&seen).ends_with("E[FATAL 28P01] EOF"), "{seen:?}");
     }
+    cluster.assert_never_refused();
+}
+
+/// The upstream's user is an ordinary role, which may not read `pg_authid`.
+#[test]
+fn where_nobody_can_be_looked_up_all_names_look_alike() {
+    let cluster = Cluster::with_slots(3);
+    let database = cluster.database();
+    let mut command = pgweir();
+    command.env("PGWEIR_UPSTREAM", dsn(&database)).env("PGWEIR_AUTH_CACHE_TTL", "1h");
+    let quick = Quick::start(&mut command);
+    let target = Target { addr: quick.addr, ..database.target() };
+    let names = ["app", "postgres", "lookup", "nobody_such"];
+    let attempt = |name: &str| {
+        let wrong = target.as_user(name, "wrong");
+        let seen = wrong.open().log_in(&wrong.startup(V3_0, &[]), &wrong.password);
+        events::detailed(&seen).replace(name, "USER")
+    };
+    let refused = "R[10] E[FATAL 28P01 password authentication failed for user \"USER\"] EOF";
+    for name in names.iter().cycle().take(3 * names.len()) {
+        let mut raw = target.as_user(name, "wrong").challenged();
+        raw.send(&raw::sasl_initial("SCRAM-SHA-256", 11, b"n,,n=,r=abc"));
+        assert_eq!(raw.event().to_string(), "R[11]", "{name} is asked for a proof");
+        assert_eq!(attempt(name), refused, "{name}");
+    }
+    let log = fs::read_to_string(cluster.postgres().log_path()).expect("PostgreSQL's log");
+    let asked = log.lines().filter(|line| line.contains("permission denied for table pg_authid"));
+    assert_eq!(asked.count(), names.len() - 1, "one question for each name:\n{log}");
+    wait_until("it is told", || quick.log().contains("auth.query_user"));
+    assert_eq!(quick.log().matches("auth.query_user").count(), 1, "{}", quick.log());
+    assert_eq!(target.connect().value("select 1"), "1");
     cluster.assert_never_refused();
 }

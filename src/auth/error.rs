@@ -12,6 +12,9 @@ pub enum Refusal {
     /// No such user.
     #[error("there is no such user")]
     Unknown,
+    /// PostgreSQL would have to be asked, and lets nobody ask.
+    #[error("the user is not configured, and PostgreSQL denies looking users up")]
+    LookUpDenied,
     /// The role's `valid_until` has passed.
     #[error("the password has expired")]
     Expired,

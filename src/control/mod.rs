@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::{self, PoolError, QueueMode, TimeoutType, Timeouts};
+use tokio_postgres::error::SqlState;
 
 pub use self::connect::{ControlManager, ControlTarget};
 pub use self::users::Users;
@@ -109,6 +110,13 @@ pub enum ControlError {
 }
 
 impl ControlError {
+    /// PostgreSQL is there and denies the control user what the query reads
+    /// (`errcodes-appendix.html`, 42501).
+    fn is_denied(&self) -> bool {
+        let Self::Query(error) = self else { return false };
+        error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+    }
+
     /// Passes by itself: PostgreSQL is starting, restarting or not reachable for a moment.
     pub fn is_transient(&self) -> bool {
         match self {

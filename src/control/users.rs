@@ -3,12 +3,14 @@
 //! Owns: what is believed about a user and for how long. Invariant: an answer is a secret only if
 //! PostgreSQL would let the user log in now: it exists under exactly this name, may log in, has
 //! not expired by the server's clock, and has a password (`get_role_password` in PostgreSQL's
-//! `libpq/crypt.c`). That nothing could be asked is an error, and never a wrong password.
+//! `libpq/crypt.c`). That nothing could be asked is an error, and never a wrong password; but where
+//! PostgreSQL denies the question, nobody can be looked up, and every name is unknown alike.
 
 mod cache;
 mod row;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::Object;
@@ -28,12 +30,15 @@ pub struct Users {
     ttl: Duration,
     mock: Mock,
     cache: Cache,
+    /// The log has it that nobody can be looked up.
+    denial_told: AtomicBool,
 }
 
 impl Users {
     /// Asks over `control` with `query`, and believes an answer for `ttl`.
     pub fn new(control: Control, query: String, ttl: Duration, mock: Mock) -> Self {
-        Self { control, query, ttl, mock, cache: Cache::default() }
+        let (cache, denial_told) = (Cache::default(), AtomicBool::new(false));
+        Self { control, query, ttl, mock, cache, denial_told }
     }
 
     /// What PostgreSQL says of a user. Look-ups of one user made at the same time share one query
@@ -60,14 +65,29 @@ impl Users {
                 let expires = now + self.ttl.min(answer.valid_for());
                 (Ok(self.judge(user, answer).await), expires)
             }
+            Err(error) if error.is_denied() => {
+                self.tell_denial(&error);
+                (Ok(Lookup::Refused(Refusal::LookUpDenied)), now + self.ttl)
+            }
             Err(error) => (Err(error), now),
         };
         self.control.host().metrics().lookups.count(match &lookup {
             Ok(Lookup::Found(_)) => LookupResult::Found,
+            Ok(Lookup::Refused(Refusal::LookUpDenied)) | Err(_) => LookupResult::Failed,
             Ok(Lookup::Refused(_)) => LookupResult::Refused,
-            Err(_) => LookupResult::Failed,
         });
         (lookup, expires)
+    }
+
+    /// Once: any stranger can cause it as often as it likes.
+    fn tell_denial(&self, error: &ControlError) {
+        if !self.denial_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %error,
+                "auth.query_user may not look users up: only users of the configuration can log \
+                 in; let it read pg_authid, or name a SECURITY DEFINER function as auth.query"
+            );
+        }
     }
 
     /// Keeps trying while PostgreSQL starts or restarts, as a client that waits for a server does.
@@ -123,7 +143,7 @@ impl Users {
         let answer = timeout(limit, row::ask(&connection, &self.query, user))
             .await
             .unwrap_or(Err(ControlError::TimedOut(Step::Asking)));
-        if answer.is_err() {
+        if answer.as_ref().is_err_and(|error| !error.is_denied()) {
             // Its statements may be stale, its server may be stuck: the next one starts afresh.
             drop(Object::take(connection));
         }
