@@ -193,14 +193,27 @@ fn servers_are_reached_by_tls_in_every_mode_that_has_it() {
     }
 }
 
+/// The FATAL that a login ends with: code, message and hint.
+fn refusal(target: &Target) -> (String, String, String) {
+    let seen = target.open().log_in(&target.startup(V3_0, &[]), &target.password);
+    let error = seen.iter().find(|event| event.is('E')).expect("a refusal");
+    (error.field('C'), error.field('M'), error.field('H'))
+}
+
 #[test]
-fn a_server_whose_certificate_is_not_good_enough_is_refused_with_the_reason() {
+fn a_server_whose_certificate_is_not_good_enough_is_refused_with_cause_and_remedy() {
     let (certificate, other) = (Certificate::for_name("elsewhere"), Certificate::for_loopback());
-    for (mode, ca) in [("verify-ca", &other), ("verify-full", &certificate)] {
+    for (mode, ca, cause, remedy) in [
+        ("verify-ca", &other, "self-signed and not trusted", "databases.ALIAS.ca"),
+        ("verify-full", &certificate, "certificate is for another host", "verify-ca"),
+    ] {
         let stage = before_tls(&certificate, mode, Some(ca));
-        let target = stage.weir.target();
-        let seen = target.open().log_in(&target.startup(V3_0, &[]), &target.password);
-        assert!(line(&seen).ends_with("E[FATAL 08001] EOF"), "{mode}: {seen:?}");
+        let (code, message, hint) = refusal(&stage.weir.target());
+        assert_eq!(code, "08001", "{mode}: {message}");
+        assert!(message.contains(cause) && hint.contains(remedy), "{mode}: {message} {hint}");
+        let said = format!("{message} {hint}");
+        let path = ca.cert().display().to_string();
+        assert!(!said.contains(&path) && !said.contains("127.0.0.1"), "{mode}: {said}");
         // The log is written behind the scenes.
         wait_until("the reason is logged", || {
             stage.weir.log().contains("the server's certificate")
@@ -220,9 +233,15 @@ fn a_server_that_says_more_than_one_byte_before_tls_is_dropped() {
     let stage = Stage::on(cluster.database(), &setup.behind(&middleman));
     let target = stage.weir.target();
     // The second would be the start of an error of a server that is not known to be ours.
-    for answer in ["SX", "ESFATAL", "N", ""] {
+    for (answer, cause) in [
+        ("SX", "it sent unencrypted bytes before the TLS handshake"),
+        ("ESFATAL", "it cannot be reached"),
+        ("N", "it does not offer TLS, which the proxy demands"),
+        ("", "it cannot be reached"),
+    ] {
         middleman.set(Fault::Answer(answer.into()));
-        let seen = target.open().log_in(&target.startup(V3_0, &[]), &target.password);
-        assert!(line(&seen).ends_with("E[FATAL 08001] EOF"), "{answer}: {seen:?}");
+        let (code, message, _) = refusal(&target);
+        assert_eq!(code, "08001", "{answer}: {message}");
+        assert!(message.ends_with(cause), "{answer}: {message}");
     }
 }

@@ -5,11 +5,14 @@
 //! that PostgreSQL gives in the same case, so that drivers do what they would do there
 //! (`errcodes-appendix.html`; docs/semantics.md "Errors").
 
+mod tls;
+
 use std::time::Duration;
 
 use super::ServerLoss;
 use super::login::LoginFailure;
 use crate::auth::AuthError;
+use crate::control::ControlError;
 use crate::pool::{CheckoutError, Counts, PoolKey, Size};
 use crate::server::OpenError;
 use crate::wire::frame::BadFrame;
@@ -35,10 +38,7 @@ pub fn login_failed(failure: &LoginFailure) -> Option<Report> {
         F::TrustRemote => Report::fatal(SqlState::INVALID_AUTHORIZATION, text),
         F::TooManyClients(limit) => too_many_clients(*limit),
         F::Auth(error) => auth(error),
-        F::LookUp(_) => Report::fatal(
-            SqlState::CANNOT_CONNECT,
-            "could not connect to the database server to look the user up",
-        ),
+        F::LookUp(error) => look_up(error),
         F::Overworked => Report::fatal(SqlState::INTERNAL, text),
     })
 }
@@ -58,6 +58,15 @@ fn auth(error: &AuthError) -> Report {
     let report = Report::fatal(error.sqlstate(), error.to_string());
     match error.detail() {
         Some(detail) => report.detail(detail),
+        None => report,
+    }
+}
+
+fn look_up(error: &ControlError) -> Report {
+    let text = "could not connect to the database server to look the user up";
+    let report = Report::fatal(SqlState::CANNOT_CONNECT, text);
+    match error.tls().and_then(tls::refused) {
+        Some(refused) => refused.told(report),
         None => report,
     }
 }
@@ -173,15 +182,24 @@ fn full(pool: &PoolKey, size: Size, counts: Counts, waited: Duration) -> Report 
 fn unreachable(error: &OpenError, waited: Option<Duration>) -> Report {
     let report = match error.for_client() {
         Some(error) => Report::error(known(error.code()), error.message()),
-        None => Report::error(
-            SqlState::CANNOT_CONNECT,
-            format!("could not connect to the database server: {}", public_text(error)),
-        ),
+        None => no_connection(error),
     };
     match waited {
         Some(waited) => report.detail(format!("Waited {:.1} s.", waited.as_secs_f64())),
         None => report,
     }
+}
+
+fn no_connection(error: &OpenError) -> Report {
+    let report =
+        Report::error(SqlState::CANNOT_CONNECT, "could not connect to the database server");
+    if let OpenError::Unreachable(error) = error
+        && let Some(refused) = tls::connection_refused(error)
+    {
+        return refused.told(report);
+    }
+    let message = format!("{}: {}", report.message, public_text(error));
+    Report { message, ..report }
 }
 
 /// What a client may know of a failed connection; addresses and the rest are in the log.

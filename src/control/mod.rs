@@ -110,6 +110,15 @@ pub enum ControlError {
 }
 
 impl ControlError {
+    /// What was wrong with TLS, if that was it.
+    pub fn tls(&self) -> Option<&TlsError> {
+        match self {
+            Self::Tls(error) => Some(error),
+            Self::Login(error) => std::error::Error::source(&**error)?.downcast_ref(),
+            _ => None,
+        }
+    }
+
     /// PostgreSQL is there and denies the control user what the query reads
     /// (`errcodes-appendix.html`, 42501).
     fn is_denied(&self) -> bool {

@@ -69,7 +69,10 @@ impl Users {
                 self.tell_denial(&error);
                 (Ok(Lookup::Refused(Refusal::LookUpDenied)), now + self.ttl)
             }
-            Err(error) => (Err(error), now),
+            Err(error) => {
+                tracing::warn!(%error, "a user cannot be looked up");
+                (Err(error), now)
+            }
         };
         self.control.host().metrics().lookups.count(match &lookup {
             Ok(Lookup::Found(_)) => LookupResult::Found,
