@@ -191,6 +191,49 @@ fn users_are_looked_up_and_their_new_passwords_seen() {
     assert_eq!(target("new").connect().value("select current_user"), "changing");
 }
 
+/// A pool that logs in by a client's key, whose role then gets another password, either with a salt
+/// of its own (the key visibly no longer fits) or with the same (PostgreSQL has to say so).
+#[test]
+fn a_key_that_postgresql_no_longer_takes_is_forgotten() {
+    for (role, same_salt) in [("rekeyed", false), ("rekeyed_same_salt", true)] {
+        let database = Cluster::shared().database();
+        let setup = database.auth_query();
+        // What is looked up would be believed for longer than the test lasts.
+        let setup = Setup { auth: setup.auth + "cache_ttl = \"1h\"\n", ..setup };
+        let stage = Stage::on(database, &setup.limits("max_servers = 2"));
+        let mut admin = stage.database.admin();
+        let secret = |password: &str| {
+            if same_salt {
+                scram::verifier(password, b"the same salt")
+            } else {
+                password.to_owned()
+            }
+        };
+        let (old, new) = (secret("old"), secret("new"));
+        admin.rows(&format!("create role {role} login password '{old}'"));
+        let target = |password| stage.weir.target().as_user(role, password);
+        let (mut early, mut waiting) = (target("old").connect(), target("old").connect());
+        early.rows("begin");
+        admin.rows(&format!("alter role {role} password '{new}'"));
+
+        let seen = waiting.ask_in_detail(&query("select 1"));
+        let refused =
+            format!("E[ERROR 28P01 password authentication failed for user \"{role}\"] Z[I]");
+        assert_eq!(seen, refused);
+        let client = std::cell::OnceCell::new();
+        wait_until("the new password is looked up", || {
+            let mut raw = target("new").open();
+            let events = raw.log_in(&target("new").startup(V3_0, &[]), "new");
+            let ready = events.last().is_some_and(|event| event.is('Z'));
+            ready && client.set(raw).is_ok()
+        });
+        let mut client = client.into_inner().expect("a client");
+        assert_eq!(client.value("select current_user"), role);
+        assert!(line(&login(&target("old"))).ends_with("E[FATAL 28P01] EOF"));
+        early.rows("commit");
+    }
+}
+
 #[test]
 fn expired_and_locked_roles_are_refused() {
     let database = Cluster::shared().database();

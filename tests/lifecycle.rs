@@ -176,6 +176,16 @@ fn a_refused_server_login_is_passed_on_in_its_own_words() {
     let seen = target.open().log_in(&target.startup(V3_0, &[]), &target.password);
     let seen = detailed(&seen);
     assert!(seen.ends_with("E[FATAL 28000 role is on holiday] EOF"), "{seen}");
+    // What comes after the server's proof is PostgreSQL's own word, whatever its code.
+    middleman.set(Fault::None);
+    let mut admin = stage.database.admin();
+    let broken = "session_preload_libraries";
+    let alter = format!("alter role app in database {}", stage.database.name());
+    admin.rows(&format!("{alter} set {broken} = 'nosuch'"));
+    let seen = target.open().log_in(&target.startup(V3_0, &[]), &target.password);
+    let own = "E[FATAL 58P01 could not access file \"nosuch\": No such file or directory] EOF";
+    assert!(detailed(&seen).ends_with(own), "{seen:?}");
+    admin.rows(&format!("{alter} reset {broken}"));
     // An error without a code must not bring anything down.
     middleman.set(refusal("SFATAL Mwhat"));
     let seen = target.open().log_in(&target.startup(V3_0, &[]), &target.password);

@@ -205,7 +205,10 @@ async fn a_refused_login_says_why_and_gives_its_slot_back() {
     let wanted = Wanted { dbname: Some("nowhere"), ..Wanted::default() };
     let error = ground.try_open(wanted).await.unwrap_err();
     assert!(matches!(&error, OpenError::Refused { authenticated: true, .. }), "{error}");
-    assert_eq!(error.for_client().unwrap().message(), "database \"nowhere\" does not exist");
+    assert_eq!(
+        error.for_client().unwrap().fields().message,
+        b"database \"nowhere\" does not exist"
+    );
     ground.assert_slot_follows_backend().await;
 }
 

@@ -95,7 +95,7 @@ impl Client {
         self.context
             .metrics
             .errors
-            .count(crate::metrics::ErrorSource::Pgweir, report.code.0.as_bytes());
+            .count(crate::metrics::ErrorSource::Pgweir, report.code.as_bytes());
         self.session.refuse(tag, &mut self.link.output, |out| report.encode(out));
         self.half.drop_message(&mut self.link);
     }

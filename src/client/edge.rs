@@ -17,7 +17,7 @@ use crate::pool::{CheckoutError, Counts, PoolKey, Size};
 use crate::server::OpenError;
 use crate::wire::frame::BadFrame;
 use crate::wire::startup::BadStartup;
-use crate::wire::{Report, SqlState};
+use crate::wire::{Report, Severity, SqlState};
 
 /// A login that failed; `None` where PostgreSQL closes without a word, too.
 pub fn login_failed(failure: &LoginFailure) -> Option<Report> {
@@ -146,18 +146,14 @@ pub fn server_lost(loss: &ServerLoss) -> Report {
 pub fn checkout(error: &CheckoutError, pool: &PoolKey) -> Report {
     match error {
         CheckoutError::Full { size, counts, waited } => full(pool, *size, *counts, *waited),
-        CheckoutError::Unreachable { error, waited } => {
-            Report { severity: crate::wire::Severity::Error, ..unreachable(error, Some(*waited)) }
-        }
-        CheckoutError::Refused(error) => {
-            Report { severity: crate::wire::Severity::Error, ..unreachable(error, None) }
-        }
+        CheckoutError::Unreachable { error, waited } => unreachable(error, pool, Some(*waited)),
+        CheckoutError::Refused(error) => unreachable(error, pool, None),
     }
 }
 
 /// A client at its login got no server that it needed.
 pub fn checkout_at_login(error: &CheckoutError, pool: &PoolKey) -> Report {
-    Report { severity: crate::wire::Severity::Fatal, ..checkout(error, pool) }
+    Report { severity: Severity::Fatal, ..checkout(error, pool) }
 }
 
 fn full(pool: &PoolKey, size: Size, counts: Counts, waited: Duration) -> Report {
@@ -179,15 +175,30 @@ fn full(pool: &PoolKey, size: Size, counts: Counts, waited: Duration) -> Report 
         )
 }
 
-fn unreachable(error: &OpenError, waited: Option<Duration>) -> Report {
+fn unreachable(error: &OpenError, pool: &PoolKey, waited: Option<Duration>) -> Report {
     let report = match error.for_client() {
-        Some(error) => Report::error(known(error.code()), error.message()),
-        None => no_connection(error),
+        Some(error) => Report::quoting(Severity::Error, &error.fields()),
+        None if error.is_bad_credential() => Some(other_password(pool)),
+        None => None,
     };
-    match waited {
-        Some(waited) => report.detail(format!("Waited {:.1} s.", waited.as_secs_f64())),
-        None => report,
+    let report = report.unwrap_or_else(|| no_connection(error));
+    let Some(waited) = waited else { return report };
+    let waited = format!("Waited {:.1} s.", waited.as_secs_f64());
+    match &report.detail {
+        Some(detail) => {
+            let detail = format!("{detail} {waited}");
+            report.detail(detail)
+        }
+        None => report.detail(waited),
     }
+}
+
+/// What PostgreSQL would say if it were asked; that it is no use asking shows before.
+fn other_password(pool: &PoolKey) -> Report {
+    let text = format!("password authentication failed for user \"{}\"", pool.user);
+    Report::error(SqlState::INVALID_PASSWORD, text)
+        .detail("PostgreSQL has another password for this user than the proxy was shown.")
+        .hint("Connect again with the password that PostgreSQL has.")
 }
 
 fn no_connection(error: &OpenError) -> Report {
@@ -213,41 +224,27 @@ fn public_text(error: &OpenError) -> &'static str {
     }
 }
 
-/// The SQLSTATE of an error at login, if it is one that PostgreSQL gives there.
-fn known(code: &[u8]) -> SqlState {
-    let found = LOGIN_STATES.iter().find(|state| state.as_bytes() == code);
-    found.map_or(SqlState::CANNOT_CONNECT, |state| SqlState(state))
-}
-
 /// `invalid byte sequence for encoding`, as for any text in a wrong encoding.
-const INVALID_BYTES: SqlState = SqlState("22021");
+const INVALID_BYTES: SqlState = SqlState::new(*b"22021");
 /// `transaction_timeout` of PostgreSQL 17.
-const TRANSACTION_TIMEOUT: SqlState = SqlState("25P04");
-
-/// What refuses a session before its first query (`postinit.c`, `auth.c`), and what an `init_query`
-/// usually fails with.
-const LOGIN_STATES: [&str; 20] = [
-    "22023", "28000", "28P01", "3D000", "3F000", "42501", "42601", "42704", "42883", "42P01",
-    "53000", "53100", "53200", "53300", "53400", "55000", "57014", "57P01", "57P03", "XX000",
-];
+const TRANSACTION_TIMEOUT: SqlState = SqlState::new(*b"25P04");
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::auth::Refusal;
+    use crate::auth::{LoginError, Refusal, ScramClientError};
     use crate::server::ServerError;
-    use crate::wire::Severity;
 
     fn key() -> PoolKey {
         PoolKey { database: "shop".into(), user: "app".into() }
     }
 
-    fn refused(code: &str) -> CheckoutError {
-        let body = format!("SFATAL\0C{code}\0Mbecause\0\0").into_bytes();
+    fn refused(code: &str, authenticated: bool) -> CheckoutError {
+        let body = format!("SFATAL\0C{code}\0Mbecause\0Dof it\0\0").into_bytes();
         let error = ServerError::new(body.into());
-        CheckoutError::Refused(Arc::new(OpenError::Refused { error, authenticated: true }))
+        CheckoutError::Refused(Arc::new(OpenError::Refused { error, authenticated }))
     }
 
     #[test]
@@ -258,7 +255,10 @@ mod tests {
             waited: Duration::from_millis(2500),
         };
         let report = checkout(&error, &key());
-        assert_eq!((report.severity, report.code), (Severity::Error, SqlState("53300")));
+        assert_eq!(
+            (report.severity, report.code),
+            (Severity::Error, SqlState::TOO_MANY_CONNECTIONS)
+        );
         for part in ["timed out waiting for", "\"shop\"", "\"app\"", "7 servers", "2.5 s"] {
             assert!(report.message.contains(part), "{}", report.message);
         }
@@ -268,9 +268,32 @@ mod tests {
 
     #[test]
     fn postgresqls_own_refusal_keeps_its_code_and_text() {
-        let report = checkout(&refused("3D000"), &key());
-        assert_eq!((report.code, report.message.as_str()), (SqlState("3D000"), "because"));
-        assert_eq!(checkout(&refused("0Z123"), &key()).code, SqlState::CANNOT_CONNECT);
+        for (code, authenticated, expected) in [
+            ("3D000", true, "3D000 because"),
+            ("0Z123", true, "0Z123 because"),
+            ("28000", false, "28000 because"),
+            (
+                "0Z123",
+                false,
+                "08001 could not connect to the database server: it refused the connection",
+            ),
+            ("", true, "08001 could not connect to the database server: it refused the connection"),
+        ] {
+            let report = checkout(&refused(code, authenticated), &key());
+            assert_eq!(format!("{:?} {}", report.code, report.message), expected, "{code}");
+            assert_eq!(report.severity, Severity::Error);
+        }
+        let report = checkout_at_login(&refused("0Z123", true), &key());
+        assert_eq!((report.severity, report.detail.as_deref()), (Severity::Fatal, Some("of it")));
+    }
+
+    #[test]
+    fn a_password_that_changed_is_no_failure_to_connect() {
+        let error = LoginError::Scram(ScramClientError::OtherVerifier);
+        let error = CheckoutError::Refused(Arc::new(OpenError::Login(error)));
+        let report = checkout(&error, &key());
+        assert_eq!(report.code, SqlState::INVALID_PASSWORD);
+        assert_eq!(report.message, "password authentication failed for user \"app\"");
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Client {
             Ending::Ended(report) => Some((**report).clone()),
         };
         if let Some(report) = report {
-            self.context.metrics.errors.count(ErrorSource::Pgweir, report.code.0.as_bytes());
+            self.context.metrics.errors.count(ErrorSource::Pgweir, report.code.as_bytes());
             report.encode(&mut self.link.output);
         }
         // The client may not read; what it is told is worth a short wait and no more.

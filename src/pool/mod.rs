@@ -72,7 +72,11 @@ pub struct Pool {
     generation: AtomicU64,
     next_id: AtomicU64,
     metrics: PoolMetrics,
+    refused: Refused,
 }
+
+/// Where pools say that PostgreSQL does not accept what their clients have proved.
+pub type Refused = mpsc::Sender<PoolKey>;
 
 /// What a waiter gets.
 type Handover = Result<Box<Server>, Arc<OpenError>>;
@@ -118,6 +122,7 @@ impl Pool {
         settings: PoolSettings,
         host: &Arc<Host>,
         metrics: PoolMetrics,
+        refused: Refused,
     ) -> Arc<Self> {
         let (seat, granted) = host.seat(&settings.dbname);
         let pool = Arc::new(Self {
@@ -132,6 +137,7 @@ impl Pool {
             generation: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             metrics,
+            refused,
         });
         keeper::spawn(&pool, granted);
         pool

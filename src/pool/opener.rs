@@ -127,6 +127,8 @@ impl Pool {
         let error = Arc::new(error);
         if error.is_bad_credential() {
             *lock(&self.login) = super::Login::default();
+            // If so many say so that there is no room, what is believed ends by itself soon enough.
+            let _ = self.refused.try_send(self.key.clone());
         }
         if error.retry() {
             let pause = lock(&self.trouble).failed(error);

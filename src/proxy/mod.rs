@@ -18,7 +18,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -29,6 +29,7 @@ use crate::config::{Config, ListenAddr, Source};
 use crate::metrics::Metrics;
 use crate::net::tls::TlsFileError;
 use crate::net::{ListenError, Listener};
+use crate::pool::PoolKey;
 use crate::registry::{Registry, Room};
 use pools::Pools;
 
@@ -77,8 +78,8 @@ pub struct Running {
     addresses: Vec<ListenAddr>,
     http_addr: Option<SocketAddr>,
     accepting: JoinSet<()>,
-    /// HTTP and upkeep; ended with the rest.
-    _tasks: JoinSet<()>,
+    /// HTTP, upkeep and what is to be forgotten; ended with the rest.
+    tasks: JoinSet<()>,
 }
 
 /// Serves until a signal ends it.
@@ -94,7 +95,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::new());
     let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
     let http = bind_http(&config).await?;
-    let pools = Pools::new(&config, Arc::clone(&metrics))?;
+    let (refused, to_forget) = mpsc::channel(REFUSED);
+    let pools = Pools::new(&config, Arc::clone(&metrics), refused)?;
     let mock = logins::mock();
     let room = Room::new(config.limits.max_clients);
     let login = logins::context(&config, &pools, &mock, &room, None)?;
@@ -109,7 +111,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         phase: watch::Sender::new(Phase::Accepting),
         config: ArcSwap::from_pointee(config),
     });
-    Ok(Running::new(shared, listeners, http))
+    let mut running = Running::new(shared, listeners, http);
+    running.tasks.spawn(forget_refused(Arc::clone(&running.shared), to_forget));
+    Ok(running)
 }
 
 impl Running {
@@ -128,7 +132,7 @@ impl Running {
             tasks.spawn(http::serve(listener, state, std::future::pending()));
         }
         tasks.spawn(upkeep(Arc::clone(&shared)));
-        Self { shared, source: None, addresses, http_addr, accepting, _tasks: tasks }
+        Self { shared, source: None, addresses, http_addr, accepting, tasks }
     }
 
     /// Where clients connect; port 0 is resolved.
@@ -154,6 +158,13 @@ async fn upkeep(shared: Arc<Shared>) {
         ticks.tick().await;
         shared.metrics.upkeep();
         shared.pools.reap();
+    }
+}
+
+/// PostgreSQL has refused a user with what was looked up for it: it is asked anew at the next login.
+async fn forget_refused(shared: Arc<Shared>, mut refused: mpsc::Receiver<PoolKey>) {
+    while let Some(PoolKey { database, user }) = refused.recv().await {
+        shared.login.load().users.forget(&database, &user);
     }
 }
 
@@ -189,6 +200,9 @@ fn raise_file_limit(config: &Config) {
 
 /// Open files besides clients and one pool's servers.
 const SPARE_FILES: u64 = 128;
+
+/// Pools that say at the same time that PostgreSQL refuses their users; more need not be heard.
+const REFUSED: usize = 64;
 
 /// How often metrics and pools are looked after.
 const UPKEEP: Duration = Duration::from_secs(5);

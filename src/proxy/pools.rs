@@ -10,11 +10,12 @@ use crate::host::{Host, SlotLimits};
 use crate::metrics::Metrics;
 use crate::net::Target;
 use crate::net::tls::TlsFileError;
-use crate::pool::{Pool, PoolKey, PoolSettings, Size};
+use crate::pool::{Pool, PoolKey, PoolSettings, Refused, Size};
 
 /// All hosts and pools.
 pub(super) struct Pools {
     metrics: Arc<Metrics>,
+    refused: Refused,
     inner: Mutex<Inner>,
 }
 
@@ -27,13 +28,17 @@ struct Inner {
 }
 
 impl Pools {
-    pub(super) fn new(config: &Config, metrics: Arc<Metrics>) -> Result<Self, TlsFileError> {
+    pub(super) fn new(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        refused: Refused,
+    ) -> Result<Self, TlsFileError> {
         let inner = Inner {
             hosts: HashMap::default(),
             targets: targets(config)?,
             pools: HashMap::default(),
         };
-        Ok(Self { metrics, inner: Mutex::new(inner) })
+        Ok(Self { metrics, refused, inner: Mutex::new(inner) })
     }
 
     /// The pool of a database and a user, made if need be; `None` if there is no such database.
@@ -48,7 +53,7 @@ impl Pools {
         let settings = inner.settings(config, alias, database)?;
         let host = inner.host(config, database, &self.metrics);
         let metrics = self.metrics.pool(alias, user);
-        let pool = Pool::new(key.clone(), settings, &host, metrics);
+        let pool = Pool::new(key.clone(), settings, &host, metrics, self.refused.clone());
         inner.pools.insert(key, Arc::clone(&pool));
         Some(pool)
     }

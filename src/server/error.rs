@@ -29,12 +29,12 @@ impl ServerError {
 
     /// Its SQLSTATE; empty if the server sent none.
     pub fn code(&self) -> &[u8] {
-        ErrorFields::read(&self.0).code
+        self.fields().code
     }
 
-    /// Its primary message.
-    pub fn message(&self) -> String {
-        String::from_utf8_lossy(ErrorFields::read(&self.0).message).into_owned()
+    /// Its fields.
+    pub fn fields(&self) -> ErrorFields<'_> {
+        ErrorFields::read(&self.0)
     }
 
     /// The server lacks something now that it may have later: it starts or stops, or it is out of
@@ -47,7 +47,7 @@ impl ServerError {
 
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&ErrorFields::read(&self.0).for_log())
+        f.write_str(&self.fields().for_log())
     }
 }
 
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn an_error_without_fields_is_an_error() {
         let error = ServerError::new(Bytes::from_static(b"SFATAL\0"));
-        assert_eq!((error.code(), error.message().as_str()), (&b""[..], ""));
+        assert_eq!(error.fields(), ErrorFields { severity: b"FATAL", ..ErrorFields::default() });
         assert!(!error.is_passing());
     }
 }

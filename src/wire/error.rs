@@ -8,43 +8,73 @@ use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 
 use super::read::Reader;
 
-/// A SQLSTATE pgweir itself raises (`errcodes-appendix.html`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SqlState(pub &'static str);
+/// A SQLSTATE (`errcodes-appendix.html`): five digits or upper-case letters. The constants are those
+/// that pgweir itself raises.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SqlState([u8; 5]);
 
 impl SqlState {
     /// `sqlclient_unable_to_establish_sqlconnection`
-    pub const CANNOT_CONNECT: Self = Self("08001");
+    pub const CANNOT_CONNECT: Self = Self(*b"08001");
     /// `connection_failure`
-    pub const CONNECTION_FAILURE: Self = Self("08006");
+    pub const CONNECTION_FAILURE: Self = Self(*b"08006");
     /// `protocol_violation`
-    pub const PROTOCOL_VIOLATION: Self = Self("08P01");
+    pub const PROTOCOL_VIOLATION: Self = Self(*b"08P01");
     /// `feature_not_supported`
-    pub const FEATURE_NOT_SUPPORTED: Self = Self("0A000");
+    pub const FEATURE_NOT_SUPPORTED: Self = Self(*b"0A000");
     /// `invalid_authorization_specification`
-    pub const INVALID_AUTHORIZATION: Self = Self("28000");
+    pub const INVALID_AUTHORIZATION: Self = Self(*b"28000");
     /// `invalid_password`
-    pub const INVALID_PASSWORD: Self = Self("28P01");
+    pub const INVALID_PASSWORD: Self = Self(*b"28P01");
     /// `idle_in_transaction_session_timeout`
-    pub const IDLE_IN_TRANSACTION: Self = Self("25P03");
+    pub const IDLE_IN_TRANSACTION: Self = Self(*b"25P03");
     /// `invalid_catalog_name`
-    pub const INVALID_CATALOG_NAME: Self = Self("3D000");
+    pub const INVALID_CATALOG_NAME: Self = Self(*b"3D000");
     /// `too_many_connections`
-    pub const TOO_MANY_CONNECTIONS: Self = Self("53300");
+    pub const TOO_MANY_CONNECTIONS: Self = Self(*b"53300");
     /// `configuration_limit_exceeded`
-    pub const CONFIGURATION_LIMIT: Self = Self("53400");
+    pub const CONFIGURATION_LIMIT: Self = Self(*b"53400");
     /// `program_limit_exceeded`
-    pub const PROGRAM_LIMIT: Self = Self("54000");
+    pub const PROGRAM_LIMIT: Self = Self(*b"54000");
     /// `query_canceled`
-    pub const QUERY_CANCELED: Self = Self("57014");
+    pub const QUERY_CANCELED: Self = Self(*b"57014");
     /// `admin_shutdown`
-    pub const ADMIN_SHUTDOWN: Self = Self("57P01");
+    pub const ADMIN_SHUTDOWN: Self = Self(*b"57P01");
     /// `cannot_connect_now`
-    pub const CANNOT_CONNECT_NOW: Self = Self("57P03");
+    pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
     /// `idle_session_timeout`
-    pub const IDLE_SESSION: Self = Self("57P05");
+    pub const IDLE_SESSION: Self = Self(*b"57P05");
     /// `internal_error`
-    pub const INTERNAL: Self = Self("XX000");
+    pub const INTERNAL: Self = Self(*b"XX000");
+
+    /// One that has no constant here.
+    pub const fn new(code: [u8; 5]) -> Self {
+        Self(code)
+    }
+
+    /// A code as a server sent it, if it is one.
+    pub fn read(code: &[u8]) -> Option<Self> {
+        let code: [u8; 5] = code.try_into().ok()?;
+        let is_one = code.iter().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+        is_one.then_some(Self(code))
+    }
+
+    /// Its characters.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same as text.
+    pub fn text(&self) -> &str {
+        // It is ASCII: the constants are, and what was read is checked.
+        std::str::from_utf8(&self.0).unwrap_or("XX000")
+    }
+}
+
+impl std::fmt::Debug for SqlState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.text())
+    }
 }
 
 /// How bad.
@@ -68,7 +98,7 @@ impl Severity {
     }
 }
 
-/// A message of pgweir's own to a client. Carries no F, L or R field, which name PostgreSQL's source.
+/// A message of pgweir's own to a client, or a server's passed on by it. Carries no F, L or R field, which name PostgreSQL's source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Severity.
@@ -94,6 +124,19 @@ impl Report {
         Self { severity: Severity::Fatal, ..Self::error(code, message) }
     }
 
+    /// What a server said, under a severity of ours; `None` if it has no proper SQLSTATE.
+    pub fn quoting(severity: Severity, fields: &ErrorFields<'_>) -> Option<Self> {
+        let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+        let optional = |field: &[u8]| (!field.is_empty()).then(|| text(field));
+        Some(Self {
+            severity,
+            code: SqlState::read(fields.code)?,
+            message: text(fields.message),
+            detail: optional(fields.detail),
+            hint: optional(fields.hint),
+        })
+    }
+
     /// Adds a DETAIL.
     #[must_use]
     pub fn detail(mut self, text: impl Into<String>) -> Self {
@@ -114,7 +157,7 @@ impl Report {
         let texts = [
             (b'S', Some(severity)),
             (b'V', Some(severity)),
-            (b'C', Some(self.code.0)),
+            (b'C', Some(self.code.text())),
             (b'M', Some(self.message.as_str())),
             (b'D', self.detail.as_deref()),
             (b'H', self.hint.as_deref()),
@@ -139,6 +182,10 @@ pub struct ErrorFields<'a> {
     pub code: &'a [u8],
     /// Primary message, empty if missing.
     pub message: &'a [u8],
+    /// DETAIL, empty if missing.
+    pub detail: &'a [u8],
+    /// HINT, empty if missing.
+    pub hint: &'a [u8],
     /// `R`: the routine that reported it.
     pub routine: &'a [u8],
 }
@@ -159,6 +206,8 @@ impl<'a> ErrorFields<'a> {
                 b'S' => localized = text,
                 b'C' => fields.code = text,
                 b'M' => fields.message = text,
+                b'D' => fields.detail = text,
+                b'H' => fields.hint = text,
                 b'R' => fields.routine = text,
                 _ => {}
             }
@@ -237,6 +286,18 @@ mod tests {
         let fields = ErrorFields::read(&out[5..]);
         assert_eq!((fields.code, fields.message), (&b"08P01"[..], &b"no"[..]));
         assert!(fields.is_fatal());
+    }
+
+    #[test]
+    fn a_servers_error_is_quoted_with_all_its_texts() {
+        let body = b"SFATAL\0VFATAL\0C0AXYZ\0Mno\0Ddetail\0Hhint\0Fpostinit.c\0\0";
+        let report = Report::quoting(Severity::Error, &ErrorFields::read(body)).unwrap();
+        let mut out = BytesMut::new();
+        report.encode(&mut out);
+        assert_eq!(&out[5..], b"SERROR\0VERROR\0C0AXYZ\0Mno\0Ddetail\0Hhint\0\0");
+        for odd in [&b""[..], b"42P0", b"42p01", b"42P011", b"\xff\xff\xff\xff\xff"] {
+            assert_eq!(SqlState::read(odd), None);
+        }
     }
 
     #[test]

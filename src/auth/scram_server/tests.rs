@@ -42,15 +42,15 @@ const fn violation(message: &'static str) -> Outcome {
 #[track_caller]
 fn check(result: Result<Reply, Error>, expected: Outcome, case: &str) {
     let (code, message, detail) = match result {
-        Ok(Reply::Continue(_)) => ("R", String::new(), None),
-        Ok(Reply::Final { .. }) => ("v=", String::new(), None),
-        Ok(Reply::Refused(_)) => ("28P01", String::new(), None),
+        Ok(Reply::Continue(_)) => ("R".to_owned(), String::new(), None),
+        Ok(Reply::Final { .. }) => ("v=".to_owned(), String::new(), None),
+        Ok(Reply::Refused(_)) => ("28P01".to_owned(), String::new(), None),
         Err(error) => {
             let error = AuthError::Scram(error);
-            (error.sqlstate().0, error.to_string(), error.detail())
+            (error.sqlstate().text().to_owned(), error.to_string(), error.detail())
         }
     };
-    let got = (code, message.as_str(), detail.as_deref().unwrap_or_default());
+    let got = (code.as_str(), message.as_str(), detail.as_deref().unwrap_or_default());
     assert_eq!(got, expected, "{case}");
 }
 
