@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pgweir: {}", told(&error));
-            let is_config = error.downcast_ref::<ConfigError>().is_some();
+            let is_config = error.chain().any(<dyn std::error::Error>::is::<ConfigError>);
             ExitCode::from(if is_config { BAD_USAGE } else { FAILED })
         }
     }

@@ -21,7 +21,7 @@ fn refused(toml: &str) -> String {
         .output()
         .expect("pgweir");
     let text = both_streams(&output);
-    assert!(!output.status.success(), "accepted: {toml}");
+    assert_eq!(output.status.code(), Some(2), "{toml}: {text}");
     assert!(!text.contains("panicked at"), "{text}");
     text
 }
@@ -52,11 +52,52 @@ fn a_bad_setting_is_refused_by_file_and_key() {
 }
 
 #[test]
-fn a_port_in_use_is_refused_by_its_address() {
+fn what_cannot_be_put_to_use_is_refused_by_file_line_and_key() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = taken.local_addr().expect("its address");
-    let text = refused(&format!("listen = [\"{addr}\"]\n[databases.d]\nhost = \"127.0.0.1\"\n"));
-    assert!(text.contains(&addr.to_string()), "{text}");
+    let free = free_addr();
+    let (one, other) = (Certificate::for_loopback(), Certificate::for_loopback());
+    let (cert, key) = (one.cert().display().to_string(), other.key().display().to_string());
+    let damaged = tempfile::NamedTempFile::new().expect("a file");
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(damaged.path(), pem).expect("a damaged certificate");
+    let ca = damaged.path().display().to_string();
+    let database = "[databases.d]\nhost = \"127.0.0.1\"\n";
+    for (toml, place, told) in [
+        (
+            format!("workers = 1\nlisten = [\"{addr}\"]\n{database}"),
+            "bad.toml:2: listen: ",
+            format!("cannot listen on {addr}: the address is in use"),
+        ),
+        (
+            format!("listen = [\"{free}\"]\nhttp_listen = \"{addr}\"\n{database}"),
+            "bad.toml:2: http_listen: ",
+            format!("cannot listen on {addr}: the address is in use"),
+        ),
+        (
+            format!(
+                "listen = [\"{free}\"]\nhttp_listen = \"off\"\n[tls]\ncert = \"{cert}\"\nkey = \"{key}\"\n{database}"
+            ),
+            "bad.toml:5: tls.key: ",
+            format!("{key} does not belong to the first certificate in {cert}"),
+        ),
+        (
+            format!(
+                "listen = [\"{free}\"]\nhttp_listen = \"off\"\n{database}tls = \"verify-ca\"\nca = \"{ca}\"\n"
+            ),
+            "bad.toml:6: databases.d.ca: ",
+            format!("certificate 1 in {ca} is damaged"),
+        ),
+        (
+            format!("listen = [\"{free}\"]\n{database}port = 70000\n"),
+            "bad.toml:4: databases.d.port: ",
+            "expected a port number, 1 to 65535".to_owned(),
+        ),
+    ] {
+        let text = refused(&toml);
+        assert!(text.contains(place), "{toml}: {text}");
+        assert!(text.contains(&told) && text.contains("expected"), "{toml}: {text}");
+    }
 }
 
 #[test]

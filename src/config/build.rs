@@ -240,7 +240,7 @@ fn database(
     })?;
     Ok(Database {
         host,
-        port: raw.port.unwrap_or(DEFAULT_PORT),
+        port: raw.port.map_or(DEFAULT_PORT, |port| port.0),
         dbname: raw.dbname,
         user: raw.user,
         password,

@@ -142,7 +142,7 @@ pub(super) fn join<'k>(table: &[&'k str], key: &'k str) -> Vec<&'k str> {
 }
 
 /// A key as it is written in the file, with quotes where a name needs them.
-fn key_text(path: &[&str]) -> String {
+pub(super) fn key_text(path: &[&str]) -> String {
     let is_bare = |name: &str| {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         !name.is_empty() && name.bytes().all(allowed)

@@ -47,6 +47,16 @@ pub enum ConfigError {
         /// What would be right.
         expected: String,
     },
+    /// A value that reads well and could not be put to use.
+    #[error("{origin}: {key}: {message}")]
+    Unusable {
+        /// Where the key stands.
+        origin: Origin,
+        /// The key with its section.
+        key: String,
+        /// What is wrong and what was expected.
+        message: String,
+    },
     /// A variable with pgweir's prefix that is none of its own.
     #[error(
         "environment: {name} is no setting of pgweir; expected PGWEIR_<SECTION>_<KEY>, such as \

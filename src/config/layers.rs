@@ -70,9 +70,16 @@ impl Layer {
         match &self.from {
             From::File { path: file, text } => Origin::File(file.clone(), find_line(text, path)),
             From::Upstream(origin) => origin.clone(),
-            From::Environment => Origin::Variable(variable(path)),
+            From::Environment => Origin::Variable(variable(&self.first_key(path))),
             From::Flags => Origin::Flag(flag(path)),
         }
+    }
+
+    /// `path`, or the first key that is set there if it is a section: no variable is a whole one.
+    fn first_key<'p>(&'p self, path: &[&'p str]) -> Vec<&'p str> {
+        let section = lookup(&self.table, path).and_then(Value::as_table);
+        let first = section.and_then(|section| section.keys().next());
+        path.iter().copied().chain(first.map(String::as_str)).collect()
     }
 
     /// Whether it says something about `path`.

@@ -9,7 +9,7 @@ use super::model::{
     AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, ServerTlsMode, Timeouts,
 };
 use super::secret::Password;
-use super::units::{Count, Span};
+use super::units::{Count, Port, Span};
 
 /// A whole file, or what the environment or the flags say in its stead.
 #[derive(Debug, Default, Deserialize)]
@@ -67,7 +67,7 @@ pub(super) struct RawUser {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawDatabase {
     pub host: Option<String>,
-    pub port: Option<u16>,
+    pub port: Option<Port>,
     pub dbname: Option<String>,
     pub user: Option<String>,
     pub password: Option<Password>,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use toml::{Table, Value};
 
 use super::build;
+use super::context::key_text;
 use super::dsn::Dsn;
 use super::env::{self, Environment};
 use super::error::{ConfigError, Origin};
@@ -56,6 +57,16 @@ impl Source {
     /// Reads everything anew.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         build::config(&self.layers()?, &self.env)
+    }
+
+    /// The error for the setting at `path`, which could not be put to use; it says where the setting
+    /// comes from.
+    pub fn unusable(&self, path: &[&str], message: String) -> ConfigError {
+        let origin = match self.layers() {
+            Ok(layers) => layers.origin(path),
+            Err(error) => return error,
+        };
+        ConfigError::Unusable { origin, key: key_text(path), message }
     }
 
     fn layers(&self) -> Result<Layers, ConfigError> {

@@ -46,6 +46,16 @@ pub(super) struct Span(pub Duration);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Count(pub usize);
 
+/// A port to connect to as a setting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Port(pub u16);
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PortVisitor)
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(SpanVisitor)
@@ -77,6 +87,27 @@ impl Visitor<'_> for SpanVisitor {
 
     fn visit_u64<E: Error>(self, seconds: u64) -> Result<Span, E> {
         self.visit_str(&seconds.to_string())
+    }
+}
+
+struct PortVisitor;
+
+impl Visitor<'_> for PortVisitor {
+    type Value = Port;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a port number, 1 to 65535")
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Port, E> {
+        // That 0 is none is checked with the other ranges.
+        u16::try_from(number)
+            .map(Port)
+            .map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Port, E> {
+        self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
     }
 }
 

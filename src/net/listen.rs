@@ -32,25 +32,25 @@ enum Inner {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Another process has it.
-    #[error("cannot listen on {}: the address is in use; is another pgweir or a PostgreSQL running there?", Shown(.addr))]
+    #[error("cannot listen on {}: the address is in use (by another pgweir or a PostgreSQL?); expected a free one", Shown(.addr))]
     InUse {
         /// The address.
         addr: ListenAddr,
     },
     /// It is not an address of this machine.
-    #[error("cannot listen on {}: this machine has no such address", Shown(.addr))]
+    #[error("cannot listen on {}: this machine has no such address; expected one of its own", Shown(.addr))]
     NotLocal {
         /// The address.
         addr: ListenAddr,
     },
     /// The system does not allow it.
-    #[error("cannot listen on {}: permission denied (ports below 1024 and foreign folders need rights of their own)", Shown(.addr))]
+    #[error("cannot listen on {}: permission denied; expected a port of 1024 or above, or a folder that pgweir's user may write to", Shown(.addr))]
     Denied {
         /// The address.
         addr: ListenAddr,
     },
     /// Something that is no socket has the name.
-    #[error("cannot listen on {}: a file that is not a socket is in the way", .path.display())]
+    #[error("cannot listen on {}: a file that is not a socket is in the way; expected a free name", .path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
@@ -107,7 +107,8 @@ pub fn is_fd_exhaustion(error: &io::Error) -> bool {
 }
 
 impl ListenError {
-    fn new(addr: &ListenAddr, source: io::Error) -> Self {
+    /// What the system said about an address.
+    pub fn new(addr: &ListenAddr, source: io::Error) -> Self {
         let addr = addr.clone();
         match source.kind() {
             io::ErrorKind::AddrInUse => Self::InUse { addr },

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::fault::TlsFault;
 use super::pools::Pools;
 use crate::auth::{Iterations, Key, Mock};
 use crate::client::login::LoginContext;
@@ -9,7 +10,7 @@ use crate::client::users::Lookups;
 use crate::config::{AuthQuery, Config, Database};
 use crate::control::{Control, ControlTarget, Users};
 use crate::net::Target;
-use crate::net::tls::{Acceptor, TlsFileError};
+use crate::net::tls::Acceptor;
 use crate::registry::Room;
 
 /// Of a configuration. `before` is the context in use, if there is one.
@@ -19,7 +20,7 @@ pub(super) fn context(
     mock: &Mock,
     room: &Arc<Room>,
     before: Option<&LoginContext>,
-) -> Result<LoginContext, TlsFileError> {
+) -> Result<LoginContext, TlsFault> {
     let acceptor = load_acceptor(config)?;
     let lookups = lookups(config, pools, mock)?;
     Ok(LoginContext::new(config, acceptor, lookups, mock, room, before))
@@ -30,25 +31,28 @@ pub(super) fn mock() -> Mock {
     Mock::new(Key::new(rand::random()), Iterations::DEFAULT)
 }
 
-fn load_acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsFileError> {
+fn load_acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsFault> {
     match (&config.client_tls.cert, &config.client_tls.key) {
-        (Some(cert), Some(key)) => Acceptor::load(cert, key).map(|a| Some(Arc::new(a))),
+        (Some(cert), Some(key)) => Acceptor::load(cert, key)
+            .map(|acceptor| Some(Arc::new(acceptor)))
+            .map_err(|source| TlsFault::of_clients(config, source)),
         _ => Ok(None),
     }
 }
 
-fn lookups(config: &Config, pools: &Pools, mock: &Mock) -> Result<Lookups, TlsFileError> {
+fn lookups(config: &Config, pools: &Pools, mock: &Mock) -> Result<Lookups, TlsFault> {
     let mut lookups = Lookups::default();
     let Some(query) = &config.auth.query else { return Ok(lookups) };
     for (alias, database) in &config.databases {
         let dbname = database.dbname_for(alias);
-        let users = users(&Lookup { config, query, database, dbname }, pools, mock)?;
+        let users = users(&Lookup { config, query, alias, database, dbname }, pools, mock)?;
         lookups.databases.insert(alias.clone(), users);
     }
     if let Some(database) = &config.fallback {
         // Roles are the same in all databases of a host, and this one is in nearly all of them.
         let dbname = database.dbname.as_deref().unwrap_or("postgres");
-        lookups.fallback = Some(users(&Lookup { config, query, database, dbname }, pools, mock)?);
+        let lookup = Lookup { config, query, alias: "*", database, dbname };
+        lookups.fallback = Some(users(&lookup, pools, mock)?);
     }
     Ok(lookups)
 }
@@ -57,24 +61,26 @@ fn lookups(config: &Config, pools: &Pools, mock: &Mock) -> Result<Lookups, TlsFi
 struct Lookup<'a> {
     config: &'a Config,
     query: &'a AuthQuery,
+    alias: &'a str,
     database: &'a Database,
     dbname: &'a str,
 }
 
 impl<'a> Lookup<'a> {
     /// In the client's own database, or in the one that `auth.query_dbname` names by its alias.
-    fn place(&self) -> (&'a Database, &'a str) {
+    fn place(&self) -> (&'a str, &'a Database, &'a str) {
         let named = self.query.dbname.as_deref();
-        let named = named.and_then(|alias| Some((self.config.database(alias)?, alias)));
-        named.map_or((self.database, self.dbname), |(db, alias)| (db, db.dbname_for(alias)))
+        let named = named.and_then(|alias| Some((alias, self.config.database(alias)?)));
+        let own = (self.alias, self.database, self.dbname);
+        named.map_or(own, |(alias, db)| (alias, db, db.dbname_for(alias)))
     }
 }
 
-fn users(lookup: &Lookup<'_>, pools: &Pools, mock: &Mock) -> Result<Arc<Users>, TlsFileError> {
-    let (database, dbname) = lookup.place();
+fn users(lookup: &Lookup<'_>, pools: &Pools, mock: &Mock) -> Result<Arc<Users>, TlsFault> {
+    let (alias, database, dbname) = lookup.place();
     let Lookup { config, query, .. } = *lookup;
     let control = Control::new(ControlTarget {
-        server: Target::new(database)?,
+        server: Target::new(database).map_err(|source| TlsFault::of_database(alias, source))?,
         dbname: dbname.to_owned(),
         user: query.user.clone(),
         password: query.password.clone(),

@@ -5,6 +5,7 @@
 
 mod accept;
 mod drain;
+mod fault;
 mod logins;
 mod pools;
 mod reload;
@@ -25,15 +26,14 @@ use tracing::{info, warn};
 use crate::admin::http::{self, HttpState, Phase};
 use crate::auth::Mock;
 use crate::client::login::LoginContext;
-use crate::config::{Config, ListenAddr, Source};
+use crate::config::{Config, ConfigError, ListenAddr, Source};
 use crate::metrics::Metrics;
-use crate::net::tls::TlsFileError;
 use crate::net::{ListenError, Listener};
 use crate::pool::PoolKey;
 use crate::registry::{Registry, Room};
 use pools::Pools;
 
-pub use reload::ReloadError;
+pub use fault::TlsFault;
 
 /// Why pgweir cannot serve.
 #[derive(Debug, Error)]
@@ -42,16 +42,14 @@ pub enum StartError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The HTTP address cannot be listened on.
-    #[error("cannot listen on {addr} for HTTP (http_listen): {source}")]
-    Http {
-        /// The address.
-        addr: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error("HTTP: {0}")]
+    Http(#[source] ListenError),
     /// A certificate, key or CA file cannot be used.
     #[error(transparent)]
-    Tls(#[from] TlsFileError),
+    Tls(#[from] TlsFault),
+    /// One of these, with the place of the setting that is to blame.
+    #[error("{0}")]
+    Config(#[source] ConfigError),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(#[source] std::io::Error),
@@ -82,9 +80,20 @@ pub struct Running {
     tasks: JoinSet<()>,
 }
 
+impl StartError {
+    fn located(self, source: &Source) -> Self {
+        Self::Config(match &self {
+            Self::Listen(error) => source.unusable(&["listen"], error.to_string()),
+            Self::Http(error) => source.unusable(&["http_listen"], error.to_string()),
+            Self::Tls(fault) => fault.located(source),
+            Self::Config(_) | Self::Signals(_) => return self,
+        })
+    }
+}
+
 /// Serves until a signal ends it.
 pub async fn run(config: Config, source: Source) -> Result<(), StartError> {
-    let mut running = start(config).await?;
+    let mut running = start(config).await.map_err(|error| error.located(&source))?;
     running.source = Some(source);
     signals::serve(running).await.map_err(StartError::Signals)
 }
@@ -181,7 +190,9 @@ impl Shared {
 async fn bind_http(config: &Config) -> Result<Option<TcpListener>, StartError> {
     let Some(addr) = config.http_listen else { return Ok(None) };
     let listener = TcpListener::bind(addr).await;
-    listener.map(Some).map_err(|source| StartError::Http { addr, source })
+    listener
+        .map(Some)
+        .map_err(|source| StartError::Http(ListenError::new(&ListenAddr::Tcp(addr), source)))
 }
 
 /// Each client and each server is an open file; the soft limit is often far below what is allowed.

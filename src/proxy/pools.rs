@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxBuildHasher;
 
+use super::fault::TlsFault;
 use crate::config::{Config, Database};
 use crate::host::{Host, SlotLimits};
 use crate::metrics::Metrics;
 use crate::net::Target;
-use crate::net::tls::TlsFileError;
 use crate::pool::{Pool, PoolKey, PoolSettings, Refused, Size};
 
 /// All hosts and pools.
@@ -32,7 +32,7 @@ impl Pools {
         config: &Config,
         metrics: Arc<Metrics>,
         refused: Refused,
-    ) -> Result<Self, TlsFileError> {
+    ) -> Result<Self, TlsFault> {
         let inner = Inner {
             hosts: HashMap::default(),
             targets: targets(config)?,
@@ -64,7 +64,7 @@ impl Pools {
     }
 
     /// Gives every host and pool the sizes, times and places of a new configuration.
-    pub(super) fn reconfigure(&self, config: &Config) -> Result<(), TlsFileError> {
+    pub(super) fn reconfigure(&self, config: &Config) -> Result<(), TlsFault> {
         let targets = targets(config)?;
         let mut inner = self.lock();
         inner.targets = targets;
@@ -139,8 +139,14 @@ fn slot_limits(config: &Config) -> SlotLimits {
 
 fn targets(
     config: &Config,
-) -> Result<HashMap<Option<String>, Arc<Target>, FxBuildHasher>, TlsFileError> {
+) -> Result<HashMap<Option<String>, Arc<Target>, FxBuildHasher>, TlsFault> {
     let named = config.databases.iter().map(|(alias, db)| (Some(alias.clone()), db));
     let all = named.chain(config.fallback.iter().map(|db| (None, db)));
-    all.map(|(alias, db)| Ok((alias, Arc::new(Target::new(db)?)))).collect()
+    all.map(|(alias, db)| {
+        let target = Target::new(db);
+        let named = alias.as_deref().unwrap_or("*");
+        let target = target.map_err(|source| TlsFault::of_database(named, source))?;
+        Ok((alias, Arc::new(target)))
+    })
+    .collect()
 }

@@ -1,22 +1,9 @@
 //! SIGHUP: reading the configuration again.
 
-use thiserror::Error;
 use tracing::{error, info, warn};
 
 use super::{Running, logins};
 use crate::config::{self, ConfigError, Loaded};
-use crate::net::tls::TlsFileError;
-
-/// Why a configuration was not taken; the old one holds.
-#[derive(Debug, Error)]
-pub enum ReloadError {
-    /// It is not valid.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A certificate, key or CA file cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsFileError),
-}
 
 impl Running {
     /// Reads the configuration again and takes what can change live; a broken one changes nothing.
@@ -26,7 +13,7 @@ impl Running {
         }
     }
 
-    fn try_reload(&mut self) -> Result<(), ReloadError> {
+    fn try_reload(&mut self) -> Result<(), ConfigError> {
         let Some(source) = &self.source else { return Ok(()) };
         let Loaded { config, warnings } = source.load()?;
         for warning in warnings {
@@ -36,8 +23,9 @@ impl Running {
         let (next, changes) = config::reload(&shared.config.load(), config);
         let before = shared.login.load_full();
         let login =
-            logins::context(&next, &shared.pools, &shared.mock, &shared.room, Some(&before))?;
-        shared.pools.reconfigure(&next)?;
+            logins::context(&next, &shared.pools, &shared.mock, &shared.room, Some(&before))
+                .map_err(|fault| fault.located(source))?;
+        shared.pools.reconfigure(&next).map_err(|fault| fault.located(source))?;
         shared.room.resize(next.limits.max_clients);
         shared.login.store(login.into());
         shared.config.store(next.into());

@@ -186,7 +186,11 @@ const BAD: &[(&str, usize, &[&str])] = &[
     ("[users.a]\npassword_file = '/nowhere'", 2, &["users.a.password_file", "/nowhere"]),
     ("[databases.a]\nport = 5", 1, &["databases.a.host", "missing", "a name"]),
     ("[databases.a]\nhost='h'\nport = 0", 3, &["databases.a.port", "1 to 65535"]),
-    ("[databases.a]\nhost='h'\nport = 70000", 3, &["databases.a.port", "70000", "u16"]),
+    (
+        "[databases.a]\nhost='h'\nport = 70000",
+        3,
+        &["databases.a.port", "70000", "a port number, 1 to 65535"],
+    ),
     ("[databases.a]\nhost=''", 2, &["databases.a.host", "empty"]),
     ("[databases.a]\nhost='h'\npassword='p'", 3, &["databases.a.password", "`user`"]),
     ("[databases.a]\nhost='h'\ntls='verify-full'", 1, &["databases.a.ca", "PEM"]),

@@ -44,6 +44,7 @@ fn a_bad_variable_is_named_with_what_was_expected() {
         ("PGWEIR_TIMEOUTS_QUERY", "later", &["timeouts.query", "later", "30s"]),
         ("PGWEIR_LOG_JSON", "maybe", &["log.json", "a boolean"]),
         ("PGWEIR_TLS_MODE", "no", &["tls.mode", "`disable`"]),
+        ("PGWEIR_TLS_MODE", "require", &["PGWEIR_TLS_MODE: tls.cert: it is missing"]),
         ("PGWEIR_LISTEN", "here", &["listen", "here", "address:port"]),
         ("PGWEIR_TIMEOUT_QUERY", "5s", &["is no setting", "PGWEIR_<SECTION>_<KEY>"]),
         ("PGWEIR_DATABASES_APP_HOST", "h", &["is no setting"]),

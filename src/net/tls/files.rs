@@ -73,7 +73,7 @@ pub enum TlsFileError {
         source: rustls::Error,
     },
     /// Key and certificate do not belong together.
-    #[error("the private key in {} does not belong to the first certificate in {}", .key.display(), .cert.display())]
+    #[error("the private key in {} does not belong to the first certificate in {}; expected the key that it was issued for", .key.display(), .cert.display())]
     Mismatch {
         /// The certificate file.
         cert: PathBuf,
@@ -86,6 +86,24 @@ pub enum TlsFileError {
     /// The TLS library does not take the settings.
     #[error("TLS cannot be set up")]
     Setup(#[from] rustls::Error),
+}
+
+impl TlsFileError {
+    /// The file to blame, if it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Read { path, .. }
+            | Self::NotPem { path, .. }
+            | Self::TooLarge { path }
+            | Self::NoCertificate { path }
+            | Self::BadCertificate { path, .. }
+            | Self::NoKey { path }
+            | Self::EncryptedKey { path }
+            | Self::UnusableKey { path, .. }
+            | Self::Mismatch { key: path, .. } => Some(path),
+            Self::NothingTrusted | Self::Setup(_) => None,
+        }
+    }
 }
 
 /// The certificates of a file, in its order; at least one, and each readable.
