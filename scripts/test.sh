@@ -16,8 +16,8 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 filter='all()'
-if have node && ! have npm && may_install; then
-  install_packages npm
+if ! have npm && may_install; then
+  install_packages nodejs npm
 fi
 if ! have npm; then
   say "SKIPPED: the tests with node-postgres, since there is no npm (Debian: nodejs npm)."
