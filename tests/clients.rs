@@ -94,7 +94,7 @@ fn interrupt(child: &Child) {
 #[test]
 fn psycopg_prints_the_same() {
     let python = tool("venv/bin/python");
-    let seen = both_with(&Setup::servers(4), |target| {
+    let seen = both_with(&Setup::servers(2), |target| {
         printed(command(&python, target).arg(script("with_psycopg.py")))
     });
     assert!(seen.contains(&"cancelled: 57014".to_owned()), "{seen:#?}");
@@ -103,7 +103,7 @@ fn psycopg_prints_the_same() {
 #[test]
 fn asyncpg_prints_the_same() {
     let python = tool("venv/bin/python");
-    let seen = both_with(&Setup::servers(4), |target| {
+    let seen = both_with(&Setup::servers(2), |target| {
         printed(command(&python, target).arg(script("with_asyncpg.py")))
     });
     assert!(seen.contains(&"timeout: cancelled".to_owned()), "{seen:#?}");
@@ -112,7 +112,7 @@ fn asyncpg_prints_the_same() {
 #[test]
 fn node_postgres_prints_the_same() {
     let modules = tool("node_modules");
-    let seen = both_with(&Setup::servers(4), |target| {
+    let seen = both_with(&Setup::servers(2), |target| {
         let mut node = command(Path::new("node"), target);
         // Unlike libpq it takes `prefer` for `require`.
         node.env("NODE_PATH", &modules).env("PGSSLMODE", "disable").env("NODE_NO_WARNINGS", "1");

@@ -90,9 +90,31 @@ async def pools():
         say("pool", sum(await asyncio.gather(*(work(number) for number in range(200)))))
 
 
+async def crowd(conn):
+    """Eight clients at once, more than there are servers behind a proxy."""
+    await conn.execute("create table crowd (who int, round int, primary key (who, round))")
+
+    async def work(mine, who):
+        insert = "insert into crowd values ($1, $2)"
+        count = await mine.prepare("select count(*) from crowd where who = $1")
+        for number in range(25):
+            async with mine.transaction():
+                await mine.execute(insert, who, number)
+            try:
+                await mine.execute(insert, who, number)
+            except asyncpg.UniqueViolationError:
+                pass
+            assert await count.fetchval(who) == number + 1
+
+    clients = await asyncio.gather(*(asyncpg.connect(timeout=20) for _ in range(8)))
+    await asyncio.gather(*(work(mine, who) for who, mine in enumerate(clients)))
+    await asyncio.gather(*(mine.close() for mine in clients))
+    say("crowd", tuple(await conn.fetchrow("select count(*), count(distinct who) from crowd")))
+
+
 async def main():
     conn = await asyncpg.connect(timeout=20)
-    for part in (transactions, errors, prepared, copies, large_results, cancels):
+    for part in (transactions, errors, prepared, copies, large_results, cancels, crowd):
         print(f"# {part.__name__}")
         await part(conn)
     await conn.close()

@@ -85,10 +85,34 @@ async function pools() {
   await pool.end();
 }
 
+// Eight clients at once, more than there are servers behind a proxy.
+async function crowd(client) {
+  await client.query("create table crowd (who int, round int, primary key (who, round))");
+  const insert = { name: "insert", text: "insert into crowd values ($1, $2)" };
+  const count = { name: "count", text: "select count(*)::int as n from crowd where who = $1" };
+  const work = async (mine, who) => {
+    for (let number = 0; number < 25; number++) {
+      await mine.query("begin");
+      await mine.query({ ...insert, values: [who, number] });
+      await mine.query("commit");
+      const twice = mine.query({ ...insert, values: [who, number] });
+      const code = await twice.then(() => "none", (error) => error.code);
+      if (code !== "23505") throw new Error(`expected a violation, got ${code}`);
+      const { rows } = await mine.query({ ...count, values: [who] });
+      if (rows[0].n !== number + 1) throw new Error(`wrong count ${rows[0].n}`);
+    }
+  };
+  const clients = Array.from({ length: 8 }, () => new pg.Client({ connectionTimeoutMillis: 20000 }));
+  await Promise.all(clients.map((mine) => mine.connect()));
+  await Promise.all(clients.map(work));
+  await Promise.all(clients.map((mine) => mine.end()));
+  say("crowd", (await client.query("select count(*), count(distinct who) from crowd")).rows);
+}
+
 async function main() {
   const client = new pg.Client({ connectionTimeoutMillis: 20000 });
   await client.connect();
-  for (const part of [transactions, errors, prepared, copies, largeResults, cancels]) {
+  for (const part of [transactions, errors, prepared, copies, largeResults, cancels, crowd]) {
     console.log(`# ${part.name}`);
     await part(client);
   }

@@ -1,6 +1,7 @@
 """psycopg 3 in its usual ways. Prints one line a step; the lines must not depend on the server."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 from psycopg import errors
@@ -120,6 +121,34 @@ def settings():
         say("timezone", (conn.info.timezone.key, conn.execute("show timezone").fetchone()))
 
 
-for part in (transactions, errors_and_recovery, prepared, copies, large_results, pipelines, cancels, settings):
+def crowd():
+    """Eight clients at once, more than there are servers behind a proxy."""
+    with connect() as conn:
+        conn.execute("create table crowd (who int, round int, primary key (who, round))")
+    everybody = threading.Barrier(8)
+
+    def work(who):
+        with connect() as conn:
+            everybody.wait()
+            for number in range(25):
+                with conn.transaction():
+                    conn.execute("insert into crowd values (%s, %s)", (who, number), prepare=True)
+                try:
+                    conn.execute("insert into crowd values (%s, %s)", (who, number), prepare=True)
+                except errors.UniqueViolation:
+                    conn.rollback()
+                with conn.cursor().copy("copy (select round from crowd where who = %s) to stdout", (who,)) as copy:
+                    assert len(list(copy.rows())) == number + 1
+                mine = conn.execute("select max(round) from crowd where who = %s", (who,), prepare=True).fetchone()
+                assert mine == (number,), mine
+                conn.commit()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    with connect() as conn:
+        say("crowd", conn.execute("select count(*), count(distinct who) from crowd").fetchone())
+
+
+for part in (transactions, errors_and_recovery, prepared, copies, large_results, pipelines, cancels, settings, crowd):
     print(f"# {part.__name__}")
     part()
