@@ -56,6 +56,20 @@ fn plaintext_behind_an_ssl_request_is_refused() {
 }
 
 #[test]
+fn plaintext_behind_a_gssapi_request_is_refused() {
+    let certificate = Certificate::for_loopback();
+    let stage = stage(&certificate, "allow");
+    let target = stage.weir.target();
+    let mut raw = target.open();
+    raw.send(&[gssenc_request(), target.startup(V3_0, &[])].concat());
+    let answer = String::from_utf8_lossy(&raw.bytes(usize::MAX)).into_owned();
+    let error = answer.strip_prefix('N').unwrap_or(&answer);
+    assert!(error.starts_with('E') && error.contains("C08P01"), "{answer:?}");
+    let text = "received unencrypted data after GSSAPI encryption request";
+    assert!(error.contains(text), "{answer:?}");
+}
+
+#[test]
 fn direct_tls_needs_its_protocol_name() {
     let certificate = Certificate::for_loopback();
     let stage = stage(&certificate, "require");
@@ -162,17 +176,24 @@ fn a_renewed_certificate_is_read_at_a_reload() {
     wait_until("the new certificate is shown", || handshake(&new).is_ok());
 }
 
+/// A PostgreSQL that lets only the superuser in without TLS.
+fn tls_cluster(certificate: &Certificate) -> std::sync::Arc<Cluster> {
+    let tls = Some((certificate.cert(), certificate.key()));
+    let hba = "host all postgres all scram-sha-256\nhostssl all all all scram-sha-256\n";
+    let options = Options { limit: Some(5), tls, hba: Some(hba.into()), ..Options::default() };
+    Cluster::start(options)
+}
+
 /// A PostgreSQL with TLS and a pgweir that connects to it in one mode.
 fn before_tls(certificate: &Certificate, mode: &str, ca: Option<&Certificate>) -> Stage {
-    let tls = Some((certificate.cert(), certificate.key()));
-    let hba = "hostssl all app all scram-sha-256\nhost all postgres all scram-sha-256\n";
-    let options = Options { limit: Some(5), tls, hba: Some(hba.into()), ..Options::default() };
-    let cluster = Cluster::start(options);
+    let cluster = tls_cluster(certificate);
     let ca = ca.map(|ca| format!("\nca = \"{}\"", ca.cert().display())).unwrap_or_default();
     // The plain setup says `tls = "disable"` and TOML takes a key once.
     let setup = Setup { server_tls: mode.into(), database: ca, ..Setup::servers(2) };
     Stage::on(cluster.database(), &setup)
 }
+
+const IS_ENCRYPTED: &str = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
 
 #[test]
 fn servers_are_reached_by_tls_in_every_mode_that_has_it() {
@@ -187,10 +208,96 @@ fn servers_are_reached_by_tls_in_every_mode_that_has_it() {
         let (mut one, mut two) = (stage.client(), stage.client());
         one.rows("begin");
         for client in [&mut one, &mut two] {
-            let ssl = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
-            assert_eq!(client.value(ssl), "t", "{mode}");
+            assert_eq!(client.value(IS_ENCRYPTED), "t", "{mode}");
         }
     }
+}
+
+/// A database that is reached as `localhost` in a mode that checks the name.
+fn by_name(database: &Database, ca: &Certificate) -> String {
+    format!(
+        "[databases.by_name]\nhost = \"localhost\"\nport = {}\ndbname = \"{}\"\n\
+         tls = \"verify-full\"\nca = \"{}\"\n",
+        database.cluster().port(),
+        database.name(),
+        ca.cert().display()
+    )
+}
+
+/// Both recipes of the manual put the host's name into the CN and nowhere else
+/// (`ssl-tcp.html#SSL-CERTIFICATE-CREATION`).
+#[test]
+fn certificates_by_the_manuals_recipes_are_good_enough() {
+    let own = Certificate::for_name("localhost");
+    let (issued, ca) = Certificate::issued("localhost");
+    for (recipe, certificate, ca) in [("self-signed", &own, &own), ("issued", &issued, &ca)] {
+        let database = tls_cluster(certificate).database();
+        let setup = database.auth_query().limits("max_servers = 2").tables(&by_name(&database, ca));
+        let mut admin = database.admin();
+        admin.rows("create role looked_up login password 'x'");
+        let stage = Stage::on(database, &setup);
+        let target = Target { database: "by_name".into(), ..stage.weir.target() };
+        assert_eq!(target.connect().value(IS_ENCRYPTED), "t", "{recipe}");
+        let mut looked_up = target.as_user("looked_up", "x").connect();
+        assert_eq!(looked_up.value(IS_ENCRYPTED), "t", "{recipe}");
+        let control = "select count(*) || ' ' || bool_and(ssl) from pg_stat_ssl \
+                       join pg_stat_activity using (pid) where application_name = 'pgweir-control'";
+        assert_eq!(admin.value(control), "1 true", "{recipe}");
+    }
+}
+
+#[test]
+fn a_look_up_tells_why_a_server_is_refused_too() {
+    let certificate = Certificate::for_name("elsewhere");
+    let database = tls_cluster(&certificate).database();
+    let setup = database.auth_query().tables(&by_name(&database, &certificate));
+    let stage = Stage::on(database, &setup);
+    let target = Target { database: "by_name".into(), ..stage.weir.target() };
+    let (code, message, hint) = refusal(&target.as_user("somebody", "x"));
+    assert_eq!(code, "08001", "{message}");
+    assert!(message.contains("look the user up: its certificate is for another host"), "{message}");
+    assert!(hint.contains("verify-ca"), "{hint}");
+    wait_until("the reason is logged", || stage.weir.log().contains("the server's certificate"));
+}
+
+/// The methods that are older than SCRAM; nothing else lets this role in.
+#[test]
+fn servers_that_ask_for_md5_or_a_cleartext_password_are_logged_in_to() {
+    let certificate = Certificate::for_loopback();
+    for (method, encryption) in [("md5", "md5"), ("password", "md5"), ("password", "scram-sha-256")]
+    {
+        let tls = Some((certificate.cert(), certificate.key()));
+        let hba = format!("host all postgres all scram-sha-256\nhostssl all older all {method}\n");
+        let options = Options { limit: Some(5), tls, hba: Some(hba), ..Options::default() };
+        let database = Cluster::start(options).database();
+        database.admin().rows(&format!(
+            "set password_encryption = '{encryption}'; create role older login password 'olden'"
+        ));
+        let kind = "select lower(left(rolpassword, 3)) from pg_authid where rolname = 'older'";
+        assert_eq!(database.admin().value(kind), encryption[..3]);
+        let setup = Setup {
+            server_tls: "require".into(),
+            database: "user = \"older\"\npassword = \"olden\"".into(),
+            ..Setup::servers(2)
+        };
+        let stage = Stage::on(database, &setup);
+        assert_eq!(stage.client().value("select current_user"), "older", "{method}");
+    }
+}
+
+/// Where anybody could listen, a password is not said.
+#[test]
+fn no_password_is_said_to_a_server_without_tls() {
+    let hba = "host all postgres all scram-sha-256\nhost all older all password\n";
+    let options = Options { limit: Some(5), hba: Some(hba.into()), ..Options::default() };
+    let database = Cluster::start(options).database();
+    database.admin().rows("create role older login password 'olden'");
+    let setup =
+        Setup { database: "user = \"older\"\npassword = \"olden\"".into(), ..Setup::servers(1) };
+    let stage = Stage::on(database, &setup);
+    let (code, message, _) = refusal(&stage.weir.target());
+    assert_eq!(code, "08001", "{message}");
+    assert!(message.ends_with("the proxy could not log in"), "{message}");
 }
 
 /// The FATAL that a login ends with: code, message and hint.
@@ -240,8 +347,11 @@ fn a_server_that_says_more_than_one_byte_before_tls_is_dropped() {
         ("", "it cannot be reached"),
     ] {
         middleman.set(Fault::Answer(answer.into()));
+        let failed = stage.weir.metric("pgweir_servers_failed_total", "");
         let (code, message, _) = refusal(&target);
         assert_eq!(code, "08001", "{answer}: {message}");
         assert!(message.ends_with(cause), "{answer}: {message}");
+        let failed = stage.weir.metric("pgweir_servers_failed_total", "") - failed;
+        assert!(failed >= 1.0, "{answer}: no attempt is counted");
     }
 }

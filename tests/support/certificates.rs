@@ -26,19 +26,47 @@ impl Certificate {
         )
     }
 
+    /// A certificate as the manual's second recipe makes it: an authority signs a request that names
+    /// a host in its CN only. `ca` is the authority's, the rest the server's.
+    pub fn issued(name: &str) -> (Self, Self) {
+        let ca = Self::for_name("root.example");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let certificate = Self { folder };
+        let request = certificate.folder.path().join("server.csr");
+        openssl(
+            Command::new("openssl")
+                .args(["req", "-new", "-nodes", "-subj", &format!("/CN={name}"), "-out"])
+                .arg(&request)
+                .arg("-keyout")
+                .arg(certificate.key()),
+        );
+        openssl(
+            Command::new("openssl")
+                .args(["x509", "-req", "-days", "2", "-CAcreateserial", "-in"])
+                .arg(&request)
+                .arg("-CA")
+                .arg(ca.cert())
+                .arg("-CAkey")
+                .arg(ca.key())
+                .arg("-out")
+                .arg(certificate.cert()),
+        );
+        (certificate, ca)
+    }
+
     fn made(name: &str, extra: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let certificate = Self { folder };
-        let output = Command::new("openssl")
-            .args(["req", "-new", "-x509", "-days", "2", "-nodes", "-subj", &format!("/CN={name}")])
-            .args(extra)
-            .arg("-out")
-            .arg(certificate.cert())
-            .arg("-keyout")
-            .arg(certificate.key())
-            .output()
-            .expect("openssl");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        openssl(
+            Command::new("openssl")
+                .args(["req", "-new", "-x509", "-days", "2", "-nodes", "-subj"])
+                .arg(format!("/CN={name}"))
+                .args(extra)
+                .arg("-out")
+                .arg(certificate.cert())
+                .arg("-keyout")
+                .arg(certificate.key()),
+        );
         certificate
     }
 
@@ -68,4 +96,9 @@ impl Certificate {
             key.display()
         )
     }
+}
+
+fn openssl(command: &mut Command) {
+    let output = command.output().expect("openssl");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
