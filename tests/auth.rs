@@ -157,16 +157,39 @@ fn servers_are_opened_by_the_clients_own_key() {
 
 #[test]
 fn the_effective_settings_show_no_secret() {
-    let stage = Stage::new(&Setup::servers(1));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "secret-7-of-a-file\n").expect("a password file");
+    let file = file.path().display().to_string();
+    let tables = format!(
+        "[users.plain]\npassword = \"secret-1-of-a-client\"\n\
+         [users.plain_secret]\nsecret = \"secret-2-of-a-client\"\n\
+         server_password = \"secret-3-of-a-server\"\n\
+         [users.by_variable]\npassword_env = \"CLIENT_SECRET\"\n\
+         [users.by_file]\npassword_file = \"{file}\"\nserver_password_file = \"{file}\"\n\
+         [databases.forced]\nhost = \"h\"\nuser = \"u\"\npassword = \"secret-4-of-a-database\"\n"
+    );
+    let auth = "query_user = \"q\"\nquery_password = \"secret-5-of-the-lookup\"\n".to_owned();
+    let env = vec![("CLIENT_SECRET".to_owned(), "secret-6-of-a-variable".to_owned())];
+    let setup = Setup { auth, env: env.clone(), ..Setup::servers(1).tables(&tables) };
+    let stage = Stage::new(&setup);
+    let dsn = "postgres://upstream:secret-8-of-the-upstream@h/d";
     let check = std::process::Command::new(env!("CARGO_BIN_EXE_pgweir"))
         .args(["check", "--config"])
         .arg(stage.weir.config_path())
+        .envs(env)
+        .env("PGWEIR_UPSTREAM", dsn)
         .output()
         .expect("pgweir check");
-    let shown = String::from_utf8_lossy(&check.stdout);
-    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
-    assert!(shown.contains("max_servers"), "{shown}");
-    assert!(!shown.contains("SCRAM-SHA-256$"), "{shown}");
+    let streams = [&check.stdout, &check.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    let shown = streams.concat();
+    assert!(check.status.success(), "{shown}");
+    for there in ["max_servers", "by_variable", "by_file", "plain_secret", "forced", "upstream"] {
+        assert!(shown.contains(there), "{there}: {shown}");
+    }
+    for text in [shown.as_str(), &stage.weir.log()] {
+        assert!(!text.contains("secret-"), "{text}");
+        assert!(!text.contains("SCRAM-SHA-256$"), "{text}");
+    }
 }
 
 #[test]
