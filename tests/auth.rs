@@ -284,7 +284,17 @@ fn expired_and_locked_roles_are_refused() {
 fn a_burst_of_first_logins_looks_each_user_up_once() {
     let database = Cluster::shared().database();
     let setup = database.auth_query();
-    database.admin().rows("create role crowd login password 'x'");
+    database.admin().rows(
+        "create sequence public.asked; \
+         create function public.counted(wanted text, out name text, out secret text) \
+         language plpgsql security definer set search_path = pg_catalog as $$ begin \
+         perform nextval('public.asked'), pg_sleep(0.3); \
+         select rolname, rolpassword into name, secret from pg_authid where rolname = wanted; \
+         end $$; \
+         create role crowd login password 'x'",
+    );
+    let auth = setup.auth.replace("public.user_lookup", "public.counted") + "cache_ttl = \"1h\"\n";
+    let setup = Setup { auth, ..setup };
     let stage = Stage::on(database, &setup.limits("max_servers = 2"));
     let target = stage.weir.target().as_user("crowd", "x");
     let logins: Vec<_> = (0..20)
@@ -294,4 +304,59 @@ fn a_burst_of_first_logins_looks_each_user_up_once() {
         })
         .collect();
     assert!(logins.into_iter().all(|login| login.join().expect("a login") == "1"));
+    let asked = stage.database.admin().value("select last_value from public.asked");
+    assert_eq!(asked, "1");
+    let counted = stage.weir.metric("pgweir_user_lookups_total", "result=\"found\"");
+    assert!((counted - 1.0).abs() < 0.5, "{counted} look-ups are counted");
+}
+
+/// One login after the other, so that the machine's load is shared by all kinds.
+#[test]
+fn an_unknown_user_is_refused_as_fast_as_a_wrong_password() {
+    const ROUNDS: usize = 25;
+    let database = Cluster::shared().database();
+    let setup = database.auth_query();
+    database.admin().rows("create role timed login password 'x'");
+    let stage = Stage::on(database, &setup);
+    let target = stage.weir.target();
+    // Configured, looked up, and not there; a cached answer is the usual case for each.
+    let kinds = ["app", "timed", "nobody_such"].map(|name| target.as_user(name, "wrong"));
+    let mut times = [const { Vec::new() }; 3];
+    for _ in 0..ROUNDS {
+        for (kind, times) in kinds.iter().zip(&mut times) {
+            let began = std::time::Instant::now();
+            login(kind);
+            times.push(began.elapsed());
+        }
+    }
+    let medians = times.map(|mut times| {
+        times.sort();
+        times[ROUNDS / 2]
+    });
+    let (least, most) = (medians.iter().min(), medians.iter().max());
+    // Deriving a verifier for one kind alone would make it several times slower.
+    let apart = most.zip(least).map(|(most, least)| most.as_secs_f64() / least.as_secs_f64());
+    eprintln!("medians: {medians:?}");
+    assert!(apart.is_some_and(|apart| apart < 2.5), "medians: {medians:?}");
+}
+
+#[test]
+fn after_a_restart_the_first_client_brings_the_key() {
+    let setup = Setup::servers(2).limits("min_idle = 1");
+    let database = Cluster::shared().database();
+    let backends = format!(
+        "select count(*) from pg_stat_activity where usename = 'app' and datname = '{}'",
+        database.name()
+    );
+    let mut admin = database.admin();
+    for start in ["first", "second"] {
+        let weir = Weir::start(&database, &setup);
+        // min_idle asks for a server, and without a client there is nothing to log in with.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert_eq!(admin.value(&backends), "0", "{start} start");
+        assert_eq!(weir.target().connect().value("select current_user"), "app", "{start} start");
+        assert_ne!(admin.value(&backends), "0", "{start} start");
+        drop(weir);
+        wait_until("the servers have ended", || admin.value(&backends) == "0");
+    }
 }

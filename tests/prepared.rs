@@ -354,6 +354,9 @@ fn a_segment_of_known_answers_takes_no_server() {
     assert_eq!(two.ask(&prepare("s2", "select 1")), "1 Z[I]");
     assert_eq!(two.ask(&[close('S', "s2"), close('S', "none"), sync()].concat()), "3 3 Z[I]");
     assert_eq!(two.ask(&sync()), "Z[I]");
+    two.send(&[parse("s3", "select 1"), flush()].concat());
+    assert_eq!(line(&two.until('1')), "1");
+    assert_eq!(two.ask(&sync()), "Z[I]");
     two.send(&fetch("s2"));
     assert_eq!(line(&two.within(MOMENT)), "");
     one.rows("commit");

@@ -61,14 +61,20 @@ fn a_second_ssl_request_is_a_protocol_we_do_not_speak() {
 fn encryption_is_answered_once_for_each_kind() {
     // Not compared: a PostgreSQL built with GSSAPI would answer `G`.
     let stage = Stage::new(&Setup::servers(1));
-    for kinds in [[gssenc_request(), ssl_request()], [ssl_request(), gssenc_request()]] {
+    for (kinds, version) in [
+        ([gssenc_request(), ssl_request()], "1234.5679"),
+        ([ssl_request(), gssenc_request()], "1234.5680"),
+    ] {
         let mut raw = stage.weir.target().open();
         for request in &kinds {
             raw.send(request);
             assert_eq!(raw.bytes(1), b"N");
         }
         raw.send(&kinds[1]);
-        assert_eq!(line(&raw.rest()), "E[FATAL 0A000] EOF");
+        let refused = format!(
+            "E[FATAL 0A000 unsupported frontend protocol {version}: server supports 3.0 to 3.2] EOF"
+        );
+        assert_eq!(events::detailed(&raw.rest()), refused);
     }
 }
 
@@ -84,6 +90,26 @@ fn a_length_word_out_of_range_ends_the_connection_without_a_word() {
         attempts.to_vec()
     });
     assert_eq!(seen, ["EOF"; 6]);
+}
+
+/// Nothing is allocated for what a length word claims.
+#[test]
+fn a_length_word_costs_no_memory() {
+    let stage = Stage::new(&Setup::servers(1));
+    let target = stage.weir.target();
+    stage.client().rows("select 1");
+    let claim = |len: u32| {
+        let mut raw = target.open();
+        raw.send(&[&len.to_be_bytes()[..], &V3_0.to_be_bytes()].concat());
+        raw
+    };
+    let before = resident_kib(stage.weir.pid());
+    // The last is allowed, and its connections wait for the rest of their packets.
+    let lengths = [0, 3, 7, 10_005, 0x7fff_ffff, 0xffff_ffff, 10_004];
+    let open: Vec<Raw> = lengths.into_iter().cycle().take(140).map(claim).collect();
+    wait_until("all are taken", || stage.weir.metric("pgweir_logins_total", "protocol") >= 120.0);
+    let grown = resident_kib(stage.weir.pid()).saturating_sub(before);
+    assert!(grown < 8 << 10, "{grown} KiB more for {} connections", open.len());
 }
 
 #[test]
@@ -199,7 +225,7 @@ fn startup_settings_follow_the_client_to_every_server() {
         assert_eq!(client.value("show statement_timeout"), "5s");
         assert_eq!(other.value("show work_mem"), "4MB");
     }
-    assert!(!pids.is_empty());
+    assert_eq!(pids.len(), 2, "{pids:?}");
 }
 
 #[test]
@@ -325,15 +351,32 @@ fn a_client_that_never_finishes_its_login_is_closed() {
 #[test]
 fn a_search_path_of_a_client_does_not_reach_the_user_lookup() {
     let database = Cluster::shared().database();
+    // Written without schemas: what the path says first is what is read.
     let setup = database.auth_query();
-    database.admin().rows(
-        "create schema evil authorization app; \
-         create function evil.user_lookup(text, out text, out text) language sql as \
-         $$select 'app', 'SCRAM-SHA-256$4096:AAAA$AAAA:AAAA'$$; grant all on schema evil to public",
+    let auth = setup.auth.replace(
+        "select * from public.user_lookup($1)",
+        "select rolname::text, rolpassword from pg_authid where rolname = $1",
     );
-    database.admin().rows("create role looked_up login password 'found'");
+    assert!(auth.contains("from pg_authid"), "{auth}");
+    let setup = Setup { auth: auth + "cache_ttl = 0\n", ..setup };
+    let planted = scram::verifier("planted", b"salt of the planter");
+    database.admin().rows(&format!(
+        "create role looked_up login password 'found'; \
+         grant select on pg_catalog.pg_authid to lookup; \
+         create schema evil; grant usage on schema evil to public; \
+         create table evil.pg_authid as select 'looked_up' as rolname, '{planted}' as rolpassword; \
+         grant select on evil.pg_authid to public"
+    ));
     let stage = Stage::on(database, &setup);
+    let path = [("search_path", "evil, pg_catalog")];
     let target = stage.weir.target().as_user("looked_up", "found");
-    let mut client = target.connect_with(&[("search_path", "evil")]);
-    assert_eq!(client.value("show search_path"), "evil");
+    let mut client = target.connect_with(&path);
+    assert_eq!(client.value("show search_path"), "evil, pg_catalog");
+    assert_eq!(client.value("select count(*) from pg_authid"), "1", "the client sees its own path");
+    for _ in 0..3 {
+        let packet = target.startup(V3_0, &path);
+        let seen = line(&target.open().log_in(&packet, "planted"));
+        assert!(seen.ends_with("E[FATAL 28P01] EOF"), "{seen}");
+        assert_eq!(target.connect_with(&path).value("select 1"), "1");
+    }
 }
