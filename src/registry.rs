@@ -89,7 +89,13 @@ fn bit(notice: Notice) -> u8 {
 /// All clients that are logged in.
 #[derive(Debug, Default)]
 pub struct Registry {
-    clients: Mutex<HashMap<u32, Registered, FxBuildHasher>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    clients: HashMap<u32, Registered, FxBuildHasher>,
+    draining: bool,
 }
 
 #[derive(Debug)]
@@ -115,21 +121,25 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.registry.lock().remove(&self.pid);
+        self.registry.lock().clients.remove(&self.pid);
     }
 }
 
 impl Registry {
-    /// Enters a client. `random` gives fresh random bytes: the pid, then the secret, of `secret_len`.
+    /// Enters a client; `None` since [`Registry::drain`]. `random` gives fresh random bytes: the
+    /// secret, of `secret_len`, then the pid.
     pub fn enter(
         self: &Arc<Self>,
         secret_len: usize,
         mut random: impl FnMut(&mut [u8]),
-    ) -> (Registration, CancelKey) {
+    ) -> Option<(Registration, CancelKey)> {
         let mailbox = Arc::<Mailbox>::default();
         let mut secret = vec![0; secret_len];
         random(&mut secret);
-        let mut clients = self.lock();
+        let mut inner = self.lock();
+        if inner.draining {
+            return None;
+        }
         loop {
             let mut pid = [0; 4];
             random(&mut pid);
@@ -138,7 +148,7 @@ impl Registry {
             if pid == 0 {
                 continue;
             }
-            if let Entry::Vacant(free) = clients.entry(pid) {
+            if let Entry::Vacant(free) = inner.clients.entry(pid) {
                 free.insert(Registered { secret: secret.clone(), mailbox: Arc::clone(&mailbox) });
                 let registration = Registration { registry: Arc::clone(self), pid, mailbox };
                 return (registration, CancelKey { pid, secret });
@@ -148,21 +158,26 @@ impl Registry {
 
     /// The mailbox of the client that a key belongs to; compared in constant time.
     pub fn find(&self, key: &CancelKey) -> Option<Arc<Mailbox>> {
-        let clients = self.lock();
-        let client = clients.get(&key.pid)?;
+        let inner = self.lock();
+        let client = inner.clients.get(&key.pid)?;
         bool::from(client.secret.ct_eq(&key.secret)).then(|| Arc::clone(&client.mailbox))
     }
 
     /// Tells every client.
     pub fn tell_all(&self, notice: Notice) {
-        for client in self.lock().values() {
-            client.mailbox.tell(notice);
-        }
+        self.lock().tell(notice);
+    }
+
+    /// Lets nobody in any more, and tells those who are there: nobody is missed in between.
+    pub fn drain(&self) {
+        let mut inner = self.lock();
+        inner.draining = true;
+        inner.tell(Notice::Drain);
     }
 
     /// Clients logged in.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().clients.len()
     }
 
     /// No clients.
@@ -170,8 +185,16 @@ impl Registry {
         self.len() == 0
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Registered, FxBuildHasher>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn tell(&self, notice: Notice) {
+        for client in self.clients.values() {
+            client.mailbox.tell(notice);
+        }
     }
 }
 
@@ -227,8 +250,8 @@ mod tests {
             next += 1;
             bytes.fill(next);
         };
-        let (one, key) = registry.enter(4, &mut random);
-        let (_two, other) = registry.enter(32, &mut random);
+        let (one, key) = registry.enter(4, &mut random).unwrap();
+        let (_two, other) = registry.enter(32, &mut random).unwrap();
         assert_eq!((key.secret.len(), other.secret.len()), (4, 32));
         let found = registry.find(&key).unwrap();
         assert!(std::ptr::addr_eq(Arc::as_ptr(&found), one.mailbox()));
@@ -237,6 +260,15 @@ mod tests {
         drop(one);
         assert!(registry.find(&key).is_none());
         assert_eq!(registry.len(), 1);
+    }
+
+    #[test]
+    fn a_drain_reaches_all_who_are_in_and_lets_nobody_in() {
+        let registry = Arc::<Registry>::default();
+        let (one, _) = registry.enter(4, |bytes| bytes.fill(1)).unwrap();
+        registry.drain();
+        assert_eq!(one.mailbox().take(), Some(Notice::Drain));
+        assert!(registry.enter(4, |bytes| bytes.fill(2)).is_none());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod cancel;
 mod clients;
 mod compose;
 mod control;
+mod drain;
 mod lifecycle;
 mod malformed;
 mod pipelines;

@@ -37,6 +37,7 @@ pub fn login_failed(failure: &LoginFailure) -> Option<Report> {
             .hint("Connect to PostgreSQL itself for replication."),
         F::TrustRemote => Report::fatal(SqlState::INVALID_AUTHORIZATION, text),
         F::TooManyClients(limit) => too_many_clients(*limit),
+        F::Draining => shutting_down(),
         F::Auth(error) => auth(error),
         F::LookUp(error) => look_up(error),
         F::Overworked => Report::fatal(SqlState::INTERNAL, text),
@@ -82,6 +83,11 @@ pub fn unknown_database(name: &str) -> Report {
     let text = format!("database \"{name}\" does not exist");
     Report::fatal(SqlState::INVALID_CATALOG_NAME, text)
         .detail("The configuration of pgweir has no database of this name, and no \"*\".")
+}
+
+/// pgweir is draining, to a client that is not in yet.
+pub fn shutting_down() -> Report {
+    Report::fatal(SqlState::CANNOT_CONNECT_NOW, "the connection proxy is shutting down")
 }
 
 /// pgweir is draining, to a client that is there.

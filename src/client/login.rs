@@ -134,6 +134,9 @@ pub enum LoginFailure {
     /// `timeouts.login` passed.
     #[error("client login timeout")]
     TimedOut,
+    /// pgweir is draining.
+    #[error("the connection proxy is shutting down")]
+    Draining,
 }
 
 impl LoginContext {
@@ -169,16 +172,24 @@ impl LoginContext {
     }
 }
 
-/// Takes a client in. One that is refused is told why, and its connection is closed, before this
-/// returns. Not cancel safe: dropped midway, the connection is closed without a word.
+/// Takes a client in, unless `draining` is ready before that is done. One that is refused is told
+/// why, and its connection is closed, before this returns. Not cancel safe: dropped midway, the
+/// connection is closed without a word.
 pub async fn login(
     stream: Stream,
     peer: PeerAddr,
     context: &LoginContext,
+    draining: impl Future<Output = ()>,
 ) -> Result<Arrival, LoginFailure> {
     let patience = Patience { left: context.timeout };
     let mut door = Door { context, peer, patience, link: None };
-    match door.admit(stream).await {
+    let admitted = tokio::select! {
+        biased;
+        admitted = door.admit(stream) => admitted,
+        // What was half done goes with the connection, which is refused.
+        () = draining => Err(LoginFailure::Draining),
+    };
+    match admitted {
         Ok(arrival) => Ok(arrival),
         Err(failure) => {
             door.turn_away(&failure).await;
@@ -369,9 +380,11 @@ impl LoginFailure {
             | Self::Handshake(_)
             | Self::NoAlpn => LoginResult::Protocol,
             Self::TooManyClients(_) => LoginResult::TooManyClients,
-            Self::NoTls | Self::TlsRequired | Self::Replication | Self::TrustRemote => {
-                LoginResult::Refused
-            }
+            Self::NoTls
+            | Self::TlsRequired
+            | Self::Replication
+            | Self::TrustRemote
+            | Self::Draining => LoginResult::Refused,
             Self::Auth(AuthError::Refused { .. } | AuthError::EmptyPassword) => {
                 LoginResult::AuthFailed
             }

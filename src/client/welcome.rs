@@ -1,5 +1,6 @@
 //! From a login to a session: what the client is told first.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use super::{Client, Context, Ending, edge};
 use crate::metrics::CloseReason;
 use crate::net::link::Link;
 use crate::pool::{Cleaning, Lease, Pool};
-use crate::registry::Registration;
+use crate::registry::{Notice, Registration};
 use crate::server::Server;
 use crate::session::{Attach, Session, settings::Settings};
 use crate::wire::build;
@@ -75,18 +76,37 @@ impl Client {
 
     /// Takes a server for a moment, to learn what it reports and whether it takes the settings.
     async fn try_settings(&mut self) -> Result<Settings, Ending> {
-        let pool = Arc::clone(&self.pool);
-        let checkout = pool.checkout().await;
-        let mut lease = checkout.map_err(|error| {
-            let report = edge::checkout_at_login(&error, pool.key());
-            Ending::Ended(Box::new(report))
-        })?;
+        let mut lease = self.first_lease().await?;
         let server: &mut Server = &mut lease;
         let settled = match self.session.attach(&mut server.backend, &mut server.link.output) {
             Attach::Ready if self.session.is_quiet() => Ok(None),
             Attach::Ready | Attach::Wait => self.settle(&mut lease).await,
         };
         self.on_settings_tried(lease, settled)
+    }
+
+    /// Waits for a server, unless pgweir drains: a login is no transaction to be waited for.
+    async fn first_lease(&mut self) -> Result<Lease, Ending> {
+        let pool = Arc::clone(&self.pool);
+        let ended = |report| Err(Ending::Ended(Box::new(report)));
+        tokio::select! {
+            biased;
+            checkout = pool.checkout() => match checkout {
+                Ok(lease) => Ok(lease),
+                Err(error) => ended(edge::checkout_at_login(&error, pool.key())),
+            },
+            () = Self::drained(&self.registration) => ended(edge::shutting_down()),
+        }
+    }
+
+    async fn drained(registration: &Registration) {
+        loop {
+            match poll_fn(|cx| registration.mailbox().poll(cx)).await {
+                Notice::Drain | Notice::Terminate => return,
+                // Nothing of the client's is running.
+                Notice::Cancel => drop(registration.mailbox().take_canceling()),
+            }
+        }
     }
 
     fn on_settings_tried(

@@ -8,6 +8,7 @@ use rand::Rng;
 use tracing::{debug, info, warn};
 
 use super::Shared;
+use crate::admin::http::Phase;
 use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
 use crate::client::{Client, Context, Welcomed, edge};
 use crate::metrics::{CancelOutcome, LoginResult};
@@ -53,7 +54,12 @@ impl Drop for Admitted {
 impl Admitted {
     async fn serve(self, stream: Stream, peer: PeerAddr) {
         let context = self.shared.login.load_full();
-        match Box::pin(login::login(stream, peer, &context)).await {
+        let mut phase = self.shared.phase.subscribe();
+        let draining = async move {
+            // The sender lives as long as all that is shared.
+            let _ = phase.wait_for(|phase| *phase == Phase::Draining).await;
+        };
+        match Box::pin(login::login(stream, peer, &context, draining)).await {
             Ok(Arrival::Session(arrived)) => self.session(arrived, peer).await,
             Ok(Arrival::Cancel(request)) => self.cancel(request).await,
             Err(failure) => {
@@ -73,8 +79,16 @@ impl Admitted {
         };
         drop(config);
         pool.learn_credential(credential);
-        let client = self.welcome(link, startup.minor, startup.settings, pool).await;
-        match client {
+        let secret_len = if startup.minor >= 2 { LONG_SECRET } else { SHORT_SECRET };
+        let entered = shared.registry.enter(secret_len, |bytes| rand::rng().fill_bytes(bytes));
+        let Some((registration, cancel_key)) = entered else {
+            shared.metrics.clients.logins.count(LoginResult::Refused);
+            return login::refuse(&mut link, &edge::shutting_down()).await;
+        };
+        let context = self.context();
+        let settings = startup.settings;
+        let welcomed = Welcomed { link, settings, pool, registration, cancel_key, context };
+        match Client::welcome(welcomed).await {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);
                 let _counted = shared.metrics.clients.connected();
@@ -88,25 +102,13 @@ impl Admitted {
         }
     }
 
-    async fn welcome(
-        &self,
-        link: crate::net::link::Link,
-        minor: u16,
-        settings: Vec<(String, String)>,
-        pool: Arc<crate::pool::Pool>,
-    ) -> Result<Client, crate::client::Ending> {
+    fn context(&self) -> Context {
         let config = self.shared.config.load();
-        let secret_len = if minor >= 2 { LONG_SECRET } else { SHORT_SECRET };
-        let (registration, cancel_key) =
-            self.shared.registry.enter(secret_len, |bytes| rand::rng().fill_bytes(bytes));
-        let context = Context {
+        Context {
             timeouts: config.timeouts,
             on_client_gone: config.on_client_gone,
             metrics: Arc::clone(&self.shared.metrics),
-        };
-        drop(config);
-        let welcomed = Welcomed { link, settings, pool, registration, cancel_key, context };
-        Client::welcome(welcomed).await
+        }
     }
 
     /// A CancelRequest has no answer but the end of its connection, which comes when the cancel was

@@ -8,14 +8,14 @@ use super::Running;
 use crate::admin::http::Phase;
 use crate::registry::Notice;
 
-/// Closes the listeners, ends idle clients at once and the others at the end of their transaction,
-/// after `timeouts.drain` wherever they are; then closes the servers.
+/// Closes the listeners, ends logins and idle clients at once and the others at the end of their
+/// transaction, after `timeouts.drain` wherever they are; then closes the servers.
 pub(super) async fn drain(running: &mut Running) {
     let shared = &running.shared;
     let timeouts = shared.config.load().timeouts;
     shared.phase.send_replace(Phase::Draining);
     running.accepting.shutdown().await;
-    shared.registry.tell_all(Notice::Drain);
+    shared.registry.drain();
     if !clients_gone(running, timeouts.drain).await {
         let left = running.shared.registry.len();
         warn!(clients = left, "timeouts.drain has passed: ending the rest");
