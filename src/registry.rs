@@ -25,6 +25,8 @@ pub enum Notice {
     Drain,
     /// It is to end now.
     Terminate,
+    /// The configuration has changed.
+    Reload,
 }
 
 /// What a client's task was told and has not acted on.
@@ -75,7 +77,7 @@ impl Mailbox {
         if self.notices.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let order = [Notice::Terminate, Notice::Cancel, Notice::Drain];
+        let order = [Notice::Terminate, Notice::Cancel, Notice::Drain, Notice::Reload];
         order
             .into_iter()
             .find(|n| self.notices.fetch_and(!bit(*n), Ordering::AcqRel) & bit(*n) != 0)
@@ -284,11 +286,12 @@ mod tests {
 
     #[test]
     fn notices_come_out_most_urgent_first_and_once() {
+        use Notice::{Cancel, Drain, Reload, Terminate};
         let mailbox = Mailbox::default();
-        for notice in [Notice::Drain, Notice::Cancel, Notice::Terminate, Notice::Cancel] {
+        for notice in [Reload, Drain, Cancel, Terminate, Cancel] {
             mailbox.tell(notice);
         }
         let taken: Vec<_> = std::iter::from_fn(|| mailbox.take()).collect();
-        assert_eq!(taken, [Notice::Terminate, Notice::Cancel, Notice::Drain]);
+        assert_eq!(taken, [Terminate, Cancel, Drain, Reload]);
     }
 }

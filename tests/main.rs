@@ -18,6 +18,7 @@ mod pipelines;
 mod prepared;
 mod refusals;
 mod relay;
+mod reload;
 mod servers;
 mod sql_oracle;
 mod sql_speed;

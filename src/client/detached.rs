@@ -69,6 +69,7 @@ impl Client {
         match notice {
             Notice::Cancel => drop(self.registration.mailbox().take_canceling()),
             Notice::Drain => self.draining = true,
+            Notice::Reload => self.context.refresh(),
             Notice::Terminate => return Err(Ending::Ended(Box::new(edge::draining()))),
         }
         Ok(())
@@ -129,6 +130,7 @@ impl Client {
                     return Ok(Err(edge::canceled()));
                 }
                 Woken::Told(Notice::Drain) => self.draining = true,
+                Woken::Told(Notice::Reload) => self.context.refresh(),
                 Woken::Told(Notice::Terminate) => {
                     return Err(Ending::Ended(Box::new(edge::draining())));
                 }

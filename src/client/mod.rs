@@ -19,9 +19,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 
-use crate::config::{OnClientGone, Timeouts};
+use crate::config::{Config, OnClientGone, Timeouts};
 use crate::metrics::{ErrorSource, Metrics};
 use crate::net::link::Link;
 use crate::pool::Pool;
@@ -37,12 +38,29 @@ pub use welcome::Welcomed;
 /// What a client's task works with.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Times, as they were when the client logged in.
-    pub timeouts: Timeouts,
-    /// What becomes of its work when it is gone.
-    pub on_client_gone: OnClientGone,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
+    config: Arc<ArcSwap<Config>>,
+    /// Times, as of the last [`Context::refresh`].
+    timeouts: Timeouts,
+    /// What becomes of its work when it is gone; likewise.
+    on_client_gone: OnClientGone,
+    metrics: Arc<Metrics>,
+}
+
+impl Context {
+    /// With what the configuration says now.
+    pub fn new(config: Arc<ArcSwap<Config>>, metrics: Arc<Metrics>) -> Self {
+        let now = config.load();
+        let (timeouts, on_client_gone) = (now.timeouts, now.on_client_gone);
+        drop(now);
+        Self { config, timeouts, on_client_gone, metrics }
+    }
+
+    /// Takes over what a reload has changed; the client is told of it by a notice, so that a look at
+    /// a timeout costs nothing.
+    fn refresh(&mut self) {
+        let now = self.config.load();
+        (self.timeouts, self.on_client_gone) = (now.timeouts, now.on_client_gone);
+    }
 }
 
 /// A client that is logged in.

@@ -339,6 +339,7 @@ impl<'a> Relay<'a> {
         match notice {
             Notice::Cancel => self.cancel(),
             Notice::Drain => self.client.draining = true,
+            Notice::Reload => self.client.context.refresh(),
             Notice::Terminate => return Err(Ending::Ended(Box::new(edge::draining()))),
         }
         Ok(())

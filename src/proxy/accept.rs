@@ -85,7 +85,8 @@ impl Admitted {
             shared.metrics.clients.logins.count(LoginResult::Refused);
             return login::refuse(&mut link, &edge::shutting_down()).await;
         };
-        let context = self.context();
+        // After it is entered: a reload from now on reaches it.
+        let context = Context::new(Arc::clone(&shared.config), Arc::clone(&shared.metrics));
         let settings = startup.settings;
         let welcomed = Welcomed { link, settings, pool, registration, cancel_key, context };
         match Client::welcome(welcomed).await {
@@ -99,15 +100,6 @@ impl Admitted {
                 shared.metrics.clients.logins.count(LoginResult::ServerFailed);
                 info!(%peer, user = startup.user, %ending, "a login failed");
             }
-        }
-    }
-
-    fn context(&self) -> Context {
-        let config = self.shared.config.load();
-        Context {
-            timeouts: config.timeouts,
-            on_client_gone: config.on_client_gone,
-            metrics: Arc::clone(&self.shared.metrics),
         }
     }
 

@@ -57,7 +57,7 @@ pub enum StartError {
 
 /// What all connections share.
 struct Shared {
-    config: ArcSwap<Config>,
+    config: Arc<ArcSwap<Config>>,
     login: ArcSwap<LoginContext>,
     mock: Mock,
     room: Arc<Room>,
@@ -118,7 +118,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         pools,
         connections: AtomicUsize::new(0),
         phase: watch::Sender::new(Phase::Accepting),
-        config: ArcSwap::from_pointee(config),
+        config: Arc::new(ArcSwap::from_pointee(config)),
     });
     let mut running = Running::new(shared, listeners, http);
     running.tasks.spawn(forget_refused(Arc::clone(&running.shared), to_forget));

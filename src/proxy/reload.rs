@@ -4,6 +4,7 @@ use tracing::{error, info, warn};
 
 use super::{Running, logins};
 use crate::config::{self, ConfigError, Loaded};
+use crate::registry::Notice;
 
 impl Running {
     /// Reads the configuration again and takes what can change live; a broken one changes nothing.
@@ -29,6 +30,7 @@ impl Running {
         shared.room.resize(next.limits.max_clients);
         shared.login.store(login.into());
         shared.config.store(next.into());
+        shared.registry.tell_all(Notice::Reload);
         info!(changed = ?changes.live, "configuration reloaded");
         if !changes.restart.is_empty() {
             warn!(keys = ?changes.restart, "these changes need a restart and do not hold yet");
