@@ -25,5 +25,6 @@ mod sql_speed;
 mod startup;
 mod storm;
 mod tidy;
+mod timeouts;
 mod tls;
 mod vanish;

@@ -10,7 +10,7 @@ use super::abandon::{Canceling, Probe, abandon};
 use super::alarm::due;
 use super::half::{Half, Stop};
 use super::{Client, Ending, ServerLoss, edge};
-use crate::config::OnClientGone;
+use crate::config::{OnClientGone, Timeouts};
 use crate::metrics::{CloseReason, ErrorSource};
 use crate::net::link::Moved;
 use crate::pool::{Cleaning, Lease};
@@ -33,10 +33,20 @@ struct Relay<'a> {
     canceling: Option<Canceling>,
     probe: Probe,
     started: Instant,
-    /// Since when the server owes an answer; only kept while `timeouts.query` is on.
-    asked: Option<Instant>,
+    /// The answer that the server owes; only kept while `timeouts.query` is on.
+    asked: Option<Asked>,
     /// When the client was first found to have ended its side.
     gone_since: Option<Instant>,
+}
+
+/// An answer that is awaited while nothing moves.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    since: Instant,
+    /// Bytes that had moved by then.
+    moved: u64,
+    /// A cancel was sent for it.
+    canceled: bool,
 }
 
 /// What wakes a relay.
@@ -377,16 +387,29 @@ impl<'a> Relay<'a> {
     }
 
     fn query_due(&self) -> Option<Instant> {
-        due(self.asked?, self.client.context.timeouts.query)
+        let Timeouts { query, cancel, .. } = self.client.context.timeouts;
+        let asked = self.asked?;
+        due(asked.since, if asked.canceled { query.saturating_add(cancel) } else { query })
     }
 
-    /// Since when the server owes an answer.
+    /// Whether the server owes an answer, and since when no byte of it has moved.
     fn note_asked(&mut self) {
-        if self.client.context.timeouts.query.is_zero() {
+        if self.client.context.timeouts.query.is_zero() || !self.client.session.awaits_reply() {
+            self.asked = None;
             return;
         }
-        let waiting = self.client.session.awaits_reply();
-        self.asked = waiting.then(|| self.asked.unwrap_or_else(Instant::now));
+        let moved = self.moved();
+        if self.asked.is_none_or(|asked| asked.moved != moved) {
+            self.asked = Some(Asked { since: Instant::now(), moved, canceled: false });
+        }
+    }
+
+    /// Bytes that have moved, in either direction. A client that has ended its side is sent bytes
+    /// only to see whether it reads.
+    fn moved(&self) -> u64 {
+        let (server, client) = (self.lease.link.traffic(), self.client.link.traffic());
+        let probing = self.gone_since.is_some();
+        server.read + server.written + if probing { 0 } else { client.read + client.written }
     }
 
     fn gone_due(&self) -> Option<Instant> {
@@ -408,6 +431,8 @@ impl<'a> Relay<'a> {
         if passed(self.gone_due()) {
             return Err(Ending::Left);
         }
+        // Bytes may have moved without waking anybody.
+        self.note_asked();
         if passed(self.query_due()) {
             self.on_query_timeout()?;
         }
@@ -420,11 +445,11 @@ impl<'a> Relay<'a> {
 
     /// A query that runs too long is cancelled first; one that does not heed is cut off.
     fn on_query_timeout(&mut self) -> Result<(), Ending> {
-        if self.canceling.is_some() {
+        if self.asked.is_some_and(|asked| asked.canceled) {
             return Err(Ending::Ended(Box::new(edge::query_timeout())));
         }
         self.cancel();
-        self.asked = self.asked.and_then(|at| at.checked_add(self.client.context.timeouts.cancel));
+        self.asked = self.asked.map(|asked| Asked { canceled: true, ..asked });
         Ok(())
     }
 

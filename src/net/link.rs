@@ -22,12 +22,23 @@ pub struct Link {
     pub input: BytesMut,
     /// Bytes to be written.
     pub output: BytesMut,
+    /// Bytes read and written so far; without TLS's own.
+    traffic: Traffic,
     /// Room made for one read.
     room: usize,
     /// Written bytes wait in TLS.
     unflushed: bool,
     /// The peer sends no more.
     ended: bool,
+}
+
+/// Bytes that have passed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// From the peer.
+    pub read: u64,
+    /// To the peer.
+    pub written: u64,
 }
 
 /// What happened on a link.
@@ -48,6 +59,7 @@ impl Link {
             stream,
             input: BytesMut::new(),
             output: BytesMut::new(),
+            traffic: Traffic::default(),
             room: FIRST_READ,
             unflushed: false,
             ended: false,
@@ -62,6 +74,11 @@ impl Link {
     /// The connection itself, and bytes that were read ahead of it.
     pub fn into_parts(self) -> (Stream, BytesMut) {
         (self.stream, self.input)
+    }
+
+    /// Bytes read and written so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// There is so much to write that no more should be produced.
@@ -155,6 +172,7 @@ impl Link {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.traffic.written += written as u64;
             self.output.advance(written);
             self.unflushed = self.stream.is_tls();
         }
@@ -173,10 +191,12 @@ impl Link {
         ready!(self.stream.poll_readable(cx))?;
         self.input.reserve(self.room);
         let read = pin!(self.stream.read_buf(&mut self.input));
-        if ready!(read.poll(cx))? == 0 {
+        let read = ready!(read.poll(cx))?;
+        if read == 0 {
             self.ended = true;
             return Poll::Ready(Ok(Moved::End));
         }
+        self.traffic.read += read as u64;
         if self.input.len() == self.input.capacity() {
             self.room = READ;
         }
