@@ -14,6 +14,7 @@ mod control;
 mod drain;
 mod lifecycle;
 mod malformed;
+mod metrics;
 mod pipelines;
 mod prepared;
 mod refusals;

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::config::{Config, OnClientGone, Timeouts};
 use crate::metrics::{ErrorSource, Metrics};
-use crate::net::link::Link;
+use crate::net::link::{Link, Traffic};
 use crate::pool::Pool;
 use crate::registry::Registration;
 use crate::session::{Session, SessionError};
@@ -66,6 +66,8 @@ impl Context {
 /// A client that is logged in.
 pub struct Client {
     link: Link,
+    /// What of the link's traffic is in the metrics.
+    counted: Traffic,
     half: Half,
     session: Session,
     pool: Arc<Pool>,
@@ -151,6 +153,15 @@ impl Client {
         }
         // The client may not read; what it is told is worth a short wait and no more.
         let _ = tokio::time::timeout(GOODBYE, self.link.close()).await;
+        self.count_bytes();
+    }
+
+    fn count_bytes(&mut self) {
+        let now = self.link.traffic();
+        let before = std::mem::replace(&mut self.counted, now);
+        let metrics = self.pool.metrics();
+        metrics.bytes_received.increment(now.read - before.read);
+        metrics.bytes_sent.increment(now.written - before.written);
     }
 }
 

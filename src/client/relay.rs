@@ -129,6 +129,7 @@ impl Client {
             metrics.elided_parses.increment(u64::from(counts.elided_parses));
         }
         metrics.transactions.increment(u64::from(counts.transactions));
+        self.count_bytes();
     }
 
     /// Parts with the server: back to the pool when it is free, cleaned up behind the client when

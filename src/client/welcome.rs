@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::{Client, Context, Ending, edge};
 use crate::metrics::CloseReason;
-use crate::net::link::Link;
+use crate::net::link::{Link, Traffic};
 use crate::pool::{Cleaning, Lease, Pool};
 use crate::registry::{Notice, Registration};
 use crate::server::Server;
@@ -44,6 +44,7 @@ impl Client {
         }
         let mut client = Self {
             link,
+            counted: Traffic::default(),
             half: super::Half::default(),
             session: Session::new(Arc::clone(pool.knowledge()), startup),
             pool,
