@@ -14,6 +14,7 @@ use rustc_hash::FxBuildHasher;
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
+use crate::metrics::CancelOutcome;
 use crate::wire::startup::CancelKey;
 
 /// What a client's task can be told.
@@ -35,8 +36,11 @@ pub struct Mailbox {
     notices: AtomicU8,
     waker: AtomicWaker,
     /// Who waits for the end of a cancel.
-    canceling: Mutex<Vec<oneshot::Sender<()>>>,
+    canceling: Mutex<Vec<Canceler>>,
 }
+
+/// Who sent a cancel, and hears what became of it.
+pub type Canceler = oneshot::Sender<CancelOutcome>;
 
 impl Mailbox {
     /// Tells the client's task; the same notice twice is one.
@@ -45,9 +49,9 @@ impl Mailbox {
         self.waker.wake();
     }
 
-    /// Tells the client's task to cancel what runs; what is returned is ready, with an error, when
-    /// that was done or there was nothing to do. `None` if too many wait for the same.
-    pub fn tell_cancel(&self) -> Option<oneshot::Receiver<()>> {
+    /// Tells the client's task to cancel what runs; what is returned is ready when that was done, or,
+    /// with an error, when there was nothing to do. `None` if too many wait for the same.
+    pub fn tell_cancel(&self) -> Option<oneshot::Receiver<CancelOutcome>> {
         let (done, wait) = oneshot::channel();
         let mut canceling = self.canceling.lock().unwrap_or_else(PoisonError::into_inner);
         if canceling.len() >= MAX_CANCELING {
@@ -59,8 +63,9 @@ impl Mailbox {
         Some(wait)
     }
 
-    /// Takes those who wait for the end of a cancel; dropped, they are told.
-    pub fn take_canceling(&self) -> Vec<oneshot::Sender<()>> {
+    /// Takes those who wait for the end of a cancel; dropped, they are told that there was nothing
+    /// to do.
+    pub fn take_canceling(&self) -> Vec<Canceler> {
         std::mem::take(&mut self.canceling.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -153,7 +158,7 @@ impl Registry {
             if let Entry::Vacant(free) = inner.clients.entry(pid) {
                 free.insert(Registered { secret: secret.clone(), mailbox: Arc::clone(&mailbox) });
                 let registration = Registration { registry: Arc::clone(self), pid, mailbox };
-                return (registration, CancelKey { pid, secret });
+                return Some((registration, CancelKey { pid, secret }));
             }
         }
     }
@@ -282,6 +287,20 @@ mod tests {
         let _seat = room.enter().unwrap();
         room.resize(2);
         let _other = room.enter().unwrap();
+    }
+
+    #[test]
+    fn cancels_past_their_bound_are_not_taken() {
+        let mailbox = Mailbox::default();
+        let waiting: Vec<_> = (0..MAX_CANCELING).map(|_| mailbox.tell_cancel().unwrap()).collect();
+        assert!(mailbox.tell_cancel().is_none());
+        for canceler in mailbox.take_canceling() {
+            canceler.send(CancelOutcome::Forwarded).unwrap();
+        }
+        for mut told in waiting {
+            assert_eq!(told.try_recv(), Ok(CancelOutcome::Forwarded));
+        }
+        assert!(mailbox.tell_cancel().is_some());
     }
 
     #[test]

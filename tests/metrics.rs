@@ -1,10 +1,30 @@
 //! What `/metrics` counts, label by label (`docs/metrics.md`).
 
+use std::process::Command;
+use std::time::Duration;
+
+use super::support::events::line;
+use super::support::raw::cancel;
 use super::support::*;
 
 fn counted(stage: &Stage, name: &str, labels: &str, expected: f64) {
     let what = format!("{name}{{{labels}}} is {expected}");
     wait_until(&what, || (stage.weir.metric(name, labels) - expected).abs() < 0.5);
+}
+
+fn kill(signal: &str, pid: &str) {
+    let status = Command::new("kill").args([&format!("-{signal}"), pid]).status();
+    assert!(status.expect("kill").success());
+}
+
+/// Waits until PostgreSQL runs a query whose text contains `what`.
+fn running(stage: &Stage, what: &str) {
+    let mut admin = stage.database.admin();
+    let sql = format!(
+        "select count(*) from pg_stat_activity where state = 'active' and query like '%{what}%' \
+         and pid <> pg_backend_pid()"
+    );
+    wait_until("the query runs", || admin.value(&sql) != "0");
 }
 
 #[test]
@@ -48,4 +68,175 @@ fn each_checkout_is_in_the_histogram_of_waits() {
     counted(&stage, "pgweir_checkout_wait_seconds_bucket", "le=\"+Inf\"", 5.0);
     let waited = stage.weir.metric("pgweir_checkout_wait_seconds_sum", "");
     assert!(waited > 0.0 && waited < 10.0, "{waited}");
+}
+
+#[test]
+fn cancels_are_counted_by_what_became_of_them() {
+    let stage = Stage::new(&Setup::servers(1));
+    let (mut one, mut two) = (stage.client(), stage.client());
+    let is = |outcome: &str, count: f64| {
+        counted(&stage, "pgweir_cancels_total", &format!("outcome=\"{outcome}\""), count);
+    };
+    for _ in 0..3 {
+        one.cancel();
+    }
+    is("nothing", 3.0);
+    one.send(&query("select pg_sleep(30)"));
+    running(&stage, "pg_sleep");
+    one.cancel();
+    assert!(line(&one.ready(1)).ends_with("E[ERROR 57014] Z[I]"));
+    is("forwarded", 1.0);
+    one.rows("begin");
+    one.cancel();
+    is("nothing", 4.0);
+    two.send(&query("select 2"));
+    wait_until("two waits", || stage.weir.metric("pgweir_clients_waiting", "") > 0.5);
+    two.cancel();
+    assert_eq!(line(&two.ready(1)), "E[ERROR 57014] Z[I]");
+    is("waiting", 1.0);
+    let mut wrong = two.key.clone();
+    *wrong.last_mut().expect("a key") ^= 1;
+    cancel(stage.weir.target().addr, &wrong);
+    is("unknown_key", 1.0);
+    for (outcome, count) in [("forwarded", 1.0), ("failed", 0.0), ("too_many", 0.0)] {
+        is(outcome, count);
+    }
+}
+
+#[test]
+fn a_cancel_that_postgresql_does_not_take_has_failed() {
+    let database = Cluster::shared().database();
+    let middleman = Middleman::before(database.cluster());
+    let setup = Setup::servers(1).timeouts("cancel = \"300ms\"").behind(&middleman);
+    let stage = Stage::on(database, &setup);
+    let mut client = stage.client();
+    client.send(&query("select pg_sleep(2)"));
+    running(&stage, "pg_sleep");
+    middleman.set(Fault::SwallowCancels);
+    client.cancel();
+    counted(&stage, "pgweir_cancels_total", "outcome=\"failed\"", 1.0);
+    counted(&stage, "pgweir_cancels_total", "outcome=\"forwarded\"", 0.0);
+}
+
+#[test]
+fn cancels_beyond_their_bound_are_too_many() {
+    let stage = Stage::new(&Setup::servers(1));
+    let target = stage.weir.target();
+    let mut tenants = ["1", "2"].map(|tenant| target.connect_with(&[("app.tenant", tenant)]));
+    tenants[1].rows("select 1");
+    let server = tenants[0].value("select pg_backend_pid()");
+    // A server that does not answer to its client's settings: nobody looks at cancels meanwhile.
+    kill("STOP", &server);
+    tenants[1].send(&query("select 2"));
+    counted(&stage, "pgweir_servers", "state=\"leased\"", 1.0);
+    let (addr, key) = (target.addr, tenants[1].key.clone());
+    let cancels: Vec<_> = (0..20)
+        .map(|_| {
+            let key = key.clone();
+            std::thread::spawn(move || cancel(addr, &key))
+        })
+        .collect();
+    counted(&stage, "pgweir_cancels_total", "outcome=\"too_many\"", 4.0);
+    kill("CONT", &server);
+    for cancel in cancels {
+        cancel.join().expect("the cancel ends");
+    }
+    tenants[1].ready(1);
+    counted(&stage, "pgweir_cancels_total", "", 20.0);
+}
+
+#[test]
+fn abandoned_work_is_counted_by_what_became_of_it() {
+    let stage = Stage::new(&Setup::servers(1));
+    let is = |outcome: &str, count: f64| {
+        counted(&stage, "pgweir_abandoned_clients_total", &format!("outcome=\"{outcome}\""), count);
+    };
+    let mut open = stage.client();
+    open.rows("begin");
+    open.reset();
+    is("rolled_back", 1.0);
+    let mut busy = stage.client();
+    busy.send(&query("select pg_sleep(30)"));
+    running(&stage, "pg_sleep");
+    busy.reset();
+    is("cancelled", 1.0);
+    let mut half = stage.client();
+    half.rows("begin");
+    // Longer than what is read of it before it passes.
+    half.send(&framed('Q', 300_000, &vec![b' '; 100_000]));
+    half.within(Duration::from_millis(50));
+    half.reset();
+    is("closed", 1.0);
+    counted(&stage, "pgweir_abandoned_clients_total", "", 3.0);
+}
+
+#[test]
+fn work_that_is_let_run_to_its_end_is_completed() {
+    let stage = Stage::new(&Setup::servers(1).top("on_client_gone = \"complete\""));
+    let mut client = stage.client();
+    client.send(&query("select pg_sleep(0.5)"));
+    running(&stage, "pg_sleep");
+    client.reset();
+    counted(&stage, "pgweir_abandoned_clients_total", "outcome=\"completed\"", 1.0);
+    counted(&stage, "pgweir_abandoned_clients_total", "", 1.0);
+}
+
+#[test]
+fn cleans_are_counted_by_their_kind() {
+    // It succeeds on the first server, and never again.
+    let database = "init_query = \"create table once (a int)\"".into();
+    let broken = Stage::new(&Setup { database, ..Setup::servers(1) });
+    let mut client = broken.client();
+    client.rows("set work_mem = '8MB'");
+    counted(&broken, "pgweir_cleans_total", "kind=\"failed\"", 1.0);
+    counted(&broken, "pgweir_cleans_total", "", 1.0);
+
+    let stage = Stage::new(&Setup::servers(1));
+    let mut client = stage.client();
+    client.rows("set work_mem = '8MB'");
+    counted(&stage, "pgweir_cleans_total", "kind=\"soft_reset\"", 1.0);
+    client.rows("prepare a as select 1");
+    counted(&stage, "pgweir_cleans_total", "kind=\"discard_all\"", 1.0);
+    counted(&stage, "pgweir_cleans_total", "", 2.0);
+}
+
+#[test]
+fn logins_are_counted_by_their_result() {
+    let setup = Setup::servers(1).limits("max_clients = 2").timeouts("login = \"300ms\"");
+    let stage = Stage::new(&setup);
+    let target = stage.weir.target();
+    let is = |result: &str, count: f64| {
+        counted(&stage, "pgweir_logins_total", &format!("result=\"{result}\""), count);
+    };
+    // Only the harness has connected so far, to see that pgweir listens.
+    is("accepted", 0.0);
+    let one = target.connect();
+    is("accepted", 1.0);
+    let wrong = target.as_user("app", "wrong");
+    wrong.open().log_in(&wrong.startup(V3_0, &[]), &wrong.password);
+    is("auth_failed", 1.0);
+    target.open().log_in(&target.startup(V3_0, &[("replication", "true")]), &target.password);
+    is("refused", 1.0);
+    let mut odd = target.open();
+    odd.send(&[0, 0, 0, 8, 9, 9, 9, 9]);
+    odd.rest();
+    is("protocol", 1.0);
+    let mut slow = target.challenged();
+    slow.rest();
+    is("timed_out", 1.0);
+    let two = target.connect();
+    target.open().log_in(&target.startup(V3_0, &[]), &target.password);
+    is("too_many_clients", 1.0);
+    drop((one, two));
+}
+
+#[test]
+fn the_end_of_the_process_closes_servers_for_a_drain() {
+    let stage = Stage::new(&Setup::servers(1));
+    let server = stage.client().value("select pg_backend_pid()");
+    // It does not end while it is stopped, and pgweir waits for it with its HTTP server up.
+    kill("STOP", &server);
+    stage.weir.signal("TERM");
+    counted(&stage, "pgweir_servers_closed_total", "reason=\"drain\"", 1.0);
+    kill("CONT", &server);
 }

@@ -254,6 +254,31 @@ fn the_reference_has_every_setting_and_no_other() {
 }
 
 #[test]
+fn every_value_of_a_label_is_counted_somewhere_and_explained() {
+    let sources = sources();
+    let labels = sources.iter().find(|source| source.path == "metrics/labels.rs");
+    let reference = fs::read_to_string(root().join("docs/metrics.md")).expect("docs/metrics.md");
+    let (mut label, mut values) = (String::new(), 0);
+    for (_, line) in &labels.expect("the labels").lines {
+        let Some((name, text)) = line.split_once(" = \"") else { continue };
+        if line.ends_with('{') {
+            label = name.trim().to_owned();
+            continue;
+        }
+        values += 1;
+        let value = format!("{label}::{}", name.trim());
+        let uses = |source: &&Source| {
+            let counts = |(_, line): &(usize, String)| names(line, &value);
+            !source.path.starts_with("metrics/") && source.lines.iter().any(counts)
+        };
+        assert!(sources.iter().any(|source| uses(&source)), "{value} is never counted");
+        let text = text.split('"').next().unwrap_or_default();
+        assert!(reference.contains(&format!("`{text}`")), "{value} is not explained");
+    }
+    assert!(values > 30, "the labels were not read");
+}
+
+#[test]
 fn every_dependency_has_its_line_in_the_decisions() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
     let manifest: toml::Table = manifest.parse().expect("a manifest");

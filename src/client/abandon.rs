@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::Ending;
-use crate::metrics::{Abandoned, CloseReason};
+use crate::metrics::{self, Abandoned, CloseReason};
 use crate::net::link::Link;
 use crate::pool::{Cleaning, Lease};
+use crate::registry::Canceler;
 use crate::server::{self, CancelOutcome, Work};
 use crate::session::Session;
 use crate::wire::build;
@@ -69,8 +69,8 @@ pub(super) struct Canceling {
 }
 
 impl Canceling {
-    /// Sends a cancel for what runs on this server; `waiting` are told when that is done.
-    pub(super) fn start(lease: &Lease, waiting: Vec<oneshot::Sender<()>>) -> Option<Self> {
+    /// Sends a cancel for what runs on this server; `waiting` are told what became of it.
+    pub(super) fn start(lease: &Lease, waiting: Vec<Canceler>) -> Option<Self> {
         let key = lease.cancel_key.clone()?;
         let settings = lease.pool().settings();
         let still_wanted = Arc::new(AtomicBool::new(true));
@@ -78,7 +78,10 @@ impl Canceling {
         let task = tokio::spawn(async move {
             let deadline = Instant::now() + settings.timeouts.cancel;
             let outcome = server::cancel(&settings.target, &key, &wanted, deadline).await;
-            drop(waiting);
+            for canceler in waiting {
+                // It may have given up.
+                let _ = canceler.send(counted(outcome));
+            }
             outcome
         });
         Some(Self { still_wanted, task })
@@ -112,6 +115,15 @@ impl Canceling {
     }
 }
 
+/// What a cancel is counted as.
+fn counted(outcome: CancelOutcome) -> metrics::CancelOutcome {
+    match outcome {
+        CancelOutcome::Sent => metrics::CancelOutcome::Forwarded,
+        CancelOutcome::Moot => metrics::CancelOutcome::Nothing,
+        CancelOutcome::Unreachable | CancelOutcome::Unknown => metrics::CancelOutcome::Failed,
+    }
+}
+
 /// Ends the work of a client that is gone, and gives the server back or closes it.
 pub(super) fn abandon(mut lease: Lease, work: Work, canceling: Option<Canceling>) {
     tokio::spawn(async move {
@@ -119,21 +131,29 @@ pub(super) fn abandon(mut lease: Lease, work: Work, canceling: Option<Canceling>
         if let Some(canceling) = canceling
             && !canceling.ended().await
         {
-            return lease.evict(CloseReason::ClientGone);
+            return close(lease);
         }
         let deadline = Instant::now() + settings.timeouts.client_gone;
-        let abandoned = lease.pool().metrics().abandoned.clone();
         match lease.abandon(&settings.target, work, deadline).await {
             Ok(()) => {
-                abandoned.count(Abandoned::RolledBack);
+                lease.pool().metrics().abandoned.count(match work {
+                    Work { outstanding: true, copying_in: false, cancel: true, .. } => {
+                        Abandoned::Cancelled
+                    }
+                    Work { outstanding: true, copying_in: false, .. } => Abandoned::Completed,
+                    _ => Abandoned::RolledBack,
+                });
                 lease.check_in(Cleaning::SoftReset);
             }
-            Err(_) => {
-                abandoned.count(Abandoned::Closed);
-                lease.evict(CloseReason::ClientGone);
-            }
+            Err(_) => close(lease),
         }
     });
+}
+
+/// Closes the server of a client that is gone: its work cannot be ended otherwise.
+pub(super) fn close(lease: Lease) {
+    lease.pool().metrics().abandoned.count(Abandoned::Closed);
+    lease.evict(CloseReason::ClientGone);
 }
 
 /// Most half-closed clients have their answer by then, and need not be probed.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::alarm::due;
 use super::half::Stop;
 use super::{Client, Ending, edge};
+use crate::metrics::CancelOutcome;
 use crate::net::link::Moved;
 use crate::pool::{CheckoutError, Lease};
 use crate::registry::Notice;
@@ -126,7 +127,10 @@ impl Client {
                 Woken::Checkout(Ok(lease)) => return Ok(Ok(lease)),
                 Woken::Checkout(Err(error)) => return Ok(Err(edge::checkout(&error, pool.key()))),
                 Woken::Told(Notice::Cancel) => {
-                    drop(self.registration.mailbox().take_canceling());
+                    for canceler in self.registration.mailbox().take_canceling() {
+                        // It may have given up.
+                        let _ = canceler.send(CancelOutcome::Waiting);
+                    }
                     return Ok(Err(edge::canceled()));
                 }
                 Woken::Told(Notice::Drain) => self.draining = true,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Buf;
 
-use super::abandon::{Canceling, Probe, abandon};
+use super::abandon::{Canceling, Probe, abandon, close};
 use super::alarm::due;
 use super::half::{Half, Stop};
 use super::{Client, Ending, ServerLoss, edge};
@@ -152,7 +152,7 @@ impl Client {
         self.session.detach();
         match &ended {
             Err(Ending::ServerLost(_) | Ending::ServerFatal) => lease.evict(CloseReason::Broken),
-            _ if self.half.is_inside_message() => lease.evict(CloseReason::ClientGone),
+            _ if self.half.is_inside_message() => close(lease),
             _ if free => match canceling {
                 Some(canceling) => canceling.check_in_after(lease, cleaning),
                 None => lease.check_in(cleaning),

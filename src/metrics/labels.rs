@@ -116,8 +116,6 @@ label! {
 label! {
     /// How a server was cleaned before another client got it.
     Clean = "kind" {
-        /// Settings were put back one by one.
-        Settings = "settings",
         /// A reset that keeps prepared statements.
         SoftReset = "soft_reset",
         /// `DISCARD ALL`.
@@ -130,9 +128,7 @@ label! {
 label! {
     /// What became of the work of a client that went away while it held a server.
     Abandoned = "outcome" {
-        /// Nothing ran; the server went back.
-        Idle = "idle",
-        /// An open transaction was rolled back.
+        /// Nothing ran; an open transaction was rolled back.
         RolledBack = "rolled_back",
         /// A running statement was cancelled.
         Cancelled = "cancelled",

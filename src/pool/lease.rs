@@ -89,7 +89,10 @@ impl Lease {
                     });
                     lease.check_in(Cleaning::None);
                 }
-                Err(_) => lease.evict(CloseReason::Dirty),
+                Err(_) => {
+                    lease.pool.metrics.cleans.count(Clean::Failed);
+                    lease.evict(CloseReason::Dirty);
+                }
             }
         });
     }

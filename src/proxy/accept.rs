@@ -106,16 +106,20 @@ impl Admitted {
     /// A CancelRequest has no answer but the end of its connection, which comes when the cancel was
     /// sent on (`protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS`).
     async fn cancel(&self, request: CancelRequest) {
-        let cancels = &self.shared.metrics.clients.cancels;
-        match self.shared.registry.find(&request.key).map(|mailbox| mailbox.tell_cancel()) {
-            Some(Some(done)) => {
-                cancels.count(CancelOutcome::Forwarded);
+        let client = self.shared.registry.find(&request.key);
+        let outcome = match client.map(|mailbox| mailbox.tell_cancel()) {
+            Some(Some(told)) => {
                 let within = self.shared.config.load().timeouts.cancel;
-                let _ = tokio::time::timeout(within, done).await;
+                match tokio::time::timeout(within, told).await {
+                    Ok(Ok(outcome)) => outcome,
+                    Ok(Err(_)) => CancelOutcome::Nothing,
+                    Err(_) => CancelOutcome::Failed,
+                }
             }
-            Some(None) => cancels.count(CancelOutcome::TooMany),
-            None => cancels.count(CancelOutcome::UnknownKey),
-        }
+            Some(None) => CancelOutcome::TooMany,
+            None => CancelOutcome::UnknownKey,
+        };
+        self.shared.metrics.clients.cancels.count(outcome);
         request.finish().await;
     }
 }
