@@ -65,3 +65,73 @@ fn what_needs_a_restart_is_named_in_the_log_and_does_not_hold() {
     let named = log.lines().find(|line| line.contains("need a restart")).unwrap_or_default();
     assert!(named.contains("workers") && !named.contains("max_servers"), "{log}");
 }
+
+#[test]
+fn the_limit_of_the_host_holds_when_a_database_moves_to_it() {
+    let (old, new) = (Cluster::with_slots(4), Cluster::with_slots(2));
+    let (first, same, second) = (old.database(), new.database(), new.database());
+    assert_eq!(first.name(), same.name());
+    let setup = Setup::servers(2).limits("max_servers_host = 2").tables(&table_of(&second));
+    let stage = Stage::on(first, &setup);
+    let here = stage.weir.target();
+    let there = Target { database: second.name().into(), ..here.clone() };
+    let mut staying = [here.connect(), here.connect()];
+    for client in &mut staying {
+        client.rows("begin");
+    }
+    for client in &mut staying {
+        client.rows("commit");
+    }
+    let ports = [old.port(), new.port()].map(|port| format!("port = {port}"));
+    reload(&stage, |file| file.replace(&ports[0], &ports[1]));
+    let mut clients = Vec::from(staying);
+    clients.extend((0..4).map(|number| if number < 2 { here.connect() } else { there.connect() }));
+    work_at_once(clients);
+    new.assert_never_refused();
+    let used = |port: u16| {
+        stage.weir.metric("pgweir_host_slots_used", &format!("host=\"127.0.0.1:{port}\""))
+    };
+    assert!((1.0..=2.0).contains(&used(new.port())), "{}", used(new.port()));
+    wait_until("the old host is left", || used(old.port()) < 0.5);
+}
+
+#[test]
+fn the_limit_of_a_database_holds_when_another_name_comes_to_mean_it() {
+    let cluster = Cluster::with_slots(4);
+    let (first, second) = (cluster.database(), cluster.database());
+    cluster.admin("postgres").rows(&format!("alter database {} connection limit 1", second.name()));
+    let setup = Setup {
+        database: format!("dbname = \"{}\"", first.name()),
+        ..Setup::servers(2).limits("max_servers_database = 1").tables(&table_of(&second))
+    };
+    let stage = Stage::on(first, &setup);
+    let here = stage.weir.target();
+    let there = Target { database: second.name().into(), ..here.clone() };
+    let mut staying = here.connect();
+    staying.rows("select 1");
+    let names = [stage.database.name(), second.name()].map(|name| format!("dbname = \"{name}\""));
+    reload(&stage, |file| file.replace(&names[0], &names[1]));
+    work_at_once(vec![staying, here.connect(), there.connect(), there.connect()]);
+}
+
+fn table_of(database: &Database) -> String {
+    format!(
+        "[databases.{}]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"disable\"",
+        database.name(),
+        database.cluster().port()
+    )
+}
+
+/// All of them want servers again and again.
+fn work_at_once(clients: Vec<Raw>) {
+    let workers = clients.into_iter().map(|mut client| {
+        std::thread::spawn(move || {
+            for _ in 0..30 {
+                client.rows("begin; select pg_sleep(0.005); commit");
+            }
+        })
+    });
+    for worker in workers.collect::<Vec<_>>() {
+        worker.join().expect("every client is served");
+    }
+}

@@ -154,6 +154,11 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Whether it is one for this database of this host.
+    pub fn is_of(&self, host: &Arc<Host>, database: &str) -> bool {
+        Arc::ptr_eq(&self.host, host) && *self.database == *database
+    }
+
     /// Asks whether the host's starving pools need this slot. If so, the holder is to close its
     /// idle server now; just one holder is told so for each starving pool.
     pub fn offer(&mut self) -> bool {

@@ -8,9 +8,9 @@ use tokio::time::MissedTickBehavior;
 use super::{Granted, Pool, lock};
 use crate::metrics::CloseReason;
 
-/// Starts the keeper; it ends with its pool.
+/// Starts the keeper; it ends with its pool, or with the pool's seat, whose slots `granted` gives.
 pub(super) fn spawn(pool: &Arc<Pool>, granted: Granted) {
-    let hunger = pool.seat.host().hunger();
+    let hunger = pool.seat.load().host().hunger();
     tokio::spawn(keep(Arc::downgrade(pool), granted, hunger));
 }
 
@@ -63,7 +63,7 @@ impl Pool {
 
     /// Other pools of the host wait for slots that idle servers hold here.
     fn feed_host(self: &Arc<Self>) {
-        if self.seat.host().starving() > 0 {
+        if self.seat.load().host().starving() > 0 {
             self.expire_idle(usize::MAX, CloseReason::Yielded, |server| server.slot.offer());
         }
     }

@@ -45,6 +45,8 @@ pub struct PoolKey {
 pub struct PoolSettings {
     /// Where the servers are.
     pub target: Arc<Target>,
+    /// The host there, whose slots they take.
+    pub host: Arc<Host>,
     /// The same, to compare: servers at another address or under other TLS settings are replaced.
     pub address: Arc<str>,
     /// The database's name at PostgreSQL.
@@ -66,7 +68,8 @@ pub struct Pool {
     login: Mutex<Login>,
     welcome: Mutex<Option<Settings>>,
     knowledge: Arc<Knowledge>,
-    seat: Seat,
+    /// At the host of the settings.
+    seat: ArcSwap<Seat>,
     trouble: Mutex<Trouble>,
     /// Servers of an older generation are closed when they are free.
     generation: AtomicU64,
@@ -120,11 +123,10 @@ impl Pool {
     pub fn new(
         key: PoolKey,
         settings: PoolSettings,
-        host: &Arc<Host>,
         metrics: PoolMetrics,
         refused: Refused,
     ) -> Arc<Self> {
-        let (seat, granted) = host.seat(&settings.dbname);
+        let (seat, granted) = settings.host.seat(&settings.dbname);
         let pool = Arc::new(Self {
             key,
             slots: Mutex::new(Slots::new(settings.size)),
@@ -132,7 +134,7 @@ impl Pool {
             login: Mutex::default(),
             welcome: Mutex::default(),
             knowledge: Arc::default(),
-            seat,
+            seat: ArcSwap::from_pointee(seat),
             trouble: Mutex::default(),
             generation: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
@@ -209,6 +211,12 @@ impl Pool {
         let old = self.settings.swap(Arc::new(settings));
         let new = self.settings();
         lock(&self.slots).resize(new.size);
+        if !Arc::ptr_eq(&old.host, &new.host) || old.dbname != new.dbname {
+            let (seat, granted) = new.host.seat(&new.dbname);
+            // The old keeper ends with the old seat, which frees what was granted to it.
+            self.seat.store(Arc::new(seat));
+            keeper::spawn(self, granted);
+        }
         let same = old.address == new.address
             && old.dbname == new.dbname
             && old.init_query == new.init_query;
@@ -322,7 +330,8 @@ impl Pool {
     /// Whether another pool of the host needs this slot more: one that has nothing while this has
     /// nobody waiting, or has more than its share.
     fn yields(&self, slot: &mut Slot) -> bool {
-        let starving = self.seat.host().starving();
+        let seat = self.seat.load();
+        let starving = seat.host().starving();
         if starving == 0 {
             return false;
         }
@@ -334,13 +343,13 @@ impl Pool {
             return slot.offer();
         }
         // This pool may itself be among the starving.
-        let limits = self.seat.host().limits();
+        let limits = seat.host().limits();
         let limit = [limits.host, limits.database].into_iter().filter(|l| *l > 0).min();
         let share = (limit.unwrap_or(usize::MAX) / starving.max(2)).max(1);
         if total <= share || !slot.offer() {
             return false;
         }
-        self.seat.sated();
+        seat.sated();
         true
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use tracing::{info, warn};
 
-use super::{Pool, lock};
+use super::{Pool, PoolSettings, lock};
 use crate::auth::ServerCredential;
 use crate::host::Slot;
 use crate::metrics::ServerState;
@@ -47,11 +47,17 @@ impl Pool {
                 return;
             }
             drop(slots);
-            match self.seat.try_take() {
-                Ok(slot) => self.spawn_open(slot),
+            let seat = self.seat.load_full();
+            match seat.try_take() {
+                Ok(slot) => {
+                    if !self.spawn_open(slot) {
+                        // Who moves the pool calls this again.
+                        return;
+                    }
+                }
                 Err(_full) => {
                     lock(&self.slots).open_failed();
-                    self.seat.starve();
+                    seat.starve();
                     return;
                 }
             }
@@ -67,18 +73,31 @@ impl Pool {
         }
     }
 
-    fn spawn_open(self: &Arc<Self>, slot: Slot) {
+    /// False if the pool has moved since the slot was taken, which is free again then.
+    fn spawn_open(self: &Arc<Self>, slot: Slot) -> bool {
         let pool = Arc::clone(self);
+        let generation = self.generation.load(Ordering::Relaxed);
+        let settings = self.settings.load_full();
+        if !slot.is_of(&settings.host, &settings.dbname) {
+            lock(&self.slots).open_failed();
+            return false;
+        }
         tokio::spawn(async move {
-            match pool.open(slot).await {
+            match pool.open(slot, &settings, generation).await {
                 Ok(server) => pool.on_opened(Box::new(server)),
                 Err(error) => pool.on_open_error(error).await,
             }
         });
+        true
     }
 
-    async fn open(&self, slot: Slot) -> Result<Server, OpenError> {
-        let settings = self.settings.load_full();
+    /// `generation` is no newer than `settings`: else a server of the old ones would stay.
+    async fn open(
+        &self,
+        slot: Slot,
+        settings: &PoolSettings,
+        generation: u64,
+    ) -> Result<Server, OpenError> {
         let (credential, keys) = {
             let login = lock(&self.login);
             (login.credential.clone().unwrap_or(ServerCredential::None), login.keys.clone())
@@ -93,7 +112,7 @@ impl Pool {
             deadline: Instant::now() + settings.timeouts.server_connect,
             close_timeout: settings.timeouts.server_close,
             lifetime: settings.timeouts.server_lifetime.mul_f64(rand::rng().random_range(0.9..1.1)),
-            generation: self.generation.load(Ordering::Relaxed),
+            generation,
             statement_limit: STATEMENT_LIMIT,
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             count: self.metrics.server(ServerState::Connecting),

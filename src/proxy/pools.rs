@@ -50,10 +50,9 @@ impl Pools {
         if let Some(pool) = inner.pools.get(&key) {
             return Some(Arc::clone(pool));
         }
-        let settings = inner.settings(config, alias, database)?;
-        let host = inner.host(config, database, &self.metrics);
+        let settings = inner.settings(config, alias, database, &self.metrics)?;
         let metrics = self.metrics.pool(alias, user);
-        let pool = Pool::new(key.clone(), settings, &host, metrics, self.refused.clone());
+        let pool = Pool::new(key.clone(), settings, metrics, self.refused.clone());
         inner.pools.insert(key, Arc::clone(&pool));
         Some(pool)
     }
@@ -74,7 +73,8 @@ impl Pools {
         let pools: Vec<_> = inner.pools.values().cloned().collect();
         for pool in pools {
             let alias = &*pool.key().database;
-            match config.database(alias).and_then(|db| inner.settings(config, alias, db)) {
+            let database = config.database(alias);
+            match database.and_then(|db| inner.settings(config, alias, db, &self.metrics)) {
                 Some(settings) => pool.reconfigure(settings),
                 None => pool.replace_servers(),
             }
@@ -103,11 +103,18 @@ impl Inner {
         self.targets.get(&key).cloned()
     }
 
-    fn settings(&self, config: &Config, alias: &str, database: &Database) -> Option<PoolSettings> {
+    fn settings(
+        &mut self,
+        config: &Config,
+        alias: &str,
+        database: &Database,
+        metrics: &Metrics,
+    ) -> Option<PoolSettings> {
         let limits = &config.limits;
         let max = database.max_servers.unwrap_or(limits.max_servers);
         Some(PoolSettings {
             target: self.target(config, alias)?,
+            host: self.host(config, database, metrics),
             address: format!("{}:{} {:?}", database.host, database.port, database.tls).into(),
             dbname: database.dbname_for(alias).into(),
             init_query: database.init_query.as_deref().map(Into::into),
