@@ -10,6 +10,7 @@ mod logins;
 mod pools;
 mod reload;
 mod signals;
+mod spellings;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -101,6 +102,7 @@ pub async fn run(config: Config, source: Source) -> Result<(), StartError> {
 /// Starts to serve; the caller ends it by [`Running::shutdown`].
 pub async fn start(config: Config) -> Result<Running, StartError> {
     raise_file_limit(&config);
+    spellings::check(&config);
     let metrics = Arc::new(Metrics::new());
     let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
     let http = bind_http(&config).await?;

@@ -2,7 +2,7 @@
 
 use tracing::{error, info, warn};
 
-use super::{Running, logins};
+use super::{Running, logins, spellings};
 use crate::config::{self, ConfigError, Loaded};
 use crate::registry::Notice;
 
@@ -32,6 +32,9 @@ impl Running {
         shared.config.store(next.into());
         shared.registry.tell_all(Notice::Reload);
         info!(changed = ?changes.live, "configuration reloaded");
+        if !changes.is_empty() {
+            spellings::check(&shared.config.load());
+        }
         if !changes.restart.is_empty() {
             warn!(keys = ?changes.restart, "these changes need a restart and do not hold yet");
         }
