@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use tracing::{debug, info, warn};
@@ -20,13 +21,33 @@ pub(super) async fn run(shared: Arc<Shared>, listener: Listener) {
         match listener.accept().await {
             Ok((stream, peer)) => admit(&shared, stream, peer),
             Err(error) if is_fd_exhaustion(&error) => {
-                warn!(%error, "out of open files: clients wait in the listen queue");
+                if shared.shortage.is_news(Instant::now()) {
+                    warn!(%error, "out of open files: clients wait in the listen queue");
+                }
                 tokio::time::sleep(OUT_OF_FILES).await;
             }
             Err(error) => {
                 debug!(%error, "a connection was gone before it was accepted");
             }
         }
+    }
+}
+
+/// Something that goes on for a while, and is logged once in a while.
+#[derive(Debug, Default)]
+pub(super) struct Shortage {
+    logged: Mutex<Option<Instant>>,
+}
+
+impl Shortage {
+    /// Whether it is to be logged now.
+    fn is_news(&self, now: Instant) -> bool {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = logged.is_none_or(|at| now.saturating_duration_since(at) >= SAID_ONCE_IN);
+        if news {
+            *logged = Some(now);
+        }
+        news
     }
 }
 
@@ -131,7 +152,25 @@ const LOGIN_MARGIN: usize = 256;
 /// Pause of an accept loop that ran out of files.
 const OUT_OF_FILES: Duration = Duration::from_millis(100);
 
+/// How often a shortage that goes on is logged.
+const SAID_ONCE_IN: Duration = Duration::from_secs(5);
+
 /// Bytes of a cancel secret in protocol 3.0, and in 3.2.
 const SHORT_SECRET: usize = 4;
 /// See [`SHORT_SECRET`].
 const LONG_SECRET: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_is_news_once_in_a_while() {
+        let shortage = Shortage::default();
+        let start = Instant::now();
+        let news: Vec<_> = (0..12)
+            .filter(|second| shortage.is_news(start + Duration::from_secs(*second)))
+            .collect();
+        assert_eq!(news, [0, 5, 10]);
+    }
+}

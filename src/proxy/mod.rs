@@ -68,6 +68,8 @@ struct Shared {
     /// Connections accepted and not yet ended, logged in or not.
     connections: AtomicUsize,
     phase: watch::Sender<Phase>,
+    /// Of open files.
+    shortage: accept::Shortage,
 }
 
 /// pgweir at work.
@@ -120,6 +122,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         pools,
         connections: AtomicUsize::new(0),
         phase: watch::Sender::new(Phase::Accepting),
+        shortage: accept::Shortage::default(),
         config: Arc::new(ArcSwap::from_pointee(config)),
     });
     let mut running = Running::new(shared, listeners, http);
