@@ -13,6 +13,7 @@ mod compose;
 mod control;
 mod drain;
 mod lifecycle;
+mod limits;
 mod malformed;
 mod metrics;
 mod pipelines;

@@ -1,0 +1,200 @@
+//! What must hold whatever happens: PostgreSQL never refuses a connection for want of slots, on a
+//! PostgreSQL that has exactly as many as pgweir may take.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::support::events::Event;
+use super::support::*;
+
+const SLOTS: usize = 4;
+const WORKERS: usize = 10;
+/// Transactions that each worker must commit.
+const COMMITS: usize = 60;
+/// Disturbances.
+const ROUNDS: usize = 40;
+
+#[test]
+fn the_limit_of_the_host_holds_in_chaos() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let cluster = Cluster::with_slots(SLOTS);
+    let database = cluster.database();
+    let mut setup = database.auth_query();
+    setup.auth += "cache_ttl = \"20ms\"\n";
+    setup.timeouts = "checkout = \"60s\"\nserver_lifetime = \"1s\"\nserver_idle = \"100ms\"".into();
+    setup = setup.limits(&format!("max_servers = {SLOTS}\nmax_servers_host = {SLOTS}"));
+    for user in ["ann", "bob"] {
+        database.admin().rows(&format!("create role {user} login password '{user}'"));
+    }
+    // The roles must outlive a crash, and the connections that made them be gone.
+    database.admin().rows("checkpoint");
+    wait_until("the cluster is left", || backends(&cluster).is_empty());
+    let stage = Stage::on(database, &setup);
+    let committed = Arc::new(AtomicUsize::new(0));
+    let workers: Vec<_> = (0..WORKERS)
+        .map(|number| {
+            let target = stage.weir.target();
+            let target = match number % 3 {
+                0 => target,
+                1 => target.as_user("ann", "ann"),
+                _ => target.as_user("bob", "bob"),
+            };
+            let committed = Arc::clone(&committed);
+            std::thread::spawn(move || work(&target, number, &committed))
+        })
+        .collect();
+    let mut random = StdRng::seed_from_u64(seed);
+    for round in 0..ROUNDS {
+        let due = round * WORKERS * COMMITS / ROUNDS;
+        wait_until("the next round is due", || committed.load(Ordering::Relaxed) >= due);
+        disturb(&stage, round, &mut random);
+        assert!(backends(&cluster).len() <= SLOTS);
+    }
+    for worker in workers {
+        worker.join().expect("every client is served in the end");
+    }
+    cluster.assert_never_refused();
+}
+
+/// Commits its transactions, whatever the disturbances cost it.
+fn work(target: &Target, number: usize, committed: &AtomicUsize) {
+    let (mut done, mut lost) = (0, 0);
+    while done < COMMITS {
+        let Some(mut client) = log_in(target) else {
+            lost += 1;
+            assert!(lost < 1000, "no login succeeds any more");
+            continue;
+        };
+        for round in number.. {
+            let answer = client.ask(&query("begin; select pg_sleep(0.005); commit"));
+            if !answer.ends_with("C[COMMIT] Z[I]") {
+                lost += 1;
+                assert!(lost < 1000, "nothing succeeds any more: {answer}");
+                break;
+            }
+            done += 1;
+            committed.fetch_add(1, Ordering::Relaxed);
+            match round % 4 {
+                0 => {
+                    client.send(&query("select pg_sleep(5)"));
+                    client.reset();
+                    break;
+                }
+                1 => {
+                    client.send(&terminate());
+                    break;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn log_in(target: &Target) -> Option<Raw> {
+    let mut client = target.open();
+    client.patience = Duration::from_mins(1);
+    let seen = client.log_in(&target.startup(V3_0, &[]), &target.password);
+    seen.last().is_some_and(|event: &Event| event.is('Z')).then_some(client)
+}
+
+fn disturb(stage: &Stage, round: usize, random: &mut StdRng) {
+    let victims = backends(stage.database.cluster());
+    let victim = (!victims.is_empty()).then(|| victims[random.random_range(0..victims.len())]);
+    match (round % 4, victim) {
+        (0, Some(pid)) => kill("TERM", pid),
+        // PostgreSQL ends all its sessions when one dies so, and recovers.
+        (1, Some(pid)) if round % 8 == 1 => kill("KILL", pid),
+        (2, _) => stage.weir.reload(|old| {
+            let size = random.random_range(1..=SLOTS);
+            let sizes = old.lines().map(|line| match line.split(" = ").next() {
+                Some("max_servers") => format!("max_servers = {size}\n"),
+                _ => format!("{line}\n"),
+            });
+            sizes.collect()
+        }),
+        _ => {
+            // A burst of clients that go away while they log in.
+            for _ in 0..20 {
+                stage.weir.target().challenged().reset();
+            }
+        }
+    }
+}
+
+fn kill(signal: &str, pid: u32) {
+    // It may be gone by itself.
+    let _ = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).output();
+}
+
+/// The processes of PostgreSQL that serve connections. Asking PostgreSQL itself would take a slot.
+fn backends(cluster: &Cluster) -> Vec<u32> {
+    let pid_file = cluster.postgres().data_dir().join("postmaster.pid");
+    let text = fs::read_to_string(pid_file).expect("postmaster.pid");
+    let postmaster: u32 = text.lines().next().and_then(|pid| pid.parse().ok()).expect("a pid");
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| is_backend(*pid, postmaster)).collect()
+}
+
+fn is_backend(pid: u32, postmaster: u32) -> bool {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let parent = read("status");
+    let parent = parent.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap_or_default();
+    // The title has the client's address and port.
+    parent.trim() == postmaster.to_string() && read("cmdline").contains("127.0.0.1(")
+}
+
+#[test]
+fn two_names_of_one_host_are_warned_of() {
+    let cluster = Cluster::shared();
+    let (first, second) = (cluster.database(), cluster.database());
+    let other = format!(
+        "[databases.{}]\nhost = \"localhost\"\nport = {}\ntls = \"disable\"",
+        second.name(),
+        cluster.port()
+    );
+    let setup = Setup::servers(2).limits("max_servers_host = 2").tables(&other);
+    let stage = Stage::on(first, &setup);
+    let (here, there) =
+        (format!("127.0.0.1:{}", cluster.port()), format!("localhost:{}", cluster.port()));
+    let warned = |log: &str| {
+        let warning =
+            |line: &&str| line.contains("WARN") && line.contains(&here) && line.contains(&there);
+        log.lines().filter(warning).count()
+    };
+    wait_until("it is warned of", || warned(&stage.weir.log()) == 1);
+    stage.weir.reload(|old| old.replace("localhost", "127.0.0.1"));
+    wait_until("the new configuration holds", || {
+        stage.weir.log().contains("configuration reloaded")
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(warned(&stage.weir.log()), 1);
+}
+
+#[test]
+fn a_shortage_of_files_is_logged_once_in_a_while() {
+    let stage = Stage::new(&Setup::servers(1));
+    stage.client().rows("select 1");
+    let pid = stage.weir.pid();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("pgweir's files").count();
+    let set_limit = |limit: usize| {
+        let limit = format!("--nofile={limit}:");
+        let status = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status();
+        assert!(status.expect("prlimit").success());
+    };
+    set_limit(open + 5);
+    let target = stage.weir.target();
+    let crowd: Vec<Raw> = (0..20).map(|_| target.open()).collect();
+    let warnings = || stage.weir.log().matches("out of open files").count();
+    wait_until("the shortage is logged", || warnings() > 0);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(warnings(), 1);
+    drop(crowd);
+    wait_until("files are free again", || log_in(&target).is_some());
+}
