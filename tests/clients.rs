@@ -168,3 +168,35 @@ fn pgbench_creates_its_tables_through_the_proxy() {
     printed(command(&bin("pgbench"), &stage.weir.target()).args(["-i", "-q"]));
     assert_eq!(stage.client().value("select count(*) from pgbench_accounts"), "100000");
 }
+
+#[test]
+fn pgbench_loses_no_commit_when_the_proxy_stops() {
+    // One slot more, for the connection that looks.
+    let database = Cluster::with_slots(11).database();
+    let target = database.target();
+    let mut stage = Stage::on(database, &Setup::servers(10).limits("max_servers_host = 10"));
+    target.connect().rows("create table t (client int)");
+    let script = tempfile::NamedTempFile::new().expect("a temporary file");
+    let sql = "begin;\ninsert into t values (:client_id);\ncommit;\n";
+    std::fs::write(script.path(), sql).expect("a script");
+    let mut pgbench = command(&bin("pgbench"), &stage.weir.target());
+    pgbench.args(["-n", "-M", "prepared", "-c", "40", "-j", "2", "-T", "60", "-f"]);
+    let running = pgbench.arg(script.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = running.spawn().expect("pgbench");
+    let mut watching = target.connect();
+    let sql = "select count(*) > 200 and count(distinct client) = 40 from t";
+    wait_until("all clients have committed", || watching.value(sql) == "t");
+    stage.weir.signal("TERM");
+    let seen = both_streams(&running.wait_with_output().expect("pgbench's output"));
+    assert!(stage.weir.wait().success());
+
+    let count = |text: &str| seen.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(count("FATAL:  terminating connection due to administrator command"), 40, "{seen}");
+    // At the boundary of a transaction, and for no other reason.
+    assert_eq!((count("aborted in command 0 "), count("aborted in command ")), (40, 40), "{seen}");
+    assert_eq!((count("FATAL:"), count("ERROR:")), (40, 0), "{seen}");
+    let processed = seen
+        .lines()
+        .find_map(|line| line.strip_prefix("number of transactions actually processed: "));
+    assert_eq!(processed, Some(&*watching.value("select count(*) from t")), "{seen}");
+}
