@@ -12,6 +12,7 @@ mod clients;
 mod compose;
 mod control;
 mod drain;
+mod failover;
 mod lifecycle;
 mod limits;
 mod malformed;

@@ -263,7 +263,7 @@ impl<'a> Relay<'a> {
         let (mut run, mut at) = (0, 0);
         loop {
             let client = &mut *self.client;
-            let Server { link, backend, .. } = &mut **self.lease;
+            let Server { link, backend, refused_write, .. } = &mut **self.lease;
             let input = &link.input[at..];
             let Some(header) =
                 frame::backend(input).map_err(ServerLoss::from).map_err(Ending::ServerLost)?
@@ -288,6 +288,7 @@ impl<'a> Relay<'a> {
                 let fields = ErrorFields::read(body);
                 client.context.metrics.errors.count(ErrorSource::Server, fields.code);
                 self.fatal |= fields.is_fatal();
+                *refused_write |= fields.code == READ_ONLY;
             }
             self.forwarding = fate == ServerFate::Forward;
             if !self.forwarding {
@@ -464,6 +465,9 @@ impl<'a> Relay<'a> {
         }
     }
 }
+
+/// `read_only_sql_transaction` (`errcodes-appendix.html`).
+const READ_ONLY: &[u8] = b"25006";
 
 /// Bytes of a run below which copying it costs less than growing the buffer that comes in exchange.
 const WORTH_SWAPPING: usize = 4 << 10;

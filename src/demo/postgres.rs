@@ -191,7 +191,8 @@ impl Embedded {
         self.wait_until_ready()
     }
 
-    /// `postmaster.pid` says `ready` in its eighth line, which is what pg_ctl waits for as well.
+    /// `postmaster.pid` says `ready`, or `standby`, in its eighth line, which is what pg_ctl waits
+    /// for as well.
     fn wait_until_ready(&mut self) -> Result<(), EmbeddedError> {
         let deadline = Instant::now() + START_TIMEOUT;
         let state = self.data_dir().join("postmaster.pid");
@@ -204,7 +205,7 @@ impl Embedded {
                 break;
             }
             let text = fs::read_to_string(&state).unwrap_or_default();
-            if text.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
+            if text.lines().nth(7).is_some_and(|line| ["ready", "standby"].contains(&line.trim())) {
                 return Ok(());
             }
             std::thread::sleep(START_POLL);

@@ -90,6 +90,8 @@ label! {
         Yielded = "yielded",
         /// The configuration changed: a smaller pool, another address or password.
         Reload = "reload",
+        /// It refused to write, where a primary was before; or it was idle and opened with one.
+        ReadOnly = "read_only",
         /// pgweir is shutting down.
         Drain = "drain",
     }

@@ -7,6 +7,7 @@
 mod keeper;
 mod lease;
 mod opener;
+mod role;
 pub mod slots;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,7 @@ use crate::session::settings::Settings;
 
 pub use lease::{Cleaning, Lease};
 use opener::Trouble;
+use role::Role;
 pub use slots::{Counts, Size};
 use slots::{Freed, Slots, WaiterId};
 
@@ -71,6 +73,7 @@ pub struct Pool {
     /// At the host of the settings.
     seat: ArcSwap<Seat>,
     trouble: Mutex<Trouble>,
+    role: Mutex<Role>,
     /// Servers of an older generation are closed when they are free.
     generation: AtomicU64,
     next_id: AtomicU64,
@@ -136,6 +139,7 @@ impl Pool {
             knowledge: Arc::default(),
             seat: ArcSwap::from_pointee(seat),
             trouble: Mutex::default(),
+            role: Mutex::default(),
             generation: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             metrics,
@@ -221,6 +225,7 @@ impl Pool {
             && old.dbname == new.dbname
             && old.init_query == new.init_query;
         if !same {
+            *lock(&self.role) = Role::default();
             self.replace_servers();
         }
         self.tend(Instant::now());
@@ -229,10 +234,14 @@ impl Pool {
 
     /// Closes every server as soon as it is free, and forgets what they had accepted.
     pub fn replace_servers(self: &Arc<Self>) {
+        self.retire(CloseReason::Reload);
+    }
+
+    fn retire(self: &Arc<Self>, reason: CloseReason) {
         self.generation.fetch_add(1, Ordering::Relaxed);
         self.knowledge.forget_accepted();
         *lock(&self.welcome) = None;
-        self.expire_idle(usize::MAX, CloseReason::Reload, |_| true);
+        self.expire_idle(usize::MAX, reason, |_| true);
     }
 
     /// Closes all idle servers; for the end.
@@ -317,9 +326,15 @@ impl Pool {
         }
     }
 
-    fn unwanted(&self, server: &mut Server, now: Instant) -> Option<CloseReason> {
+    fn unwanted(self: &Arc<Self>, server: &mut Server, now: Instant) -> Option<CloseReason> {
         if server.generation != self.generation.load(Ordering::Relaxed) {
             return Some(CloseReason::Reload);
+        }
+        let refused = std::mem::take(&mut server.refused_write);
+        if refused && server.is_read_only() && lock(&self.role).wants_writes() {
+            // Those opened with it are where it is. A new one goes where the name leads now.
+            self.retire(CloseReason::ReadOnly);
+            return Some(CloseReason::ReadOnly);
         }
         if now.duration_since(server.opened_at) > server.lifetime {
             return Some(CloseReason::Lifetime);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use tracing::{info, warn};
 
+use super::role::Role;
 use super::{Pool, PoolSettings, lock};
 use crate::auth::ServerCredential;
 use crate::host::Slot;
@@ -131,12 +132,32 @@ impl Pool {
         if recovered {
             info!(database = %self.key.database, user = %self.key.user, "PostgreSQL is back");
         }
+        self.note_role(server.is_read_only());
         *lock(&self.welcome) = Some(server.backend.settings.reported().clone());
         lock(&self.slots).opened();
         server.count.set(ServerState::Leased);
         self.free(server);
         if recovered {
             self.open_more();
+        }
+    }
+
+    fn note_role(&self, read_only: bool) {
+        let (before, now) = {
+            let mut role = lock(&self.role);
+            let before = *role;
+            *role = before.after(read_only);
+            (before, *role)
+        };
+        let (database, user) = (&self.key.database, &self.key.user);
+        match now {
+            Role::Demoted if before != now => {
+                warn!(%database, %user, "a standby, or a read-only server, is where a primary was");
+            }
+            Role::Primary if before == Role::Demoted => {
+                info!(%database, %user, "a primary is back");
+            }
+            _ => {}
         }
     }
 

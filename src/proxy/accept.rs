@@ -1,6 +1,5 @@
 //! Accepting connections, and what becomes of each.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -45,6 +45,8 @@ pub struct Server {
     pub lifetime: Duration,
     /// The pool's generation when it was opened; an older one than the pool's is closed when free.
     pub generation: u64,
+    /// It has refused a client's write as read-only (25006).
+    pub refused_write: bool,
     /// Its place in the metrics.
     pub count: Held<ServerCount>,
     /// Its slot of the host's limit.
@@ -55,4 +57,14 @@ pub struct Server {
     close_timeout: Duration,
     /// A Terminate would be understood.
     logged_in: bool,
+}
+
+impl Server {
+    /// It takes no writes, whatever its clients set: a standby, or read-only from its login on. Not
+    /// known before PostgreSQL 14 (`runtime-config-preset.html#GUC-IN-HOT-STANDBY`).
+    pub fn is_read_only(&self) -> bool {
+        let settings = &self.backend.settings;
+        settings.reported().get("in_hot_standby") == Some(b"on")
+            || settings.baseline().get("default_transaction_read_only") == Some(b"on")
+    }
 }

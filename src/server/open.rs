@@ -87,6 +87,7 @@ pub async fn open(request: OpenRequest<'_>) -> Result<Opened, OpenError> {
             idle_since: Instant::now(),
             lifetime: request.lifetime,
             generation: request.generation,
+            refused_write: false,
             count: request.count.into(),
             slot: request.slot.into(),
             init_query: request.init_query.map(Into::into),

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::cluster::Cluster;
@@ -28,7 +29,7 @@ pub struct Middleman {
 }
 
 struct Shared {
-    upstream: u16,
+    upstream: AtomicU16,
     fault: Mutex<Fault>,
     open: Mutex<Vec<TcpStream>>,
 }
@@ -39,7 +40,7 @@ impl Middleman {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         let shared = Arc::new(Shared {
-            upstream: cluster.port(),
+            upstream: cluster.port().into(),
             fault: Mutex::new(Fault::None),
             open: Mutex::new(Vec::new()),
         });
@@ -62,6 +63,11 @@ impl Middleman {
     /// From now on.
     pub fn set(&self, fault: Fault) {
         *self.shared.fault.lock().expect("no panic while locked") = fault;
+    }
+
+    /// New connections go to another port on loopback, as if a name had got another address.
+    pub fn redirect(&self, port: u16) {
+        self.shared.upstream.store(port, Ordering::Relaxed);
     }
 
     /// Cuts every connection now.
@@ -91,7 +97,8 @@ impl Shared {
             }
             _ => {}
         }
-        let mut far = TcpStream::connect((Ipv4Addr::LOCALHOST, self.upstream))?;
+        let mut far =
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.upstream.load(Ordering::Relaxed)))?;
         near.set_nodelay(true)?;
         far.set_nodelay(true)?;
         far.write_all(&first)?;
