@@ -2,10 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use pgweir::demo::postgres::{Embedded, Options};
+use pgweir::demo::postgres::{Embedded, Options, find_binaries};
 
 use super::messages::{V3_0, startup};
 use super::raw::Raw;
@@ -68,7 +69,7 @@ impl Cluster {
         ];
         let small = small.map(|(key, value)| (key.to_owned(), value.to_owned()));
         options.settings.splice(0..0, small);
-        options.template = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cluster-template"));
+        options.template = Some(template());
         let postgres = Embedded::start(&options).expect("a throwaway PostgreSQL");
         let cluster = Self {
             port: postgres.port(),
@@ -208,6 +209,16 @@ impl Target {
     pub fn as_user(&self, user: &str, password: &str) -> Self {
         Self { user: user.into(), password: password.into(), ..self.clone() }
     }
+}
+
+/// Where this PostgreSQL's data directory is kept as `initdb` made it; each build has its own.
+fn template() -> PathBuf {
+    let postgres = find_binaries().expect("a PostgreSQL").join("postgres");
+    let output = Command::new(postgres).arg("--version").output().expect("PostgreSQL's version");
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(output.status.success() && !version.is_empty(), "PostgreSQL does not run: {output:?}");
+    let name = version.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cluster-templates").join(name)
 }
 
 /// What `pg_authid` and pgweir's configuration hold for `app`: the same text in both, so that
