@@ -351,7 +351,7 @@ impl Door<'_> {
 
     async fn turn_away(&mut self, failure: &LoginFailure) {
         let Some(link) = &mut self.link else { return };
-        if let LoginFailure::Startup(BadStartup::Version(2, _)) = failure {
+        if let LoginFailure::Startup(BadStartup::Version(..3, _)) = failure {
             version_2_error(&mut link.output, &failure.to_string());
         } else if let Some(report) = edge::login_failed(failure) {
             report.encode(&mut link.output);

@@ -211,13 +211,26 @@ impl Target {
     }
 }
 
+/// The major version of PostgreSQL, for expectations that follow it.
+pub fn major() -> u32 {
+    let digits = |c: char| c.is_ascii_digit();
+    let number = version().split(|c| !digits(c)).find(|part| !part.is_empty());
+    number.and_then(|number| number.parse().ok()).expect("a number in PostgreSQL's version")
+}
+
+/// What `postgres --version` prints.
+fn version() -> &'static str {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    VERSION.get_or_init(|| {
+        let postgres = find_binaries().expect("a PostgreSQL").join("postgres");
+        let output = Command::new(postgres).arg("--version").output().expect("postgres");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    })
+}
+
 /// Where this PostgreSQL's data directory is kept as `initdb` made it; each build has its own.
 fn template() -> PathBuf {
-    let postgres = find_binaries().expect("a PostgreSQL").join("postgres");
-    let output = Command::new(postgres).arg("--version").output().expect("PostgreSQL's version");
-    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    assert!(output.status.success() && !version.is_empty(), "PostgreSQL does not run: {output:?}");
-    let name = version.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let name = version().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("cluster-templates").join(name)
 }
 

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use self::certificates::Certificate;
-pub use self::cluster::{Cluster, Database, Target};
+pub use self::cluster::{Cluster, Database, Target, major};
 pub use self::messages::*;
 pub use self::middleman::{Fault, Middleman};
 pub use self::raw::Raw;
@@ -81,8 +81,33 @@ pub fn both_with(setup: &Setup, scenario: impl Fn(&Target) -> Vec<String>) -> Ve
     direct
 }
 
+/// PostgreSQL 13 reports a setting the moment it changes, later versions and pgweir ahead of
+/// ReadyForQuery (`protocol-flow.html#PROTOCOL-ASYNC`): there too, on 13.
+pub fn reported_late(line: &str) -> String {
+    let is_report = |part: &&str| part.starts_with("S[");
+    if major() > 13 || !line.ends_with(" Z[I]") || line.matches(" S[").count() > 1 {
+        return line.to_owned();
+    }
+    let (reports, mut parts): (Vec<&str>, Vec<&str>) = line.split(' ').partition(is_report);
+    parts.splice(parts.len() - 1..parts.len() - 1, reports);
+    parts.join(" ")
+}
+
 fn anonymous(lines: Vec<String>, database: &Database) -> Vec<String> {
     lines.into_iter().map(|line| line.replace(database.name(), "DATABASE")).collect()
+}
+
+/// The seed of a random test: `PGWEIR_TEST_SEED`, or any. Printed, so that a failure can be seen again.
+pub fn seed() -> u64 {
+    let seed = number("PGWEIR_TEST_SEED").unwrap_or_else(|| rand::random::<u32>().into());
+    println!("PGWEIR_TEST_SEED={seed}");
+    seed
+}
+
+/// A number in an environment variable of the tests.
+pub fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
 }
 
 /// Waits for a condition that only polling can see; panics after ten seconds.
