@@ -66,12 +66,32 @@ fn a_query_ends_a_segment_without_sync() {
     assert_eq!(
         seen,
         [
-            "1 2 D(1) C[SELECT 1] T D(2) C[SELECT 1] Z[I]",
+            &format!("1 2 D(1) C[SELECT 1] T D(2) C[SELECT 1] {}", unsynced()),
             "1 2 C[INSERT 0 1] E[ERROR 22012] Z[I]",
             "T D(0) C[SELECT 1] Z[I]",
             "T D(3) C[SELECT 1] Z[I]",
         ]
     );
+}
+
+/// The status behind a Query in a segment that lacks its Sync: from 18 on, the transaction is open.
+fn unsynced() -> &'static str {
+    if major() >= 18 { "Z[T]" } else { "Z[I]" }
+}
+
+#[test]
+fn a_sync_behind_a_query_in_an_open_segment_commits() {
+    // Not compared: PostgreSQL 18 leaves the transaction open, and the next command fails for it.
+    let (_stage, mut one, mut two) = rivals();
+    one.rows("create table t (a int)");
+    for last in [query("select 2"), function_call(1610)] {
+        one.send(&[extended("insert into t values (1)"), last].concat());
+        let seen = line(&one.ready(1));
+        assert!(seen.starts_with("1 2 C[INSERT 0 1]") && seen.ends_with(unsynced()), "{seen}");
+        assert_eq!(one.ask(&sync()), "Z[I]");
+    }
+    assert_eq!(two.ask(&query("select count(*) from t")), "T D(2) C[SELECT 1] Z[I]");
+    assert_eq!(one.ask(&query("select count(*) from t")), "T D(2) C[SELECT 1] Z[I]");
 }
 
 #[test]
@@ -201,9 +221,14 @@ fn a_query_inside_a_copy_loses_the_connection() {
         client.send(&query("copy t from stdin"));
         client.until('G');
         client.send(&query("select 1"));
-        vec![line(&client.rest()), target.connect().ask(&query("select count(*) from t"))]
+        let answer = line(&if major() == 13 { client.ready(1) } else { client.rest() });
+        drop(client);
+        vec![answer, target.connect().ask(&query("select count(*) from t"))]
     });
-    assert_eq!(seen, ["E[ERROR 08P01] E[FATAL 08P01] EOF", "T D(0) C[SELECT 1] Z[I]"]);
+    // PostgreSQL 13 takes the query for a part of the failed copy, and the session lives.
+    let answer =
+        if major() == 13 { "E[ERROR 08P01] Z[I]" } else { "E[ERROR 08P01] E[FATAL 08P01] EOF" };
+    assert_eq!(seen, [answer, "T D(0) C[SELECT 1] Z[I]"]);
 }
 
 #[test]
@@ -378,7 +403,7 @@ fn function_calls_are_answered() {
         ]
     });
     assert_eq!(seen[..4], ["E[ERROR 42601]", "", "Z[I]", "V Z[I]"]);
-    assert_eq!(seen[5], "1 2 D(1) C[SELECT 1] V Z[I]");
+    assert_eq!(seen[5], format!("1 2 D(1) C[SELECT 1] V {}", unsynced()));
 }
 
 #[test]
@@ -411,7 +436,7 @@ fn empty_queries_notices_and_null_values_pass() {
     assert_eq!(seen[0], "I Z[I]");
     assert_eq!(seen[3], "T D(NULL,,a) C[SELECT 1] Z[I]");
     assert_eq!(seen[4], "N[NOTICE 00000] C[DROP TABLE] Z[I]");
-    assert_eq!(seen[5], "C[SET] S[TimeZone=Asia/Tokyo] Z[I]");
+    assert_eq!(reported_late(&seen[5]), "C[SET] S[TimeZone=Asia/Tokyo] Z[I]");
 }
 
 #[test]
@@ -456,6 +481,7 @@ fn a_huge_row_streams_through_in_little_memory() {
         highest = highest.max(resident_kib(stage.weir.pid()));
         assert_eq!(two.ask(&query("select 2")), "T D(2) C[SELECT 1] Z[I]");
     }
+    one.patience = Duration::from_mins(1);
     // The row's own header, 4 + 2 + 4 bytes and a letter, came first.
     one.bytes(11);
     assert_eq!(line(&one.ready(1)), "C[SELECT 1] Z[I]");
@@ -480,6 +506,7 @@ fn a_huge_parameter_streams_through_in_little_memory() {
         highest = highest.max(resident_kib(stage.weir.pid()));
     }
     one.send(&[&[0, 0][..], &execute("", 0), &sync()].concat());
+    one.patience = Duration::from_mins(1);
     assert_eq!(line(&one.ready(1)), "1 2 D(200000000) C[SELECT 1] Z[I]");
     assert!(highest < before + 2048, "{before} KiB grew to {highest} KiB");
 }

@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use super::flow::{Kind, Owner};
 use super::knowledge::{NAME_PREFIX, Statement};
 use super::statements::{Copy, Meaning, Name};
-use super::{Backend, Note, Out, Session, TransactionStatus};
+use super::{Backend, Note, Out, Session, TransactionStatus, Unsynced};
 use crate::sql::{self, Effects, Whole};
 use crate::wire::build;
 use crate::wire::frame::{HEADER, Header};
@@ -65,7 +65,7 @@ impl Session {
             (b'd' | b'c' | b'f', None) => ClientFate::Consumed,
             // What has a body that it must not have is for PostgreSQL to refuse.
             (b'S', backend) if backend.is_some() || body.is_empty() => {
-                self.on_sync(backend.is_some())
+                self.on_sync(backend.is_some(), out.server)
             }
             _ if self.flow.is_skipping() => ClientFate::Consumed,
             (b'H', None) if body.is_empty() => ClientFate::Consumed,
@@ -127,7 +127,7 @@ impl Session {
 
     fn pass(&mut self, kind: Kind) -> ClientFate {
         match kind {
-            Kind::Call => self.end_segment(),
+            Kind::Call => self.cut_segment(false),
             _ => self.open_segment = true,
         }
         self.counts.queries += u32::from(matches!(kind, Kind::Execute | Kind::Call));
@@ -136,13 +136,22 @@ impl Session {
     }
 
     fn send(&mut self, kind: Kind, note: Note) {
+        self.begins(kind);
         self.load.bytes += note.size();
         self.flow.sent(kind, Owner::Client, note);
     }
 
     fn inject(&mut self, kind: Kind, note: Note) {
+        self.begins(kind);
         self.load.bytes += note.size();
         self.flow.sent(kind, Owner::Proxy, note);
+    }
+
+    /// These make the Sync behind them commit.
+    fn begins(&mut self, kind: Kind) {
+        if matches!(kind, Kind::Parse | Kind::Bind | Kind::Describe | Kind::Execute) {
+            self.unsynced = Unsynced::Nothing;
+        }
     }
 
     fn reply(&mut self, note: Note) {
@@ -176,7 +185,25 @@ impl Session {
         self.ticket.segment += 1;
     }
 
-    fn on_sync(&mut self, leased: bool) -> ClientFate {
+    /// A Query or FunctionCall ends a segment too, but what went before it waits for a Sync.
+    fn cut_segment(&mut self, may_copy: bool) {
+        if self.open_segment || self.unsynced != Unsynced::Nothing {
+            let now = if may_copy { Unsynced::Copy } else { Unsynced::Command };
+            self.unsynced = self.unsynced.max(now);
+        }
+        self.end_segment();
+    }
+
+    fn on_sync(&mut self, leased: bool, out: &mut BytesMut) -> ClientFate {
+        let unsynced = std::mem::take(&mut self.unsynced);
+        if leased && !self.flow.is_skipping() {
+            match unsynced {
+                Unsynced::Nothing => {}
+                // A COPY swallows a Sync but fails at a Parse.
+                Unsynced::Copy if !self.flow.is_empty() => self.effects |= Effects::RETIRE,
+                Unsynced::Command | Unsynced::Copy => self.begin_command(out),
+            }
+        }
         self.end_segment();
         if leased {
             self.send(Kind::Sync, Note::Plain);
@@ -185,6 +212,15 @@ impl Session {
         self.flow.sync_without_server();
         self.answer(|out, status| build::ready_for_query(out, status.byte()));
         ClientFate::Consumed
+    }
+
+    /// PostgreSQL 18 commits at a Sync only what a command has begun since the last Query, and
+    /// says `I` all the same (docs/semantics.md "The reply FIFO"). An empty Parse begins one.
+    fn begin_command(&mut self, out: &mut BytesMut) {
+        build::parse_body(out, EMPTY_STATEMENT, &[0, 0, 0]);
+        self.inject(Kind::Parse, Note::Begin);
+        build::close_statement(out, EMPTY_STATEMENT);
+        self.inject(Kind::Close, Note::Begin);
     }
 
     /// The message that needed a server gets none: pgweir answers with an error of its own, and goes
@@ -243,7 +279,7 @@ impl Session {
         }
         self.note_effects(effects, body);
         backend.statements.clear_unnamed();
-        self.end_segment();
+        self.cut_segment(body.len() < header.body || may_copy(body));
         self.counts.queries += 1;
         let note = if self.statements.has_unnamed() {
             let ticket = self.next_ticket();
@@ -631,6 +667,11 @@ fn may_be_local(text: &[u8]) -> bool {
     text.iter().find(|byte| !space(byte)).is_some_and(|byte| b"dD-/;".contains(byte))
 }
 
+/// Whether a text can begin a COPY.
+fn may_copy(text: &[u8]) -> bool {
+    text.windows(4).any(|word| word.eq_ignore_ascii_case(b"copy"))
+}
+
 /// A lone BEGIN draws no number.
 fn opens_transaction(text: &[u8]) -> bool {
     let is = |word: &[u8]| text.get(..word.len()).is_some_and(|t| t.eq_ignore_ascii_case(word));
@@ -699,6 +740,9 @@ const SHORT: usize = 64;
 
 /// A statement name that is never prepared.
 const MISSING: &str = "__pgweir_missing";
+
+/// Name of a statement without a text; it is closed as soon as it was parsed.
+const EMPTY_STATEMENT: &[u8] = b"__pgweir_empty";
 
 /// A Parse up to this size is kept, so that it can be prepared on other servers too.
 const MAX_PARSE: usize = 1 << 20;

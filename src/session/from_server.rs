@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::flow::{Entry, Owner, Reaction, Sent};
 use super::settings;
-use super::{Backend, Note, Session, SessionError, TransactionStatus};
+use super::{Backend, Note, Session, SessionError, TransactionStatus, Unsynced};
 use crate::sql::Resets;
 use crate::wire::build;
 use crate::wire::error::{self, ErrorFields};
@@ -321,6 +321,7 @@ impl Session {
             | Note::Refuse(_)
             | Note::Plain
             | Note::Set
+            | Note::Begin
             | Note::Answer(_) => {}
         }
     }
@@ -348,6 +349,7 @@ impl Session {
         self.counts.transactions += u32::from(status == TransactionStatus::Idle);
         if status == TransactionStatus::Idle && self.is_quiet() {
             self.reading.touched = false;
+            self.unsynced = Unsynced::Nothing;
         }
         if std::mem::take(&mut self.tell) {
             self.tell_changes(backend, out);

@@ -92,6 +92,8 @@ pub(crate) enum Note {
     Refuse(Box<Report>),
     /// Execute of one change of settings.
     Set,
+    /// pgweir's own Parse and Close of nothing, so that the Sync behind them commits.
+    Begin,
     /// A reply of pgweir's own, ready to send.
     Answer(Bytes),
 }
@@ -195,6 +197,7 @@ pub struct Session {
     ticket: Ticket,
     /// Extended-protocol messages were sent since the last Sync or Query.
     open_segment: bool,
+    unsynced: Unsynced,
     effects: Effects,
     /// Nothing of the client's has run in this lease.
     fresh: bool,
@@ -202,6 +205,17 @@ pub struct Session {
     reading: Reading,
     load: Load,
     counts: Counts,
+}
+
+/// What the next Sync has to commit besides its own segment.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Unsynced {
+    #[default]
+    Nothing,
+    /// A Query or FunctionCall followed extended-protocol messages without a Sync between.
+    Command,
+    /// The same, and it may have begun a COPY.
+    Copy,
 }
 
 /// What is in flight takes room.
@@ -291,6 +305,7 @@ impl Session {
             status: TransactionStatus::Idle,
             ticket: Ticket::default(),
             open_segment: false,
+            unsynced: Unsynced::Nothing,
             effects: Effects::default(),
             fresh: false,
             syncing: None,

@@ -327,7 +327,8 @@ impl Postgres {
     }
 
     fn check_aborted(&self, sql: &str) -> Result<(), (&'static str, String)> {
-        if self.block == Block::Failed && !is_exit(sql) {
+        // Nothing is no command, and so allowed.
+        if self.block == Block::Failed && !is_exit(sql) && !sql.is_empty() {
             return Err((ABORTED.0, ABORTED.1.into()));
         }
         Ok(())

@@ -50,6 +50,33 @@ fn what_is_sent_behind_a_known_failure_does_not_reach_the_server() {
 }
 
 #[test]
+fn a_sync_behind_a_query_in_an_open_segment_commits_on_postgresql_18_too() {
+    let heads = ["P(,x) B() E Q(y)", "P(,x) B() E F", "P(,x) B() E Q(y) F H"];
+    for (head, last) in heads.into_iter().zip(["C(Y) Z(T)", "V Z(T)", "C(Y) Z(T) V Z(T)"]) {
+        let mut p = Pair::attached();
+        p.send(0, head);
+        p.answer(0, &format!("1 2 C(X) {last}"));
+        assert!(!p.clients[0].session.may_release());
+        p.servers[0].received.clear();
+        p.send(0, "S");
+        p.server_got(0, "P(__pgweir_empty,) C(__pgweir_empty) S");
+        p.answer(0, "1 3 Z(I)");
+        p.client_got(0, &format!("1 2 C(X) {last} Z(I)"));
+        p.exchange(0, ["S Q(z) S", "S Q(z) S", "Z(I) C(Z) Z(I) Z(I)", "Z(I) C(Z) Z(I) Z(I)"]);
+        p.release(0);
+    }
+}
+
+#[test]
+fn an_error_that_a_commit_meets_reaches_the_client() {
+    let mut p = Pair::attached();
+    p.send(0, "P(,x) B() E Q(y) S");
+    p.answer(0, "1 2 C(X) C(Y) Z(T) E(57014,cancelled) Z(I)");
+    p.client_got(0, "1 2 C(X) C(Y) Z(T) E(57014,cancelled) Z(I)");
+    p.release(0);
+}
+
+#[test]
 fn an_open_segment_keeps_the_server_though_everything_is_answered() {
     let mut p = Pair::attached();
     p.exchange(0, ["P(,select 1) D() H", "P(,select 1) D H", "1 t T", "1 t T"]);
