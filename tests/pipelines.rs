@@ -7,7 +7,8 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::support::events::{Event, line};
 use super::support::*;
 
-const PIPELINES: usize = 1500;
+/// How many, unless `PGWEIR_TEST_PIPELINES` says so.
+const PIPELINES: u64 = 1500;
 
 /// One random pipeline; ends with a marker that cannot be skipped.
 fn pipeline(random: &mut StdRng) -> Vec<u8> {
@@ -16,7 +17,7 @@ fn pipeline(random: &mut StdRng) -> Vec<u8> {
         let step = STEPS.choose(random).expect("there are steps");
         bytes.extend(step_bytes(step, random));
     }
-    bytes.extend([sync(), query("rollback"), query("select 'END'")].concat());
+    bytes.extend([synced(), query("rollback"), query("select 'END'")].concat());
     bytes
 }
 
@@ -64,7 +65,7 @@ fn step_bytes(step: &str, random: &mut StdRng) -> Vec<u8> {
         "describe" => [parse("", "select 1 where $1 = 2"), describe('S', "")].concat(),
         "close" => close('S', "nope"),
         "flush" => flush(),
-        "sync" => sync(),
+        "sync" => synced(),
         "query" => query("select 2"),
         "empty query" => query(""),
         "bad query" => query("select 1; selec"),
@@ -87,6 +88,13 @@ fn step_bytes(step: &str, random: &mut StdRng) -> Vec<u8> {
             [copy(begin, step == "bad extended copy", random), sync()].concat()
         }
     }
+}
+
+/// Sync. PostgreSQL 18 does not commit at one that is right behind a Query in an open segment (see
+/// `relay::a_sync_behind_a_query_in_an_open_segment_commits`), where pgweir makes it: a message
+/// between spares both.
+fn synced() -> Vec<u8> {
+    if major() >= 18 { [parse("", ""), sync()].concat() } else { sync() }
 }
 
 /// A COPY begun by `begin`: stray Sync and Flush, rows, and one of its two ends.
@@ -127,19 +135,16 @@ fn replies(client: &mut Raw, bytes: &[u8]) -> String {
 
 #[test]
 fn random_pipelines_are_answered_as_by_postgresql() {
-    let seed: u64 = match std::env::var("PGWEIR_TEST_SEED") {
-        Ok(text) => text.parse().expect("a number in PGWEIR_TEST_SEED"),
-        Err(_) => rand::random::<u32>().into(),
-    };
-    println!("PGWEIR_TEST_SEED={seed}");
+    let seed = seed();
+    let count = number("PGWEIR_TEST_PIPELINES").unwrap_or(PIPELINES);
     let oracle = Cluster::shared().database();
     let mut direct = prepare(&oracle.target());
     let stage = Stage::new(&Setup::servers(1));
     let mut through = prepare(&stage.weir.target());
     // On the same single server: nothing of the first client's may reach it.
     let mut other = stage.client();
-    for number in 0..PIPELINES {
-        let mut random = StdRng::seed_from_u64(seed + number as u64);
+    for number in 0..count {
+        let mut random = StdRng::seed_from_u64(seed + number);
         let bytes = pipeline(&mut random);
         let expected = replies(&mut direct, &bytes);
         let got = replies(&mut through, &bytes);
