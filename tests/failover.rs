@@ -11,12 +11,15 @@ fn standby() -> (std::sync::Arc<Cluster>, Database) {
     let cluster = replicating();
     let database = cluster.database();
     database.target().connect().rows("create table t (a int)");
+    restart_as_standby(&cluster);
+    (cluster, database)
+}
+
+fn restart_as_standby(cluster: &Cluster) {
     let mut postgres = cluster.postgres();
     postgres.shut_down().expect("PostgreSQL stops");
     fs::write(postgres.data_dir().join("standby.signal"), "").expect("a signal file");
     postgres.launch().expect("PostgreSQL starts");
-    drop(postgres);
-    (cluster, database)
 }
 
 fn replicating() -> std::sync::Arc<Cluster> {
@@ -41,7 +44,7 @@ fn a_standby_behind_the_primarys_name_is_left_after_its_first_refusal_to_write()
     };
     clients[0].rows("create table t (a int)");
     if !clients[0].parameters.contains_key("in_hot_standby") {
-        // PostgreSQL 13 does not say what it is.
+        println!("SKIPPED: PostgreSQL 13 does not report that it is a standby");
         return;
     }
     middleman.redirect(behind.port());
@@ -84,4 +87,31 @@ fn a_transaction_that_a_client_made_read_only_keeps_its_server() {
     let mut reader = stage.weir.target().connect_with(&reading);
     assert_eq!(reader.ask(&query("insert into t values (1)")), "E[ERROR 25006] Z[I]");
     assert_eq!(reader.value("select pg_backend_pid()"), pid);
+}
+
+#[test]
+fn a_session_meets_a_standby_and_writes_again_once_that_is_promoted() {
+    let write = query("insert into t values (1)");
+    let cluster = replicating();
+    let stage = Stage::on(cluster.database(), &Setup::servers(1));
+    let mut client = stage.client();
+    client.rows("create table t (a int)");
+    assert_eq!(client.ask(&write), "C[INSERT 0 1] Z[I]");
+
+    restart_as_standby(&cluster);
+    let mut direct = stage.database.target().connect();
+    // Reported from 14 on; the client was last told `off`, the direct one logged in to `on`.
+    let is_reported = direct.parameters.contains_key("in_hot_standby");
+    let report =
+        |role| if is_reported { format!("S[in_hot_standby={role}] ") } else { String::new() };
+    let error = "E[ERROR 25006 cannot execute INSERT in a read-only transaction]";
+    assert_eq!(direct.ask_in_detail(&write), format!("{error} Z[I]"));
+    assert_eq!(client.ask_in_detail(&write), format!("{error} {}Z[I]", report("on")));
+    assert_eq!(client.ask(&query("select 1")), "T D(1) C[SELECT 1] Z[I]");
+
+    assert_eq!(cluster.admin("postgres").value("select pg_promote()"), "t");
+    let written = direct.ask(&write);
+    assert_eq!(written, format!("C[INSERT 0 1] {}Z[I]", report("off")));
+    assert_eq!(client.ask(&write), written);
+    assert_eq!(client.value("select count(*) from t"), "3");
 }
