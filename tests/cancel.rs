@@ -34,10 +34,11 @@ fn a_running_query_is_cancelled_and_the_request_not_answered() {
                 break events;
             }
         };
-        vec![line(&events), answered.to_string(), client.ask(&query("select 1"))]
+        // Whether the row was described before the cancel came is chance.
+        let events = line(&events).trim_start_matches("T ").to_owned();
+        vec![events, answered.to_string(), client.ask(&query("select 1"))]
     });
-    assert!(seen[0].ends_with("E[ERROR 57014] Z[I]"), "{seen:?}");
-    assert_eq!(seen[1..], ["0", "T D(1) C[SELECT 1] Z[I]"]);
+    assert_eq!(seen, ["E[ERROR 57014] Z[I]", "0", "T D(1) C[SELECT 1] Z[I]"]);
 }
 
 #[test]

@@ -470,6 +470,7 @@ fn a_huge_row_streams_through_in_little_memory() {
     one.rows("select 1");
     two.rows("select 1");
     let before = resident_kib(stage.weir.pid());
+    one.patience = Duration::from_mins(1);
     one.send(&query("select repeat('x', 200000000)"));
     one.until('T');
     let mut left = 200_000_000;
@@ -481,7 +482,6 @@ fn a_huge_row_streams_through_in_little_memory() {
         highest = highest.max(resident_kib(stage.weir.pid()));
         assert_eq!(two.ask(&query("select 2")), "T D(2) C[SELECT 1] Z[I]");
     }
-    one.patience = Duration::from_mins(1);
     // The row's own header, 4 + 2 + 4 bytes and a letter, came first.
     one.bytes(11);
     assert_eq!(line(&one.ready(1)), "C[SELECT 1] Z[I]");

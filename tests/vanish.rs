@@ -182,7 +182,9 @@ fn a_server_ended_while_idle_is_replaced_unseen() {
     let mut admin = stage.database.admin();
     for _ in 0..3 {
         let pid = one.value("select pg_backend_pid()");
-        admin.rows(&format!("select pg_terminate_backend({pid}, 5000)"));
+        admin.rows(&format!("select pg_terminate_backend({pid})"));
+        let left = format!("select count(*) from pg_stat_activity where pid = {pid}");
+        wait_until("it has ended", || admin.value(&left) == "0");
         assert_eq!(one.ask(&query("select 1")), "T D(1) C[SELECT 1] Z[I]");
     }
 }
