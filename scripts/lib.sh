@@ -85,3 +85,28 @@ need_compiler() {
     install_packages "${missing[@]}"
   fi
 }
+
+# Installs what the tests need; part of a test's name in $skip says that it cannot run here.
+need_test_tools() {
+  need_cargo
+  need_compiler
+  need_postgres
+  local missing=()
+  have openssl || missing+=(openssl)
+  have psql || missing+=(postgresql-client)
+  python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+  if [ ${#missing[@]} -gt 0 ]; then
+    install_packages "${missing[@]}"
+  fi
+  skip=()
+  if ! have npm && may_install; then
+    install_packages nodejs npm
+  fi
+  if ! have npm; then
+    say "SKIPPED: the tests with node-postgres, since there is no npm (Debian: nodejs npm)."
+    skip=(--skip node)
+  fi
+  if [ -x tests/clients/install.sh ] && ! tests/clients/install.sh && have npm; then
+    die "the drivers that the tests run cannot be installed (see above)"
+  fi
+}
