@@ -177,6 +177,26 @@ fn a_client_that_vanishes_in_the_queue_leaves_it() {
 }
 
 #[test]
+fn what_a_vanished_client_was_preparing_is_prepared_anew_for_others() {
+    let (stage, mut other) = scene();
+    for segments in 0..3 {
+        let text = format!("select {segments}");
+        let mut gone = stage.client();
+        gone.send(&parse("s", &text));
+        // Its answer is never seen: PostgreSQL holds it back until it is asked for.
+        assert_eq!(line(&gone.within(Duration::from_millis(100))), "");
+        gone.reset();
+        let mut next = stage.client();
+        for _ in 0..segments {
+            next.rows("select 7");
+        }
+        let bytes = [parse("mine", &text), run("mine", &[]), sync()].concat();
+        assert_eq!(next.ask(&bytes), format!("1 2 D({segments}) C[SELECT 1] Z[I]"));
+        other.rows("select 8");
+    }
+}
+
+#[test]
 fn a_server_ended_while_idle_is_replaced_unseen() {
     let (stage, mut one) = scene();
     let mut admin = stage.database.admin();

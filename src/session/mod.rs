@@ -170,11 +170,10 @@ impl Backend {
         self.statements.clear_unnamed();
     }
 
-    /// DISCARD ALL was run.
+    /// DISCARD ALL was run, and no client has anything in flight.
     pub fn on_discarded(&mut self) {
         self.settings.on_reset_all();
-        self.statements.clear();
-        self.statements.clear_unnamed();
+        self.statements.reset();
     }
 }
 

@@ -279,6 +279,13 @@ impl ServerStatements {
         self.has_set_statement = false;
     }
 
+    /// There are none, and what a client that is gone had in flight is never answered.
+    pub fn reset(&mut self) {
+        self.copies.clear();
+        self.has_set_statement = false;
+        self.clear_unnamed();
+    }
+
     fn land(&mut self, statement: &Statement, change: impl FnOnce(&mut Prepared)) {
         let Some(copy) = self.copies.get_mut(&statement.id) else { return };
         change(copy);
