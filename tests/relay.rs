@@ -407,6 +407,19 @@ fn function_calls_are_answered() {
 }
 
 #[test]
+fn a_function_call_that_fails_in_an_open_segment_ends_it() {
+    let seen = both(|target| {
+        let mut client = target.connect();
+        let head = [extended("select 1"), parse("s", "select $1::int + 1")].concat();
+        let bytes = [head, function_call(99_999_999), run("s", &[Some("41")]), sync()].concat();
+        client.send(&bytes);
+        vec![line(&client.ready(2)), client.ask(&query("select 2"))]
+    });
+    let first = "1 2 D(1) C[SELECT 1] 1 E[ERROR 42883] Z[I] 2 D(42) C[SELECT 1] Z[I]";
+    assert_eq!(seen, [first, "T D(2) C[SELECT 1] Z[I]"]);
+}
+
+#[test]
 fn flush_alone_brings_answers_and_keeps_the_server() {
     let (_stage, mut one, mut two) = rivals();
     one.send(&[parse("", "select $1::int"), describe('S', ""), flush()].concat());
