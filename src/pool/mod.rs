@@ -314,7 +314,7 @@ impl Pool {
                 }
                 Freed::Park => {
                     server.count.set(ServerState::Idle);
-                    server.link.release_buffers();
+                    server.link.release_larger_buffers(KEPT_BUFFER);
                     slots.park(server);
                     return;
                 }
@@ -419,6 +419,9 @@ impl Drop for Place<'_> {
         }
     }
 }
+
+/// Capacity of the buffers that an idle server keeps: servers are few, and soon used again.
+const KEPT_BUFFER: usize = 2 << 10;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What it guards is whole between any two statements that could panic.
