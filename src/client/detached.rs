@@ -55,7 +55,7 @@ impl Client {
 
     async fn woken(&mut self, read: bool) -> Result<Woken, Ending> {
         poll_fn(|cx| {
-            if let Poll::Ready(notice) = self.registration.mailbox().poll(cx) {
+            if let Poll::Ready(notice) = self.registration.poll_notice(cx) {
                 return Poll::Ready(Ok(Woken::Told(notice)));
             }
             if let Poll::Ready(moved) = self.link.poll_moved(cx, read) {
@@ -114,7 +114,7 @@ impl Client {
                 if let Poll::Ready(lease) = checkout.as_mut().poll(cx) {
                     return Poll::Ready(Ok(Woken::Checkout(lease)));
                 }
-                if let Poll::Ready(notice) = self.registration.mailbox().poll(cx) {
+                if let Poll::Ready(notice) = self.registration.poll_notice(cx) {
                     return Poll::Ready(Ok(Woken::Told(notice)));
                 }
                 if let Poll::Ready(moved) = self.link.poll_moved(cx, read) {

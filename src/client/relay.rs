@@ -232,7 +232,7 @@ impl<'a> Relay<'a> {
 
     async fn woken(&mut self, read: bool) -> Result<Woken, Ending> {
         poll_fn(|cx| {
-            if let Poll::Ready(notice) = self.client.registration.mailbox().poll(cx) {
+            if let Poll::Ready(notice) = self.client.registration.poll_notice(cx) {
                 return Poll::Ready(Ok(Woken::Told(notice)));
             }
             // A client that does not read must not make us hold its rows.
