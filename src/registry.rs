@@ -7,9 +7,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use atomic_waker::AtomicWaker;
 use rustc_hash::FxBuildHasher;
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
@@ -34,7 +33,8 @@ pub enum Notice {
 #[derive(Debug, Default)]
 pub struct Mailbox {
     notices: AtomicU8,
-    waker: AtomicWaker,
+    /// Wakes the task; never taken out, so that the task enters it once.
+    waker: Mutex<Option<Waker>>,
     /// Who waits for the end of a cancel.
     canceling: Mutex<Vec<Canceler>>,
 }
@@ -46,7 +46,9 @@ impl Mailbox {
     /// Tells the client's task; the same notice twice is one.
     pub fn tell(&self, notice: Notice) {
         self.notices.fetch_or(bit(notice), Ordering::AcqRel);
-        self.waker.wake();
+        if let Some(waker) = &*self.waker() {
+            waker.wake_by_ref();
+        }
     }
 
     /// Tells the client's task to cancel what runs; what is returned is ready when that was done, or,
@@ -69,13 +71,8 @@ impl Mailbox {
         std::mem::take(&mut self.canceling.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes a notice, the most urgent first.
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Notice> {
-        if let Some(notice) = self.take() {
-            return Poll::Ready(notice);
-        }
-        self.waker.register(cx.waker());
-        self.take().map_or(Poll::Pending, Poll::Ready)
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self) -> Option<Notice> {
@@ -117,12 +114,23 @@ pub struct Registration {
     registry: Arc<Registry>,
     pid: u32,
     mailbox: Arc<Mailbox>,
+    /// The mailbox knows whom to wake.
+    armed: bool,
 }
 
 impl Registration {
     /// The client's mailbox.
     pub fn mailbox(&self) -> &Mailbox {
         &self.mailbox
+    }
+
+    /// Takes a notice, the most urgent first. One task polls all its life.
+    pub fn poll_notice(&mut self, cx: &mut Context<'_>) -> Poll<Notice> {
+        if !self.armed {
+            *self.mailbox.waker() = Some(cx.waker().clone());
+            self.armed = true;
+        }
+        self.mailbox.take().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -157,7 +165,8 @@ impl Registry {
             }
             if let Entry::Vacant(free) = inner.clients.entry(pid) {
                 free.insert(Registered { secret: secret.clone(), mailbox: Arc::clone(&mailbox) });
-                let registration = Registration { registry: Arc::clone(self), pid, mailbox };
+                let registration =
+                    Registration { registry: Arc::clone(self), pid, mailbox, armed: false };
                 return Some((registration, CancelKey { pid, secret }));
             }
         }
@@ -247,7 +256,19 @@ const MAX_CANCELING: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use std::task::Wake;
+
     use super::*;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     #[test]
     fn a_key_finds_its_client_and_no_other() {
@@ -276,6 +297,22 @@ mod tests {
         registry.drain();
         assert_eq!(one.mailbox().take(), Some(Notice::Drain));
         assert!(registry.enter(4, |bytes| bytes.fill(2)).is_none());
+    }
+
+    #[test]
+    fn every_notice_wakes_the_task_that_polled_once() {
+        let registry = Arc::<Registry>::default();
+        let (mut registration, _key) = registry.enter(4, |bytes| bytes.fill(1)).unwrap();
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        assert!(registration.poll_notice(&mut cx).is_pending());
+        for (times, notice) in [(1, Notice::Drain), (2, Notice::Cancel)] {
+            registration.mailbox().tell(notice);
+            assert_eq!(woken.0.load(Ordering::Relaxed), times);
+            assert_eq!(registration.poll_notice(&mut cx), Poll::Ready(notice));
+            assert!(registration.poll_notice(&mut cx).is_pending());
+        }
     }
 
     #[test]

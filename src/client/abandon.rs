@@ -107,7 +107,7 @@ impl Canceling {
         self.is_moot();
         tokio::spawn(async move {
             if self.ended().await {
-                lease.check_in(cleaning);
+                lease.check_in(cleaning, Instant::now());
             } else {
                 lease.evict(CloseReason::Dirty);
             }
@@ -143,7 +143,7 @@ pub(super) fn abandon(mut lease: Lease, work: Work, canceling: Option<Canceling>
                     Work { outstanding: true, copying_in: false, .. } => Abandoned::Completed,
                     _ => Abandoned::RolledBack,
                 });
-                lease.check_in(Cleaning::SoftReset);
+                lease.check_in(Cleaning::SoftReset, Instant::now());
             }
             Err(_) => close(lease),
         }

@@ -55,7 +55,7 @@ impl Client {
 
     async fn woken(&mut self, read: bool) -> Result<Woken, Ending> {
         poll_fn(|cx| {
-            if let Poll::Ready(notice) = self.registration.mailbox().poll(cx) {
+            if let Poll::Ready(notice) = self.registration.poll_notice(cx) {
                 return Poll::Ready(Ok(Woken::Told(notice)));
             }
             if let Poll::Ready(moved) = self.link.poll_moved(cx, read) {
@@ -102,8 +102,19 @@ impl Client {
         self.half.drop_message(&mut self.link);
     }
 
-    /// Waits in the pool's queue, watching the client meanwhile: one that is gone leaves it.
+    /// Takes a server, waiting for one if need be.
     async fn wait_for_server(&mut self) -> Result<Result<Lease, Report>, Ending> {
+        if let Some(lease) = self.pool.checkout_now(self.since) {
+            return Ok(Ok(lease));
+        }
+        // In a box: what is only sometimes needed must not be moved about each time.
+        let waited = Box::pin(self.wait_in_queue()).await;
+        self.since = Instant::now();
+        waited
+    }
+
+    /// Waits in the pool's queue, watching the client meanwhile: one that is gone leaves it.
+    async fn wait_in_queue(&mut self) -> Result<Result<Lease, Report>, Ending> {
         let pool = std::sync::Arc::clone(&self.pool);
         let mut checkout = pin!(pool.checkout());
         let mut probe = super::abandon::Probe::default();
@@ -114,7 +125,7 @@ impl Client {
                 if let Poll::Ready(lease) = checkout.as_mut().poll(cx) {
                     return Poll::Ready(Ok(Woken::Checkout(lease)));
                 }
-                if let Poll::Ready(notice) = self.registration.mailbox().poll(cx) {
+                if let Poll::Ready(notice) = self.registration.poll_notice(cx) {
                     return Poll::Ready(Ok(Woken::Told(notice)));
                 }
                 if let Poll::Ready(moved) = self.link.poll_moved(cx, read) {

@@ -62,13 +62,13 @@ impl Client {
     /// transaction lasts.
     pub(super) async fn attached(&mut self, mut lease: Lease) -> Result<(), Ending> {
         let server: &mut Server = &mut lease;
-        if self.session.attach(&mut server.backend, &mut server.link.output) == Attach::Wait
-            && let Some(refused) = self.settle(&mut lease).await.transpose()
-        {
-            return self.on_settings_refused(lease, refused);
+        if self.session.attach(&mut server.backend, &mut server.link.output) == Attach::Wait {
+            if let Some(refused) = Box::pin(self.settle(&mut lease)).await.transpose() {
+                return self.on_settings_refused(lease, refused);
+            }
+            self.since = Instant::now();
         }
-        let now = Instant::now();
-        self.since = now;
+        let now = self.since;
         let mut relay = Relay::new(self, &mut lease, now);
         let ended = relay.run().await;
         let (rest, canceling) = (relay.rest, relay.canceling.take());
@@ -112,7 +112,7 @@ impl Client {
                 return Err(ending);
             }
         };
-        lease.check_in(Cleaning::SoftReset);
+        lease.check_in(Cleaning::SoftReset, Instant::now());
         if let Ok(Some(header)) = frame::frontend(&self.link.input) {
             let out = &mut self.link.output;
             self.session.refuse(header.tag, out, |out| error::with_severity(out, &body, "ERROR"));
@@ -155,7 +155,7 @@ impl Client {
             _ if self.half.is_inside_message() => close(lease),
             _ if free => match canceling {
                 Some(canceling) => canceling.check_in_after(lease, cleaning),
-                None => lease.check_in(cleaning),
+                None => lease.check_in(cleaning, self.since),
             },
             _ => abandon(lease, work, canceling),
         }
@@ -217,7 +217,7 @@ impl<'a> Relay<'a> {
         }
         // More of the client's own is here already, and nobody was before it.
         if Half::has_whole_message(&client.link) && !client.pool.has_waiters() {
-            self.started = Instant::now();
+            self.started = client.since;
             return Ok(false);
         }
         let flushed = self.lease.link.flush().await;
@@ -232,7 +232,7 @@ impl<'a> Relay<'a> {
 
     async fn woken(&mut self, read: bool) -> Result<Woken, Ending> {
         poll_fn(|cx| {
-            if let Poll::Ready(notice) = self.client.registration.mailbox().poll(cx) {
+            if let Poll::Ready(notice) = self.client.registration.poll_notice(cx) {
                 return Poll::Ready(Ok(Woken::Told(notice)));
             }
             // A client that does not read must not make us hold its rows.

@@ -120,11 +120,11 @@ impl Client {
         match settled {
             Ok(None) => {
                 let reported = lease.backend.settings.baseline().clone();
-                lease.check_in(Cleaning::None);
+                lease.check_in(Cleaning::None, Instant::now());
                 Ok(reported)
             }
             Ok(Some(body)) => {
-                lease.check_in(Cleaning::SoftReset);
+                lease.check_in(Cleaning::SoftReset, Instant::now());
                 error::with_severity(&mut self.link.output, &body, "FATAL");
                 Err(Ending::ServerFatal)
             }

@@ -6,11 +6,12 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::Stream;
 
@@ -24,8 +25,8 @@ pub struct Link {
     pub output: BytesMut,
     /// Bytes read and written so far; without TLS's own.
     traffic: Traffic,
-    /// Room made for one read.
-    room: usize,
+    /// A short read was filled once: long ones from then on.
+    fills: bool,
     /// Written bytes wait in TLS.
     unflushed: bool,
     /// The peer sends no more.
@@ -60,7 +61,7 @@ impl Link {
             input: BytesMut::new(),
             output: BytesMut::new(),
             traffic: Traffic::default(),
-            room: FIRST_READ,
+            fills: false,
             unflushed: false,
             ended: false,
         }
@@ -158,11 +159,16 @@ impl Link {
 
     /// Gives empty buffers back.
     pub fn release_buffers(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        }
-        if self.output.is_empty() {
-            self.output = BytesMut::new();
+        self.release_larger_buffers(0);
+    }
+
+    /// Gives empty buffers of more than `most` bytes back. Their capacity does not tell, since what
+    /// was used of them is not in it.
+    pub fn release_larger_buffers(&mut self, most: usize) {
+        for buf in [&mut self.input, &mut self.output] {
+            if buf.is_empty() && (most == 0 || buf.try_reclaim(most + 1)) {
+                *buf = BytesMut::new();
+            }
         }
     }
 
@@ -186,33 +192,82 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
+    /// Room in `input` is made when there is something to put there: who waits holds no buffer.
     fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
-        // Room is made when there is something to put there: who waits holds no buffer.
-        ready!(self.stream.poll_readable(cx))?;
-        self.input.reserve(self.room);
-        let read = pin!(self.stream.read_buf(&mut self.input));
-        let read = ready!(read.poll(cx))?;
+        let read = if self.fills { self.poll_long(cx) } else { self.poll_short(cx) };
+        let read = ready!(read)?;
+        self.traffic.read += read as u64;
         if read == 0 {
             self.ended = true;
             return Poll::Ready(Ok(Moved::End));
         }
-        self.traffic.read += read as u64;
-        if self.input.len() == self.input.capacity() {
-            self.room = READ;
-        }
         Poll::Ready(Ok(Moved::Read))
+    }
+
+    /// Most messages fit into a few bytes, which are copied into a buffer of just their length.
+    fn poll_short(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut room = [MaybeUninit::uninit(); SHORT_READ];
+        let mut read = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+        self.fills = read.remaining() == 0;
+        self.input.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    }
+
+    fn poll_long(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.stream.poll_readable(cx))?;
+        self.input.reserve(READ);
+        let read = pin!(self.stream.read_buf(&mut self.input));
+        read.poll(cx)
     }
 }
 
 /// Output beyond which nothing more is produced.
 pub const CONGESTED: usize = 256 << 10;
 
-/// Room for one read, on a connection that has filled its first ones.
+/// Room for one read, on a connection that has once filled a short one.
 const READ: usize = 8 << 10;
 
-/// Room for the first reads. Most messages fit; allocators give so little back and out at next to no
-/// cost, and it is done for each transaction.
-const FIRST_READ: usize = 1 << 10;
+/// Room for a short read, on the stack.
+const SHORT_READ: usize = 1 << 10;
 
 /// Capacity that an empty output buffer keeps.
 const KEPT: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    fn link() -> Link {
+        Link::new(Stream::Unix(UnixStream::pair().unwrap().0))
+    }
+
+    #[tokio::test]
+    async fn empty_buffers_are_given_back_by_their_true_size() {
+        for (used, most, kept) in [(100, 0, false), (100, 200, true), (100, 99, false)] {
+            let mut link = link();
+            link.output = BytesMut::with_capacity(100);
+            link.output.extend_from_slice(&vec![0; used]);
+            link.output.advance(used);
+            link.release_larger_buffers(most);
+            assert_eq!(link.output.try_reclaim(1), kept, "{used} {most}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_read_in_long_and_short_reads_is_whole() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut link, mut peer) = (Link::new(Stream::Unix(ours)), Link::new(Stream::Unix(theirs)));
+        let sent: Vec<u8> = (0..SHORT_READ * 5 + 7).map(|n| n as u8).collect();
+        for part in [&sent[..3], &sent[3..]] {
+            peer.output.extend_from_slice(part);
+            peer.flush().await.unwrap();
+        }
+        assert!(link.fill(sent.len()).await.unwrap());
+        assert_eq!(link.input, sent);
+        drop(peer);
+        assert!(!link.fill(sent.len() + 1).await.unwrap() && link.has_ended());
+    }
+}

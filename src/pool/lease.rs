@@ -59,26 +59,21 @@ impl Lease {
     /// Whether an idle server still answers: nothing unexpected came, and after a long time idle it
     /// is asked.
     pub(super) async fn is_sound(&mut self, now: Instant) -> bool {
-        let check = self.pool.settings.load().timeouts.server_check;
-        let timeout = self.pool.settings.load().timeouts.server_connect;
-        if self.is_stale() {
-            return false;
-        }
-        let idle = now.saturating_duration_since(self.idle_since);
-        idle < check || self.check(now + timeout).await.is_ok()
+        let timeouts = self.pool.settings.load().timeouts;
+        let (check, timeout) = (timeouts.server_check, timeouts.server_connect);
+        !self.is_stale() && (self.was_used(now, check) || self.check(now + timeout).await.is_ok())
     }
 
-    /// Gives the server back. It must be outside a transaction with nothing in flight.
-    pub fn check_in(mut self, cleaning: Cleaning) {
+    /// Gives the server back at the time `now`. It must be outside a transaction with nothing in flight.
+    pub fn check_in(mut self, cleaning: Cleaning, now: Instant) {
         let Some(server) = self.server.take() else { return };
-        let pool = Arc::clone(&self.pool);
         let how = match cleaning {
-            Cleaning::None => return pool.free(server),
-            Cleaning::Close => return pool.evict(server, CloseReason::Dirty),
+            Cleaning::None => return self.pool.free(server, now),
+            Cleaning::Close => return self.pool.evict(server, CloseReason::Dirty),
             Cleaning::SoftReset => server::Cleaning::SoftReset,
             Cleaning::DiscardAll => server::Cleaning::DiscardAll,
         };
-        let mut lease = Self::new(pool, server);
+        let mut lease = Self::new(Arc::clone(&self.pool), server);
         tokio::spawn(async move {
             let timeout = lease.pool.settings.load().timeouts.client_gone;
             match lease.clean(how, Instant::now() + timeout).await {
@@ -87,7 +82,7 @@ impl Lease {
                         server::Cleaning::SoftReset => Clean::SoftReset,
                         server::Cleaning::DiscardAll => Clean::DiscardAll,
                     });
-                    lease.check_in(Cleaning::None);
+                    lease.check_in(Cleaning::None, Instant::now());
                 }
                 Err(_) => {
                     lease.pool.metrics.cleans.count(Clean::Failed);

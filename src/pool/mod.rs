@@ -187,6 +187,20 @@ impl Pool {
         lock(&self.login).credential = Some(credential);
     }
 
+    /// Takes a server that is free and need not be asked whether it still answers. `None` says no
+    /// more than that it takes a [`Pool::checkout`].
+    pub fn checkout_now(self: &Arc<Self>, now: Instant) -> Option<Lease> {
+        let check = self.settings.load().timeouts.server_check;
+        let server = lock(&self.slots).take_if(|server| server.was_used(now, check))?;
+        let mut lease = Lease::new(Arc::clone(self), server);
+        if lease.is_stale() {
+            lease.evict(CloseReason::Broken);
+            return None;
+        }
+        self.metrics.checked_out(Duration::ZERO);
+        Some(lease)
+    }
+
     /// Takes a server, waiting for one until `timeouts.checkout`. Cancel safe: a place in the queue
     /// is left, and a server that was handed over meanwhile goes to the next.
     pub async fn checkout(self: &Arc<Self>) -> Result<Lease, CheckoutError> {
@@ -296,8 +310,7 @@ impl Pool {
     }
 
     /// A leased server, clean and whole, goes to the next waiter, to the idle ones, or away.
-    fn free(self: &Arc<Self>, mut server: Box<Server>) {
-        let now = Instant::now();
+    fn free(self: &Arc<Self>, mut server: Box<Server>, now: Instant) {
         server.idle_since = now;
         if let Some(reason) = self.unwanted(&mut server, now) {
             return self.evict(server, reason);
@@ -314,7 +327,7 @@ impl Pool {
                 }
                 Freed::Park => {
                     server.count.set(ServerState::Idle);
-                    server.link.release_buffers();
+                    server.link.release_larger_buffers(KEPT_BUFFER);
                     slots.park(server);
                     return;
                 }
@@ -415,10 +428,13 @@ impl Drop for Place<'_> {
         }
         self.receiver.close();
         if let Ok(Ok(server)) = self.receiver.try_recv() {
-            self.pool.free(server);
+            self.pool.free(server, Instant::now());
         }
     }
 }
+
+/// Capacity of the buffers that an idle server keeps: servers are few, and soon used again.
+const KEPT_BUFFER: usize = 2 << 10;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What it guards is whole between any two statements that could panic.

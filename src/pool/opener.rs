@@ -136,7 +136,7 @@ impl Pool {
         *lock(&self.welcome) = Some(server.backend.settings.reported().clone());
         lock(&self.slots).opened();
         server.count.set(ServerState::Leased);
-        self.free(server);
+        self.free(server, Instant::now());
         if recovered {
             self.open_more();
         }

@@ -114,10 +114,15 @@ impl<S, W> Slots<S, W> {
 
     /// Takes the newest idle server, unless somebody came earlier.
     pub fn take(&mut self) -> Option<S> {
+        self.take_if(|_| true)
+    }
+
+    /// [`Slots::take`], if `fits` says so of that server.
+    pub fn take_if(&mut self, fits: impl FnOnce(&mut S) -> bool) -> Option<S> {
         if !self.waiters.is_empty() {
             return None;
         }
-        let server = self.idle.pop()?;
+        let server = self.idle.pop_if(fits)?;
         self.leased += 1;
         Some(server)
     }

@@ -1,6 +1,6 @@
 //! Asking a server whether it is well, and resetting its session.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Buf;
 
@@ -58,6 +58,11 @@ impl Server {
     pub(super) async fn query(&mut self, sql: &str) -> Result<(), Broken> {
         build::query(&mut self.link.output, sql);
         self.until_idle(QUERY_REPLIES).await
+    }
+
+    /// Whether the server was used less than `check` ago, so that it need not be asked.
+    pub fn was_used(&self, now: Instant, check: Duration) -> bool {
+        now.saturating_duration_since(self.idle_since) < check
     }
 
     /// Whether an idle server has said something that makes it useless: anything but a changed

@@ -253,13 +253,12 @@ impl<N> Flow<N> {
 
     /// A reply of pgweir's own whose turn has come.
     pub fn next_reply(&mut self) -> Option<N> {
-        self.settle();
-        match self.queue.pop_front()? {
-            Entry::Reply(note) => Some(note),
-            sent @ Entry::Sent(_) => {
-                self.queue.push_front(sent);
-                None
-            }
+        if !self.is_reply_due() {
+            return None;
+        }
+        match self.queue.pop_front() {
+            Some(Entry::Reply(note)) => Some(note),
+            _ => None,
         }
     }
 

@@ -675,7 +675,7 @@ fn may_copy(text: &[u8]) -> bool {
 /// A lone BEGIN draws no number.
 fn opens_transaction(text: &[u8]) -> bool {
     let is = |word: &[u8]| text.get(..word.len()).is_some_and(|t| t.eq_ignore_ascii_case(word));
-    text.len() < SHORT && !text.contains(&b';') && (is(b"begin") || is(b"start"))
+    text.len() < SHORT && (is(b"begin") || is(b"start")) && !text.contains(&b';')
 }
 
 /// What a Bind or Describe is sent as.

@@ -368,13 +368,12 @@ impl Session {
     }
 
     /// Tells the client what this server reports otherwise than the last one it had.
-    fn tell_changes(&mut self, backend: &Backend, out: &mut BytesMut) {
-        let reported = backend.settings.reported();
+    fn tell_changes(&mut self, backend: &mut Backend, out: &mut BytesMut) {
         // As it mostly is, since servers of one pool are alike.
-        if self.told == *reported {
+        if backend.settings.is_told(&mut self.told) {
             return;
         }
-        for (name, value) in reported.iter() {
+        for (name, value) in backend.settings.reported().iter() {
             if self.told.set(name, value) {
                 build::parameter_status(out, name, value);
             }

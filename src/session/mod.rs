@@ -237,13 +237,45 @@ struct Reading {
     multibyte_unsafe: bool,
     /// The open transaction may have changed a setting.
     touched: bool,
+    /// What the client wants and what the server began with, if `in_force` is made of just these.
+    made_of: Option<(Settings, Settings)>,
 }
 
 impl Reading {
     /// A value that is in force from now on.
     fn set(&mut self, name: &str, value: &[u8]) {
         if settings::is_parse_setting(name) && self.in_force.set(name, value) {
+            self.made_of = None;
             self.derive();
+        }
+    }
+
+    /// A lease begins. Mostly its client and its server are as they were in the last one.
+    fn begin(&mut self, desired: &mut Settings, server: &mut ServerSettings) {
+        if let Some((wanted, baseline)) = &mut self.made_of
+            && wanted.unify(desired)
+            && server.began_with(baseline)
+        {
+            return;
+        }
+        let baseline = server.baseline();
+        for name in settings::PARSE_SETTINGS {
+            let value = desired.get(name).or_else(|| baseline.get(name));
+            self.set(name, value.unwrap_or_default());
+        }
+        self.made_of = Some((desired.clone(), baseline.clone()));
+    }
+
+    /// A lease ends: the next server will have what the client wants.
+    fn end(&mut self, desired: &Settings) {
+        self.touched = false;
+        if self.made_of.as_ref().is_some_and(|(wanted, _)| wanted.is_shared_with(desired)) {
+            return;
+        }
+        for name in settings::PARSE_SETTINGS {
+            if let Some(value) = desired.get(name) {
+                self.set(name, value);
+            }
         }
     }
 
@@ -380,10 +412,7 @@ impl Session {
         let changes = backend.settings.changes_to(&mut self.desired);
         self.tell = true;
         self.fresh = true;
-        for name in settings::PARSE_SETTINGS {
-            let value = self.desired.get(name).or_else(|| backend.settings.baseline().get(name));
-            self.reading.set(name, value.unwrap_or_default());
-        }
+        self.reading.begin(&mut self.desired, &mut backend.settings);
         if changes.is_empty() {
             return Attach::Ready;
         }
@@ -413,13 +442,7 @@ impl Session {
         self.effects = Effects::default();
         self.syncing = None;
         self.load = Load::default();
-        self.reading.touched = false;
-        // As the next server will have them.
-        for name in settings::PARSE_SETTINGS {
-            if let Some(value) = self.desired.get(name) {
-                self.reading.set(name, value);
-            }
-        }
+        self.reading.end(&self.desired);
     }
 
     /// Whether a setting of the StartupMessage was never accepted by a server of this pool.

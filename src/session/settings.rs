@@ -46,16 +46,24 @@ impl Settings {
     }
 
     /// Whether both are the same. If so they share memory from then on, so that asking again costs
-    /// nothing: in time, all clients and servers of a pool that are alike do.
+    /// nothing. It is the memory of the lower address, so that in time all clients and servers of a
+    /// pool that are alike share one.
     pub fn unify(&mut self, other: &mut Self) -> bool {
-        if Arc::ptr_eq(&self.entries, &other.entries) {
+        if self.is_shared_with(other) {
             return true;
         }
         let same = self == other;
-        if same {
+        if same && Arc::as_ptr(&self.entries) < Arc::as_ptr(&other.entries) {
             other.entries = Arc::clone(&self.entries);
+        } else if same {
+            self.entries = Arc::clone(&other.entries);
         }
         same
+    }
+
+    /// Whether both share memory: then they are the same.
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.entries, &other.entries)
     }
 
     /// Removes a name; true if it was there.
@@ -122,6 +130,11 @@ impl ServerSettings {
     /// Reported values now.
     pub fn reported(&self) -> &Settings {
         &self.reported
+    }
+
+    /// Whether it began with just these; see [`Settings::unify`].
+    pub fn began_with(&mut self, baseline: &mut Settings) -> bool {
+        baseline.unify(&mut self.baseline)
     }
 
     /// Whether a client was told just what is reported now.
@@ -264,9 +277,18 @@ mod tests {
     #[test]
     fn what_is_the_same_is_shared_until_it_changes() {
         let (mut a, mut b) = (settings(&[("x", "1")]), settings(&[("x", "1")]));
-        assert!(a.unify(&mut b) && Arc::ptr_eq(&a.entries, &b.entries));
+        assert!(a.unify(&mut b) && a.is_shared_with(&b));
         assert!(b.set("x", b"2") && !a.unify(&mut b));
         assert_eq!(a.get("x"), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn clients_that_use_one_server_in_turn_come_to_share() {
+        let [mut server, mut one, mut two] = [0; 3].map(|_| settings(&[("x", "1")]));
+        for _ in 0..2 {
+            assert!(one.unify(&mut server) && two.unify(&mut server));
+        }
+        assert!(one.is_shared_with(&two));
     }
 
     #[test]

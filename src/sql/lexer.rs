@@ -5,6 +5,8 @@
 //! all of them accept are cut alike; a text that the server's lexer refuses is not run at all. Runs of
 //! operator characters stay one token, as no keyword or quote can hide in them.
 
+use memchr::memchr;
+
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -96,11 +98,7 @@ pub struct Lexer<'a> {
 impl<'a> Lexer<'a> {
     /// Starts at the beginning; the text ends at its first NUL, as it does for PostgreSQL.
     pub fn new(text: &'a [u8], standard_conforming_strings: bool) -> Self {
-        let rest = if text.contains(&0) {
-            text.split(|byte| *byte == 0).next().unwrap_or_default()
-        } else {
-            text
-        };
+        let rest = memchr(0, text).and_then(|end| text.get(..end)).unwrap_or(text);
         Self { rest, conforming: standard_conforming_strings }
     }
 
@@ -377,7 +375,13 @@ fn block_comment(text: &[u8]) -> Option<usize> {
 /// How many bytes from the start are of the class.
 #[inline]
 fn run(text: &[u8], class: u8) -> usize {
-    text.iter().position(|byte| !has(*byte, class)).unwrap_or(text.len())
+    let mut len = 0;
+    while let Some(byte) = text.get(len)
+        && has(*byte, class)
+    {
+        len += 1;
+    }
+    len
 }
 
 #[inline]
