@@ -96,13 +96,13 @@ impl Client {
                 Ok(lease) => Ok(lease),
                 Err(error) => ended(edge::checkout_at_login(&error, pool.key())),
             },
-            () = Self::drained(&self.registration, &mut self.context) => ended(edge::shutting_down()),
+            () = Self::drained(&mut self.registration, &mut self.context) => ended(edge::shutting_down()),
         }
     }
 
-    async fn drained(registration: &Registration, context: &mut Context) {
+    async fn drained(registration: &mut Registration, context: &mut Context) {
         loop {
-            match poll_fn(|cx| registration.mailbox().poll(cx)).await {
+            match poll_fn(|cx| registration.poll_notice(cx)).await {
                 Notice::Drain | Notice::Terminate => return,
                 Notice::Reload => context.refresh(),
                 // Nothing of the client's is running.
