@@ -18,6 +18,10 @@ demo: ## start a throwaway PostgreSQL and pgweir and send a burst through (ARGS=
 test: ## install what the tests need and run them all (ARGS=NAME: only those)
 	scripts/test.sh $(ARGS)
 
+.PHONY: oracle
+oracle: ## compare sessions through pgweir with sessions on PostgreSQL (docs/transparency.md)
+	scripts/oracle.sh $(ARGS)
+
 .PHONY: lint
 lint: ## check format, lints, and licences, sources and versions of dependencies
 	scripts/lint.sh

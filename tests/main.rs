@@ -13,6 +13,7 @@ mod compose;
 mod control;
 mod lifecycle;
 mod malformed;
+mod oracle;
 mod pipelines;
 mod prepared;
 mod refusals;

@@ -1,0 +1,295 @@
+//! Random session programs, from a seed.
+//!
+//! A program draws a few areas of session state and mixes those densely, others rarely: state meets
+//! state more often so than if everything were equally likely. No step may wait for another session,
+//! since sessions take turns: tables, sequences and waiting locks are each session's own.
+
+mod objects;
+mod protocol;
+mod settings;
+mod superuser;
+mod transactions;
+
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::program::{Act, Area, Login, Message, Program, Step};
+
+/// What a maker makes.
+enum Piece {
+    /// One statement, to be sent as a Query or as Parse, Bind and Execute.
+    Sql(String),
+    /// What has a form of its own.
+    Messages(Vec<Message>),
+    /// A new login.
+    Login,
+}
+
+/// Who may do it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// Sessions of any kind.
+    Anyone,
+    /// Not those that must leave their server after each step.
+    Holder,
+    /// Superusers only; they hold too.
+    Boss,
+}
+
+/// One kind of step.
+struct Maker {
+    area: Area,
+    kind: &'static str,
+    weight: u32,
+    who: Who,
+    make: fn(&mut Generator) -> Piece,
+}
+
+const fn anyone(
+    area: Area,
+    kind: &'static str,
+    weight: u32,
+    make: fn(&mut Generator) -> Piece,
+) -> Maker {
+    Maker { area, kind, weight, who: Who::Anyone, make }
+}
+
+const fn holder(
+    area: Area,
+    kind: &'static str,
+    weight: u32,
+    make: fn(&mut Generator) -> Piece,
+) -> Maker {
+    Maker { area, kind, weight, who: Who::Holder, make }
+}
+
+const fn boss(
+    area: Area,
+    kind: &'static str,
+    weight: u32,
+    make: fn(&mut Generator) -> Piece,
+) -> Maker {
+    Maker { area, kind, weight, who: Who::Boss, make }
+}
+
+/// What one session is, as far as the generator follows it.
+struct Session {
+    login: Login,
+    /// May keep a server for itself.
+    holds: bool,
+    /// Probably in a transaction.
+    in_transaction: bool,
+}
+
+struct Generator {
+    random: StdRng,
+    sessions: Vec<Session>,
+    /// The one that takes the step.
+    session: usize,
+    /// How much likelier the areas are.
+    focus: Vec<Area>,
+}
+
+/// A program of about so many steps, the logins not counted.
+pub fn program(seed: u64, steps: usize) -> Program {
+    let mut generator = Generator::new(seed);
+    let holders = generator.sessions.iter().filter(|session| session.holds).count();
+    let sessions = generator.sessions.len();
+    let mut program = Program { seed, servers: holders + 1, sessions, steps: Vec::new() };
+    for session in 0..sessions {
+        generator.session = session;
+        let login = Act::LogIn(generator.sessions[session].login.clone());
+        program.steps.push(Step { session, area: Area::Login, kind: "log in", act: login });
+    }
+    for _ in 0..steps {
+        let step = generator.step();
+        program.steps.push(step);
+    }
+    program
+}
+
+impl Generator {
+    fn new(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let sessions = random.random_range(2..=4);
+        // With fewer servers than sessions, some sessions must never keep one.
+        let holders = if random.random_bool(0.5) { sessions } else { sessions - 1 };
+        let bosses = random.random_bool(0.15);
+        let mut generator = Self { random, sessions: Vec::new(), session: 0, focus: Vec::new() };
+        for number in 0..sessions {
+            let login = generator.login(bosses && number == 0);
+            let holds = number < holders;
+            generator.sessions.push(Session { login, holds, in_transaction: false });
+        }
+        let count = generator.random.random_range(2..=4);
+        let mut areas = FOCUSABLE.to_vec();
+        if bosses {
+            areas.extend(superuser::AREAS);
+            areas.extend(superuser::AREAS);
+        }
+        areas.shuffle(&mut generator.random);
+        generator.focus = areas.into_iter().take(count).collect();
+        generator
+    }
+
+    fn login(&mut self, boss: bool) -> Login {
+        let mut parameters = Vec::new();
+        for (name, values) in STARTUP {
+            if self.random.random_bool(0.12) {
+                parameters.push((name, self.pick(values)));
+            }
+        }
+        Login { user: if boss { "boss" } else { "app" }, parameters }
+    }
+
+    fn step(&mut self) -> Step {
+        if self.random.random_bool(0.6) {
+            self.session = self.random.random_range(0..self.sessions.len());
+        }
+        let session = self.session;
+        if self.sessions[session].in_transaction && self.random.random_bool(0.2) {
+            let sql = self.pick(&["commit", "commit", "rollback", "commit and chain"]).to_owned();
+            self.follow(&sql);
+            let act = Act::Send(self.send(sql));
+            return Step { session, area: Area::Transaction, kind: "end transaction", act };
+        }
+        if self.random.random_bool(0.07) {
+            return self.several();
+        }
+        let maker = self.maker();
+        let act = match (maker.make)(self) {
+            Piece::Sql(sql) => {
+                self.follow(&sql);
+                Act::Send(self.send(sql))
+            }
+            Piece::Messages(messages) => Act::Send(messages),
+            Piece::Login => {
+                let login = self.login(self.sessions[session].login.user == "boss");
+                self.sessions[session].login = login.clone();
+                self.sessions[session].in_transaction = false;
+                Act::LogIn(login)
+            }
+        };
+        Step { session, area: maker.area, kind: maker.kind, act }
+    }
+
+    /// Two or three statements in one Query.
+    fn several(&mut self) -> Step {
+        let count = self.random.random_range(2..=3);
+        let mut texts = Vec::new();
+        for _ in 0..20 {
+            let maker = self.maker();
+            if let Piece::Sql(sql) = (maker.make)(self) {
+                texts.push(sql);
+            }
+            if texts.len() == count {
+                break;
+            }
+        }
+        let sql = texts.join("; ");
+        self.follow(&sql);
+        let act = Act::Send(vec![Message::Query(sql)]);
+        Step { session: self.session, area: Area::Several, kind: "several statements", act }
+    }
+
+    fn maker(&mut self) -> &'static Maker {
+        let session = &self.sessions[self.session];
+        let allowed = |maker: &&Maker| match maker.who {
+            Who::Anyone => true,
+            Who::Holder => session.holds,
+            Who::Boss => session.holds && session.login.user == "boss",
+        };
+        let focus = &self.focus;
+        let all = MAKERS.iter().flat_map(|makers| makers.iter()).filter(allowed);
+        let all: Vec<&'static Maker> = all.collect();
+        let weight = |maker: &&'static Maker| {
+            maker.weight * if focus.contains(&maker.area) { 25 } else { 1 }
+        };
+        all.choose_weighted(&mut self.random, weight).expect("there are makers")
+    }
+
+    /// Notes what a text probably does to the transaction.
+    fn follow(&mut self, sql: &str) {
+        let session = &mut self.sessions[self.session];
+        for part in sql.split(';').map(str::trim) {
+            if part.starts_with("begin") || part.starts_with("start") || part.ends_with("and chain")
+            {
+                session.in_transaction = true;
+            } else if ["commit", "rollback", "end", "abort"].contains(&part) {
+                session.in_transaction = false;
+            }
+        }
+    }
+
+    /// One statement in one of the ways in which drivers send it.
+    fn send(&mut self, sql: String) -> Vec<Message> {
+        if sql.contains(';') && !sql.starts_with("do ") {
+            return vec![Message::Query(sql)];
+        }
+        let run = [Message::Bind("", "", vec![]), Message::Execute("", 0), Message::Sync];
+        let parse = Message::Parse("", sql.clone());
+        let mut messages = vec![parse];
+        match self.random.random_range(0..10) {
+            0..=5 => return vec![Message::Query(sql)],
+            6 | 7 => {}
+            8 => messages.extend([Message::Describe('S', ""), Message::Sync]),
+            _ => messages.extend([Message::Describe('S', ""), Message::Flush]),
+        }
+        messages.extend(run);
+        messages
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        *from.choose(&mut self.random).expect("something to pick from")
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        self.random.random_range(0..end)
+    }
+}
+
+fn sql(text: impl Into<String>) -> Piece {
+    Piece::Sql(text.into())
+}
+
+/// A text with the name of something that the session has to itself: `%` stands for its number.
+fn own(generator: &Generator, text: &str) -> String {
+    text.replace('%', &generator.session.to_string())
+}
+
+/// All kinds of steps.
+const MAKERS: &[&[Maker]] =
+    &[transactions::MAKERS, settings::MAKERS, objects::MAKERS, protocol::MAKERS, superuser::MAKERS];
+
+/// What programs are about; superusers' areas come on top.
+const FOCUSABLE: &[Area] = &[
+    Area::Reported,
+    Area::Setting,
+    Area::Placeholder,
+    Area::Role,
+    Area::Local,
+    Area::SqlPrepared,
+    Area::Named,
+    Area::Unnamed,
+    Area::Cursor,
+    Area::Temporary,
+    Area::Advisory,
+    Area::Listen,
+    Area::Sequence,
+    Area::Discard,
+    Area::Hidden,
+    Area::Copy,
+    Area::Table,
+    Area::Transaction,
+];
+
+/// What clients say in their startup packets.
+const STARTUP: [(&str, &[&str]); 7] = [
+    ("application_name", &["a", "A", "o'br\\ien"]),
+    ("TimeZone", &["Asia/Tokyo", "America/New_York"]),
+    ("DateStyle", &["SQL, DMY", "German"]),
+    ("client_encoding", &["UTF8", "'utf-8'", "LATIN1"]),
+    ("search_path", &["other, public", "\"$user\", \"We\"\"ird\", public"]),
+    ("options", &["-c work_mem=9MB --statement-timeout=50s", "-capp.tenant=A", "-c jit=off"]),
+    ("extra_float_digits", &["2"]),
+];
