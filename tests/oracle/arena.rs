@@ -9,6 +9,7 @@ use super::compare::{Verdict, compare};
 use super::pooler::{Kind, Pooler};
 use super::program::Program;
 use super::run::{Side, run};
+use super::seen::Record;
 use crate::support::{Cluster, Database, Raw, wait_until};
 
 /// A cluster made for programs.
@@ -37,6 +38,8 @@ pub fn cluster() -> Arc<Cluster> {
 /// Runs programs one after the other.
 pub struct Arena {
     kind: Kind,
+    /// Whether all that is seen is printed.
+    verbose: bool,
     direct: Field,
     through: Field,
 }
@@ -49,8 +52,22 @@ struct Field {
 
 impl Arena {
     /// With two new databases.
-    pub fn new(cluster: &Arc<Cluster>, kind: Kind) -> Self {
-        Self { kind, direct: Field::new(cluster), through: Field::new(cluster) }
+    pub fn new(cluster: &Arc<Cluster>, kind: Kind, verbose: bool) -> Self {
+        Self { kind, verbose, direct: Field::new(cluster), through: Field::new(cluster) }
+    }
+
+    /// Every step, what was to be seen, and what was seen where that is something else.
+    fn print(program: &Program, direct: &Record, through: &Record) {
+        println!("seed {}, {} servers", program.seed, program.servers);
+        for (number, step) in program.steps.iter().enumerate() {
+            println!("{number:3} {step}");
+            let text = |record: &Record| record.steps[number].to_string();
+            let (theirs, ours) = (text(direct), text(through));
+            println!("      {theirs}");
+            if ours != theirs {
+                println!("   != {ours}");
+            }
+        }
     }
 
     /// What programs are run through.
@@ -72,6 +89,9 @@ impl Arena {
         let mut side = Side { target: pooler.target(), admin, reference: Some(&direct) };
         let mut through = run(program, &mut side);
         through.rename(self.through.database.name());
+        if self.verbose {
+            Self::print(program, &direct, &through);
+        }
         compare(program, &direct, &through)
     }
 }

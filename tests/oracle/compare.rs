@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::program::{Area, Program};
-use super::rules::{Rule, allowed, draws};
-use super::seen::{Line, Record, Seen};
+use super::program::{Act, Area, Program};
+use super::rules::{Draws, Rule, allowed};
+use super::seen::{Record, Seen};
 
 /// What came of a program.
 #[derive(Debug, Default)]
@@ -33,13 +33,15 @@ pub struct Difference {
 /// Compares step by step.
 pub fn compare(program: &Program, direct: &Record, through: &Record) -> Verdict {
     let mut verdict = Verdict::default();
-    // By session: whether it was told loudly, and whether it has drawn since.
-    let mut loud = vec![(false, false); program.sessions];
+    let mut draws = Draws::default();
+    let mut users = vec![""; program.sessions];
     for (number, step) in program.steps.iter().enumerate() {
         let (theirs, ours) = (&direct.steps[number], &through.steps[number]);
-        let told = &mut loud[step.session];
+        if let Act::LogIn(login) = &step.act {
+            users[step.session] = login.user;
+        }
         let same = differs(theirs, ours).is_none();
-        let rule = if same { None } else { allowed(step, theirs, ours, told.0 && told.1) };
+        let rule = if same { None } else { allowed(step, theirs, ours, &draws) };
         if !same && rule.is_none() {
             let (direct, through) = differs(theirs, ours).unwrap_or_default();
             let kind = format!("{:?}: {}", step.area, step.kind);
@@ -55,8 +57,8 @@ pub fn compare(program: &Program, direct: &Record, through: &Record) -> Verdict 
                 return verdict;
             }
         }
-        told.0 |= rule == Some(Rule::LoudSequence);
-        told.1 |= told.0 && rule.is_none() && draws(step);
+        let name = theirs.parameters.get("application_name").map_or("", String::as_str);
+        draws.on_step(step, &format!("{} {name}", users[step.session]), rule);
     }
     for (session, (theirs, ours)) in direct.notes.iter().zip(&through.notes).enumerate() {
         if theirs != ours {
@@ -74,9 +76,8 @@ pub fn compare(program: &Program, direct: &Record, through: &Record) -> Verdict 
 
 /// What differs, as text of both sides.
 fn differs(direct: &Seen, through: &Seen) -> Option<(String, String)> {
-    let text = |lines: &[Line]| lines.iter().map(Line::to_string).collect::<Vec<_>>().join(" ");
     if direct.lines != through.lines {
-        return Some((text(&direct.lines), text(&through.lines)));
+        return Some((direct.to_string(), through.to_string()));
     }
     if direct.early != through.early {
         let early = |seen: &Seen| format!("{} notifications inside a transaction", seen.early);

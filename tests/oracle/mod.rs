@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use self::arena::{Arena, cluster};
 use self::minimise::minimise;
 use self::pooler::Kind;
-use self::program::Program;
+use self::program::{Area, Program};
 use self::report::Report;
 
 /// How many programs, how long, and from which seed.
@@ -28,6 +28,7 @@ struct Plan {
     steps: usize,
     workers: usize,
     pooler: Kind,
+    focus: Vec<Area>,
 }
 
 impl Plan {
@@ -43,6 +44,7 @@ impl Plan {
             programs: number("PGWEIR_ORACLE_PROGRAMS", programs as u64) as usize,
             steps: number("PGWEIR_ORACLE_STEPS", 40) as usize,
             workers: number("PGWEIR_ORACLE_WORKERS", cores as u64) as usize,
+            focus: Area::named(&std::env::var("PGWEIR_ORACLE_FOCUS").unwrap_or_default()),
             pooler: match std::env::var("TARGET").as_deref() {
                 Ok("pgbouncer") => Kind::Bouncer,
                 Ok(other) if other != "pgweir" => panic!("TARGET is pgweir or pgbouncer: {other}"),
@@ -52,13 +54,13 @@ impl Plan {
     }
 
     fn program(&self, number: usize) -> Program {
-        generate::program(self.seed + number as u64, self.steps)
+        generate::program(self.seed + number as u64, self.steps, &self.focus)
     }
 }
 
 /// Runs all programs of a plan, and minimises one of each kind of difference.
 fn run_all(plan: &Plan) -> Report {
-    let Plan { seed, programs, steps, workers, pooler } = *plan;
+    let Plan { seed, programs, steps, workers, pooler, .. } = *plan;
     println!(
         "PGWEIR_ORACLE_SEED={seed} PGWEIR_ORACLE_PROGRAMS={programs} PGWEIR_ORACLE_STEPS={steps}"
     );
@@ -68,7 +70,7 @@ fn run_all(plan: &Plan) -> Report {
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                let mut arena = Arena::new(&cluster, pooler);
+                let mut arena = Arena::new(&cluster, pooler, programs == 1);
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= programs {
@@ -105,6 +107,6 @@ fn sessions_through_pgweir_are_sessions_on_postgresql() {
 
 #[test]
 fn programs_come_from_their_seed() {
-    let twice = [0, 1].map(|_| format!("{}", generate::program(7, 200)));
+    let twice = [0, 1].map(|_| format!("{}", generate::program(7, 200, &[])));
     assert_eq!(twice[0], twice[1]);
 }

@@ -134,6 +134,48 @@ pub enum Area {
     Table,
 }
 
+impl Area {
+    /// Those in a list of names with commas between.
+    pub fn named(names: &str) -> Vec<Self> {
+        let names = names.split(',').filter(|name| !name.is_empty());
+        let found = |name: &str| {
+            let area = AREAS.iter().find(|area| format!("{area:?}").eq_ignore_ascii_case(name));
+            *area.unwrap_or_else(|| panic!("{name} is none of {AREAS:?}"))
+        };
+        names.map(found).collect()
+    }
+}
+
+/// All of them.
+const AREAS: [Area; 26] = [
+    Area::Login,
+    Area::Transaction,
+    Area::Several,
+    Area::Reported,
+    Area::Setting,
+    Area::Placeholder,
+    Area::Role,
+    Area::Authorization,
+    Area::Local,
+    Area::SqlPrepared,
+    Area::Named,
+    Area::Unnamed,
+    Area::Cursor,
+    Area::Temporary,
+    Area::Advisory,
+    Area::Listen,
+    Area::Sequence,
+    Area::Load,
+    Area::Slot,
+    Area::Backup,
+    Area::Origin,
+    Area::Extension,
+    Area::Discard,
+    Area::Hidden,
+    Area::Copy,
+    Area::Table,
+];
+
 impl Message {
     fn bytes(&self) -> Vec<u8> {
         match self {

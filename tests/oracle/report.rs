@@ -25,7 +25,8 @@ struct Kind {
 }
 
 impl Report {
-    /// Takes one verdict in; true if an example of its kind of difference is wanted.
+    /// Takes one verdict in; true if an example of its kind of difference is wanted: the first of
+    /// each of the first kinds, since making it small takes a hundred runs.
     pub fn add(&mut self, program: &Program, verdict: &Verdict) -> bool {
         self.programs += 1;
         for (area, count) in &verdict.compared {
@@ -40,7 +41,7 @@ impl Report {
         self.differing += 1;
         let kind = self.kinds.entry(difference.kind.clone()).or_default();
         kind.seeds.push(program.seed);
-        kind.seeds.len() == 1
+        kind.seeds.len() == 1 && self.kinds.len() <= MOST_EXAMPLES
     }
 
     /// A minimised program for its kind.
@@ -83,3 +84,5 @@ impl fmt::Display for Report {
         Ok(())
     }
 }
+
+const MOST_EXAMPLES: usize = 25;

@@ -1,6 +1,8 @@
 //! Where pgweir may differ from PostgreSQL, one rule each. Whatever is under no rule is a fault.
 
-use super::program::Step;
+use std::collections::BTreeSet;
+
+use super::program::{Act, Step};
 use super::seen::{Line, Seen};
 
 /// A difference that is documented.
@@ -14,12 +16,22 @@ pub enum Rule {
     StatementNames,
     /// The error of a Parse that pgweir answered comes at its Bind.
     LateParseError,
+    /// A server that has had temporary objects knows `pg_temp`, if only as an empty schema.
+    TemporaryResidue,
+    /// pg_listening_channels shows nothing, since another server listens for the client.
+    ListeningChannels,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::LoudSequence, Self::PlaceholderResidue, Self::StatementNames, Self::LateParseError];
+    pub const ALL: [Self; 6] = [
+        Self::LoudSequence,
+        Self::PlaceholderResidue,
+        Self::StatementNames,
+        Self::LateParseError,
+        Self::TemporaryResidue,
+        Self::ListeningChannels,
+    ];
 
     /// How the report names it.
     pub fn name(self) -> &'static str {
@@ -28,42 +40,85 @@ impl Rule {
             Self::PlaceholderResidue => "placeholder is empty, not missing",
             Self::StatementNames => "names in pg_prepared_statements",
             Self::LateParseError => "error of a Parse comes later",
+            Self::TemporaryResidue => "pg_temp is empty, not missing",
+            Self::ListeningChannels => "pg_listening_channels shows nothing",
         }
     }
 
     /// Whether the sessions' states are the same after it.
     pub fn goes_on(self) -> bool {
-        matches!(self, Self::PlaceholderResidue | Self::StatementNames)
+        !matches!(self, Self::LoudSequence | Self::LateParseError)
     }
 }
 
-/// The rule under which two different sights of one step stand, if there is one. `drawn` says
-/// whether the session has drawn a number since it was first told loudly.
-pub fn allowed(step: &Step, direct: &Seen, through: &Seen, drawn: bool) -> Option<Rule> {
-    if direct.early != through.early {
+/// The rule under which two different sights of one step stand, if there is one.
+pub fn allowed(step: &Step, direct: &Seen, through: &Seen, draws: &Draws) -> Option<Rule> {
+    if direct.early != through.early || direct.parameters != through.parameters {
         return None;
     }
     let (ours, theirs) = (&through.lines, &direct.lines);
-    if step.kind == LIST_STATEMENTS && same_statements(theirs, ours) {
-        return Some(Rule::StatementNames);
-    }
-    if is_residue(step, theirs, ours) {
-        return Some(Rule::PlaceholderResidue);
-    }
-    if !drawn && is_loud(theirs, ours) {
-        return Some(Rule::LoudSequence);
-    }
-    is_late(theirs, ours).then_some(Rule::LateParseError)
+    let sql = step.sql();
+    let rules: [(Rule, bool); 6] = [
+        (Rule::StatementNames, same_statements(&sql, theirs, ours)),
+        (Rule::PlaceholderResidue, is_residue(&sql, theirs, ours)),
+        (Rule::LoudSequence, is_loud(theirs, ours) && !draws.remembered(step.session, &sql)),
+        (Rule::TemporaryResidue, is_temporary_residue(theirs, ours)),
+        (Rule::ListeningChannels, hides_channels(&sql, theirs, ours)),
+        (Rule::LateParseError, is_late(theirs, ours)),
+    ];
+    rules.into_iter().find_map(|(rule, holds)| holds.then_some(rule))
 }
 
-/// Whether this step draws a number from a sequence.
-pub fn draws(step: &Step) -> bool {
-    let sql = step.sql();
-    ["nextval", "setval", "serial_"].iter().any(|word| sql.contains(word))
+/// Which sequences a session must be able to ask for: those that it has drawn from since clients of
+/// its user and application_name were first told loudly.
+#[derive(Debug, Default)]
+pub struct Draws {
+    learnt: BTreeSet<String>,
+    drawn: BTreeSet<(usize, &'static str)>,
 }
+
+impl Draws {
+    /// After a step that stood under `rule`, if any, by a client of this class.
+    pub fn on_step(&mut self, step: &Step, class: &str, rule: Option<Rule>) {
+        if matches!(step.act, Act::LogIn(_)) {
+            self.drawn.retain(|(session, _)| *session != step.session);
+        }
+        if rule == Some(Rule::LoudSequence) {
+            self.learnt.insert(class.to_owned());
+        } else if self.learnt.contains(class) {
+            let sql = step.sql();
+            let drawn = DRAWS.iter().filter(|(word, _)| sql.contains(word));
+            self.drawn.extend(drawn.map(|(_, sequence)| (step.session, *sequence)));
+        }
+    }
+
+    fn remembered(&self, session: usize, sql: &str) -> bool {
+        let has = |sequence| self.drawn.contains(&(session, sequence));
+        let any = has(SEQ) || has(SERIAL) || has(SHARED);
+        (sql.contains("lastval") && any)
+            || (sql.contains("currval('public.seq_") && has(SEQ))
+            || (sql.contains("currval('public.serial_") && has(SERIAL))
+    }
+}
+
+const SEQ: &str = "seq";
+const SERIAL: &str = "serial";
+const SHARED: &str = "shared";
+
+/// What in a text says that it draws from which sequence.
+const DRAWS: [(&str, &str); 5] = [
+    ("nextval('public.seq_", SEQ),
+    ("setval('public.seq_", SEQ),
+    ("hide_next('public.seq_", SEQ),
+    ("insert into public.serial_", SERIAL),
+    ("nextval('public.shared_seq", SHARED),
+];
 
 /// Those prepared by SQL are the same.
-fn same_statements(direct: &[Line], through: &[Line]) -> bool {
+fn same_statements(sql: &str, direct: &[Line], through: &[Line]) -> bool {
+    if !sql.contains("pg_prepared_statements") {
+        return false;
+    }
     let by_sql = |lines: &[Line]| -> Vec<Vec<Option<String>>> {
         let rows = lines.iter().filter_map(|line| line.row.clone());
         rows.filter(|row| row.last() == Some(&Some("t".to_owned()))).collect()
@@ -75,8 +130,7 @@ fn same_statements(direct: &[Line], through: &[Line]) -> bool {
 }
 
 /// NULL became an empty text, in rows that are the same otherwise; or SHOW knows the name.
-fn is_residue(step: &Step, direct: &[Line], through: &[Line]) -> bool {
-    let sql = step.sql();
+fn is_residue(sql: &str, direct: &[Line], through: &[Line]) -> bool {
     if !["app.", "my."].iter().any(|prefix| sql.contains(prefix)) {
         return false;
     }
@@ -113,5 +167,25 @@ fn is_late(direct: &[Line], through: &[Line]) -> bool {
     theirs.is('E') && ours.text == "1" && later.is_none_or(|later| later == theirs)
 }
 
-/// The step that [`Rule::StatementNames`] is about.
-pub const LIST_STATEMENTS: &str = "list statements";
+/// Both fail, and PostgreSQL because the session has had no temporary object.
+fn is_temporary_residue(direct: &[Line], through: &[Line]) -> bool {
+    let common = direct.iter().zip(through).take_while(|(theirs, ours)| theirs == ours).count();
+    let (Some(theirs), Some(ours)) = (direct.get(common), through.get(common)) else {
+        return false;
+    };
+    theirs.text.starts_with("E[ERROR 3F000] schema \"pg_temp\" does not exist")
+        && ["E[ERROR 42883]", "E[ERROR 42704]", "E[ERROR 42P01]"]
+            .iter()
+            .any(|missing| ours.text.starts_with(missing))
+        && direct[common + 1..] == through[common + 1..]
+}
+
+/// The same without the rows.
+fn hides_channels(sql: &str, direct: &[Line], through: &[Line]) -> bool {
+    let rest = |lines: &[Line]| -> Vec<Line> {
+        lines.iter().filter(|line| line.row.is_none() && !line.is('C')).cloned().collect()
+    };
+    sql.contains("pg_listening_channels")
+        && !through.iter().any(|line| line.row.is_some())
+        && rest(direct) == rest(through)
+}

@@ -69,6 +69,15 @@ impl fmt::Display for Line {
     }
 }
 
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, line) in self.lines.iter().enumerate() {
+            write!(f, "{}{line}", if number == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
 /// A message without what must differ: table oids, oids of made types.
 pub fn line(event: &Event) -> Line {
     let row = event.row();

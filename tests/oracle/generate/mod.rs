@@ -42,7 +42,15 @@ struct Maker {
     kind: &'static str,
     weight: u32,
     who: Who,
+    /// Shows state and changes none.
+    look: bool,
     make: fn(&mut Generator) -> Piece,
+}
+
+impl Maker {
+    const fn look(self) -> Self {
+        Self { look: true, ..self }
+    }
 }
 
 const fn anyone(
@@ -51,7 +59,7 @@ const fn anyone(
     weight: u32,
     make: fn(&mut Generator) -> Piece,
 ) -> Maker {
-    Maker { area, kind, weight, who: Who::Anyone, make }
+    Maker { area, kind, weight, who: Who::Anyone, look: false, make }
 }
 
 const fn holder(
@@ -60,7 +68,7 @@ const fn holder(
     weight: u32,
     make: fn(&mut Generator) -> Piece,
 ) -> Maker {
-    Maker { area, kind, weight, who: Who::Holder, make }
+    Maker { area, kind, weight, who: Who::Holder, look: false, make }
 }
 
 const fn boss(
@@ -69,7 +77,7 @@ const fn boss(
     weight: u32,
     make: fn(&mut Generator) -> Piece,
 ) -> Maker {
-    Maker { area, kind, weight, who: Who::Boss, make }
+    Maker { area, kind, weight, who: Who::Boss, look: false, make }
 }
 
 /// What one session is, as far as the generator follows it.
@@ -79,6 +87,8 @@ struct Session {
     holds: bool,
     /// Probably in a transaction.
     in_transaction: bool,
+    /// What its last step that may have changed something was about.
+    changed: Option<Area>,
 }
 
 struct Generator {
@@ -90,9 +100,13 @@ struct Generator {
     focus: Vec<Area>,
 }
 
-/// A program of about so many steps, the logins not counted.
-pub fn program(seed: u64, steps: usize) -> Program {
+/// A program of about so many steps, the logins not counted; about these areas, if any are named.
+/// The last fifth of the steps looks at what the others have left.
+pub fn program(seed: u64, steps: usize, focus: &[Area]) -> Program {
     let mut generator = Generator::new(seed);
+    if !focus.is_empty() {
+        generator.focus = focus.to_vec();
+    }
     let holders = generator.sessions.iter().filter(|session| session.holds).count();
     let sessions = generator.sessions.len();
     let mut program = Program { seed, servers: holders + 1, sessions, steps: Vec::new() };
@@ -101,8 +115,13 @@ pub fn program(seed: u64, steps: usize) -> Program {
         let login = Act::LogIn(generator.sessions[session].login.clone());
         program.steps.push(Step { session, area: Area::Login, kind: "log in", act: login });
     }
-    for _ in 0..steps {
+    let looks = steps / 5;
+    for _ in 0..steps - looks {
         let step = generator.step();
+        program.steps.push(step);
+    }
+    for number in 0..looks {
+        let step = generator.look(number);
         program.steps.push(step);
     }
     program
@@ -119,7 +138,7 @@ impl Generator {
         for number in 0..sessions {
             let login = generator.login(bosses && number == 0);
             let holds = number < holders;
-            generator.sessions.push(Session { login, holds, in_transaction: false });
+            generator.sessions.push(Session { login, holds, in_transaction: false, changed: None });
         }
         let count = generator.random.random_range(2..=4);
         let mut areas = FOCUSABLE.to_vec();
@@ -142,13 +161,31 @@ impl Generator {
         Login { user: if boss { "boss" } else { "app" }, parameters }
     }
 
+    /// The sessions take turns; each ends its transaction first.
+    fn look(&mut self, number: usize) -> Step {
+        let session = number % self.sessions.len();
+        self.session = session;
+        if self.sessions[session].holds && number < self.sessions.len() {
+            let act = Act::Send(vec![Message::Query("rollback".into())]);
+            return Step { session, area: Area::Transaction, kind: "end transaction", act };
+        }
+        let maker = self.maker(|maker| maker.look);
+        let act = match (maker.make)(self) {
+            Piece::Sql(sql) => Act::Send(self.send(sql)),
+            Piece::Messages(messages) => Act::Send(messages),
+            Piece::Login => unreachable!("a login shows nothing"),
+        };
+        Step { session, area: maker.area, kind: maker.kind, act }
+    }
+
     fn step(&mut self) -> Step {
         if self.random.random_bool(0.6) {
             self.session = self.random.random_range(0..self.sessions.len());
         }
         let session = self.session;
-        if self.sessions[session].in_transaction && self.random.random_bool(0.2) {
-            let sql = self.pick(&["commit", "commit", "rollback", "commit and chain"]).to_owned();
+        if self.sessions[session].in_transaction && self.random.random_bool(0.3) {
+            let sql = self.pick(&["commit", "commit", "commit", "rollback", "commit and chain"]);
+            let sql = sql.to_owned();
             self.follow(&sql);
             let act = Act::Send(self.send(sql));
             return Step { session, area: Area::Transaction, kind: "end transaction", act };
@@ -156,7 +193,16 @@ impl Generator {
         if self.random.random_bool(0.07) {
             return self.several();
         }
-        let maker = self.maker();
+        let changed = self.sessions[session].changed.filter(|_| self.random.random_bool(0.3));
+        let maker = match changed {
+            // Most of what looks at something finds nothing, unless it comes soon after.
+            Some(area) => self.maker(|maker| maker.look && maker.area == area),
+            None => self.maker(|_| true),
+        };
+        if !maker.look {
+            let shows = makers().any(|other| other.look && other.area == maker.area);
+            self.sessions[session].changed = shows.then_some(maker.area);
+        }
         let act = match (maker.make)(self) {
             Piece::Sql(sql) => {
                 self.follow(&sql);
@@ -178,7 +224,7 @@ impl Generator {
         let count = self.random.random_range(2..=3);
         let mut texts = Vec::new();
         for _ in 0..20 {
-            let maker = self.maker();
+            let maker = self.maker(|_| true);
             if let Piece::Sql(sql) = (maker.make)(self) {
                 texts.push(sql);
             }
@@ -192,19 +238,19 @@ impl Generator {
         Step { session: self.session, area: Area::Several, kind: "several statements", act }
     }
 
-    fn maker(&mut self) -> &'static Maker {
+    /// One of those that are wanted, or any if this session may do none of them.
+    fn maker(&mut self, wanted: impl Fn(&Maker) -> bool) -> &'static Maker {
         let session = &self.sessions[self.session];
         let allowed = |maker: &&Maker| match maker.who {
             Who::Anyone => true,
             Who::Holder => session.holds,
             Who::Boss => session.holds && session.login.user == "boss",
         };
-        let focus = &self.focus;
-        let all = MAKERS.iter().flat_map(|makers| makers.iter()).filter(allowed);
-        let all: Vec<&'static Maker> = all.collect();
-        let weight = |maker: &&'static Maker| {
-            maker.weight * if focus.contains(&maker.area) { 25 } else { 1 }
-        };
+        let mut all: Vec<&'static Maker> = makers().filter(allowed).collect();
+        if all.iter().any(|maker| wanted(maker)) {
+            all.retain(|maker| wanted(maker));
+        }
+        let weight = |maker: &&'static Maker| maker.weight * factor(maker.area, &self.focus);
         all.choose_weighted(&mut self.random, weight).expect("there are makers")
     }
 
@@ -248,6 +294,17 @@ impl Generator {
     }
 }
 
+/// How much likelier an area is. What wipes everything is never too frequent.
+fn factor(area: Area, focus: &[Area]) -> u32 {
+    match (area, focus.contains(&area)) {
+        (Area::Discard, true) => 6,
+        (Area::Transaction, true) => 10,
+        (Area::Transaction, false) => 4,
+        (_, true) => 25,
+        (_, false) => 1,
+    }
+}
+
 fn sql(text: impl Into<String>) -> Piece {
     Piece::Sql(text.into())
 }
@@ -255,6 +312,10 @@ fn sql(text: impl Into<String>) -> Piece {
 /// A text with the name of something that the session has to itself: `%` stands for its number.
 fn own(generator: &Generator, text: &str) -> String {
     text.replace('%', &generator.session.to_string())
+}
+
+fn makers() -> impl Iterator<Item = &'static Maker> {
+    MAKERS.iter().flat_map(|makers| makers.iter())
 }
 
 /// All kinds of steps.

@@ -7,7 +7,7 @@ use super::{Generator, Maker, Piece, anyone, holder, own, sql};
 
 pub(super) const MAKERS: &[Maker] = &[
     holder(Area::Temporary, "make a temporary object", 6, |g| sql(g.pick(TEMPORARY))),
-    holder(Area::Temporary, "use a temporary object", 8, |g| sql(g.pick(USE_TEMPORARY))),
+    holder(Area::Temporary, "use a temporary object", 8, |g| sql(g.pick(USE_TEMPORARY))).look(),
     holder(Area::Temporary, "drop a temporary object", 3, |g| sql(g.pick(DROP_TEMPORARY))),
     holder(Area::Temporary, "table in pg_temp by search_path", 1, |g| {
         let text = "set search_path = pg_temp, public; create table made_path_% (a int)";
@@ -15,7 +15,7 @@ pub(super) const MAKERS: &[Maker] = &[
     }),
     holder(Area::Advisory, "take a lock", 6, take_lock),
     holder(Area::Advisory, "give a lock back", 5, unlock),
-    anyone(Area::Advisory, "list one's locks", 5, |_| sql(LOCKS)),
+    anyone(Area::Advisory, "list one's locks", 5, |_| sql(LOCKS)).look(),
     anyone(Area::Advisory, "lock for a transaction", 2, |g| {
         sql(g.pick(&[
             "select pg_try_advisory_xact_lock(1)",
@@ -23,8 +23,9 @@ pub(super) const MAKERS: &[Maker] = &[
         ]))
     }),
     holder(Area::Listen, "listen", 5, |g| sql(g.pick(LISTENS))),
-    anyone(Area::Listen, "notify", 6, notify),
-    anyone(Area::Listen, "list channels", 1, |_| sql("select pg_listening_channels() order by 1")),
+    anyone(Area::Listen, "notify", 6, notify).look(),
+    anyone(Area::Listen, "list channels", 1, |_| sql("select pg_listening_channels() order by 1"))
+        .look(),
     anyone(Area::Sequence, "draw a number", 6, |g| {
         let text = g.pick(DRAWS);
         sql(own(g, text))
@@ -32,7 +33,8 @@ pub(super) const MAKERS: &[Maker] = &[
     holder(Area::Sequence, "ask for the last number", 4, |g| {
         let text = g.pick(&["select currval('public.seq_%')", "select lastval()"]);
         sql(own(g, text))
-    }),
+    })
+    .look(),
     holder(Area::Sequence, "draw and ask at once", 3, |g| {
         let text = g.pick(DRAW_AND_ASK);
         sql(own(g, text))
@@ -41,11 +43,12 @@ pub(super) const MAKERS: &[Maker] = &[
         sql("select nextval('public.shared_seq') > 0")
     }),
     holder(Area::SqlPrepared, "prepare", 5, |g| sql(g.pick(PREPARES))),
-    holder(Area::SqlPrepared, "execute", 6, |g| sql(g.pick(EXECUTES))),
+    holder(Area::SqlPrepared, "execute", 6, |g| sql(g.pick(EXECUTES))).look(),
     holder(Area::SqlPrepared, "deallocate", 3, |g| sql(g.pick(DEALLOCATES))),
     anyone(Area::SqlPrepared, "list statements", 2, |_| {
         sql("select name, statement, from_sql from pg_prepared_statements order by 2, 1")
-    }),
+    })
+    .look(),
     holder(Area::Cursor, "declare", 4, |g| sql(g.pick(DECLARES))),
     holder(Area::Cursor, "hold at once", 4, |g| {
         sql(g.pick(&[
@@ -53,18 +56,19 @@ pub(super) const MAKERS: &[Maker] = &[
             "declare held_a scroll cursor with hold for select g from generate_series(1, 9) g",
         ]))
     }),
-    holder(Area::Cursor, "fetch", 7, |g| sql(g.pick(FETCHES))),
+    holder(Area::Cursor, "fetch", 7, |g| sql(g.pick(FETCHES))).look(),
     holder(Area::Cursor, "close", 2, |g| {
         sql(g.pick(&["close held_a", "close held_b", "close all"]))
     }),
     holder(Area::Cursor, "list cursors", 2, |_| {
         sql("select name, is_holdable, is_scrollable from pg_cursors where name <> '' order by 1")
-    }),
+    })
+    .look(),
     holder(Area::Hidden, "hide state in a function", 10, |g| {
         let text = g.pick(HIDDEN);
         sql(own(g, text))
     }),
-    holder(Area::Hidden, "see hidden state", 8, |g| sql(g.pick(SEE_HIDDEN))),
+    holder(Area::Hidden, "see hidden state", 8, |g| sql(g.pick(SEE_HIDDEN))).look(),
 ];
 
 const TEMPORARY: &[&str] = &[
@@ -117,7 +121,7 @@ const LOCKS: &str = "select classid, objid, objsubid, mode from pg_locks \
 
 fn take_lock(g: &mut Generator) -> Piece {
     let function = g.pick(&["pg_try_advisory_lock", "pg_try_advisory_lock_shared"]);
-    let shared = g.below(4);
+    let shared = g.below(3);
     sql(match g.below(8) {
         0 => own(g, "select pg_try_advisory_lock(1, %)"),
         // Nobody else takes it, so that this never waits.
@@ -128,7 +132,7 @@ fn take_lock(g: &mut Generator) -> Piece {
 }
 
 fn unlock(g: &mut Generator) -> Piece {
-    let key = g.below(4);
+    let key = g.below(3);
     sql(match g.below(6) {
         0 => own(g, "select pg_advisory_unlock(1, %)"),
         1 => own(g, "select pg_advisory_unlock(10%)"),

@@ -27,7 +27,8 @@ pub(super) const MAKERS: &[Maker] = &[
         }
         messages.push(Message::Sync);
         Piece::Messages(messages)
-    }),
+    })
+    .look(),
     anyone(Area::Named, "describe a name", 2, |g| {
         Piece::Messages(vec![Message::Describe('S', g.pick(NAMES)), Message::Sync])
     }),
@@ -58,7 +59,8 @@ pub(super) const MAKERS: &[Maker] = &[
         let mut messages = run("", g.pick(&["", "", "$1"])).to_vec();
         messages.push(Message::Sync);
         Piece::Messages(messages)
-    }),
+    })
+    .look(),
     anyone(Area::Unnamed, "run the unnamed statement twice", 1, |g| {
         let mut messages = vec![Message::Parse("", g.pick(TEXTS).into())];
         messages.extend(run("", ""));
@@ -70,7 +72,8 @@ pub(super) const MAKERS: &[Maker] = &[
         let mut messages = run(g.pick(&["p", "q", "a"]), g.pick(&["", "$1"])).to_vec();
         messages.push(Message::Sync);
         Piece::Messages(messages)
-    }),
+    })
+    .look(),
     holder(Area::SqlPrepared, "close a name prepared by SQL", 1, |g| {
         Piece::Messages(vec![Message::Close('S', g.pick(&["p", "q", "a"])), Message::Sync])
     }),
@@ -81,7 +84,8 @@ pub(super) const MAKERS: &[Maker] = &[
             Message::Execute(cursor, 2),
             Message::Sync,
         ])
-    }),
+    })
+    .look(),
     holder(Area::Cursor, "close a held cursor by message", 1, |g| {
         let cursor = g.pick(&["held_a", "held_b"]);
         Piece::Messages(vec![Message::Close('P', cursor), Message::Sync])
@@ -99,7 +103,8 @@ pub(super) const MAKERS: &[Maker] = &[
     anyone(Area::Cursor, "go on with a portal", 3, |g| {
         let portal = g.pick(&["", "c1", "c1"]);
         Piece::Messages(vec![Message::Execute(portal, 2), Message::Sync])
-    }),
+    })
+    .look(),
 ];
 
 const NAMES: &[&str] = &["a", "b", "c"];

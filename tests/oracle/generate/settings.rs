@@ -5,11 +5,11 @@ use super::{Generator, Maker, Piece, anyone, holder, own, sql};
 
 pub(super) const MAKERS: &[Maker] = &[
     anyone(Area::Reported, "set a reported setting", 6, |g| change(g, REPORTED)),
-    anyone(Area::Reported, "show a reported setting", 5, |g| show(g, REPORTED)),
-    anyone(Area::Reported, "see a reported setting's effect", 5, |g| sql(g.pick(REPORTED_EFFECTS))),
+    anyone(Area::Reported, "show a reported setting", 5, |g| show(g, REPORTED)).look(),
+    anyone(Area::Reported, "see a reported setting's effect", 5, |g| sql(g.pick(REPORTED_EFFECTS))).look(),
     anyone(Area::Setting, "set a setting", 6, |g| change(g, UNREPORTED)),
-    anyone(Area::Setting, "show a setting", 6, |g| show(g, UNREPORTED)),
-    anyone(Area::Setting, "see a setting's effect", 4, |g| sql(g.pick(EFFECTS))),
+    anyone(Area::Setting, "show a setting", 6, |g| show(g, UNREPORTED)).look(),
+    anyone(Area::Setting, "see a setting's effect", 4, |g| sql(g.pick(EFFECTS))).look(),
     anyone(Area::Setting, "set with bound values", 3, |g| bound(g, UNREPORTED)),
     holder(Area::Setting, "set by a computed name", 1, |g| sql(g.pick(COMPUTED))),
     anyone(Area::Setting, "set in an odd place", 2, |g| odd_place(g, UNREPORTED)),
@@ -20,14 +20,14 @@ pub(super) const MAKERS: &[Maker] = &[
     anyone(Area::Placeholder, "set a placeholder in an odd place", 1, |g| {
         odd_place(g, PLACEHOLDERS)
     }),
-    anyone(Area::Placeholder, "show a placeholder", 6, placeholder),
+    anyone(Area::Placeholder, "show a placeholder", 6, placeholder).look(),
     anyone(Area::Placeholder, "read under row security", 4, |_| {
         sql("select tenant, secret from public.tenants order by secret")
-    }),
+    }).look(),
     anyone(Area::Role, "set role", 5, |g| sql(g.pick(ROLES))),
     anyone(Area::Role, "show the role", 5, |_| {
         sql("select current_user, session_user, current_setting('role')")
-    }),
+    }).look(),
     holder(Area::Role, "own something as the role", 1, |g| {
         let text = "create table made_role_% as select 1 as a; \
                     select relowner::regrole from pg_class where relname = 'made_role_%'; \
@@ -42,7 +42,7 @@ pub(super) const MAKERS: &[Maker] = &[
         sql(
             "select current_setting('transaction_isolation'), current_setting('transaction_read_only')",
         )
-    }),
+    }).look(),
     holder(Area::Local, "set constraints", 2, |g| {
         sql(g.pick(&["set constraints all immediate", "set constraints all deferred"]))
     }),

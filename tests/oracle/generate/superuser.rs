@@ -11,9 +11,9 @@ pub(super) const MAKERS: &[Maker] = &[
     boss(Area::Authorization, "set session authorization", 5, |g| sql(g.pick(AUTHORIZATIONS))),
     boss(Area::Authorization, "show the session's user", 5, |_| {
         sql("select session_user, current_user, current_setting('is_superuser')")
-    }),
+    }).look(),
     boss(Area::Load, "load a library", 2, |_| sql("load 'auto_explain'")),
-    boss(Area::Load, "show a library's setting", 4, |_| sql("show auto_explain.log_format")),
+    boss(Area::Load, "show a library's setting", 4, |_| sql("show auto_explain.log_format")).look(),
     boss(Area::Slot, "make a temporary slot", 2, |g| {
         sql(own(
             g,
@@ -24,7 +24,7 @@ pub(super) const MAKERS: &[Maker] = &[
         sql(
             "select slot_name, temporary from pg_replication_slots where active_pid = pg_backend_pid()",
         )
-    }),
+    }).look(),
     boss(Area::Slot, "drop a slot", 1, |g| {
         sql(own(g, "select pg_drop_replication_slot('slot_%_' || current_database())"))
     }),
@@ -33,13 +33,13 @@ pub(super) const MAKERS: &[Maker] = &[
     }),
     boss(Area::Backup, "stop a backup", 3, |_| {
         sql("select (pg_backup_stop(false)).labelfile is not null")
-    }),
+    }).look(),
     boss(Area::Origin, "set up an origin", 2, |g| {
         sql(own(g, "select pg_replication_origin_session_setup('origin_%_' || current_database())"))
     }),
     boss(Area::Origin, "is an origin set up", 4, |_| {
         sql("select pg_replication_origin_session_is_setup()")
-    }),
+    }).look(),
     boss(Area::Origin, "reset an origin", 1, |_| {
         sql("select pg_replication_origin_session_reset()")
     }),
@@ -47,7 +47,7 @@ pub(super) const MAKERS: &[Maker] = &[
         sql("select public.dblink_connect('link', 'host=127.0.0.1 dbname=' || current_database() \
              || ' user=boss port=' || current_setting('port'))")
     }),
-    boss(Area::Extension, "list dblinks", 4, |_| sql("select public.dblink_get_connections()")),
+    boss(Area::Extension, "list dblinks", 4, |_| sql("select public.dblink_get_connections()")).look(),
     boss(Area::Extension, "close a dblink", 1, |_| sql("select public.dblink_disconnect('link')")),
 ];
 

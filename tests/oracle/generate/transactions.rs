@@ -16,14 +16,16 @@ pub(super) const MAKERS: &[Maker] = &[
     }),
     anyone(Area::Table, "read", 3, |g| {
         sql(own(g, "select count(*), min(b), max(a) from public.own_%"))
-    }),
+    })
+    .look(),
     holder(Area::Table, "fail at commit", 2, |g| {
         sql(own(g, "insert into public.deferred_% values (3), (3)"))
     }),
     anyone(Area::Copy, "copy in", 3, copy_in),
     anyone(Area::Copy, "copy out", 2, |g| {
         sql(own(g, "copy (select a, b from public.own_% order by a, b) to stdout"))
-    }),
+    })
+    .look(),
     anyone(Area::Discard, "discard or reset", 5, |g| sql(g.pick(DISCARDS))),
     anyone(Area::Discard, "a driver's reset", 5, |g| {
         Piece::Messages(vec![Message::Query(g.pick(RESETS).to_owned())])
