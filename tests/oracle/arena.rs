@@ -75,6 +75,11 @@ impl Arena {
         self.kind
     }
 
+    /// From the next program on.
+    pub fn set_kind(&mut self, kind: Kind) {
+        self.kind = kind;
+    }
+
     /// Runs a program on both sides.
     pub fn judge(&mut self, program: &Program) -> Verdict {
         self.direct.reset();

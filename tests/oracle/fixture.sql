@@ -74,6 +74,7 @@ begin
     execute format('drop %s if exists %s cascade',
       case made.relkind when 'r' then 'table' else 'view' end, made.name);
   end loop;
+  perform setval('shared_seq', 1, false);
   for n in 0..3 loop
     execute format('delete from own_%s', n);
     execute format('delete from deferred_%s', n);
@@ -89,4 +90,5 @@ end $$;
 -- Of the whole cluster, hence the name.
 select pg_replication_origin_create(format('origin_%s_%s', n, current_database()))
   from generate_series(0, 3) n;
-create extension dblink;
+create extension dblink with schema public;
+create extension pg_trgm with schema public;

@@ -7,6 +7,7 @@ mod generate;
 mod minimise;
 mod pooler;
 mod program;
+mod proof;
 mod report;
 mod rules;
 mod run;

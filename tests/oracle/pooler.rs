@@ -16,6 +16,8 @@ use crate::support::{Database, Setup, Target, Weir, wait_until};
 pub enum Kind {
     /// pgweir, with its default settings but for the number of servers.
     Weir,
+    /// pgweir with the handling of one kind of state switched off.
+    Without(&'static str),
     /// PgBouncer in transaction mode, with prepared statements if its version knows them.
     Bouncer,
 }
@@ -40,6 +42,11 @@ impl Pooler {
     pub fn start(kind: Kind, database: &Database, servers: usize) -> Self {
         match kind {
             Kind::Weir => Self::Weir(Weir::start(database, &setup(servers))),
+            Kind::Without(switch) => {
+                let mut setup = setup(servers);
+                setup.env.push((SWITCH.to_owned(), switch.to_owned()));
+                Self::Weir(Weir::start(database, &setup))
+            }
             Kind::Bouncer => Self::Bouncer(Bouncer::start(database, servers)),
         }
     }
@@ -109,3 +116,6 @@ fn binary() -> PathBuf {
     let debian = Path::new("/usr/sbin/pgbouncer");
     if debian.exists() { debian.into() } else { "pgbouncer".into() }
 }
+
+/// The variable that switches a handling off. No setting: pgweir heeds it in debug builds only.
+const SWITCH: &str = "PGWEIR_TEST_WITHOUT";

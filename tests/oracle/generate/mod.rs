@@ -85,6 +85,8 @@ struct Session {
     login: Login,
     /// May keep a server for itself.
     holds: bool,
+    /// Only begins and ends transactions, so that others find their last server taken.
+    occupies: bool,
     /// Probably in a transaction.
     in_transaction: bool,
     /// What its last step that may have changed something was about.
@@ -101,12 +103,9 @@ struct Generator {
 }
 
 /// A program of about so many steps, the logins not counted; about these areas, if any are named.
-/// The last fifth of the steps looks at what the others have left.
+/// The last third of the steps looks at what the others have left.
 pub fn program(seed: u64, steps: usize, focus: &[Area]) -> Program {
-    let mut generator = Generator::new(seed);
-    if !focus.is_empty() {
-        generator.focus = focus.to_vec();
-    }
+    let mut generator = Generator::new(seed, focus);
     let holders = generator.sessions.iter().filter(|session| session.holds).count();
     let sessions = generator.sessions.len();
     let mut program = Program { seed, servers: holders + 1, sessions, steps: Vec::new() };
@@ -115,7 +114,7 @@ pub fn program(seed: u64, steps: usize, focus: &[Area]) -> Program {
         let login = Act::LogIn(generator.sessions[session].login.clone());
         program.steps.push(Step { session, area: Area::Login, kind: "log in", act: login });
     }
-    let looks = steps / 5;
+    let looks = steps * 3 / 10;
     for _ in 0..steps - looks {
         let step = generator.step();
         program.steps.push(step);
@@ -128,26 +127,32 @@ pub fn program(seed: u64, steps: usize, focus: &[Area]) -> Program {
 }
 
 impl Generator {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, focus: &[Area]) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let sessions = random.random_range(2..=4);
+        let sessions = random.random_range(3..=4);
         // With fewer servers than sessions, some sessions must never keep one.
         let holders = if random.random_bool(0.5) { sessions } else { sessions - 1 };
-        let bosses = random.random_bool(0.15);
+        let bosses = random.random_bool(0.15) || focus.iter().any(|a| superuser::AREAS.contains(a));
+        let occupied = random.random_bool(0.5);
         let mut generator = Self { random, sessions: Vec::new(), session: 0, focus: Vec::new() };
         for number in 0..sessions {
             let login = generator.login(bosses && number == 0);
             let holds = number < holders;
-            generator.sessions.push(Session { login, holds, in_transaction: false, changed: None });
+            let occupies = number + 1 == holders && occupied;
+            let (in_transaction, changed) = (false, None);
+            generator.sessions.push(Session { login, holds, occupies, in_transaction, changed });
         }
-        let count = generator.random.random_range(2..=4);
-        let mut areas = FOCUSABLE.to_vec();
+        let count = generator.random.random_range(2..=3);
+        generator.focus = generator.some(STATES, count);
         if bosses {
-            areas.extend(superuser::AREAS);
-            areas.extend(superuser::AREAS);
+            let theirs = generator.some(superuser::AREAS, 2);
+            generator.focus.extend(theirs);
         }
-        areas.shuffle(&mut generator.random);
-        generator.focus = areas.into_iter().take(count).collect();
+        let company = generator.pick(COMPANY);
+        generator.focus.push(company);
+        if !focus.is_empty() {
+            generator.focus = focus.to_vec();
+        }
         generator
     }
 
@@ -182,7 +187,13 @@ impl Generator {
         if self.random.random_bool(0.6) {
             self.session = self.random.random_range(0..self.sessions.len());
         }
+        if self.sessions[self.session].occupies && self.random.random_bool(0.5) {
+            self.session = self.random.random_range(0..self.sessions.len());
+        }
         let session = self.session;
+        if self.sessions[session].occupies {
+            return self.occupy();
+        }
         if self.sessions[session].in_transaction && self.random.random_bool(0.3) {
             let sql = self.pick(&["commit", "commit", "commit", "rollback", "commit and chain"]);
             let sql = sql.to_owned();
@@ -217,6 +228,15 @@ impl Generator {
             }
         };
         Step { session, area: maker.area, kind: maker.kind, act }
+    }
+
+    fn occupy(&mut self) -> Step {
+        let session = &mut self.sessions[self.session];
+        session.in_transaction = !session.in_transaction;
+        let sql = if session.in_transaction { "begin" } else { "commit" };
+        let act = Act::Send(vec![Message::Query(sql.into())]);
+        let kind = "occupy a server";
+        Step { session: self.session, area: Area::Transaction, kind, act }
     }
 
     /// Two or three statements in one Query.
@@ -289,15 +309,22 @@ impl Generator {
         *from.choose(&mut self.random).expect("something to pick from")
     }
 
+    fn some(&mut self, areas: &[Area], count: usize) -> Vec<Area> {
+        let mut areas = areas.to_vec();
+        areas.shuffle(&mut self.random);
+        areas.truncate(count);
+        areas
+    }
+
     fn below(&mut self, end: usize) -> usize {
         self.random.random_range(0..end)
     }
 }
 
-/// How much likelier an area is. What wipes everything is never too frequent.
+/// How much likelier an area is. What wipes everything, and what leaves nothing, is never frequent.
 fn factor(area: Area, focus: &[Area]) -> u32 {
     match (area, focus.contains(&area)) {
-        (Area::Discard, true) => 6,
+        (Area::Discard | Area::Copy | Area::Table, true) => 6,
         (Area::Transaction, true) => 10,
         (Area::Transaction, false) => 4,
         (_, true) => 25,
@@ -323,7 +350,7 @@ const MAKERS: &[&[Maker]] =
     &[transactions::MAKERS, settings::MAKERS, objects::MAKERS, protocol::MAKERS, superuser::MAKERS];
 
 /// What programs are about; superusers' areas come on top.
-const FOCUSABLE: &[Area] = &[
+const STATES: &[Area] = &[
     Area::Reported,
     Area::Setting,
     Area::Placeholder,
@@ -337,12 +364,13 @@ const FOCUSABLE: &[Area] = &[
     Area::Advisory,
     Area::Listen,
     Area::Sequence,
-    Area::Discard,
     Area::Hidden,
-    Area::Copy,
-    Area::Table,
-    Area::Transaction,
+    Area::Hidden,
 ];
+
+/// What else they do.
+const COMPANY: &[Area] =
+    &[Area::Discard, Area::Copy, Area::Table, Area::Transaction, Area::Transaction];
 
 /// What clients say in their startup packets.
 const STARTUP: [(&str, &[&str]); 7] = [

@@ -1,7 +1,7 @@
 //! What only superusers can leave behind in a session.
 
 use super::super::program::Area;
-use super::{Maker, boss, own, sql};
+use super::{Maker, anyone, boss, own, sql};
 
 /// The areas of this file.
 pub(super) const AREAS: &[Area] =
@@ -43,6 +43,12 @@ pub(super) const MAKERS: &[Maker] = &[
     boss(Area::Origin, "reset an origin", 1, |_| {
         sql("select pg_replication_origin_session_reset()")
     }),
+    anyone(Area::Extension, "set a library's setting by its function", 2, |g| {
+        sql(g.pick(&["select public.set_limit(0.5)", "set pg_trgm.similarity_threshold = 0.7"]))
+    }),
+    anyone(Area::Extension, "show a library's setting by its function", 2, |_| {
+        sql("select public.show_limit()")
+    }).look(),
     boss(Area::Extension, "open a dblink", 2, |_| {
         sql("select public.dblink_connect('link', 'host=127.0.0.1 dbname=' || current_database() \
              || ' user=boss port=' || current_setting('port'))")
