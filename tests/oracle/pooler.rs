@@ -20,6 +20,8 @@ pub enum Kind {
     Without(&'static str),
     /// PgBouncer in transaction mode, with prepared statements if its version knows them.
     Bouncer,
+    /// Nothing: PostgreSQL must be the same as itself, or the comparison is at fault.
+    Nothing,
 }
 
 /// A running one; ended on drop.
@@ -28,6 +30,8 @@ pub enum Pooler {
     Weir(Weir),
     /// PgBouncer.
     Bouncer(Bouncer),
+    /// PostgreSQL itself.
+    Nothing(Target),
 }
 
 /// A running PgBouncer.
@@ -48,6 +52,7 @@ impl Pooler {
                 Self::Weir(Weir::start(database, &setup))
             }
             Kind::Bouncer => Self::Bouncer(Bouncer::start(database, servers)),
+            Kind::Nothing => Self::Nothing(database.target()),
         }
     }
 
@@ -56,6 +61,7 @@ impl Pooler {
         match self {
             Self::Weir(weir) => weir.target(),
             Self::Bouncer(bouncer) => bouncer.target.clone(),
+            Self::Nothing(target) => target.clone(),
         }
     }
 }
