@@ -12,6 +12,8 @@ pub enum Rule {
     LoudSequence,
     /// A placeholder that some session has set is empty rather than missing.
     PlaceholderResidue,
+    /// The other way round: the session touched it on another server, and left it empty.
+    PlaceholderForgotten,
     /// pg_prepared_statements shows pgweir's names, and all that share the server.
     StatementNames,
     /// The error of a Parse that pgweir answered comes at its Bind.
@@ -24,9 +26,10 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::LoudSequence,
         Self::PlaceholderResidue,
+        Self::PlaceholderForgotten,
         Self::StatementNames,
         Self::LateParseError,
         Self::TemporaryResidue,
@@ -38,9 +41,12 @@ impl Rule {
         match self {
             Self::LoudSequence => "first currval or lastval fails loudly",
             Self::PlaceholderResidue => "placeholder is empty, not missing",
+            Self::PlaceholderForgotten => "placeholder is missing, not empty",
             Self::StatementNames => "names in pg_prepared_statements",
             Self::LateParseError => "error of a Parse comes later",
-            Self::TemporaryResidue => "pg_temp is empty, not missing",
+            Self::TemporaryResidue => {
+                "pg_temp is empty instead of missing, or missing instead of empty"
+            }
             Self::ListeningChannels => "pg_listening_channels shows nothing",
         }
     }
@@ -58,9 +64,10 @@ pub fn allowed(step: &Step, direct: &Seen, through: &Seen, draws: &Draws) -> Opt
     }
     let (ours, theirs) = (&through.lines, &direct.lines);
     let sql = step.sql();
-    let rules: [(Rule, bool); 6] = [
+    let rules: [(Rule, bool); 7] = [
         (Rule::StatementNames, same_statements(&sql, theirs, ours)),
         (Rule::PlaceholderResidue, is_residue(&sql, theirs, ours)),
+        (Rule::PlaceholderForgotten, is_residue(&sql, ours, theirs)),
         (Rule::LoudSequence, is_loud(theirs, ours) && !draws.remembered(step.session, &sql)),
         (Rule::TemporaryResidue, is_temporary_residue(theirs, ours)),
         (Rule::ListeningChannels, hides_channels(&sql, theirs, ours)),
@@ -129,23 +136,24 @@ fn same_statements(sql: &str, direct: &[Line], through: &[Line]) -> bool {
     by_sql(direct) == by_sql(through) && others(direct) == others(through)
 }
 
-/// NULL became an empty text, in rows that are the same otherwise; or SHOW knows the name.
-fn is_residue(sql: &str, direct: &[Line], through: &[Line]) -> bool {
+/// NULL on one side is an empty text on the other, in rows that are the same otherwise; or SHOW
+/// knows the name on that side only.
+fn is_residue(sql: &str, missing: &[Line], empty: &[Line]) -> bool {
     if !["app.", "my."].iter().any(|prefix| sql.contains(prefix)) {
         return false;
     }
     let is_unknown = |line: &Line| line.text.starts_with("E[ERROR 42704]");
-    let shows = through.iter().any(|line| line.row.as_deref() == Some(&[Some(String::new())]));
-    if direct.iter().any(is_unknown) && shows {
-        return through.last() == direct.last();
+    let shows = empty.iter().any(|line| line.row.as_deref() == Some(&[Some(String::new())]));
+    if missing.iter().any(is_unknown) && shows {
+        return empty.last() == missing.last();
     }
-    let same_row = |(direct, through): (&Line, &Line)| match (&direct.row, &through.row) {
+    let same_row = |(missing, empty): (&Line, &Line)| match (&missing.row, &empty.row) {
         (Some(theirs), Some(ours)) => theirs.iter().zip(ours).all(|(theirs, ours)| {
             theirs == ours || (theirs.is_none() && ours.as_deref() == Some(""))
         }),
-        _ => direct == through,
+        _ => missing == empty,
     };
-    direct.len() == through.len() && direct.iter().zip(through).all(same_row)
+    missing.len() == empty.len() && missing.iter().zip(empty).all(same_row)
 }
 
 /// PostgreSQL gave a number, pgweir 55000.
@@ -167,17 +175,21 @@ fn is_late(direct: &[Line], through: &[Line]) -> bool {
     theirs.is('E') && ours.text == "1" && later.is_none_or(|later| later == theirs)
 }
 
-/// Both fail, and PostgreSQL because the session has had no temporary object.
+/// Both fail, and one because its server has had no temporary object.
 fn is_temporary_residue(direct: &[Line], through: &[Line]) -> bool {
     let common = direct.iter().zip(through).take_while(|(theirs, ours)| theirs == ours).count();
     let (Some(theirs), Some(ours)) = (direct.get(common), through.get(common)) else {
         return false;
     };
-    theirs.text.starts_with("E[ERROR 3F000] schema \"pg_temp\" does not exist")
-        && ["E[ERROR 42883]", "E[ERROR 42704]", "E[ERROR 42P01]"]
-            .iter()
-            .any(|missing| ours.text.starts_with(missing))
-        && direct[common + 1..] == through[common + 1..]
+    let no_schema =
+        |line: &Line| line.text.starts_with("E[ERROR 3F000] schema \"pg_temp\" does not exist");
+    let nothing_there = |line: &Line| {
+        let codes = ["E[ERROR 42883]", "E[ERROR 42704]", "E[ERROR 42P01]"];
+        codes.iter().any(|code| line.text.starts_with(code))
+    };
+    let one_way = no_schema(theirs) && nothing_there(ours);
+    let other_way = nothing_there(theirs) && no_schema(ours);
+    (one_way || other_way) && direct[common + 1..] == through[common + 1..]
 }
 
 /// The same without the rows.

@@ -97,12 +97,14 @@ pub(super) const MAKERS: &[Maker] = &[
             Message::Parse("", text.into()),
             Message::Bind(portal, "", vec![]),
             Message::Execute(portal, 2),
+            Message::Execute(portal, 1),
             Message::Sync,
         ])
     }),
-    anyone(Area::Cursor, "go on with a portal", 3, |g| {
-        let portal = g.pick(&["", "c1", "c1"]);
-        Piece::Messages(vec![Message::Execute(portal, 2), Message::Sync])
+    anyone(Area::Cursor, "go on with a portal", 3, |_| {
+        // Not with the unnamed one: PostgreSQL 15 crashes when that is left from a Query that failed
+        // in a transaction.
+        Piece::Messages(vec![Message::Execute("c1", 2), Message::Sync])
     })
     .look(),
 ];
