@@ -18,6 +18,10 @@ demo: ## start a throwaway PostgreSQL and pgweir and send a burst through (ARGS=
 test: ## install what the tests need and run them all (ARGS=NAME: only those)
 	scripts/test.sh $(ARGS)
 
+.PHONY: oracle
+oracle: ## compare sessions through pgweir with sessions on PostgreSQL (docs/transparency.md)
+	scripts/oracle.sh $(ARGS)
+
 .PHONY: versions
 versions: ## run the tests on PostgreSQL 13 to 18, into docs/postgresql-versions.md (ARGS="13 18": only those)
 	scripts/versions.sh $(ARGS)

@@ -17,6 +17,7 @@ mod lifecycle;
 mod limits;
 mod malformed;
 mod metrics;
+mod oracle;
 mod pipelines;
 mod prepared;
 mod refusals;

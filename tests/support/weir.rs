@@ -121,7 +121,12 @@ impl Weir {
         let toml = setup.toml(addr, http, database);
         fs::write(folder.path().join("pgweir.toml"), toml).expect("a configuration file");
         let log = File::create(folder.path().join("log")).expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_pgweir"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgweir"));
+        // pgweir refuses variables that it does not know, and these are for us.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PGWEIR_ORACLE_")) {
+            command.env_remove(name);
+        }
+        let child = command
             .args(["serve", "--config"])
             .arg(folder.path().join("pgweir.toml"))
             .envs(setup.env.iter().cloned())

@@ -1,0 +1,91 @@
+//! Compares what the two sides showed, up to the first difference under no rule.
+
+use std::collections::BTreeMap;
+
+use super::program::{Act, Area, Program};
+use super::rules::{Draws, Rule, allowed};
+use super::seen::{Record, Seen};
+
+/// What came of a program.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// The first difference under no rule.
+    pub difference: Option<Difference>,
+    /// How often each rule was needed before.
+    pub rules: BTreeMap<Rule, usize>,
+    /// How many steps were compared, by area.
+    pub compared: BTreeMap<Area, usize>,
+}
+
+/// The first difference of a program.
+#[derive(Debug, Clone)]
+pub struct Difference {
+    /// The step, or the number of steps if only notifications differ.
+    pub step: usize,
+    /// What kind of step it is.
+    pub kind: String,
+    /// What was to be seen.
+    pub direct: String,
+    /// What was seen.
+    pub through: String,
+}
+
+/// Compares step by step.
+pub fn compare(program: &Program, direct: &Record, through: &Record) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut draws = Draws::default();
+    let mut users = vec![""; program.sessions];
+    for (number, step) in program.steps.iter().enumerate() {
+        let (theirs, ours) = (&direct.steps[number], &through.steps[number]);
+        if let Act::LogIn(login) = &step.act {
+            users[step.session] = login.user;
+        }
+        let same = differs(theirs, ours).is_none();
+        let rule = if same { None } else { allowed(step, theirs, ours, &draws) };
+        if !same && rule.is_none() {
+            let (direct, through) = differs(theirs, ours).unwrap_or_default();
+            let kind = format!("{:?}: {}", step.area, step.kind);
+            verdict.difference = Some(Difference { step: number, kind, direct, through });
+            return verdict;
+        }
+        *verdict.compared.entry(step.area).or_default() += 1;
+        if let Some(rule) = rule {
+            *verdict.rules.entry(rule).or_default() += 1;
+            let ends = |seen: &Seen| seen.lines.last().map(|line| line.text.clone());
+            // In a transaction, an error that only one side has changes all that follows.
+            if !rule.goes_on() && ends(theirs) != ends(ours) {
+                return verdict;
+            }
+        }
+        let name = theirs.parameters.get("application_name").map_or("", String::as_str);
+        draws.on_step(step, &format!("{} {name}", users[step.session]), rule);
+    }
+    for (session, (theirs, ours)) in direct.notes.iter().zip(&through.notes).enumerate() {
+        if theirs != ours {
+            verdict.difference = Some(Difference {
+                step: program.steps.len(),
+                kind: "Listen: notifications received".to_owned(),
+                direct: format!("s{session} got {theirs:?}"),
+                through: format!("s{session} got {ours:?}"),
+            });
+            return verdict;
+        }
+    }
+    verdict
+}
+
+/// What differs, as text of both sides.
+fn differs(direct: &Seen, through: &Seen) -> Option<(String, String)> {
+    if direct.lines != through.lines {
+        return Some((direct.to_string(), through.to_string()));
+    }
+    if direct.early != through.early {
+        let early = |seen: &Seen| format!("{} notifications inside a transaction", seen.early);
+        return Some((early(direct), early(through)));
+    }
+    let names = direct.parameters.keys().chain(through.parameters.keys());
+    let changed = |name: &&String| direct.parameters.get(*name) != through.parameters.get(*name);
+    let name = names.into_iter().find(changed)?;
+    let value = |seen: &Seen| format!("ParameterStatus {name}={:?}", seen.parameters.get(name));
+    Some((value(direct), value(through)))
+}

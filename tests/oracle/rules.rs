@@ -1,0 +1,205 @@
+//! Where pgweir may differ from PostgreSQL, one rule each. Whatever is under no rule is a fault.
+
+use std::collections::BTreeSet;
+
+use super::program::{Act, Step};
+use super::seen::{Line, Seen};
+
+/// A difference that is documented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// The first currval or lastval of a later transaction fails loudly.
+    LoudSequence,
+    /// A placeholder that some session has set is empty rather than missing.
+    PlaceholderResidue,
+    /// The other way round: the session touched it on another server, and left it empty.
+    PlaceholderForgotten,
+    /// pg_prepared_statements shows pgweir's names, and all that share the server.
+    StatementNames,
+    /// The error of a Parse that pgweir answered comes at its Bind.
+    LateParseError,
+    /// A server that has had temporary objects knows `pg_temp`, if only as an empty schema.
+    TemporaryResidue,
+    /// pg_listening_channels shows nothing, since another server listens for the client.
+    ListeningChannels,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::LoudSequence,
+        Self::PlaceholderResidue,
+        Self::PlaceholderForgotten,
+        Self::StatementNames,
+        Self::LateParseError,
+        Self::TemporaryResidue,
+        Self::ListeningChannels,
+    ];
+
+    /// How the report names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LoudSequence => "first currval or lastval fails loudly",
+            Self::PlaceholderResidue => "placeholder is empty, not missing",
+            Self::PlaceholderForgotten => "placeholder is missing, not empty",
+            Self::StatementNames => "names in pg_prepared_statements",
+            Self::LateParseError => "error of a Parse comes later",
+            Self::TemporaryResidue => {
+                "pg_temp is empty instead of missing, or missing instead of empty"
+            }
+            Self::ListeningChannels => "pg_listening_channels shows nothing",
+        }
+    }
+
+    /// Whether the sessions' states are the same after it.
+    pub fn goes_on(self) -> bool {
+        !matches!(self, Self::LoudSequence | Self::LateParseError)
+    }
+}
+
+/// The rule under which two different sights of one step stand, if there is one.
+pub fn allowed(step: &Step, direct: &Seen, through: &Seen, draws: &Draws) -> Option<Rule> {
+    if direct.early != through.early || direct.parameters != through.parameters {
+        return None;
+    }
+    let (ours, theirs) = (&through.lines, &direct.lines);
+    let sql = step.sql();
+    let rules: [(Rule, bool); 7] = [
+        (Rule::StatementNames, same_statements(&sql, theirs, ours)),
+        (Rule::PlaceholderResidue, is_residue(&sql, theirs, ours)),
+        (Rule::PlaceholderForgotten, is_residue(&sql, ours, theirs)),
+        (Rule::LoudSequence, is_loud(theirs, ours) && !draws.remembered(step.session, &sql)),
+        (Rule::TemporaryResidue, is_temporary_residue(theirs, ours)),
+        (Rule::ListeningChannels, hides_channels(&sql, theirs, ours)),
+        (Rule::LateParseError, is_late(theirs, ours)),
+    ];
+    rules.into_iter().find_map(|(rule, holds)| holds.then_some(rule))
+}
+
+/// Which sequences a session must be able to ask for: those that it has drawn from since clients of
+/// its user and application_name were first told loudly.
+#[derive(Debug, Default)]
+pub struct Draws {
+    learnt: BTreeSet<String>,
+    drawn: BTreeSet<(usize, &'static str)>,
+}
+
+impl Draws {
+    /// After a step that stood under `rule`, if any, by a client of this class.
+    pub fn on_step(&mut self, step: &Step, class: &str, rule: Option<Rule>) {
+        if matches!(step.act, Act::LogIn(_)) {
+            self.drawn.retain(|(session, _)| *session != step.session);
+        }
+        if rule == Some(Rule::LoudSequence) {
+            self.learnt.insert(class.to_owned());
+        } else if self.learnt.contains(class) {
+            let sql = step.sql();
+            let drawn = DRAWS.iter().filter(|(word, _)| sql.contains(word));
+            self.drawn.extend(drawn.map(|(_, sequence)| (step.session, *sequence)));
+        }
+    }
+
+    fn remembered(&self, session: usize, sql: &str) -> bool {
+        let has = |sequence| self.drawn.contains(&(session, sequence));
+        let any = has(SEQ) || has(SERIAL) || has(SHARED);
+        (sql.contains("lastval") && any)
+            || (sql.contains("currval('public.seq_") && has(SEQ))
+            || (sql.contains("currval('public.serial_") && has(SERIAL))
+    }
+}
+
+const SEQ: &str = "seq";
+const SERIAL: &str = "serial";
+const SHARED: &str = "shared";
+
+/// What in a text says that it draws from which sequence.
+const DRAWS: [(&str, &str); 5] = [
+    ("nextval('public.seq_", SEQ),
+    ("setval('public.seq_", SEQ),
+    ("hide_next('public.seq_", SEQ),
+    ("insert into public.serial_", SERIAL),
+    ("nextval('public.shared_seq", SHARED),
+];
+
+/// Those prepared by SQL are the same.
+fn same_statements(sql: &str, direct: &[Line], through: &[Line]) -> bool {
+    // The text may be one that an earlier step has parsed.
+    let ours = |line: &Line| line.text.starts_with("D(__pgweir_");
+    if !sql.contains("pg_prepared_statements") && !through.iter().any(ours) {
+        return false;
+    }
+    let by_sql = |lines: &[Line]| -> Vec<Vec<Option<String>>> {
+        let rows = lines.iter().filter_map(|line| line.row.clone());
+        rows.filter(|row| row.last() == Some(&Some("t".to_owned()))).collect()
+    };
+    let others = |lines: &[Line]| -> Vec<Line> {
+        lines.iter().filter(|line| line.row.is_none() && !line.is('C')).cloned().collect()
+    };
+    by_sql(direct) == by_sql(through) && others(direct) == others(through)
+}
+
+/// NULL on one side is an empty text on the other, in rows that are the same otherwise; or SHOW
+/// knows the name on that side only.
+fn is_residue(sql: &str, missing: &[Line], empty: &[Line]) -> bool {
+    if !["app.", "my."].iter().any(|prefix| sql.contains(prefix)) {
+        return false;
+    }
+    let is_unknown = |line: &Line| line.text.starts_with("E[ERROR 42704]");
+    let shows = empty.iter().any(|line| line.row.as_deref() == Some(&[Some(String::new())]));
+    if missing.iter().any(is_unknown) && shows {
+        return empty.last() == missing.last();
+    }
+    let same_row = |(missing, empty): (&Line, &Line)| match (&missing.row, &empty.row) {
+        (Some(theirs), Some(ours)) => theirs.iter().zip(ours).all(|(theirs, ours)| {
+            theirs == ours || (theirs.is_none() && ours.as_deref() == Some(""))
+        }),
+        _ => missing == empty,
+    };
+    missing.len() == empty.len() && missing.iter().zip(empty).all(same_row)
+}
+
+/// PostgreSQL gave a number, pgweir 55000.
+fn is_loud(direct: &[Line], through: &[Line]) -> bool {
+    let loud = |line: &Line| {
+        line.text.starts_with("E[ERROR 55000]")
+            && line.text.contains("is not yet defined in this session")
+    };
+    through.iter().any(loud) && !direct.iter().any(|line| line.is('E'))
+}
+
+/// The same error, after a ParseComplete; or only that ParseComplete, if no Bind follows.
+fn is_late(direct: &[Line], through: &[Line]) -> bool {
+    let common = direct.iter().zip(through).take_while(|(theirs, ours)| theirs == ours).count();
+    let (Some(theirs), Some(ours)) = (direct.get(common), through.get(common)) else {
+        return false;
+    };
+    let later = through[common..].iter().find(|line| line.is('E'));
+    theirs.is('E') && ours.text == "1" && later.is_none_or(|later| later == theirs)
+}
+
+/// Both fail, and one because its server has had no temporary object.
+fn is_temporary_residue(direct: &[Line], through: &[Line]) -> bool {
+    let common = direct.iter().zip(through).take_while(|(theirs, ours)| theirs == ours).count();
+    let (Some(theirs), Some(ours)) = (direct.get(common), through.get(common)) else {
+        return false;
+    };
+    let no_schema =
+        |line: &Line| line.text.starts_with("E[ERROR 3F000] schema \"pg_temp\" does not exist");
+    let nothing_there = |line: &Line| {
+        let codes = ["E[ERROR 42883]", "E[ERROR 42704]", "E[ERROR 42P01]"];
+        codes.iter().any(|code| line.text.starts_with(code))
+    };
+    let one_way = no_schema(theirs) && nothing_there(ours);
+    let other_way = nothing_there(theirs) && no_schema(ours);
+    (one_way || other_way) && direct[common + 1..] == through[common + 1..]
+}
+
+/// The same without the rows.
+fn hides_channels(sql: &str, direct: &[Line], through: &[Line]) -> bool {
+    let rest = |lines: &[Line]| -> Vec<Line> {
+        lines.iter().filter(|line| line.row.is_none() && !line.is('C')).cloned().collect()
+    };
+    sql.contains("pg_listening_channels")
+        && !through.iter().any(|line| line.row.is_some())
+        && rest(direct) == rest(through)
+}
