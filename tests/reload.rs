@@ -61,6 +61,7 @@ fn what_needs_a_restart_is_named_in_the_log_and_does_not_hold() {
     reload(&stage, |old| {
         format!("workers = 3\n{}", old.replace("max_servers = 1", "max_servers = 2"))
     });
+    wait_until("the log tells", || stage.weir.log().contains("need a restart"));
     let log = stage.weir.log();
     let named = log.lines().find(|line| line.contains("need a restart")).unwrap_or_default();
     assert!(named.contains("workers") && !named.contains("max_servers"), "{log}");
