@@ -134,7 +134,7 @@ fn whole_session(c: &mut Criterion) {
     let mut group = c.benchmark_group("session");
     for (name, request, reply) in segments {
         let mut session = Session::new(Arc::new(Knowledge::default()), Settings::default());
-        let mut backend = Backend::at_login(Settings::default(), 100);
+        let mut backend = Backend::at_login(Settings::default(), 100, 0);
         let (mut client, mut server) = (BytesMut::new(), BytesMut::new());
         group.bench_function(name, |b| {
             b.iter(|| {

@@ -181,21 +181,24 @@ fn work_that_is_let_run_to_its_end_is_completed() {
     counted(&stage, "pgweir_abandoned_clients_total", "", 1.0);
 }
 
+/// Runs a text that pgweir does not see into.
+const OPAQUE: &str = "select query_to_xml('select 1', true, true, '')";
+
 #[test]
 fn cleans_are_counted_by_their_kind() {
     // It succeeds on the first server, and never again.
     let database = "init_query = \"create table once (a int)\"".into();
     let broken = Stage::new(&Setup { database, ..Setup::servers(1) });
     let mut client = broken.client();
-    client.rows("set work_mem = '8MB'");
+    client.rows(OPAQUE);
     counted(&broken, "pgweir_cleans_total", "kind=\"failed\"", 1.0);
     counted(&broken, "pgweir_cleans_total", "", 1.0);
 
     let stage = Stage::new(&Setup::servers(1));
     let mut client = stage.client();
-    client.rows("set work_mem = '8MB'");
+    client.rows(OPAQUE);
     counted(&stage, "pgweir_cleans_total", "kind=\"soft_reset\"", 1.0);
-    client.rows("prepare a as select 1");
+    client.rows("prepare a as select 1; deallocate a");
     counted(&stage, "pgweir_cleans_total", "kind=\"discard_all\"", 1.0);
     counted(&stage, "pgweir_cleans_total", "", 2.0);
 }

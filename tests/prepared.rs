@@ -17,7 +17,8 @@ fn fetch(name: &str) -> Vec<u8> {
 
 /// Statements of a name made by pgweir on the servers of the pool.
 fn prepared_on_server(client: &mut Raw) -> Vec<String> {
-    let rows = client.rows("select statement from pg_prepared_statements where not from_sql");
+    let rows =
+        client.rows("select statement from pg_prepared_statements where name ~ '^__pgweir_[0-9]'");
     rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect()
 }
 

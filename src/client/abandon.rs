@@ -125,7 +125,12 @@ fn counted(outcome: CancelOutcome) -> metrics::CancelOutcome {
 }
 
 /// Ends the work of a client that is gone, and gives the server back or closes it.
-pub(super) fn abandon(mut lease: Lease, work: Work, canceling: Option<Canceling>) {
+pub(super) fn abandon(
+    mut lease: Lease,
+    work: Work,
+    canceling: Option<Canceling>,
+    cleaning: Cleaning,
+) {
     tokio::spawn(async move {
         let settings = lease.pool().settings();
         if let Some(canceling) = canceling
@@ -143,7 +148,7 @@ pub(super) fn abandon(mut lease: Lease, work: Work, canceling: Option<Canceling>
                     Work { outstanding: true, copying_in: false, .. } => Abandoned::Completed,
                     _ => Abandoned::RolledBack,
                 });
-                lease.check_in(Cleaning::SoftReset, Instant::now());
+                lease.check_in(cleaning.max(Cleaning::SoftReset), Instant::now());
             }
             Err(_) => close(lease),
         }

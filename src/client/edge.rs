@@ -101,6 +101,14 @@ pub fn idle_client() -> Report {
     Report::fatal(SqlState::IDLE_SESSION, "terminating connection due to idle-session timeout")
 }
 
+/// `timeouts.pin_idle` passed.
+pub fn idle_pinned() -> Report {
+    Report::fatal(SqlState::IDLE_SESSION, "terminating connection due to idle-session timeout")
+        .detail(
+            "The session kept its database connection to itself, and timeouts.pin_idle has passed.",
+        )
+}
+
 /// `timeouts.idle_in_transaction` passed.
 pub fn idle_in_transaction() -> Report {
     let text = "terminating connection due to idle-in-transaction timeout";

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Buf;
 
@@ -16,7 +16,7 @@ use crate::net::link::Moved;
 use crate::pool::{Cleaning, Lease};
 use crate::registry::Notice;
 use crate::server::{Server, Work};
-use crate::session::{Attach, ServerFate};
+use crate::session::{Attach, Parting, ServerFate};
 use crate::wire::ErrorFields;
 use crate::wire::error;
 use crate::wire::frame::{self, HEADER};
@@ -33,6 +33,8 @@ struct Relay<'a> {
     canceling: Option<Canceling>,
     probe: Probe,
     started: Instant,
+    /// When what pins the client was last asked for without a reason in a text.
+    rechecked: Instant,
     /// The answer that the server owes; only kept while `timeouts.query` is on.
     asked: Option<Asked>,
     /// When the client was first found to have ended its side.
@@ -141,7 +143,13 @@ impl Client {
         rest: usize,
         canceling: Option<Canceling>,
     ) -> Result<(), Ending> {
-        let cleaning = Cleaning::after(self.session.effects());
+        let lost = matches!(ended, Err(Ending::ServerLost(_) | Ending::ServerFatal));
+        if lost && self.session.survives_loss() {
+            self.session.detach();
+            lease.evict(CloseReason::Broken);
+            return Ok(());
+        }
+        let cleaning = Cleaning::after(self.session.leftovers());
         let free = self.session.may_release() && rest == 0 && !self.half.is_inside_message();
         let work = Work {
             outstanding: !self.session.is_quiet(),
@@ -157,7 +165,7 @@ impl Client {
                 Some(canceling) => canceling.check_in_after(lease, cleaning),
                 None => lease.check_in(cleaning, self.since),
             },
-            _ => abandon(lease, work, canceling),
+            _ => abandon(lease, work, canceling, cleaning),
         }
         ended
     }
@@ -174,6 +182,7 @@ impl<'a> Relay<'a> {
             canceling: None,
             probe: Probe::default(),
             started,
+            rechecked: started,
             asked: None,
             gone_since: None,
         }
@@ -220,13 +229,42 @@ impl<'a> Relay<'a> {
             self.started = client.since;
             return Ok(false);
         }
+        let Server { link, backend, .. } = &mut **self.lease;
+        match self.client.session.part(backend, &mut link.output) {
+            Parting::Free => {}
+            Parting::Asked => return Ok(false),
+            Parting::Pinned => return self.on_pinned().map(|()| false),
+        }
         let flushed = self.lease.link.flush().await;
         flushed.map_err(|error| self.server_lost(error.into()))?;
         Ok(true)
     }
 
+    /// The client keeps its server between transactions.
+    fn on_pinned(&mut self) -> Result<(), Ending> {
+        self.started = Instant::now();
+        self.client.count(self.lease);
+        let client = &mut *self.client;
+        if client.draining && client.link.input.is_empty() {
+            return Err(Ending::Ended(Box::new(edge::draining())));
+        }
+        client.link.release_buffers();
+        self.lease.link.release_buffers();
+        Ok(())
+    }
+
+    /// The client has its server though it is outside a transaction.
+    fn is_idle_pinned(&self) -> bool {
+        let session = &self.client.session;
+        !session.pins().is_empty() && session.may_release()
+    }
+
     fn pump_client(&mut self) -> Result<Stop, Ending> {
         let client = &mut *self.client;
+        // Its next transaction may be for another server.
+        if client.session.is_asking() {
+            return Ok(Stop::Blocked);
+        }
         client.half.pump(&mut client.link, &mut client.session, Some(self.lease))
     }
 
@@ -275,7 +313,7 @@ impl<'a> Relay<'a> {
             if !client.session.is_server_inspectable(header, body) {
                 break;
             }
-            if matches!(header.tag, b'E' | b'Z') {
+            if matches!(header.tag, b'E' | b'Z' | b'A') {
                 client.link.output.extend_from_slice(&link.input[run..at]);
                 run = at;
             }
@@ -372,6 +410,7 @@ impl<'a> Relay<'a> {
             self.transaction_due(),
             self.query_due(),
             self.gone_due(),
+            self.recheck_due(),
             self.probe.due(),
         ];
         self.client.alarm.set(earliest.into_iter().flatten().min());
@@ -379,9 +418,39 @@ impl<'a> Relay<'a> {
 
     fn idle_due(&self) -> Option<Instant> {
         let client = &*self.client;
-        // It holds a server, and it is its turn: in a transaction or in a segment without Sync.
+        // It holds a server, and it is its turn: in a transaction, in a segment without Sync, or pinned.
         let since = (!client.session.awaits_reply()).then_some(client.since)?;
-        due(since, client.context.timeouts.idle_in_transaction)
+        let timeouts = &client.context.timeouts;
+        if !self.is_idle_pinned() {
+            return due(since, timeouts.idle_in_transaction);
+        }
+        let dues = [due(since, timeouts.idle_client), due(since, timeouts.pin_idle)];
+        dues.into_iter().flatten().min()
+    }
+
+    fn on_idle(&self) -> Ending {
+        let timeouts = &self.client.context.timeouts;
+        let report = if !self.is_idle_pinned() {
+            edge::idle_in_transaction()
+        } else if timeouts.pin_idle.is_zero()
+            || (!timeouts.idle_client.is_zero() && timeouts.idle_client < timeouts.pin_idle)
+        {
+            edge::idle_client()
+        } else {
+            edge::idle_pinned()
+        };
+        Ending::Ended(Box::new(report))
+    }
+
+    /// What pins a client may end in a way that no text shows.
+    fn recheck_due(&self) -> Option<Instant> {
+        self.is_idle_pinned().then(|| due(self.rechecked.max(self.client.since), PIN_RECHECK))?
+    }
+
+    fn recheck(&mut self) {
+        self.rechecked = Instant::now();
+        let Server { link, backend, .. } = &mut **self.lease;
+        self.client.session.ask_again(backend, &mut link.output);
     }
 
     fn transaction_due(&self) -> Option<Instant> {
@@ -425,7 +494,10 @@ impl<'a> Relay<'a> {
         let now = Instant::now();
         let passed = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         if passed(self.idle_due()) {
-            return Err(Ending::Ended(Box::new(edge::idle_in_transaction())));
+            return Err(self.on_idle());
+        }
+        if passed(self.recheck_due()) {
+            self.recheck();
         }
         if passed(self.transaction_due()) {
             return Err(Ending::Ended(Box::new(edge::transaction_timeout())));
@@ -465,6 +537,9 @@ impl<'a> Relay<'a> {
         }
     }
 }
+
+/// How often an idle client's pins are looked at.
+const PIN_RECHECK: Duration = Duration::from_secs(30);
 
 /// `read_only_sql_transaction` (`errcodes-appendix.html`).
 const READ_ONLY: &[u8] = b"25006";

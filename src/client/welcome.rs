@@ -68,6 +68,7 @@ impl Client {
             Some(reported) if !self.session.has_unproven_settings() => reported,
             _ => self.try_settings().await?,
         };
+        self.session.set_pid(cancel_key.pid);
         let out = &mut self.link.output;
         self.session.welcome(&reported, out);
         build::backend_key_data(out, cancel_key);

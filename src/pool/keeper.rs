@@ -20,6 +20,7 @@ async fn keep(
     mut hunger: tokio::sync::watch::Receiver<()>,
 ) {
     let mut ticks = tokio::time::interval(TICK);
+    let mut readings = tokio::time::interval(CATALOGUE_AGE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         // Each of these can be dropped while it waits.
@@ -30,6 +31,10 @@ async fn keep(
             },
             _ = hunger.changed() => match pool.upgrade() {
                 Some(pool) => pool.feed_host(),
+                None => return,
+            },
+            _ = readings.tick() => match pool.upgrade() {
+                Some(pool) => pool.knowledge.expire_catalogue(),
                 None => return,
             },
             _ = ticks.tick() => match pool.upgrade() {
@@ -68,6 +73,9 @@ impl Pool {
         }
     }
 }
+
+/// How old what is known of functions and tables may be: they may be changed past pgweir.
+const CATALOGUE_AGE: Duration = Duration::from_mins(1);
 
 /// How often a pool is looked after.
 const TICK: Duration = Duration::from_secs(1);

@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::Pool;
 use crate::metrics::{Clean, CloseReason, ServerState};
 use crate::server::{self, Server};
-use crate::sql::Effects;
+use crate::session::Leftovers;
 
 /// What must happen to a server before another client gets it (docs/semantics.md "Cleaning").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cleaning {
     /// Nothing.
     None,
@@ -23,16 +23,13 @@ pub enum Cleaning {
 }
 
 impl Cleaning {
-    /// What a lease with these effects needs.
-    pub fn after(effects: Effects) -> Self {
-        if effects.intersects(Effects::RETIRE) {
-            Self::Close
-        } else if effects.intersects(Effects::SQL_PREPARE) {
-            Self::DiscardAll
-        } else if effects.intersects(Effects::RESET_CLEAN | Effects::READS_SEQUENCE) {
-            Self::SoftReset
-        } else {
-            Self::None
+    /// What a server needs on which a lease left this.
+    pub fn after(leftovers: Leftovers) -> Self {
+        match leftovers {
+            Leftovers::Nothing => Self::None,
+            Leftovers::Resettable => Self::SoftReset,
+            Leftovers::Prepared => Self::DiscardAll,
+            Leftovers::Permanent => Self::Close,
         }
     }
 }

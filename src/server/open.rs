@@ -19,6 +19,7 @@ use crate::net::link::Link;
 use crate::net::{self, Target};
 use crate::session::Backend;
 use crate::session::settings::Settings;
+use crate::sql;
 use crate::wire::startup::{self, CancelKey, MAX_CANCEL_KEY};
 use crate::wire::{Reader, build};
 
@@ -80,7 +81,7 @@ pub async fn open(request: OpenRequest<'_>) -> Result<Opened, OpenError> {
         statement_limit: request.statement_limit,
         server: Server {
             link: Link::new(connected.stream).into(),
-            backend: Backend::at_login(Settings::default(), 0),
+            backend: Backend::at_login(Settings::default(), 0, 0),
             cancel_key: None,
             id: request.id,
             opened_at: Instant::now(),
@@ -124,7 +125,7 @@ impl Opening<'_> {
         let keys = self.authenticate(login).await?;
         let parameters = self.start_up().await?;
         self.server.logged_in = true;
-        self.server.backend = Backend::at_login(parameters, self.statement_limit);
+        self.server.backend = self.backend(parameters);
         if self.server.init_query.is_some() {
             self.initialize().await?;
         }
@@ -178,16 +179,22 @@ impl Opening<'_> {
     /// Runs `init_query`. What it changes is what this server starts from: it is not undone when a
     /// client leaves.
     async fn initialize(&mut self) -> Result<(), OpenError> {
-        let sql = self.server.init_query.clone().unwrap_or_default();
-        build::query(&mut self.server.link.output, &sql);
+        let query = self.server.init_query.clone().unwrap_or_default();
+        build::query(&mut self.server.link.output, &query);
         match self.server.until_idle(QUERY_REPLIES).await {
             Ok(()) => {}
             Err(Broken::Refused(error)) => return Err(OpenError::InitQuery(error)),
             Err(broken) => return Err(broken.into()),
         }
         let parameters = self.server.backend.settings.reported().clone();
-        self.server.backend = Backend::at_login(parameters, self.statement_limit);
+        self.server.backend = self.backend(parameters);
+        self.server.backend.initial = sql::touched(query.as_bytes(), &sql::Options::default());
         Ok(())
+    }
+
+    fn backend(&self, parameters: Settings) -> Backend {
+        let pid = self.server.cancel_key.as_ref().map_or(0, |address| address.key.pid);
+        Backend::at_login(parameters, self.statement_limit, pid)
     }
 }
 

@@ -191,6 +191,12 @@ impl<N> Flow<N> {
         self.head().is_some_and(|sent| sent.owner == Owner::Client)
     }
 
+    /// Whether anything of the client's is in flight, or a reply to it is due.
+    pub fn holds_for_client(&self) -> bool {
+        let own = |e: &Entry<N>| matches!(e, Entry::Sent(s) if s.owner == Owner::Proxy);
+        !self.queue.iter().all(own)
+    }
+
     /// Records a message that is being sent.
     ///
     /// Returns false if the server will drop it without an answer, so that it need not be sent.

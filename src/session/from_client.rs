@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 
+use super::asking::{Own, Parameters, SUSPECT};
 use super::flow::{Kind, Owner};
-use super::knowledge::{NAME_PREFIX, Statement};
-use super::statements::{Copy, Meaning, Name};
-use super::{Backend, Note, Out, Session, TransactionStatus, Unsynced};
+use super::knowledge::Statement;
+use super::pins::PinReason;
+use super::preparing::MISSING;
+use super::settings::{self, Change, Settings};
+use super::statements::Name;
+use super::{Backend, Leftovers, Note, Out, Session, TransactionStatus, Unsynced};
 use crate::sql::{self, Effects, Whole};
 use crate::wire::build;
 use crate::wire::frame::{HEADER, Header};
@@ -37,7 +41,8 @@ pub enum ClientFate {
 pub fn is_inspectable(header: Header, available: &[u8]) -> bool {
     let enough = |limit: usize| available.len() >= header.body.min(limit);
     match header.tag {
-        b'd' | b'F' => true,
+        b'd' => true,
+        b'F' => available.len() >= header.body.min(4),
         b'P' if header.body > MAX_PARSE => enough(MAX_PREFIX),
         b'Q' => enough(MAX_PREFIX),
         b'B' => enough(MAX_PREFIX) || available.iter().filter(|b| **b == 0).nth(1).is_some(),
@@ -65,7 +70,7 @@ impl Session {
             (b'd' | b'c' | b'f', None) => ClientFate::Consumed,
             // What has a body that it must not have is for PostgreSQL to refuse.
             (b'S', backend) if backend.is_some() || body.is_empty() => {
-                self.on_sync(backend.is_some(), out.server)
+                self.on_sync(backend, out.server)
             }
             _ if self.flow.is_skipping() => ClientFate::Consumed,
             (b'H', None) if body.is_empty() => ClientFate::Consumed,
@@ -74,12 +79,12 @@ impl Session {
             (b'H', Some(_)) => self.pass(Kind::Describe),
             (b'Q', backend) => self.on_query(header, body, backend, out),
             (b'P', backend) => self.on_parse(header, body, backend, out),
-            (b'C', backend) => self.on_close(body, backend.is_some()),
+            (b'C', backend) => self.on_close(body, backend, out.server),
             (_, None) => ClientFate::NeedServer,
             (b'B', Some(backend)) => self.on_bind(header, body, backend, out),
             (b'D', Some(backend)) => self.on_describe(body, backend, out),
             (b'E', Some(_)) => self.pass(Kind::Execute),
-            (_, Some(_)) => self.pass(Kind::Call),
+            (_, Some(_)) => self.on_call(body),
         };
         if fate != ClientFate::Wait {
             self.load.flushed = false;
@@ -135,13 +140,23 @@ impl Session {
         ClientFate::Forward
     }
 
+    /// A FunctionCall names its function by number (`protocol-message-formats.html`).
+    fn on_call(&mut self, body: &[u8]) -> ClientFate {
+        let function = Reader::new(body).i32().unwrap_or_default();
+        if !LARGE_OBJECTS.contains(&function) {
+            self.note_effects(Effects::FUNCTION, b"", &Parameters::NONE);
+            self.questions.touched.any |= function == SET_CONFIG;
+        }
+        self.pass(Kind::Call)
+    }
+
     fn send(&mut self, kind: Kind, note: Note) {
         self.begins(kind);
         self.load.bytes += note.size();
         self.flow.sent(kind, Owner::Client, note);
     }
 
-    fn inject(&mut self, kind: Kind, note: Note) {
+    pub(super) fn inject(&mut self, kind: Kind, note: Note) {
         self.begins(kind);
         self.load.bytes += note.size();
         self.flow.sent(kind, Owner::Proxy, note);
@@ -160,24 +175,83 @@ impl Session {
     }
 
     /// A text may run: what it may do is done to the lease and, maybe, to settings.
-    fn note_effects(&mut self, effects: Effects, text: &[u8]) {
-        self.effects |= effects;
+    fn note_effects(&mut self, effects: Effects, text: &[u8], parameters: &Parameters<'_>) {
+        if effects.intersects(MAY_DRAW) {
+            self.sequences.undrawn = false;
+            if self.knowledge.reads_sequences(self.class()) {
+                self.pins.set(PinReason::Sequence, true);
+            }
+        }
+        if effects.is_pure() && self.pins.is_empty() && !effects.contains(Effects::DDL) {
+            return;
+        }
+        self.questions.suspects |= effects;
+        if effects.contains(Effects::DDL) && self.creates_in_pg_temp() {
+            self.questions.suspects |= Effects::TEMP_OBJECT;
+        }
         self.reading.touched |= effects.intersects(MAY_SET);
-        if effects.intersects(Effects::SETTING) && !self.startup.is_empty() {
-            self.resets.add(sql::resets(text, &self.reading.options(false)));
+        if effects.contains(Effects::UNREAD) {
+            self.note_unread(text);
+        }
+        if !effects.intersects(NAMES_SETTINGS) {
+            return;
+        }
+        let catalogue = self.knowledge.catalogue();
+        let touched = sql::touched(text, &self.reading.options(false, catalogue.as_deref()));
+        drop(catalogue);
+        if effects.contains(Effects::SQL_PREPARE) {
+            self.note_prepared(&touched);
+        }
+        if effects.contains(Effects::EXECUTE) {
+            self.note_executed();
+        }
+        for (name, value) in self.startup.iter().filter(|(name, _)| touched.resets.contains(name)) {
+            self.restoring.push((name.into(), value.into()));
+        }
+        self.resets.add(touched.resets.clone());
+        self.note_touched(touched, parameters);
+    }
+
+    /// Whether objects without a schema are temporary ones.
+    fn creates_in_pg_temp(&self) -> bool {
+        let path = self.desired.get("search_path").unwrap_or_default();
+        path.windows(7).any(|part| part.eq_ignore_ascii_case(b"pg_temp"))
+    }
+
+    /// Behind the client's message, its RESET is made to mean what it does on a connection of its own:
+    /// the value of the StartupMessage, which this server does not know as its default.
+    fn restore(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        // The message may have deallocated it.
+        if self.questions.suspects.intersects(Effects::LOCAL) {
+            backend.statements.doubt_own(Own::Set);
+        }
+        for (name, value) in std::mem::take(&mut self.restoring) {
+            self.prepare_own(Own::Set, backend, out);
+            let change = Change { name, value: Some(value) };
+            settings::write_change(out, Own::Set.name(), &change);
+            self.inject(Kind::Bind, Note::Plain);
+            self.inject(Kind::Execute, Note::Restored);
         }
     }
 
-    /// What `currval` and `lastval` give at the start of a lease is another client's: a column default
-    /// drew it, which no text shows. Discarded, they fail as in a new session
-    /// (`sql-discard.html`, `functions-sequence.html`).
+    /// What `currval` and `lastval` give before this client has drawn a number is another client's.
+    /// Discarded, they fail as in a new session (`sql-discard.html`, `functions-sequence.html`).
     fn forget_sequences(&mut self, effects: Effects, backend: &mut Backend, out: &mut BytesMut) {
-        let fresh = std::mem::take(&mut self.fresh);
-        if fresh && effects.contains(Effects::READS_SEQUENCE) {
+        if effects.contains(Effects::READS_SEQUENCE)
+            && std::mem::take(&mut self.sequences.undrawn)
+            && self.status != TransactionStatus::Failed
+        {
             build::query(out, "DISCARD SEQUENCES");
             backend.statements.clear_unnamed();
             self.inject(Kind::Query, Note::Plain);
+            self.sequences.forgot = true;
+            self.knowledge.learn_sequences(self.class());
         }
+    }
+
+    /// What clients of one kind have in common: the name of their application.
+    fn class(&self) -> &[u8] {
+        self.told.get("application_name").unwrap_or_default()
     }
 
     fn end_segment(&mut self) {
@@ -194,18 +268,21 @@ impl Session {
         self.end_segment();
     }
 
-    fn on_sync(&mut self, leased: bool, out: &mut BytesMut) -> ClientFate {
+    fn on_sync(&mut self, backend: Option<&mut Backend>, out: &mut BytesMut) -> ClientFate {
         let unsynced = std::mem::take(&mut self.unsynced);
-        if leased && !self.flow.is_skipping() {
+        if backend.is_some() && !self.flow.is_skipping() {
             match unsynced {
                 Unsynced::Nothing => {}
                 // A COPY swallows a Sync but fails at a Parse.
-                Unsynced::Copy if !self.flow.is_empty() => self.effects |= Effects::RETIRE,
+                Unsynced::Copy if !self.flow.is_empty() => self.owed = Leftovers::Permanent,
                 Unsynced::Command | Unsynced::Copy => self.begin_command(out),
             }
         }
         self.end_segment();
-        if leased {
+        if let Some(backend) = backend {
+            if !self.restoring.is_empty() {
+                self.restore(backend, out);
+            }
             self.send(Kind::Sync, Note::Plain);
             return ClientFate::Forward;
         }
@@ -268,16 +345,15 @@ impl Session {
         }
         let effects = self.effects_of(body, body.len() == header.body);
         if effects.intersects(Effects::LOCAL)
-            && let Some(whole) = sql::whole(body, &self.reading.options(false))
-            && let Some(fate) = self.answer_whole(&whole)
+            && let Some(whole) = sql::whole(body, &self.reading.options(false, None))
+            && let Some(fate) = self.answer_whole(&whole, backend.is_some())
         {
             return fate;
         }
         let Some(backend) = backend else { return ClientFate::NeedServer };
-        if !opens_transaction(body) {
-            self.forget_sequences(effects, backend, out.server);
-        }
-        self.note_effects(effects, body);
+        self.forget_sequences(effects, backend, out.server);
+        self.lend(effects, body, true, backend, out.server);
+        self.note_effects(effects, body, &Parameters::NONE);
         backend.statements.clear_unnamed();
         self.cut_segment(body.len() < header.body || may_copy(body));
         self.counts.queries += 1;
@@ -289,12 +365,20 @@ impl Session {
             Note::Plain
         };
         self.send(Kind::Query, note);
-        ClientFate::Forward
+        if self.restoring.is_empty() || body.len() < header.body {
+            self.restoring.clear();
+            return ClientFate::Forward;
+        }
+        build::message(out.server, b'Q', |out| out.extend_from_slice(body));
+        self.restore(backend, out.server);
+        build::empty(out.server, b'S');
+        self.inject(Kind::Sync, Note::Plain);
+        ClientFate::Consumed
     }
 
     /// DEALLOCATE and DISCARD ALL of the client's protocol-level statements: they exist under its
     /// names here only, and other clients' copies on the server must live on.
-    fn answer_whole(&mut self, whole: &Whole<'_>) -> Option<ClientFate> {
+    fn answer_whole(&mut self, whole: &Whole<'_>, leased: bool) -> Option<ClientFate> {
         if self.open_segment {
             return None;
         }
@@ -305,14 +389,15 @@ impl Session {
             return None;
         }
         let tag = match whole {
-            Whole::DeallocateAll if !self.effects.contains(Effects::SQL_PREPARE) => {
+            Whole::DeallocateAll if !self.may_have_sql_prepared() => {
                 self.statements.clear();
                 "DEALLOCATE ALL"
             }
             Whole::Deallocate(name) if self.statements.remove(name) => "DEALLOCATE",
             // Where there is more to discard than statements, the server does it.
-            Whole::DiscardAll if self.has_default_state() => {
+            Whole::DiscardAll if self.may_discard_here(leased) => {
                 self.statements.clear();
+                self.desired = self.startup.clone();
                 "DISCARD ALL"
             }
             _ => return None,
@@ -326,10 +411,24 @@ impl Session {
         Some(ClientFate::Consumed)
     }
 
-    fn has_default_state(&self) -> bool {
+    pub(super) fn may_have_sql_prepared(&self) -> bool {
+        self.pins.contains(PinReason::SqlPrepared) || self.questions.suspects.intersects(SUSPECT)
+    }
+
+    /// All there is to discard is what pgweir keeps. What a server reports differently afterwards, it
+    /// must tell itself.
+    fn may_discard_here(&self, leased: bool) -> bool {
+        let reported = |settings: &Settings| {
+            settings
+                .iter()
+                .filter(|(name, _)| self.told.get(name).is_some())
+                .map(|(n, v)| (Box::from(n), Box::from(v)))
+                .collect::<Vec<(Box<str>, Box<[u8]>)>>()
+        };
         self.status == TransactionStatus::Idle
-            && self.effects.is_pure()
-            && self.desired == self.startup
+            && self.leftovers() == Leftovers::Nothing
+            && (self.desired == self.startup
+                || (!leased && reported(&self.desired) == reported(&self.startup)))
     }
 
     fn answer(&mut self, write: impl FnOnce(&mut BytesMut, TransactionStatus)) {
@@ -368,12 +467,13 @@ impl Session {
         self.open_segment = true;
         let current = self.statements.meaning(b"").statement.filter(|s| whole && *s.body == *rest);
         let effects = match &current {
-            Some(statement) => statement.effects,
+            Some(statement) => self.effects_of_statement(statement),
             None => self.effects_of(rest, whole),
         };
-        // What is too long to keep is not seen again when it is bound.
         self.forget_sequences(effects, backend, out);
-        self.note_effects(effects, if whole { &[] } else { rest });
+        self.lend(effects, rest, false, backend, out);
+        // What is too long to keep is not seen again when it is bound.
+        self.note_effects(if whole { Effects::PURE } else { effects }, rest, &Parameters::NONE);
         // What is too long to keep works as long as it stays the server's unnamed statement.
         let kept = if whole { rest } else { &[] };
         let statement = current.unwrap_or_else(|| self.knowledge.private(kept, effects));
@@ -425,49 +525,6 @@ impl Session {
         ClientFate::Consumed
     }
 
-    /// The statement of a text that is parsed now. It is shared with whoever parses the text under
-    /// the same settings, unless these are not known or its meaning depends on the time.
-    fn statement_of(&self, body: &[u8], effects: Effects) -> Arc<Statement> {
-        let unsettled = self.reading.touched && !self.is_quiet();
-        if unsettled || effects.contains(Effects::NOW_LITERAL) {
-            self.knowledge.private(body, effects)
-        } else {
-            self.knowledge.intern(&self.reading.fingerprint, body, effects)
-        }
-    }
-
-    /// Sends a Parse unless the server has the statement: `Some(whether it was sent)`, or `None` if
-    /// that depends on what an earlier segment in flight does.
-    fn send_parse(
-        &mut self,
-        statement: &Arc<Statement>,
-        backend: &mut Backend,
-        out: &mut BytesMut,
-    ) -> Option<bool> {
-        match backend.statements.copy_of(statement, self.ticket.segment) {
-            Copy::Unsettled => return None,
-            Copy::Coming => return Some(false),
-            // A transaction may have failed by now, and then PostgreSQL refuses every Parse.
-            Copy::Ready if !self.flow.is_status_known() => return None,
-            Copy::Ready if self.status != TransactionStatus::Failed => return Some(false),
-            // The error must be the server's own.
-            Copy::Ready | Copy::Stale => self.unprepare(statement, backend, out),
-            Copy::Missing if backend.statements.is_crowded(self.ticket.segment) => return None,
-            Copy::Missing => self.make_room(backend, out),
-        }
-        build::parse_body(out, &statement.server_name, &statement.body);
-        backend.statements.begin(statement, self.ticket.segment);
-        Some(true)
-    }
-
-    /// A change of the name in flight decides, and belongs to an earlier segment that may fail.
-    fn must_wait_for(&self, meaning: &Meaning) -> bool {
-        let changing =
-            meaning.in_flight.is_some_and(|ticket| ticket.segment != self.ticket.segment);
-        let deallocating = self.effects.intersects(Effects::LOCAL) && !self.flow.is_status_known();
-        changing || deallocating
-    }
-
     fn refuse_duplicate(
         &mut self,
         name: &[u8],
@@ -481,7 +538,8 @@ impl Session {
             return ClientFate::Wait;
         };
         self.open_segment = true;
-        build::parse_body(out.server, &existing.server_name, &existing.body);
+        // Its own text, which may be at fault before its name is.
+        build::parse_body(out.server, &existing.server_name, &statement.body);
         let ticket = self.next_ticket();
         self.statements.begin(name, ticket, Some(Arc::clone(&statement)));
         self.send(Kind::Parse, Note::Duplicate { name: name.into(), existing, statement, ticket });
@@ -515,14 +573,18 @@ impl Session {
             return self.pass(Kind::Bind);
         };
         if let Some(statement) = self.statements.meaning(name).statement {
-            self.forget_sequences(statement.effects, backend, out.server);
+            let effects = self.effects_of_statement(&statement);
+            self.forget_sequences(effects, backend, out.server);
+            self.lend(effects, &statement.body, false, backend, out.server);
         }
         let Some(target) = self.resolve(name, backend, out.server) else {
             return ClientFate::Wait;
         };
         self.open_segment = true;
         if let Note::Use { statement, .. } = &target.note {
-            self.note_effects(statement.effects, &statement.body);
+            let statement = Arc::clone(statement);
+            let parameters = Parameters::of_bind(reader.rest());
+            self.note_effects(statement.effects(), &statement.body, &parameters);
         }
         self.send(Kind::Bind, target.note);
         let Some(rename) = target.rename else { return ClientFate::Forward };
@@ -547,10 +609,22 @@ impl Session {
         ClientFate::Consumed
     }
 
-    fn on_close(&mut self, body: &[u8], leased: bool) -> ClientFate {
+    fn on_close(
+        &mut self,
+        body: &[u8],
+        backend: Option<&mut Backend>,
+        out: &mut BytesMut,
+    ) -> ClientFate {
+        let leased = backend.is_some();
         match statement_name(body) {
             Some(name) => {
                 self.open_segment = true;
+                if let Some(backend) = backend
+                    && backend.statements.take_back(name)
+                {
+                    build::close_statement(out, name);
+                    self.inject(Kind::Close, Note::Plain);
+                }
                 let ticket = self.next_ticket();
                 self.statements.begin(name, ticket, None);
                 self.reply(Note::Close { name: name.into(), ticket });
@@ -561,103 +635,20 @@ impl Session {
         }
     }
 
-    /// What a statement's name stands for on this server, making it so where needed; `None` if that
-    /// depends on what is in flight.
-    fn resolve(
-        &mut self,
-        name: &[u8],
-        backend: &mut Backend,
-        out: &mut BytesMut,
-    ) -> Option<Target> {
-        let meaning = self.statements.meaning(name);
-        if self.must_wait_for(&meaning) {
-            return None;
-        }
-        match meaning.statement {
-            // The server's own unnamed statement may be another client's.
-            None => Some(Target::missing(name)),
-            Some(statement) if name.is_empty() => self.resolve_unnamed(statement, backend, out),
-            Some(statement) => {
-                let statement = self.ensure(&statement, backend, out)?;
-                let rename = Some(statement.server_name.clone());
-                Some(Target { note: Note::Use { name: name.into(), statement }, rename })
-            }
-        }
-    }
-
-    /// Prepares a statement where the server lacks it. Under other settings than the client's Parse
-    /// the text is another statement, which nobody who has the first must be given.
-    fn ensure(
-        &mut self,
-        statement: &Arc<Statement>,
-        backend: &mut Backend,
-        out: &mut BytesMut,
-    ) -> Option<Arc<Statement>> {
-        let segment = self.ticket.segment;
-        let mut statement = Arc::clone(statement);
-        let mut copy = backend.statements.copy_of(&statement, segment);
-        if matches!(copy, Copy::Missing | Copy::Stale) && !self.reads_as(&statement) {
-            statement = self.statement_of(&statement.body, statement.effects);
-            copy = backend.statements.copy_of(&statement, segment);
-        }
-        match copy {
-            Copy::Unsettled => return None,
-            Copy::Ready | Copy::Coming => return Some(statement),
-            Copy::Stale => self.unprepare(&statement, backend, out),
-            Copy::Missing if backend.statements.is_crowded(segment) => return None,
-            Copy::Missing => self.make_room(backend, out),
-        }
-        build::parse_body(out, &statement.server_name, &statement.body);
-        backend.statements.begin(&statement, segment);
-        self.inject(Kind::Parse, Note::Prepare { statement: Arc::clone(&statement) });
-        Some(statement)
-    }
-
-    fn reads_as(&self, statement: &Statement) -> bool {
-        let unsettled = self.reading.touched && !self.is_quiet();
-        statement.fingerprint.as_ref().is_none_or(|f| *f == self.reading.fingerprint && !unsettled)
-    }
-
-    /// The server's unnamed statement may be another client's, or this client's of an earlier lease.
-    fn resolve_unnamed(
-        &mut self,
-        statement: Arc<Statement>,
-        backend: &mut Backend,
-        out: &mut BytesMut,
-    ) -> Option<Target> {
-        let segment = self.ticket.segment;
-        match backend.statements.unnamed(&statement, segment) {
-            Copy::Unsettled => return None,
-            Copy::Ready | Copy::Coming => {}
-            Copy::Stale | Copy::Missing if statement.body.is_empty() => {
-                return Some(Target::missing(b""));
-            }
-            Copy::Stale | Copy::Missing => {
-                build::parse_body(out, b"", &statement.body);
-                backend.statements.begin_unnamed(&statement, segment);
-                let note = Note::PrepareUnnamed { statement: Arc::clone(&statement) };
-                self.inject(Kind::Parse, note);
-            }
-        }
-        Some(Target { note: Note::Use { name: Name::default(), statement }, rename: None })
-    }
-
-    fn make_room(&mut self, backend: &mut Backend, out: &mut BytesMut) {
-        while let Some(victim) = backend.statements.victim(self.ticket.segment) {
-            self.unprepare(&victim, backend, out);
-        }
-    }
-
-    fn unprepare(&mut self, statement: &Arc<Statement>, backend: &mut Backend, out: &mut BytesMut) {
-        backend.statements.begin_close(statement, self.ticket.segment);
-        build::close_statement(out, &statement.server_name);
-        self.inject(Kind::Close, Note::Unprepare { statement: Arc::clone(statement) });
-    }
-
     /// What a text may do; it ends at the first NUL, as for PostgreSQL.
     fn effects_of(&self, body: &[u8], whole: bool) -> Effects {
         let truncated = !whole && !body.contains(&0);
-        sql::classify(body, &self.reading.options(truncated))
+        let catalogue = self.knowledge.catalogue();
+        sql::classify(body, &self.reading.options(truncated, catalogue.as_deref()))
+    }
+
+    /// The same of a statement, read again when the catalogue is another.
+    fn effects_of_statement(&self, statement: &Statement) -> Effects {
+        let version = self.knowledge.catalogue_version();
+        if statement.read_under() != version {
+            statement.reread(self.effects_of(&statement.body, true), version);
+        }
+        statement.effects()
     }
 }
 
@@ -670,31 +661,6 @@ fn may_be_local(text: &[u8]) -> bool {
 /// Whether a text can begin a COPY.
 fn may_copy(text: &[u8]) -> bool {
     text.windows(4).any(|word| word.eq_ignore_ascii_case(b"copy"))
-}
-
-/// A lone BEGIN draws no number.
-fn opens_transaction(text: &[u8]) -> bool {
-    let is = |word: &[u8]| text.get(..word.len()).is_some_and(|t| t.eq_ignore_ascii_case(word));
-    text.len() < SHORT && (is(b"begin") || is(b"start")) && !text.contains(&b';')
-}
-
-/// What a Bind or Describe is sent as.
-struct Target {
-    note: Note,
-    rename: Option<Box<[u8]>>,
-}
-
-impl Target {
-    /// A name that no server has, so that PostgreSQL itself says so and ends the transaction.
-    fn missing(name: &[u8]) -> Self {
-        let (internal, name): (&[u8], &[u8]) = if name.is_empty() {
-            (b"prepared statement \"__pgweir_missing\"", b"unnamed prepared statement")
-        } else {
-            (MISSING.as_bytes(), name)
-        };
-        let note = Note::Alias { internal: internal.into(), name: name.into() };
-        Self { note, rename: Some(MISSING.as_bytes().into()) }
-    }
 }
 
 /// The name in a Describe or Close of a statement, if PostgreSQL would read one there.
@@ -727,6 +693,26 @@ fn too_long_name() -> Report {
         .detail(format!("It has more than {MAX_PREFIX} bytes."))
 }
 
+/// The functions of large objects, which libpq calls by FunctionCall: they leave nothing behind that
+/// outlives the transaction (`lo-interfaces.html`; numbers from `pg_proc.dat`).
+const LARGE_OBJECTS: [i32; 15] =
+    [715, 764, 765, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171];
+
+/// `set_config`.
+const SET_CONFIG: i32 = 2078;
+
+/// Effects of which the text may name the settings.
+const NAMES_SETTINGS: Effects = Effects::SETTING
+    .union(Effects::ROUTINE)
+    .union(Effects::EXECUTE)
+    .union(Effects::UNKNOWN)
+    .union(Effects::SQL_PREPARE)
+    .union(Effects::DISCARD_ALL);
+
+/// Effects of what draws a number from a sequence. What only may, such as a function that nobody has
+/// read, does not count: a number that is missing is better than another client's.
+const MAY_DRAW: Effects = Effects::DRAWS.union(Effects::SEQUENCE);
+
 /// Effects that may change a setting.
 const MAY_SET: Effects = Effects::SETTING
     .union(Effects::FUNCTION)
@@ -734,12 +720,6 @@ const MAY_SET: Effects = Effects::SETTING
     .union(Effects::EXECUTE)
     .union(Effects::UNKNOWN)
     .union(Effects::DISCARD_ALL);
-
-/// Longest text that is looked at as a BEGIN.
-const SHORT: usize = 64;
-
-/// A statement name that is never prepared.
-const MISSING: &str = "__pgweir_missing";
 
 /// Name of a statement without a text; it is closed as soon as it was parsed.
 const EMPTY_STATEMENT: &[u8] = b"__pgweir_empty";
@@ -753,4 +733,4 @@ pub(super) const MAX_IN_FLIGHT_BYTES: usize = 4 << 20;
 /// Bytes of a longer message that are read before it passes.
 const MAX_PREFIX: usize = 64 << 10;
 
-const _: () = assert!(MISSING.len() > NAME_PREFIX.len() && MAX_PREFIX > HEADER);
+const _: () = assert!(MAX_PREFIX > HEADER);

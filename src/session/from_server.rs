@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::flow::{Entry, Owner, Reaction, Sent};
+use super::pins::PinReason;
 use super::settings;
 use super::{Backend, Note, Session, SessionError, TransactionStatus, Unsynced};
 use crate::sql::Resets;
@@ -49,10 +50,26 @@ impl Session {
         match header.tag {
             b'S' => self.on_parameter_status(body, backend),
             b'N' => Ok(self.owner_fate()),
-            b'A' => Ok(ServerFate::Forward),
+            b'A' => Ok(self.on_notification(body, backend, out)),
             b'E' => self.on_error(body, backend, out),
             b'Z' => self.on_ready(body, backend, out),
             tag => self.on_reply(tag, body, backend),
+        }
+    }
+
+    /// A client knows its own notifications by the process that it was told
+    /// (`protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-NOTIFICATIONRESPONSE`).
+    fn on_notification(&self, body: &[u8], backend: &Backend, out: &mut BytesMut) -> ServerFate {
+        let own = backend.pid.to_be_bytes();
+        match body.strip_prefix(&own) {
+            Some(rest) if backend.pid != 0 => {
+                build::message(out, b'A', |out| {
+                    out.extend_from_slice(&self.pid.to_be_bytes());
+                    out.extend_from_slice(rest);
+                });
+                ServerFate::Swallow
+            }
+            _ => ServerFate::Forward,
         }
     }
 
@@ -72,9 +89,18 @@ impl Session {
         let (name, value) = (reader.str()?, reader.cstr()?);
         let default = backend.settings.on_parameter_status(name, value);
         let fate = self.owner_fate();
-        if fate == ServerFate::Forward {
-            self.on_own_change(name, value, default);
+        if name == "session_authorization" {
+            self.pins.set(PinReason::Authorization, !default);
         }
+        if fate == ServerFate::Swallow {
+            return Ok(fate);
+        }
+        // A RESET means the client's own default, which follows.
+        if self.resets.contains(name) && self.startup.get(name).is_some() {
+            return Ok(ServerFate::Swallow);
+        }
+        self.note_initial(name, backend);
+        self.on_own_change(name, value, default);
         Ok(fate)
     }
 
@@ -151,8 +177,10 @@ impl Session {
                 self.statements.confirm(&name, ticket, Some(statement));
             }
             Note::Duplicate { name, existing, statement, ticket } => {
+                // The server has the new text under the old one's name.
                 backend.statements.begin(&existing, ticket.segment);
                 backend.statements.confirm(&existing);
+                existing.invalidate();
                 self.statements.confirm(&name, ticket, Some(statement));
             }
             Note::Prepare { statement } => {
@@ -162,6 +190,7 @@ impl Session {
             Note::PrepareUnnamed { statement } => backend.statements.confirm_unnamed(&statement),
             Note::Unprepare { statement } => backend.statements.confirm_close(&statement),
             Note::DropUnnamed { ticket } => self.statements.confirm(b"", ticket, None),
+            Note::Answered => self.on_answered(backend),
             Note::Set => {
                 if let Some(syncing) = &mut self.syncing {
                     syncing.done += 1;
@@ -175,8 +204,15 @@ impl Session {
         }
     }
 
-    /// A row for pgweir: the value that a setting has now.
+    /// A row for pgweir: an answer, or the value that a setting has now.
     fn on_proxy_row(&mut self, body: &[u8], backend: &mut Backend) -> Result<(), SessionError> {
+        match self.flow.head().map(|head| &head.note) {
+            Some(Note::Asked) => return self.on_answer_row(false, body),
+            Some(Note::Probed) => return self.on_answer_row(true, body),
+            Some(Note::Catalogued) => return self.on_catalogue_row(body),
+            Some(Note::Set) => {}
+            _ => return Ok(()),
+        }
         let Some(syncing) = &self.syncing else { return Ok(()) };
         let Some(change) = syncing.changes.get(syncing.done) else { return Ok(()) };
         let shown = first_column(body)?.unwrap_or_default();
@@ -198,12 +234,19 @@ impl Session {
             return;
         }
         match body {
+            b"DEALLOCATE\0" => {
+                if let Some(name) = self.deallocating.pop_front() {
+                    self.statements.remove(&name);
+                    backend.statements.take_back(&name);
+                }
+            }
             b"DEALLOCATE ALL\0" => self.on_statements_gone(backend),
             b"DISCARD ALL\0" => {
                 self.on_statements_gone(backend);
                 backend.settings.on_reset_all();
                 self.resets = Resets::All;
             }
+            tag if changes_catalogue(tag) => self.expect_catalogue(),
             _ => {}
         }
     }
@@ -221,7 +264,8 @@ impl Session {
     ) -> Result<ServerFate, SessionError> {
         let fields = ErrorFields::read(body);
         if fields.is_fatal() {
-            return Ok(ServerFate::Forward);
+            let unseen = self.survives_loss();
+            return Ok(if unseen { ServerFate::Swallow } else { ServerFate::Forward });
         }
         self.resets = Resets::None;
         match self.flow.on_backend(b'E')? {
@@ -240,8 +284,22 @@ impl Session {
                 Ok(fate)
             }
             Reaction::Pass(Owner::Proxy) => Ok(ServerFate::Swallow),
-            _ => Ok(ServerFate::Forward),
+            _ => Ok(self.explain(body, out)),
         }
+    }
+
+    /// Says why there is no number of a sequence, where PostgreSQL would have had one.
+    fn explain(&self, body: &[u8], out: &mut BytesMut) -> ServerFate {
+        let fields = ErrorFields::read(body);
+        let asks = matches!(fields.routine, b"currval_oid" | b"lastval");
+        if !(self.sequences.forgot && self.sequences.drew_earlier)
+            || fields.code != b"55000"
+            || !asks
+        {
+            return ServerFate::Forward;
+        }
+        error::with_hint(out, body, SEQUENCE_HINT);
+        ServerFate::Swallow
     }
 
     fn on_failed(
@@ -276,20 +334,31 @@ impl Session {
                 error::rewrite_message(out, body, &statement.server_name, name);
                 ServerFate::Swallow
             }
+            // Whatever else is wrong with it, the client knows it by its own name.
+            Note::Use { name, statement } => {
+                error::rewrite_message(out, body, &statement.server_name, name);
+                ServerFate::Swallow
+            }
             Note::Parse { statement, .. } | Note::Prepare { statement }
                 if is_own_fault(&fields) =>
             {
                 statement.refused();
                 ServerFate::Forward
             }
-            Note::Set | Note::PrepareSet | Note::Plain if owner == Owner::Proxy => {
+            Note::Asked | Note::Probed | Note::Catalogued => {
+                self.on_answer_failed();
+                ServerFate::Swallow
+            }
+            Note::Set | Note::PrepareOwn(_) | Note::Plain if owner == Owner::Proxy => {
+                self.on_answer_failed();
                 if let Some(syncing) = &mut self.syncing {
                     syncing.error = Some(Bytes::copy_from_slice(body));
                 }
                 ServerFate::Swallow
             }
+            Note::Restored => ServerFate::Swallow,
             // The client's Bind made pgweir prepare: the error is the Bind's.
-            _ => ServerFate::Forward,
+            _ => self.explain(body, out),
         }
     }
 
@@ -315,12 +384,19 @@ impl Session {
             Note::Prepare { statement } => backend.statements.undo(&statement),
             Note::PrepareUnnamed { .. } => backend.statements.clear_unnamed(),
             Note::Unprepare { statement } => backend.statements.undo(&statement),
-            Note::PrepareSet => backend.statements.has_set_statement = false,
+            Note::PrepareOwn(own) => backend.statements.set_own(own, false),
             Note::Use { .. }
             | Note::Alias { .. }
             | Note::Refuse(_)
             | Note::Plain
             | Note::Set
+            | Note::Synced
+            | Note::Asked
+            | Note::Probed
+            | Note::Catalogued
+            | Note::Answered
+            | Note::Restored
+            | Note::Lent
             | Note::Begin
             | Note::Answer(_) => {}
         }
@@ -338,16 +414,20 @@ impl Session {
             Reaction::Pass(owner) | Reaction::Failed(owner) => owner,
             Reaction::Popped(sent) => {
                 let owner = sent.owner;
+                if matches!(sent.note, Note::Synced) {
+                    self.check_pipelined_sync()?;
+                }
                 self.on_popped(sent, backend);
                 owner
             }
         };
         if owner == Owner::Proxy {
-            return self.check_pipelined_sync();
+            return Ok(ServerFate::Swallow);
         }
         self.status = status;
         self.counts.transactions += u32::from(status == TransactionStatus::Idle);
-        if status == TransactionStatus::Idle && self.is_quiet() {
+        if status == TransactionStatus::Idle && self.is_quiet() && self.questions.touched.is_empty()
+        {
             self.reading.touched = false;
             self.unsynced = Unsynced::Nothing;
         }
@@ -360,11 +440,15 @@ impl Session {
 
     /// Settings that went ahead of the client's own messages must have been taken: those messages
     /// run behind them without waiting.
-    fn check_pipelined_sync(&mut self) -> Result<ServerFate, SessionError> {
-        if self.syncing.as_ref().is_some_and(|s| s.error.is_some() && !s.waits) {
-            return Err(SessionError::SettingLost);
+    fn check_pipelined_sync(&mut self) -> Result<(), SessionError> {
+        match &self.syncing {
+            Some(syncing) if syncing.waits => Ok(()),
+            Some(syncing) if syncing.error.is_some() => Err(SessionError::SettingLost),
+            _ => {
+                self.syncing = None;
+                Ok(())
+            }
         }
-        Ok(ServerFate::Swallow)
     }
 
     /// Tells the client what this server reports otherwise than the last one it had.
@@ -379,6 +463,11 @@ impl Session {
             }
         }
     }
+}
+
+/// Commands that can put code behind a name. What is dropped is only suspected for longer.
+fn changes_catalogue(tag: &[u8]) -> bool {
+    tag.starts_with(b"CREATE ") || tag.starts_with(b"ALTER ")
 }
 
 /// The text itself was refused, whatever the state of the transaction.
@@ -399,6 +488,11 @@ fn first_column(row: &[u8]) -> Result<Option<&[u8]>, Malformed> {
         len => reader.bytes(usize::try_from(len).map_err(|_| Malformed::Short)?).map(Some),
     }
 }
+
+/// For the first `currval` or `lastval` of a kind of client.
+const SEQUENCE_HINT: &str = "The number was drawn in an earlier transaction, on a connection that has \
+    served others since. From now on pgweir keeps the connections of such clients after they draw a \
+    number. Better use INSERT ... RETURNING.";
 
 /// Bytes of a message that are read before it passes.
 const MAX_PREFIX: usize = 64 << 10;

@@ -3,14 +3,15 @@
 //! Shared by the clients of one (database, user) only, so nothing crosses an identity. Its lock is
 //! held for a look-up, never longer.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use rustc_hash::FxBuildHasher;
 
-use crate::sql::Effects;
+use crate::sql::{Catalogue, Effects};
 
 /// A prepared statement as a text that any server of the pool can be given.
 #[derive(Debug)]
@@ -22,8 +23,9 @@ pub struct Statement {
     pub body: Box<[u8]>,
     /// The settings that it is parsed under; `None` if no other client shares it.
     pub fingerprint: Option<Box<[u8]>>,
-    /// What running it may do to the session.
-    pub effects: Effects,
+    /// What running it may do to the session, as a number, and the catalogue that says so.
+    effects: AtomicU32,
+    read_under: AtomicU32,
     /// Name on servers.
     pub server_name: Box<[u8]>,
     /// Copies on servers of an older generation are stale.
@@ -33,16 +35,39 @@ pub struct Statement {
 }
 
 impl Statement {
-    fn new(id: u64, fingerprint: Option<&[u8]>, body: &[u8], effects: Effects) -> Self {
+    fn new(
+        id: u64,
+        fingerprint: Option<&[u8]>,
+        body: &[u8],
+        effects: Effects,
+        version: u32,
+    ) -> Self {
         Self {
             id,
             body: body.into(),
             fingerprint: fingerprint.map(Box::from),
-            effects,
+            effects: AtomicU32::new(effects.bits()),
+            read_under: AtomicU32::new(version),
             server_name: format!("{NAME_PREFIX}{id}").into_bytes().into(),
             generation: AtomicU32::new(0),
             known_good: AtomicBool::new(false),
         }
+    }
+
+    /// What running it may do to the session.
+    pub fn effects(&self) -> Effects {
+        Effects::from_bits(self.effects.load(Ordering::Relaxed))
+    }
+
+    /// The version of the catalogue that [`Statement::effects`] were read under.
+    pub fn read_under(&self) -> u32 {
+        self.read_under.load(Ordering::Relaxed)
+    }
+
+    /// It was read again, under this version of the catalogue.
+    pub fn reread(&self, effects: Effects, version: u32) {
+        self.effects.store(effects.bits(), Ordering::Relaxed);
+        self.read_under.store(version, Ordering::Relaxed);
     }
 
     /// The generation that servers must have.
@@ -84,6 +109,13 @@ struct Key {
 pub struct Knowledge {
     inner: Mutex<Inner>,
     next_id: AtomicU64,
+    /// There are sequence readers.
+    has_sequence_readers: AtomicBool,
+    catalogue: ArcSwapOption<Catalogue>,
+    /// Grows with every catalogue.
+    catalogue_version: AtomicU32,
+    /// The catalogue was read, and is not too old.
+    catalogue_fresh: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +123,8 @@ struct Inner {
     statements: HashMap<Key, Arc<Statement>, FxBuildHasher>,
     statement_bytes: usize,
     sweep_at: usize,
+    /// Application names of clients that ask for numbers of sequences in later transactions.
+    sequence_readers: HashSet<Box<[u8]>, FxBuildHasher>,
     /// Name, NUL, value as a client wrote it, to the value as the server shows it.
     accepted: HashMap<Box<[u8]>, Box<[u8]>, FxBuildHasher>,
 }
@@ -128,7 +162,34 @@ impl Knowledge {
         effects: Effects,
     ) -> Arc<Statement> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Statement::new(id, fingerprint, body, effects))
+        Arc::new(Statement::new(id, fingerprint, body, effects, self.catalogue_version()))
+    }
+
+    /// What the functions and tables of the database do; nothing before it was read.
+    pub fn catalogue(&self) -> arc_swap::Guard<Option<Arc<Catalogue>>> {
+        self.catalogue.load()
+    }
+
+    /// Which catalogue this is.
+    pub fn catalogue_version(&self) -> u32 {
+        self.catalogue_version.load(Ordering::Acquire)
+    }
+
+    /// The catalogue was read.
+    pub fn learn_catalogue(&self, catalogue: Catalogue) {
+        self.catalogue.store(Some(Arc::new(catalogue)));
+        self.catalogue_version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether the caller is to have the catalogue read; true once after it was found to be old.
+    pub fn wants_catalogue(&self) -> bool {
+        !self.catalogue_fresh.load(Ordering::Relaxed)
+            && !self.catalogue_fresh.swap(true, Ordering::Relaxed)
+    }
+
+    /// The catalogue may have changed.
+    pub fn expire_catalogue(&self) {
+        self.catalogue_fresh.store(false, Ordering::Relaxed);
     }
 
     /// How the server shows a value that it has accepted before in this pool.
@@ -146,9 +207,25 @@ impl Knowledge {
         inner.accepted.insert(setting_key(name, shown), shown.into());
     }
 
+    /// Clients of this kind ask for numbers that they have drawn in earlier transactions.
+    pub fn learn_sequences(&self, class: &[u8]) {
+        let readers = &mut self.lock().sequence_readers;
+        if readers.len() < MAX_SEQUENCE_READERS {
+            readers.insert(class.into());
+            self.has_sequence_readers.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// See [`Knowledge::learn_sequences`].
+    pub fn reads_sequences(&self, class: &[u8]) -> bool {
+        self.has_sequence_readers.load(Ordering::Relaxed)
+            && self.lock().sequence_readers.contains(class)
+    }
+
     /// Forgets which values were accepted: the server or its configuration may be another now.
     pub fn forget_accepted(&self) {
         self.lock().accepted.clear();
+        self.expire_catalogue();
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -168,6 +245,9 @@ impl Inner {
         self.sweep_at = self.statement_bytes + SWEEP_STEP;
     }
 }
+
+/// Kinds of clients that are learnt.
+const MAX_SEQUENCE_READERS: usize = 1_000;
 
 fn setting_key(name: &str, value: &[u8]) -> Box<[u8]> {
     let name = name.bytes().map(|c| c.to_ascii_lowercase());

@@ -5,28 +5,35 @@
 //! `from_server` hold what each message does to both. Invariant: no socket, no clock; bytes come in
 //! as slices and go out into buffers. Obeys `protocol-flow.html`.
 
+mod asking;
 pub mod flow;
 mod from_client;
 mod from_server;
 pub mod knowledge;
+pub mod pins;
+mod preparing;
 pub mod settings;
 pub mod statements;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
-use crate::sql::{self, Effects, Resets};
+use crate::sql::{self, Resets};
 use crate::wire::{Malformed, Report};
+use asking::{Own, Questions};
 use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
+use pins::Pins;
 use settings::{Change, ServerSettings, Settings};
 use statements::{ClientStatements, Name, ServerStatements, Ticket};
 
+pub use asking::{Leftovers, Parting};
 pub use from_client::{ClientFate, is_inspectable};
 pub use from_server::ServerFate;
 
@@ -80,8 +87,18 @@ pub(crate) enum Note {
     PrepareUnnamed { statement: Arc<Statement> },
     /// pgweir's own Close, to make room or to replace a stale copy.
     Unprepare { statement: Arc<Statement> },
-    /// pgweir's own Parse of the statement that sets values.
-    PrepareSet,
+    /// pgweir's own Parse of a statement of its own.
+    PrepareOwn(Own),
+    /// Execute of a question about one setting.
+    Asked,
+    /// Execute of the probe.
+    Probed,
+    /// Execute of the reading of the catalogue.
+    Catalogued,
+    /// The Sync behind all questions.
+    Answered,
+    /// Execute of a value that the client's RESET means.
+    Restored,
     /// A Query, which drops the client's unnamed statement.
     DropUnnamed { ticket: Ticket },
     /// Bind or Describe of a statement, by the client's name.
@@ -92,6 +109,10 @@ pub(crate) enum Note {
     Refuse(Box<Report>),
     /// Execute of one change of settings.
     Set,
+    /// The Sync behind all changes of settings.
+    Synced,
+    /// pgweir's own Parse of a statement under the client's name.
+    Lent,
     /// pgweir's own Parse and Close of nothing, so that the Sync behind them commits.
     Begin,
     /// A reply of pgweir's own, ready to send.
@@ -153,14 +174,20 @@ pub struct Backend {
     pub settings: ServerSettings,
     /// Prepared statements.
     pub statements: ServerStatements,
+    /// Its process, as its notifications name it.
+    pub pid: u32,
+    /// Settings that `init_query` has given another default than RESET gives.
+    pub initial: sql::Touched,
 }
 
 impl Backend {
-    /// After login, with what ParameterStatus said.
-    pub fn at_login(parameters: Settings, statement_limit: usize) -> Self {
+    /// After login, with what ParameterStatus and BackendKeyData said.
+    pub fn at_login(parameters: Settings, statement_limit: usize, pid: u32) -> Self {
         Self {
             settings: ServerSettings::at_login(parameters),
             statements: ServerStatements::new(statement_limit),
+            pid,
+            initial: sql::Touched::default(),
         }
     }
 
@@ -183,6 +210,8 @@ pub struct Session {
     flow: Flow<Note>,
     knowledge: Arc<Knowledge>,
     statements: ClientStatements,
+    /// The process that the client takes its server for.
+    pid: u32,
     /// What RESET gives back: the settings of the StartupMessage.
     startup: Settings,
     desired: Settings,
@@ -192,18 +221,43 @@ pub struct Session {
     tell: bool,
     /// Settings that the client has reset since the last ReadyForQuery.
     resets: Resets,
+    /// Settings that must be restored behind the client's message, see [`Session::restore`].
+    restoring: Vec<(Box<str>, Box<[u8]>)>,
+    /// Names that the client's text deallocates, one for each DEALLOCATE tag.
+    deallocating: VecDeque<Name>,
+    questions: Questions,
+    pins: Pins,
+    /// What code that no text shows may have left, though the server has told all it could.
+    owed: Leftovers,
     status: TransactionStatus,
     ticket: Ticket,
     /// Extended-protocol messages were sent since the last Sync or Query.
     open_segment: bool,
+    sequences: Sequences,
     unsynced: Unsynced,
-    effects: Effects,
-    /// Nothing of the client's has run in this lease.
-    fresh: bool,
     syncing: Option<Syncing>,
     reading: Reading,
     load: Load,
     counts: Counts,
+}
+
+/// Whose numbers `currval` and `lastval` would give.
+#[derive(Debug, Default)]
+struct Sequences {
+    /// Nothing of the client's in this lease can have drawn a number.
+    undrawn: bool,
+    /// What others have drawn on this server was discarded for it.
+    forgot: bool,
+    /// The client may have drawn a number in an earlier lease.
+    drew_earlier: bool,
+}
+
+impl Sequences {
+    /// A lease begins.
+    fn begin(&mut self) {
+        self.undrawn = true;
+        self.forgot = false;
+    }
 }
 
 /// What the next Sync has to commit besides its own segment.
@@ -231,6 +285,8 @@ struct Load {
 struct Reading {
     /// The settings of [`settings::PARSE_SETTINGS`] as they are for the next message.
     in_force: Settings,
+    /// Names and values of [`settings::UNREPORTED_PARSE_SETTINGS`] that the client has set.
+    own: Vec<u8>,
     /// Their values: texts parsed under others are other statements.
     fingerprint: Box<[u8]>,
     escapes_in_strings: bool,
@@ -250,6 +306,23 @@ impl Reading {
         }
     }
 
+    /// The client's own values of the settings that are not reported.
+    fn set_own(&mut self, desired: &Settings) {
+        let mut own = Vec::new();
+        for name in settings::UNREPORTED_PARSE_SETTINGS {
+            if let Some(value) = desired.get(name) {
+                own.extend_from_slice(name.as_bytes());
+                own.push(0);
+                own.extend_from_slice(value);
+                own.push(0);
+            }
+        }
+        if own != self.own {
+            self.own = own;
+            self.derive();
+        }
+    }
+
     /// A lease begins. Mostly its client and its server are as they were in the last one.
     fn begin(&mut self, desired: &mut Settings, server: &mut ServerSettings) {
         if let Some((wanted, baseline)) = &mut self.made_of
@@ -263,6 +336,7 @@ impl Reading {
             let value = desired.get(name).or_else(|| baseline.get(name));
             self.set(name, value.unwrap_or_default());
         }
+        self.set_own(desired);
         self.made_of = Some((desired.clone(), baseline.clone()));
     }
 
@@ -272,6 +346,7 @@ impl Reading {
         if self.made_of.as_ref().is_some_and(|(wanted, _)| wanted.is_shared_with(desired)) {
             return;
         }
+        self.set_own(desired);
         for name in settings::PARSE_SETTINGS {
             if let Some(value) = desired.get(name) {
                 self.set(name, value);
@@ -285,18 +360,24 @@ impl Reading {
             fingerprint.extend_from_slice(self.in_force.get(name).unwrap_or_default());
             fingerprint.push(0);
         }
+        fingerprint.extend_from_slice(&self.own);
         self.fingerprint = fingerprint.into();
         let encoding = self.in_force.get("client_encoding").unwrap_or_default();
         self.multibyte_unsafe = sql::is_multibyte_unsafe(encoding);
         self.escapes_in_strings = self.in_force.get("standard_conforming_strings") == Some(b"off");
     }
 
-    fn options(&self, truncated: bool) -> sql::Options<'static> {
+    fn options<'a>(
+        &self,
+        truncated: bool,
+        catalogue: Option<&'a sql::Catalogue>,
+    ) -> sql::Options<'a> {
         sql::Options {
             standard_conforming_strings: !self.escapes_in_strings,
             multibyte_unsafe: self.multibyte_unsafe,
             truncated,
             retire_functions: &[],
+            catalogue,
         }
     }
 }
@@ -328,22 +409,32 @@ impl Session {
             flow: Flow::default(),
             knowledge,
             statements: ClientStatements::default(),
+            pid: 0,
             desired: startup.clone(),
             startup,
             told: Settings::default(),
             tell: false,
             resets: Resets::None,
+            restoring: Vec::new(),
+            deallocating: VecDeque::new(),
+            questions: Questions::default(),
+            pins: Pins::NONE,
+            owed: Leftovers::Nothing,
             status: TransactionStatus::Idle,
             ticket: Ticket::default(),
             open_segment: false,
+            sequences: Sequences::default(),
             unsynced: Unsynced::Nothing,
-            effects: Effects::default(),
-            fresh: false,
             syncing: None,
             reading: Reading::default(),
             load: Load::default(),
             counts: Counts::default(),
         }
+    }
+
+    /// The client was told this process id.
+    pub fn set_pid(&mut self, pid: u32) {
+        self.pid = pid;
     }
 
     /// Status of the last ReadyForQuery.
@@ -356,7 +447,7 @@ impl Session {
         self.flow.is_empty() && !self.open_segment
     }
 
-    /// The server may go to somebody else, once it is clean of [`Session::effects`].
+    /// Nothing keeps the server but what [`Session::part`] asks about.
     pub fn may_release(&self) -> bool {
         self.status == TransactionStatus::Idle && self.is_quiet()
     }
@@ -391,11 +482,6 @@ impl Session {
         self.flow.is_full() || self.load.bytes > from_client::MAX_IN_FLIGHT_BYTES
     }
 
-    /// What the lease did to the session so far.
-    pub fn effects(&self) -> Effects {
-        self.effects
-    }
-
     /// Settings that a server must have for this client.
     pub fn desired(&self) -> &Settings {
         &self.desired
@@ -408,11 +494,16 @@ impl Session {
 
     /// A server was given to the client: brings its settings in line, ahead of what the client sends.
     pub fn attach(&mut self, backend: &mut Backend, out: &mut BytesMut) -> Attach {
-        self.effects = Effects::default();
         let changes = backend.settings.changes_to(&mut self.desired);
         self.tell = true;
-        self.fresh = true;
+        self.sequences.begin();
         self.reading.begin(&mut self.desired, &mut backend.settings);
+        for change in &changes {
+            self.note_initial(&change.name, backend);
+        }
+        if self.knowledge.wants_catalogue() {
+            self.ask_for_catalogue(backend, out);
+        }
         if changes.is_empty() {
             return Attach::Ready;
         }
@@ -425,6 +516,9 @@ impl Session {
     /// After [`Attach::Wait`]: `None` while the server has not answered, else whether it took all
     /// values; an error is the body of its ErrorResponse.
     pub fn sync_result(&mut self) -> Option<Result<(), Bytes>> {
+        if self.is_asking() {
+            return None;
+        }
         match &mut self.syncing {
             None => Some(Ok(())),
             Some(_) if !self.flow.is_empty() => None,
@@ -439,7 +533,13 @@ impl Session {
     /// The server is gone from this client; what was in flight is lost with it.
     pub fn detach(&mut self) {
         self.flow.reset();
-        self.effects = Effects::default();
+        self.sequences.drew_earlier |= !self.sequences.undrawn;
+        self.questions = Questions::default();
+        self.pins = Pins::NONE;
+        self.owed = Leftovers::Nothing;
+        self.restoring.clear();
+        self.deallocating.clear();
+        self.resets = Resets::None;
         self.syncing = None;
         self.load = Load::default();
         self.reading.end(&self.desired);
@@ -475,6 +575,15 @@ impl Session {
         self.status != TransactionStatus::Idle
     }
 
+    /// A setting changes on this server: what `init_query` made of it must be restored before the next
+    /// client, by a reset.
+    fn note_initial(&mut self, name: &str, backend: &Backend) {
+        if backend.initial.any || backend.initial.names.iter().any(|n| n.eq_ignore_ascii_case(name))
+        {
+            self.owed = self.owed.max(Leftovers::Resettable);
+        }
+    }
+
     fn is_unproven(&self, change: &Change) -> bool {
         settings::is_fail_closed(&change.name)
             || change
@@ -485,19 +594,14 @@ impl Session {
 
     fn send_changes(&mut self, backend: &mut Backend, changes: &[Change], out: &mut BytesMut) {
         use crate::wire::build;
-        if !backend.statements.has_set_statement {
-            let body = [settings::SET_SQL, &[0, 0, 0]].concat();
-            build::parse_body(out, settings::SET_STATEMENT.as_bytes(), &body);
-            self.flow.sent(Kind::Parse, Owner::Proxy, Note::PrepareSet);
-            backend.statements.has_set_statement = true;
-        }
+        self.prepare_own(Own::Set, backend, out);
         for change in changes {
-            settings::write_change(out, change);
+            settings::write_change(out, Own::Set.name(), change);
             self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
             self.flow.sent(Kind::Execute, Owner::Proxy, Note::Set);
         }
         build::empty(out, b'S');
-        self.flow.sent(Kind::Sync, Owner::Proxy, Note::Plain);
+        self.flow.sent(Kind::Sync, Owner::Proxy, Note::Synced);
     }
 
     fn next_ticket(&mut self) -> Ticket {

@@ -110,6 +110,8 @@ pub struct Change {
 pub struct ServerSettings {
     /// Reported values right after login: what RESET gives.
     baseline: Settings,
+    /// What RESET gives of those that are not reported, as it became known.
+    defaults: Settings,
     /// Reported values now.
     reported: Settings,
     /// Values that differ from the default, reported or not.
@@ -119,7 +121,7 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// Starts from the ParameterStatus set of a login.
     pub fn at_login(baseline: Settings) -> Self {
-        Self { reported: baseline.clone(), baseline, actual: Settings::default() }
+        Self { reported: baseline.clone(), baseline, ..Self::default() }
     }
 
     /// Reported values right after login.
@@ -154,13 +156,49 @@ impl ServerSettings {
         default
     }
 
+    /// A setting that is not reported was found to have this value, or not to exist. True if the client
+    /// need not ask for it on another server.
+    pub fn on_told(&mut self, name: &str, value: Option<&[u8]>) -> bool {
+        let default = match value {
+            None => true,
+            // What is left of a custom setting that was reset.
+            Some(b"") if name.contains('.') => true,
+            Some(value) => self.default_of(name) == Some(value),
+        };
+        if let (false, Some(value)) = (default, value) {
+            self.actual.set(name, value);
+        } else {
+            self.actual.remove(name);
+        }
+        default
+    }
+
     /// `set_config` answered with the value now in force; `reset` if the default was asked for.
     pub fn on_set(&mut self, name: &str, value: &[u8], reset: bool) {
-        if reset || self.baseline.get(name) == Some(value) {
+        if reset && self.default_of(name).is_none() && !name.contains('.') {
+            self.defaults.set(name, value);
+        }
+        if reset || self.default_of(name) == Some(value) {
             self.actual.remove(name);
         } else {
             self.actual.set(name, value);
         }
+    }
+
+    /// Whether it is known what RESET gives.
+    pub fn knows_default(&self, name: &str) -> bool {
+        name.contains('.') || self.default_of(name).is_some()
+    }
+
+    /// RESET gives this.
+    pub fn learn_default(&mut self, name: &str, value: &[u8]) {
+        self.defaults.set(name, value);
+    }
+
+    /// What RESET gives, where that is known.
+    fn default_of(&self, name: &str) -> Option<&[u8]> {
+        let role: Option<&[u8]> = name.eq_ignore_ascii_case("role").then_some(b"none");
+        self.baseline.get(name).or_else(|| self.defaults.get(name)).or(role)
     }
 
     /// Everything was reset on the server; what it reports it says by itself.
@@ -180,6 +218,14 @@ impl ServerSettings {
         let wanted = desired.iter().filter(|(name, value)| self.value(name) != Some(value));
         let sets = wanted.map(|(n, v)| Change { name: n.into(), value: Some(v.into()) });
         let mut changes: Vec<Change> = resets.chain(sets).collect();
+        // Under another role than the session's user, not every value may be set.
+        if let (Some(kept), Some(_)) = (desired.get("role"), self.actual.get("role"))
+            && !changes.is_empty()
+            && !changes.iter().any(|change| &*change.name == "role")
+        {
+            changes.push(Change { name: "role".into(), value: None });
+            changes.push(Change { name: "role".into(), value: Some(kept.into()) });
+        }
         changes.sort_by_key(|change| match (&*change.name, &change.value) {
             ("role", None) => 0,
             ("role", Some(_)) => 2,
@@ -189,7 +235,7 @@ impl ServerSettings {
     }
 
     fn value(&self, name: &str) -> Option<&[u8]> {
-        self.actual.get(name).or_else(|| self.baseline.get(name))
+        self.actual.get(name).or_else(|| self.default_of(name))
     }
 }
 
@@ -231,15 +277,26 @@ const FAIL_CLOSED: [&str; 5] = [
 pub const PARSE_SETTINGS: [&str; 5] =
     ["DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings", "client_encoding"];
 
-/// Name of the prepared statement that sets one value.
-pub const SET_STATEMENT: &str = "__pgweir_set";
-/// Its text. Bound values need no quoting, whatever the server's string settings are.
-pub const SET_SQL: &[u8] = b"SELECT pg_catalog.set_config($1, $2, false)";
+/// The same of those that are not reported: the client's own values of them, where it has some.
+pub const UNREPORTED_PARSE_SETTINGS: [&str; 11] = [
+    "array_nulls",
+    "backslash_quote",
+    "default_text_search_config",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "role",
+    "search_path",
+    "timezone_abbreviations",
+    "transform_null_equals",
+    "xmloption",
+];
 
-/// Appends Bind and Execute of one change.
-pub fn write_change(out: &mut BytesMut, change: &Change) {
+/// Appends Bind and Execute of one change. Bound values need no quoting, whatever the server's string
+/// settings are.
+pub fn write_change(out: &mut BytesMut, statement: &str, change: &Change) {
     let params = [Some(change.name.as_bytes()), change.value.as_deref()];
-    build::bind_text(out, SET_STATEMENT, &params);
+    build::bind_text(out, statement, &params);
     build::execute(out);
 }
 

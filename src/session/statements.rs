@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 
+use super::asking::Own;
 use super::knowledge::Statement;
 
 /// A client's name for a statement; empty = the unnamed statement.
@@ -159,8 +160,12 @@ pub struct ServerStatements {
     unnamed: Option<Arc<Statement>>,
     /// The segment of the Parse that makes it so.
     unnamed_coming: Option<u64>,
-    /// The settings statement is prepared.
-    pub has_set_statement: bool,
+    /// Statements of the client that are prepared under its own names as well.
+    lent: Vec<Name>,
+    /// Which of pgweir's own statements are prepared, by their bits.
+    own: u8,
+    /// What is not in `own` may be there all the same.
+    pub(crate) own_in_doubt: bool,
 }
 
 impl ServerStatements {
@@ -172,7 +177,9 @@ impl ServerStatements {
             limit,
             unnamed: None,
             unnamed_coming: None,
-            has_set_statement: false,
+            lent: Vec::new(),
+            own: 0,
+            own_in_doubt: false,
         }
     }
 
@@ -276,13 +283,16 @@ impl ServerStatements {
             copy.confirmed = None;
             !copy.is_gone()
         });
-        self.has_set_statement = false;
+        self.lent.clear();
+        self.forget_own();
     }
 
     /// There are none, and what a client that is gone had in flight is never answered.
     pub fn reset(&mut self) {
         self.copies.clear();
-        self.has_set_statement = false;
+        self.lent.clear();
+        self.own = 0;
+        self.own_in_doubt = false;
         self.clear_unnamed();
     }
 
@@ -329,6 +339,64 @@ impl ServerStatements {
         self.unnamed_coming = None;
     }
 
+    /// A name of the client's is to be prepared; false if it is already, or there are too many.
+    pub fn lend(&mut self, name: &[u8]) -> bool {
+        let new = self.lent.len() < MAX_LENT && !self.lent.iter().any(|lent| **lent == *name);
+        if new {
+            self.lent.push(name.into());
+        }
+        new
+    }
+
+    /// A name of the client's is to be closed; false if it is not there.
+    pub fn take_back(&mut self, name: &[u8]) -> bool {
+        let at = self.lent.iter().position(|lent| **lent == *name);
+        at.map(|at| self.lent.swap_remove(at)).is_some()
+    }
+
+    /// All names of the client's are to be closed.
+    pub fn take_back_all(&mut self) -> Vec<Name> {
+        std::mem::take(&mut self.lent)
+    }
+
+    /// Whether names of the client's are prepared.
+    pub fn has_lent(&self) -> bool {
+        !self.lent.is_empty()
+    }
+
+    /// Whether one of pgweir's own statements is prepared.
+    pub(crate) fn has_own(&self, own: Own) -> bool {
+        self.own & (1 << own as u8) != 0
+    }
+
+    /// One of pgweir's own statements was prepared, or was not.
+    pub(crate) fn set_own(&mut self, own: Own, prepared: bool) {
+        if prepared {
+            self.own |= 1 << own as u8;
+        } else {
+            self.own &= !(1 << own as u8);
+        }
+    }
+
+    /// Nobody knows whether pgweir's own statements are there: they are prepared again, after a Close,
+    /// which is no error where there is nothing.
+    pub(crate) fn forget_own(&mut self) {
+        self.own = 0;
+        self.own_in_doubt = true;
+    }
+
+    /// The same of one of them.
+    pub(crate) fn doubt_own(&mut self, own: Own) {
+        self.set_own(own, false);
+        self.own_in_doubt = true;
+    }
+
+    /// How many of pgweir's own statements are prepared.
+    #[cfg(test)]
+    pub(crate) fn own_count(&self) -> usize {
+        self.own.count_ones() as usize
+    }
+
     /// Statements held.
     pub fn len(&self) -> usize {
         self.copies.len()
@@ -339,6 +407,9 @@ impl ServerStatements {
         self.copies.is_empty()
     }
 }
+
+/// Names of a client's that are prepared on one server.
+const MAX_LENT: usize = 64;
 
 /// Names one client may hold.
 const MAX_NAMES: usize = 10_000;

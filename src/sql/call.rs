@@ -5,7 +5,7 @@
 //! length or an index method instead. Everything else is taken for a call.
 
 use super::builtins;
-use super::classify::Statement;
+use super::classify::{Options, Statement};
 use super::effects::Effects;
 use super::keywords;
 use super::lexer::{Kind, Token};
@@ -77,7 +77,7 @@ impl<'a> Name<'a> {
     }
 
     /// What this name may do, standing before an opening parenthesis.
-    pub(crate) fn effects(&self, place: &Place<'a>, retire: &[Box<[u8]>]) -> Effects {
+    pub(crate) fn effects(&self, place: &Place<'a>, options: &Options<'_>) -> Effects {
         let Some(folded) = fold(&self.word) else {
             return Effects::FUNCTION;
         };
@@ -89,14 +89,19 @@ impl<'a> Name<'a> {
         if !self.may_call(place, function) {
             return Effects::PURE;
         }
-        let watched = watched(function, retire);
+        let watched = watched(function, options.retire_functions);
         if watched != Effects::PURE {
             return watched;
         }
         if self.is_in_catalog() && builtins::is_harmless(function) {
             return Effects::PURE;
         }
-        Effects::FUNCTION
+        match options.catalogue.map(|catalogue| catalogue.function(function)) {
+            Some(Some(Some(deed))) => deed.effects,
+            Some(Some(None)) => Effects::PURE,
+            Some(None) => Effects::FUNCTION | Effects::UNREAD,
+            None => Effects::FUNCTION,
+        }
     }
 
     /// Whether the name may mean a function of `pg_catalog`, which is searched before other schemas
@@ -162,7 +167,7 @@ impl<'a> Name<'a> {
 }
 
 /// The name of an identifier; quoted ones keep their case.
-fn fold(token: &Token<'_>) -> Option<Folded> {
+pub(crate) fn fold(token: &Token<'_>) -> Option<Folded> {
     match token.kind {
         Kind::Word => Folded::new(token.text),
         Kind::QuotedIdentifier => Folded::exact(token.unquoted()),
@@ -171,11 +176,12 @@ fn fold(token: &Token<'_>) -> Option<Folded> {
 }
 
 /// Functions known to change the session, of whatever schema.
-fn watched(function: &[u8], retire: &[Box<[u8]>]) -> Effects {
+pub(crate) fn watched(function: &[u8], retire: &[Box<[u8]>]) -> Effects {
     let known = match function {
-        b"set_config" => Effects::SETTING,
+        // The latter is of pg_trgm, and sets `pg_trgm.similarity_threshold`.
+        b"set_config" | b"set_limit" => Effects::SETTING,
         b"nextval" | b"setval" => Effects::SEQUENCE,
-        b"currval" | b"lastval" => Effects::SEQUENCE | Effects::READS_SEQUENCE,
+        b"currval" | b"lastval" => Effects::READS_SEQUENCE,
         b"pg_advisory_lock"
         | b"pg_advisory_lock_shared"
         | b"pg_try_advisory_lock"

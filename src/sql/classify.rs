@@ -4,11 +4,14 @@
 //! stand (`pg_temp`, TEMP, ...), and by the names before an opening parenthesis: [`call`](super::call)
 //! knows which of these may be calls of a function.
 
-use super::call::{Name, Place};
+use super::call::{Name, Place, fold};
+use super::catalogue::Catalogue;
+use super::code;
 use super::effects::Effects;
 use super::lexer::{Kind, Lexer, Token};
 use super::literals;
 use super::names::Folded;
+use super::touched;
 
 /// What the reading of a text depends on.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +24,8 @@ pub struct Options<'a> {
     pub truncated: bool,
     /// More functions, by lower-case name without schema, after which a server must be closed.
     pub retire_functions: &'a [Box<[u8]>],
+    /// What the functions and tables of the database do, where that is known.
+    pub catalogue: Option<&'a Catalogue>,
 }
 
 impl Default for Options<'_> {
@@ -30,6 +35,7 @@ impl Default for Options<'_> {
             multibyte_unsafe: false,
             truncated: false,
             retire_functions: &[],
+            catalogue: None,
         }
     }
 }
@@ -81,11 +87,15 @@ struct Classifier<'a, 'o> {
     effects: Effects,
     place: Place<'a>,
     name: Name<'a>,
+    /// The catalogue, if names without parentheses can matter.
+    mentions: Option<&'o Catalogue>,
 }
 
 impl<'a, 'o> Classifier<'a, 'o> {
     fn new(lexer: Lexer<'a>, options: &'o Options<'o>) -> Self {
-        Self { lexer, options, effects: Effects::PURE, place: Place::START, name: Name::NONE }
+        let mentions = options.catalogue.filter(|catalogue| catalogue.has_mentions());
+        let (place, name) = (Place::START, Name::NONE);
+        Self { lexer, options, effects: Effects::PURE, place, name, mentions }
     }
 
     #[inline]
@@ -129,7 +139,15 @@ impl<'a, 'o> Classifier<'a, 'o> {
                 _ => {}
             }
         }
+        self.on_mention(&token);
         self.name.push(token, &self.place);
+    }
+
+    /// A table, or a function in the notation of a field.
+    fn on_mention(&mut self, token: &Token<'_>) {
+        let Some(catalogue) = self.mentions else { return };
+        let deed = fold(token).and_then(|name| catalogue.mention(name.as_bytes()));
+        self.effects |= deed.map_or(Effects::PURE, |deed| deed.effects);
     }
 
     /// Whether another statement may stand within this one.
@@ -141,6 +159,7 @@ impl<'a, 'o> Classifier<'a, 'o> {
         if is_temp_schema(token.unquoted()) {
             self.effects |= Effects::TEMP_OBJECT;
         }
+        self.on_mention(&token);
         self.name.push(token, &self.place);
     }
 
@@ -173,7 +192,7 @@ impl<'a, 'o> Classifier<'a, 'o> {
     fn on_open(&mut self) {
         if self.place.previous.is_identifier() {
             self.place.note_operand(&self.name);
-            self.effects |= self.name.effects(&self.place, self.options.retire_functions);
+            self.effects |= self.name.effects(&self.place, self.options);
         }
     }
 
@@ -185,15 +204,25 @@ impl<'a, 'o> Classifier<'a, 'o> {
         };
         match word.as_bytes() {
             b"select" => return Statement::Select,
-            b"insert" | b"update" | b"delete" | b"with" | b"values" | b"table" | b"begin"
-            | b"start" | b"commit" | b"end" | b"rollback" | b"abort" | b"savepoint"
-            | b"release" | b"lock" | b"truncate" | b"fetch" | b"move" | b"close" | b"notify"
-            | b"vacuum" | b"analyze" | b"analyse" | b"reindex" | b"cluster" | b"refresh"
-            | b"comment" | b"grant" | b"revoke" | b"security" | b"checkpoint" | b"reassign"
-            | b"show" => {}
-            b"copy" => return Statement::Copy,
-            b"explain" => return Statement::Explain,
-            b"merge" => return Statement::Merge,
+            b"insert" | b"with" => self.effects |= Effects::DRAWS,
+            b"close" => self.effects |= Effects::CLOSE,
+            b"update" | b"delete" | b"values" | b"table" | b"begin" | b"start" | b"commit"
+            | b"end" | b"rollback" | b"abort" | b"savepoint" | b"release" | b"lock"
+            | b"truncate" | b"fetch" | b"move" | b"notify" | b"vacuum" | b"analyze"
+            | b"analyse" | b"reindex" | b"cluster" | b"refresh" | b"comment" | b"grant"
+            | b"revoke" | b"security" | b"checkpoint" | b"reassign" | b"show" => {}
+            b"copy" => {
+                self.effects |= Effects::DRAWS;
+                return Statement::Copy;
+            }
+            b"explain" => {
+                self.effects |= Effects::DRAWS;
+                return Statement::Explain;
+            }
+            b"merge" => {
+                self.effects |= Effects::DRAWS;
+                return Statement::Merge;
+            }
             b"create" => return self.create(),
             b"set" => return self.set(),
             b"alter" | b"drop" | b"import" => self.effects |= Effects::DDL,
@@ -209,7 +238,8 @@ impl<'a, 'o> Classifier<'a, 'o> {
             b"reset" => Effects::SETTING,
             b"listen" | b"unlisten" => Effects::LISTEN,
             b"declare" => Effects::CURSOR,
-            b"call" | b"do" => Effects::ROUTINE,
+            b"call" => self.called(&mut after),
+            b"do" => self.block(&mut after),
             b"execute" => Effects::EXECUTE,
             b"load" => Effects::LOAD,
             b"prepare" => prepare(&mut after),
@@ -217,6 +247,30 @@ impl<'a, 'o> Classifier<'a, 'o> {
             b"discard" => discard(&mut after),
             _ => Effects::UNKNOWN,
         }
+    }
+
+    /// CALL of a procedure, whose name ends at the parenthesis (`sql-call.html`).
+    fn called(&self, after: &mut Lexer<'_>) -> Effects {
+        let name = after.take_while(|token| token.kind != Kind::Open).last();
+        let name = name.and_then(|token| fold(&token));
+        let (Some(name), Some(catalogue)) = (name, self.options.catalogue) else {
+            return Effects::ROUTINE;
+        };
+        match catalogue.function(name.as_bytes()) {
+            Some(deed) => deed.map_or(Effects::PURE, |deed| deed.effects),
+            None => Effects::ROUTINE | Effects::UNREAD,
+        }
+    }
+
+    /// DO: its code is a string (`sql-do.html`).
+    fn block(&self, after: &mut Lexer<'_>) -> Effects {
+        let Some(catalogue) = self.options.catalogue else { return Effects::ROUTINE };
+        let Some(text) = after.take(3).find_map(|token| touched::body(&token)) else {
+            return Effects::ROUTINE;
+        };
+        let code = code::read(text);
+        let uses = code.uses.iter().filter_map(|name| catalogue.mention(name));
+        uses.fold(code.effects, |effects, deed| effects | deed.effects)
     }
 
     fn create(&mut self) -> Statement {

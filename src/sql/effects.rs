@@ -20,7 +20,7 @@ impl Effects {
     pub const TEMP_OBJECT: Self = Self(1 << 3);
     /// An advisory lock of the session, taken or given back.
     pub const ADVISORY_LOCK: Self = Self(1 << 4);
-    /// `nextval`, `setval`, `currval` or `lastval`.
+    /// `nextval` or `setval`.
     pub const SEQUENCE: Self = Self(1 << 5);
     /// CALL or DO: code that the text does not show.
     pub const ROUTINE: Self = Self(1 << 6);
@@ -55,6 +55,14 @@ impl Effects {
     /// A string that may mean the time of its parsing, such as `'now'`.
     pub const NOW_LITERAL: Self = Self(1 << 21);
 
+    /// CLOSE of a cursor.
+    pub const CLOSE: Self = Self(1 << 22);
+    /// A statement that may draw a number from a sequence, as a column default does.
+    pub const DRAWS: Self = Self(1 << 23);
+
+    /// A function or procedure that the catalogue at hand does not have.
+    pub const UNREAD: Self = Self(1 << 24);
+
     /// Effects that a soft reset of the server undoes.
     pub const RESET_CLEAN: Self = Self(
         Self::SETTING.0
@@ -82,10 +90,26 @@ impl Effects {
     /// Effects of a text that nobody could read. Besides its state, its literals are in doubt.
     pub(crate) const UNREADABLE: Self = Self(Self::UNKNOWN.0 | Self::NOW_LITERAL.0);
 
+    /// The set as a number, to be kept where only numbers can be.
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// What [`Effects::bits`] gave.
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// The effects of both.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// These but those of `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether every effect of `other` is here.
@@ -100,9 +124,12 @@ impl Effects {
 
     /// Whether the server needs no care at all after this text: nothing to clean, forget or close.
     ///
-    /// [`DDL`](Self::DDL) and [`NOW_LITERAL`](Self::NOW_LITERAL) concern statements, not the session.
+    /// [`DDL`](Self::DDL) and [`NOW_LITERAL`](Self::NOW_LITERAL) concern statements, not the session;
+    /// [`CLOSE`](Self::CLOSE) only takes state away, and what [`DRAWS`](Self::DRAWS) leaves is asked for
+    /// by name.
     pub const fn is_pure(self) -> bool {
-        self.0 & !(Self::DDL.0 | Self::NOW_LITERAL.0) == 0
+        let harmless = Self::DDL.union(Self::NOW_LITERAL).union(Self::CLOSE).union(Self::DRAWS);
+        self.without(harmless).0 == 0
     }
 
     /// The effects by name, for logs and metrics.
@@ -131,7 +158,7 @@ impl fmt::Debug for Effects {
     }
 }
 
-const NAMES: [(Effects, &str); 22] = [
+const NAMES: [(Effects, &str); 25] = [
     (Effects::SETTING, "setting"),
     (Effects::LISTEN, "listen"),
     (Effects::CURSOR, "cursor"),
@@ -154,4 +181,7 @@ const NAMES: [(Effects, &str); 22] = [
     (Effects::READS_SEQUENCE, "reads_sequence"),
     (Effects::DDL, "ddl"),
     (Effects::NOW_LITERAL, "now_literal"),
+    (Effects::CLOSE, "close"),
+    (Effects::DRAWS, "draws"),
+    (Effects::UNREAD, "unread"),
 ];

@@ -11,22 +11,27 @@
 
 mod builtins;
 mod call;
+mod catalogue;
 mod classify;
+mod code;
 mod effects;
 mod keywords;
 mod lexer;
 mod literals;
 mod names;
-mod resets;
+mod statements;
+mod touched;
 mod whole;
 
 #[cfg(test)]
 mod tests;
 
+pub use self::catalogue::{Catalogue, Deed, Subject};
 pub use self::classify::{Options, classify};
 pub use self::effects::Effects;
 pub use self::lexer::{Kind, Lexer, Token};
-pub use self::resets::{Resets, resets};
+pub use self::statements::{Mention, mentions};
+pub use self::touched::{Resets, Touched, touched};
 pub use self::whole::{Whole, whole};
 
 /// Whether a text in this client encoding may hold quotes or backslashes inside its characters.

@@ -55,7 +55,7 @@ fn deallocate<'a>(object: Token<'a>, lexer: &mut Lexer<'a>) -> Option<Whole<'a>>
     statement_name(&name).map(Whole::Deallocate)
 }
 
-fn statement_name<'a>(token: &Token<'a>) -> Option<Cow<'a, [u8]>> {
+pub(crate) fn statement_name<'a>(token: &Token<'a>) -> Option<Cow<'a, [u8]>> {
     match token.kind {
         Kind::Word => {
             let keyword = Folded::new(token.text);

@@ -267,6 +267,16 @@ pub fn rewrite_message(out: &mut BytesMut, body: &[u8], from: &[u8], to: &[u8]) 
     });
 }
 
+/// Appends an ErrorResponse with every field of `body`, and a hint.
+pub fn with_hint(out: &mut BytesMut, body: &[u8], hint: &str) {
+    super::build::message(out, b'E', |out| {
+        out.put_slice(body.strip_suffix(b"\0").unwrap_or(body));
+        out.put_u8(b'H');
+        super::build::put_cstr(out, hint.as_bytes());
+        out.put_u8(0);
+    });
+}
+
 /// A field is a C string: a NUL would end it, and begin another field.
 fn until_nul(text: &str) -> String {
     text.split('\0').next().unwrap_or_default().to_owned()

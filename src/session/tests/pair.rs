@@ -8,7 +8,7 @@ use super::script;
 use crate::session::knowledge::Knowledge;
 use crate::session::settings::Settings;
 use crate::session::{
-    Attach, Backend, ClientFate, Out, ServerFate, Session, SessionError, is_inspectable,
+    Attach, Backend, ClientFate, Out, Parting, ServerFate, Session, SessionError, is_inspectable,
 };
 use crate::wire::Report;
 use crate::wire::frame::{self, HEADER};
@@ -55,7 +55,7 @@ impl Peer {
             reported.set(name, value.as_bytes());
         }
         Self {
-            backend: Backend::at_login(reported, limit),
+            backend: Backend::at_login(reported, limit, 0),
             received: BytesMut::new(),
             sent: BytesMut::new(),
             rest: 0,
@@ -92,6 +92,8 @@ impl Pair {
             clients: Vec::new(),
             servers: (0..servers).map(|_| Peer::new(limit)).collect(),
         };
+        // No scenario is about the catalogue unless it says so.
+        pair.knowledge.wants_catalogue();
         pair.client(&[]);
         pair
     }
@@ -145,6 +147,14 @@ impl Pair {
         assert!(side.session.may_release(), "{:?}", side.session);
         side.session.detach();
         side.server = None;
+    }
+
+    /// The client has no more work for its server: may it go?
+    pub fn part(&mut self, client: usize) -> Parting {
+        let side = &mut self.clients[client];
+        assert!(side.session.may_release(), "{:?}", side.session);
+        let peer = &mut self.servers[side.server.expect("no server")];
+        side.session.part(&mut peer.backend, &mut peer.received)
     }
 
     /// The client sends.
@@ -203,7 +213,8 @@ impl Pair {
     /// Uses what the client has sent, as far as possible.
     pub fn pump_client(&mut self, client: usize) -> Stop {
         let side = &mut self.clients[client];
-        if side.waits {
+        if side.waits || side.session.is_asking() {
+            side.stop = Stop::Wait;
             return Stop::Wait;
         }
         let mut peer = side.server.map(|s| &mut self.servers[s]);

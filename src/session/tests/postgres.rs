@@ -353,12 +353,8 @@ impl Postgres {
 
     fn statement(&self, name: &str) -> Result<Statement, (&'static str, String)> {
         self.statements.get(name).cloned().ok_or_else(|| {
-            let message = if name.is_empty() {
-                "unnamed prepared statement does not exist".into()
-            } else {
-                format!("prepared statement \"{name}\" does not exist")
-            };
-            ("26000", message)
+            let unnamed = || "unnamed prepared statement does not exist".into();
+            ("26000", if name.is_empty() { unnamed() } else { missing(name) })
         })
     }
 
@@ -444,6 +440,9 @@ impl Postgres {
                 self.set_timezone(if zone == "NULL" { "UTC" } else { &zone });
                 self.say(&format!("D({}) C(SELECT 1)", self.timezone.now));
             }
+            ["SELECT", "pg_catalog.pg_my_temp_schema()", ..] => {
+                self.say("D(f|f|f|f|none|f) C(SELECT 1)");
+            }
             ["copy", _, "from", "stdin"] => {
                 self.say("G");
                 self.flush();
@@ -454,16 +453,12 @@ impl Postgres {
                 self.statements.retain(|name, _| name.is_empty());
                 self.say("C(DEALLOCATE ALL)");
             }
-            ["deallocate", name] => {
-                if self.statements.remove(*name).is_none() {
-                    let message = format!("prepared statement \"{name}\" does not exist");
-                    return Done::Failed("26000", message);
-                }
-                self.say("C(DEALLOCATE)");
-            }
+            ["deallocate", name] => match self.statements.remove(*name) {
+                Some(_) => self.say("C(DEALLOCATE)"),
+                None => return Done::Failed("26000", missing(name)),
+            },
             ["discard", "all"] if self.block != Block::None => {
-                let message = "DISCARD ALL cannot run inside a transaction block";
-                return Done::Failed("25001", message.into());
+                return Done::Failed("25001", NO_DISCARD.into());
             }
             ["discard", "all"] => {
                 self.statements.clear();
@@ -501,6 +496,12 @@ impl Postgres {
         self.timezone = Timezone::default();
     }
 }
+
+fn missing(name: &str) -> String {
+    format!("prepared statement \"{name}\" does not exist")
+}
+
+const NO_DISCARD: &str = "DISCARD ALL cannot run inside a transaction block";
 
 fn is_exit(sql: &str) -> bool {
     matches!(sql, "commit" | "rollback")

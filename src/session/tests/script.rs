@@ -109,9 +109,12 @@ fn write_backend(out: &mut BytesMut, token: &Token<'_>) {
         "E" => error(out, "ERROR", token.rest),
         "FATAL" => error(out, "FATAL", token.rest),
         "D" => build::message(out, b'D', |out| {
-            out.put_u16(1);
-            out.put_u32(token.rest.len() as u32);
-            out.put_slice(token.rest.as_bytes());
+            let columns: Vec<&str> = token.rest.split('|').collect();
+            out.put_u16(columns.len() as u16);
+            for column in columns {
+                out.put_u32(column.len() as u32);
+                out.put_slice(column.as_bytes());
+            }
         }),
         "N" => build::message(out, b'N', |out| {
             out.put_slice(b"SNOTICE\0\0");

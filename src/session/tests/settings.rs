@@ -1,7 +1,8 @@
 //! Settings that follow a client from server to server.
 
 use super::pair::{Pair, Stop};
-use crate::session::{Attach, SessionError};
+use super::script;
+use crate::session::{Attach, Leftovers, Parting, SessionError};
 
 const SET: &str = "SELECT pg_catalog.set_config($1, $2, false)";
 
@@ -80,7 +81,7 @@ fn a_proven_value_that_is_refused_ends_the_lease() {
 fn a_refused_parse_of_our_own_is_sent_again() {
     let mut p = in_tokyo(1);
     p.answer(0, "E(57014,canceled) Z(I)");
-    assert!(!p.servers[0].backend.statements.has_set_statement);
+    assert_eq!(p.servers[0].backend.statements.own_count(), 0);
 }
 
 #[test]
@@ -165,6 +166,106 @@ fn a_reset_counts_when_it_runs_and_not_when_it_is_parsed() {
     assert_eq!(p.send(0, "Q(select 1) B(r) E S"), Stop::More);
     p.answer(0, "C(SELECT 1) Z(I)");
     assert_eq!(desired(&p).as_deref(), Some(&b"Paris"[..]));
-    p.answer(0, "2 C(RESET) S(TimeZone=UTC) Z(I)");
+    p.servers[0].received.clear();
+    p.clients[0].output.clear();
+    p.answer(0, "2 C(RESET) 2 D(Asia/Tokyo) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I)");
     assert_eq!(desired(&p).as_deref(), Some(&b"Asia/Tokyo"[..]));
+    p.client_got(0, "2 C(RESET) S(TimeZone=Asia/Tokyo) Z(I)");
+}
+
+#[test]
+fn a_reset_is_followed_by_the_value_of_the_startup() {
+    let mut p = in_tokyo(1);
+    p.answer(0, TAKEN);
+    p.answer(0, "C(SELECT 1) Z(I)");
+    p.servers[0].received.clear();
+    p.clients[0].output.clear();
+    p.send(0, "Q(reset all)");
+    p.server_got(0, "Q(reset all) B(__pgweir_set:timezone=Asia/Tokyo) E S");
+    p.answer(0, "C(RESET) S(TimeZone=UTC) Z(I)");
+    p.client_got(0, "C(RESET) Z(I)");
+    p.answer(0, "2 D(Asia/Tokyo) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I)");
+    p.client_got(0, "");
+    assert_eq!(p.part(0), Parting::Free);
+    assert!(
+        p.servers[0]
+            .backend
+            .settings
+            .changes_to(&mut p.clients[0].session.desired().clone())
+            .is_empty()
+    );
+}
+
+/// Client 0 has asked for something and server 0 has answered; what is asked behind it.
+fn asked(query: &str, answer: &str) -> (Pair, String) {
+    let mut p = Pair::new(2);
+    p.send(0, query);
+    p.attach(0, 0);
+    p.servers[0].received.clear();
+    p.answer(0, answer);
+    assert_eq!(p.part(0), Parting::Asked);
+    let received = p.servers[0].received.split();
+    (p, script::show_frontend(&received))
+}
+
+#[test]
+fn an_unreported_setting_is_asked_for_and_follows() {
+    let (mut p, questions) = asked("Q(set work_mem to '7MB')", "C(SET) Z(I)");
+    assert!(questions.ends_with("B(__pgweir_weigh:work_mem) E S"), "{questions}");
+    assert_eq!(p.send(0, "Q(select 1)"), Stop::Wait);
+    p.clients[0].input.clear();
+    p.answer(0, "1 2 D(7MB|f) C(SELECT 1) Z(I)");
+    p.client_got(0, "C(SET) Z(I)");
+    assert_eq!(p.part(0), Parting::Free);
+    p.release(0);
+    assert_eq!(p.attach(0, 1), Attach::Ready);
+    p.server_got(1, &format!("P(__pgweir_set,{SET}) B(__pgweir_set:work_mem=7MB) E S"));
+    // The server that still has it goes back to its default for another client.
+    let other = p.client(&[]);
+    p.attach(other, 0);
+    p.server_got(0, &format!("P(__pgweir_set,{SET}) B(__pgweir_set:work_mem=NULL) E S"));
+}
+
+#[test]
+fn a_setting_that_did_not_change_is_not_the_clients() {
+    let (mut p, _) = asked("Q(set work_mem to 'x')", "E(22023,invalid value) Z(I)");
+    p.answer(0, "1 2 D(4MB|t) C(SELECT 1) Z(I)");
+    assert!(p.clients[0].session.desired().is_empty());
+    assert_eq!(p.part(0), Parting::Free);
+}
+
+#[test]
+fn what_the_server_still_has_pins_the_client_until_it_is_gone() {
+    let none = "2 D(f|f|f|f|none|f) C(SELECT 1) Z(I)";
+    let (mut p, _) = asked("Q(create temp table t ())", "C(CREATE TABLE) Z(I)");
+    p.answer(0, "1 2 D(t|f|f|f|none|f) C(SELECT 1) Z(I)");
+    assert_eq!(p.part(0), Parting::Pinned);
+    let session = |p: &Pair| p.clients[0].session.leftovers();
+    assert_eq!(session(&p), Leftovers::Resettable);
+    p.send(0, "Q(select 1)");
+    p.answer(0, "C(SELECT 1) Z(I)");
+    assert_eq!(p.part(0), Parting::Pinned);
+    p.send(0, "Q(drop table t)");
+    p.answer(0, "C(DROP TABLE) Z(I)");
+    assert_eq!(p.part(0), Parting::Asked);
+    p.answer(0, none);
+    assert_eq!(p.part(0), Parting::Free);
+    assert_eq!(session(&p), Leftovers::Nothing);
+}
+
+#[test]
+fn a_suspicion_that_proves_false_pins_nothing() {
+    let (mut p, _) = asked("Q(select f())", "C(SELECT 1) Z(I)");
+    p.answer(0, "1 2 D(f|f|f|f|none|f) C(SELECT 1) Z(I)");
+    assert_eq!(p.part(0), Parting::Free);
+}
+
+#[test]
+fn a_server_that_cannot_be_asked_is_not_let_go() {
+    let (mut p, _) = asked("Q(select f())", "C(SELECT 1) Z(I)");
+    p.answer(0, "1 E(57014,canceled) Z(I)");
+    assert_eq!(p.part(0), Parting::Asked);
+    p.answer(0, "E(57014,canceled) Z(I)");
+    assert_eq!(p.part(0), Parting::Pinned);
+    assert_ne!(p.clients[0].session.leftovers(), Leftovers::Nothing);
 }

@@ -85,7 +85,7 @@ fn a_name_in_use_is_refused_by_the_server_under_the_clients_name() {
     let mut p = prepared(2);
     p.send(0, "P(s,select 2) S");
     p.attach(0, 1);
-    p.server_got(1, "P(__pgweir_0,select 1) P(__pgweir_0,select 1) S");
+    p.server_got(1, "P(__pgweir_0,select 1) P(__pgweir_0,select 2) S");
     p.answer(1, "1 E(42P05,prepared statement \"__pgweir_0\" already exists) Z(I)");
     p.client_got(0, "E(42P05,prepared statement \"s\" already exists) Z(I)");
     p.exchange(0, ["B(s) S", "B(__pgweir_0) S", "2 Z(I)", "2 Z(I)"]);

@@ -4,8 +4,7 @@
 use super::pair::{Pair, Stop};
 use super::postgres::Postgres;
 use super::script;
-use crate::session::Attach;
-use crate::sql::Effects;
+use crate::session::{Attach, Leftovers, Parting};
 use crate::wire::Reader;
 
 /// What a client does at one go, and what happens then.
@@ -153,7 +152,10 @@ impl World {
         if !side.session.may_release() || !between {
             return Ok(());
         }
-        let effects = side.session.effects();
+        if self.pair.part(client) != Parting::Free {
+            return Ok(());
+        }
+        let leftovers = self.pair.clients[client].session.leftovers();
         self.serve(client);
         let model = &self.servers[server];
         if !model.is_free() || !model.out.is_empty() {
@@ -161,22 +163,20 @@ impl World {
         }
         assert!(self.pair.servers[server].sent.is_empty());
         self.pair.release(client);
-        self.clean(server, effects);
+        self.clean(server, leftovers);
         self.check_statements(server)
     }
 
     /// What is known of the server's statements is what it has.
     fn check_statements(&self, server: usize) -> Result<(), String> {
         let known = &self.pair.servers[server].backend.statements;
-        let (known, has) = (
-            known.len() + usize::from(known.has_set_statement),
-            self.servers[server].statement_count(),
-        );
+        let (known, has) =
+            (known.len() + known.own_count(), self.servers[server].statement_count());
         if known == has { Ok(()) } else { Err(format!("{has} statements, {known} known")) }
     }
 
-    fn clean(&mut self, server: usize, effects: Effects) {
-        if effects.intersects(Effects::RESET_CLEAN | Effects::READS_SEQUENCE) {
+    fn clean(&mut self, server: usize, leftovers: Leftovers) {
+        if leftovers != Leftovers::Nothing {
             self.servers[server].soft_reset();
             let backend = &mut self.pair.servers[server].backend;
             backend.settings.on_parameter_status("TimeZone", b"UTC");

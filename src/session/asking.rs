@@ -1,0 +1,646 @@
+//! Asking a server what a transaction left behind, after the client has its answer.
+//!
+//! Texts tell which settings may have changed and what else may be there; what is so, only the server
+//! knows. The questions go out as one pipeline of named statements outside any transaction, so that the
+//! client's unnamed statement and its next transaction are left alone (docs/semantics.md "Asking").
+
+use bytes::BytesMut;
+
+use super::flow::{Kind, Owner};
+use super::pins::{PinReason, Pins};
+use super::{Backend, Note, Session, SessionError, TransactionStatus};
+use crate::sql::{self, Catalogue, Effects, Resets, Subject, Touched};
+use crate::wire::{Malformed, Reader, build};
+
+/// A statement of pgweir's own, prepared once on each server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// Sets one value.
+    Set,
+    /// Tells one value.
+    Get,
+    /// Tells one value, and whether it is the server's default.
+    Weigh,
+    /// Tells which state there is that ties a session to its server.
+    Probe,
+    /// Tells the code of functions and tables.
+    Catalogue,
+}
+
+impl Own {
+    /// Its name on the server.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Set => "__pgweir_set",
+            Self::Get => "__pgweir_get",
+            Self::Weigh => "__pgweir_weigh",
+            Self::Probe => "__pgweir_probe",
+            Self::Catalogue => "__pgweir_catalogue",
+        }
+    }
+
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Set => "SELECT pg_catalog.set_config($1, $2, false)",
+            Self::Get => "SELECT pg_catalog.current_setting($1, true)",
+            Self::Weigh => WEIGH,
+            Self::Probe => PROBE,
+            Self::Catalogue => CATALOGUE,
+        }
+    }
+}
+
+/// What the lease did that must be asked about before it can end.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    /// What texts may have done since the last answer.
+    pub(crate) suspects: Effects,
+    /// Settings that may have changed.
+    pub(crate) touched: Touched,
+    /// Settings that the statements of SQL's PREPARE may change when they are executed.
+    prepared: Touched,
+    /// The catalogue has changed.
+    catalogue: bool,
+    /// Texts that call what the catalogue does not have yet.
+    unread: Vec<Box<[u8]>>,
+    /// What was asked and is not answered.
+    asked: Option<Asked>,
+    /// Answers that failed in a row.
+    failures: u8,
+}
+
+/// One round of questions.
+#[derive(Debug, Default)]
+struct Asked {
+    names: Vec<Box<str>>,
+    values: Vec<Value>,
+    probe: Option<Probe>,
+    catalogue: Option<Rows>,
+    failed: bool,
+}
+
+/// Rows of the catalogue.
+#[derive(Debug, Default)]
+struct Rows {
+    rows: Vec<Row>,
+    bytes: usize,
+}
+
+/// The row of a question about one setting.
+#[derive(Debug)]
+struct Value {
+    /// `None` if there is no such setting.
+    value: Option<Box<[u8]>>,
+    /// It was found to be the server's default.
+    is_default: bool,
+}
+
+/// The row of the probe.
+#[derive(Debug)]
+struct Probe {
+    /// What ties the session to its server, but for advisory locks.
+    pins: Pins,
+    role: Box<[u8]>,
+    /// `None` if it was not asked.
+    advisory_lock: Option<bool>,
+}
+
+/// A row of the catalogue: what it is about, its name, and its code.
+type Row = (Subject, Box<[u8]>, Box<[u8]>);
+
+/// Whether a lease may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// It may, once the server is rid of [`Session::leftovers`].
+    Free,
+    /// The server was asked first.
+    Asked,
+    /// The client keeps its server.
+    Pinned,
+}
+
+/// What a lease would leave on its server if it ended now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leftovers {
+    /// Nothing that the next client could see.
+    Nothing,
+    /// What a soft reset removes.
+    Resettable,
+    /// Statements of SQL's PREPARE as well.
+    Prepared,
+    /// What stays until the server process ends.
+    Permanent,
+}
+
+impl Questions {
+    fn are_open(&self, pins: Pins) -> bool {
+        let suspects = if pins.is_empty() { SUSPECT } else { SUSPECT.union(MAY_UNPIN) };
+        self.suspects.intersects(suspects) || !self.touched.is_empty() || self.catalogue
+    }
+}
+
+impl Session {
+    /// Whether the server was asked and has not answered.
+    pub fn is_asking(&self) -> bool {
+        self.questions.asked.is_some()
+    }
+
+    /// Why the client keeps its server.
+    pub fn pins(&self) -> Pins {
+        self.pins
+    }
+
+    /// The client has no more work for its server at the moment: may it go? Asks the server first if
+    /// texts raise doubts. Only while [`Session::may_release`].
+    pub fn part(&mut self, backend: &mut Backend, out: &mut BytesMut) -> Parting {
+        let open = self.questions.are_open(self.pins) || backend.statements.has_lent();
+        if open && self.questions.failures < MAX_FAILURES {
+            self.ask(backend, out);
+            if self.is_asking() {
+                return Parting::Asked;
+            }
+        }
+        if self.pins.is_empty() { Parting::Free } else { Parting::Pinned }
+    }
+
+    /// Asks a pinned client's server again, which may have lost what pins it in a way that no text shows.
+    pub fn ask_again(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        self.questions.failures = 0;
+        self.questions.suspects |= Effects::UNKNOWN;
+        self.ask(backend, out);
+    }
+
+    /// What the lease would leave behind, if it ended now.
+    pub fn leftovers(&self) -> Leftovers {
+        let suspects = self.questions.suspects;
+        let now = if self.pins.intersects(Pins::PERMANENT) || suspects.intersects(Effects::RETIRE) {
+            Leftovers::Permanent
+        } else if self.pins.contains(PinReason::SqlPrepared)
+            || suspects.intersects(Effects::SQL_PREPARE)
+        {
+            Leftovers::Prepared
+        } else if !self.pins.is_empty()
+            || !self.questions.touched.is_empty()
+            || suspects.intersects(SUSPECT)
+        {
+            Leftovers::Resettable
+        } else {
+            Leftovers::Nothing
+        };
+        now.max(self.owed)
+    }
+
+    /// Whether the client can do without its server: only pgweir itself is at work there, and has no
+    /// need of an answer.
+    pub fn survives_loss(&self) -> bool {
+        let own = self.flow.head().is_some_and(|head| head.owner == Owner::Proxy);
+        self.status == TransactionStatus::Idle
+            && !self.open_segment
+            && self.is_asking()
+            && own
+            && !self.flow.holds_for_client()
+            && self.leftovers() == Leftovers::Nothing
+    }
+
+    /// Takes notice of settings that a text may change. `parameters` are the values that were bound.
+    pub(super) fn note_touched(&mut self, touched: Touched, parameters: &Parameters<'_>) {
+        let all = &mut self.questions.touched;
+        all.any |= touched.any;
+        for name in &touched.names {
+            all.add(name);
+        }
+        for number in touched.parameters {
+            match parameters.text(number) {
+                Some(name) => all.add(name),
+                None => all.any = true,
+            }
+        }
+        if touched.resets == Resets::All {
+            all.any = false;
+            self.pins.set(PinReason::Setting, false);
+            for (name, _) in self.desired.iter().chain(self.startup.iter()) {
+                all.add(name);
+            }
+        }
+    }
+
+    /// A statement of SQL's PREPARE may do this whenever it is executed.
+    pub(super) fn note_prepared(&mut self, touched: &Touched) {
+        for name in &touched.names {
+            self.questions.prepared.add(name);
+        }
+        self.questions.prepared.any |= touched.any || !touched.parameters.is_empty();
+    }
+
+    /// Some statement of SQL's PREPARE may run.
+    pub(super) fn note_executed(&mut self) {
+        let prepared = self.questions.prepared.clone();
+        self.note_touched(prepared, &Parameters::NONE);
+    }
+
+    /// A command may have put code behind a name; temporary objects are their own session's.
+    pub(super) fn expect_catalogue(&mut self) {
+        self.questions.catalogue |= !self.questions.suspects.contains(Effects::TEMP_OBJECT);
+    }
+
+    /// A text calls what the catalogue does not have: it is read again when the catalogue was.
+    pub(super) fn note_unread(&mut self, text: &[u8]) {
+        let questions = &mut self.questions;
+        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        if questions.unread.len() < MAX_UNREAD && text.len() <= MAX_UNREAD_TEXT {
+            questions.unread.push(text.into());
+            questions.catalogue = true;
+        } else {
+            questions.suspects |= Effects::UNKNOWN;
+        }
+    }
+
+    /// Has the catalogue read, ahead of what the client sends.
+    pub(super) fn ask_for_catalogue(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        self.send_catalogue(backend, out);
+        build::empty(out, b'S');
+        self.flow.sent(Kind::Sync, Owner::Proxy, Note::Answered);
+    }
+
+    fn send_catalogue(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        self.prepare_own(Own::Catalogue, backend, out);
+        build::bind_text(out, Own::Catalogue.name(), &[]);
+        build::execute(out);
+        self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
+        self.flow.sent(Kind::Execute, Owner::Proxy, Note::Catalogued);
+        self.questions.asked.get_or_insert_default().catalogue = Some(Rows::default());
+    }
+
+    fn ask(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        self.take_back(backend, out);
+        if std::mem::take(&mut self.questions.catalogue) {
+            self.send_catalogue(backend, out);
+        }
+        let touched = &self.questions.touched;
+        let reported = backend.settings.reported();
+        let asked = |name: &str| name != "session_authorization" && reported.get(name).is_none();
+        let names: Vec<_> = touched.names.iter().filter(|name| asked(name)).cloned().collect();
+        for name in &names {
+            let own = if backend.settings.knows_default(name) { Own::Get } else { Own::Weigh };
+            self.prepare_own(own, backend, out);
+            build::bind_text(out, own.name(), &[Some(name.as_bytes())]);
+            build::execute(out);
+            self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
+            self.flow.sent(Kind::Execute, Owner::Proxy, Note::Asked);
+        }
+        if self.questions.suspects.intersects(SUSPECT.union(MAY_UNPIN)) {
+            let locks = self.questions.suspects.intersects(MAY_LOCK)
+                || self.pins.contains(PinReason::AdvisoryLock);
+            self.prepare_own(Own::Probe, backend, out);
+            build::bind_text(out, Own::Probe.name(), &[Some(if locks { b"t" } else { b"f" })]);
+            build::execute(out);
+            self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
+            self.flow.sent(Kind::Execute, Owner::Proxy, Note::Probed);
+        }
+        let asked = !self.flow.is_empty();
+        self.questions.asked.get_or_insert_default().names = names;
+        if !asked {
+            // ParameterStatus has told all there is to know.
+            return self.on_answered(backend);
+        }
+        build::empty(out, b'S');
+        self.flow.sent(Kind::Sync, Owner::Proxy, Note::Answered);
+    }
+
+    pub(super) fn prepare_own(&mut self, own: Own, backend: &mut Backend, out: &mut BytesMut) {
+        if backend.statements.has_own(own) {
+            return;
+        }
+        if backend.statements.own_in_doubt {
+            build::close_statement(out, own.name().as_bytes());
+            self.flow.sent(Kind::Close, Owner::Proxy, Note::Plain);
+        }
+        let body = [own.sql().as_bytes(), &[0, 0, 0]].concat();
+        build::parse_body(out, own.name().as_bytes(), &body);
+        self.flow.sent(Kind::Parse, Owner::Proxy, Note::PrepareOwn(own));
+        backend.statements.set_own(own, true);
+    }
+
+    /// A row of an answer, of which the note of the place in the FIFO says which.
+    pub(super) fn on_answer_row(&mut self, probe: bool, row: &[u8]) -> Result<(), SessionError> {
+        let Some(asked) = &mut self.questions.asked else { return Ok(()) };
+        let mut columns = Columns::new(row)?;
+        if probe {
+            let mut pins = Pins::NONE;
+            for reason in PROBED {
+                pins.set(reason, columns.flag()?.unwrap_or(true));
+            }
+            let role = columns.next()?.unwrap_or_default().into();
+            asked.probe = Some(Probe { pins, role, advisory_lock: columns.flag()? });
+        } else {
+            let value = columns.next()?.map(Box::from);
+            let is_default = columns.count > 1 && columns.flag()?.unwrap_or(false);
+            asked.values.push(Value { value, is_default });
+        }
+        Ok(())
+    }
+
+    /// A row of the catalogue.
+    pub(super) fn on_catalogue_row(&mut self, row: &[u8]) -> Result<(), SessionError> {
+        let Some(asked) = &mut self.questions.asked else { return Ok(()) };
+        let Some(rows) = &mut asked.catalogue else { return Ok(()) };
+        let mut columns = Columns::new(row)?;
+        let subject = match columns.next()? {
+            Some(b"f") => Subject::Function,
+            Some(b"r") => Subject::Relation,
+            Some(b"x") => Subject::Foreign,
+            _ => Subject::Opaque,
+        };
+        let name: Box<[u8]> = columns.next()?.unwrap_or_default().into();
+        let code: Box<[u8]> = columns.next()?.unwrap_or_default().into();
+        rows.bytes += name.len() + code.len();
+        if rows.bytes <= MAX_CATALOGUE {
+            rows.rows.push((subject, name, code));
+        } else {
+            // Nothing is known then, and everything suspect.
+            rows.rows = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// A question failed: it may have met a statement_timeout, or its statement may be gone.
+    pub(super) fn on_answer_failed(&mut self) {
+        if let Some(asked) = &mut self.questions.asked {
+            asked.failed = true;
+        }
+    }
+
+    /// All answers have come.
+    pub(super) fn on_answered(&mut self, backend: &mut Backend) {
+        let Some(asked) = self.questions.asked.take() else { return };
+        if asked.failed || asked.values.len() != asked.names.len() {
+            backend.statements.forget_own();
+            if asked.catalogue.is_some() {
+                self.knowledge.expire_catalogue();
+            }
+            if self.questions.are_open(self.pins) {
+                self.questions.failures += 1;
+                self.pins.set(PinReason::Unproven, true);
+            }
+            return;
+        }
+        self.questions.failures = 0;
+        for (name, value) in asked.names.iter().zip(&asked.values) {
+            if let (true, Some(shown)) = (value.is_default, &value.value) {
+                backend.settings.learn_default(name, shown);
+            }
+            self.on_told_value(name, value.value.as_deref(), backend);
+            self.note_initial(name, backend);
+        }
+        if let Some(probe) = asked.probe {
+            self.on_probed(&probe, backend);
+        }
+        let mut suspects = std::mem::take(&mut self.questions.suspects);
+        let touched = std::mem::take(&mut self.questions.touched);
+        if let Some(rows) = asked.catalogue {
+            suspects = suspects.without(UNREAD) | self.on_catalogue(&rows);
+        }
+        if suspects.intersects(DEALLOCATES) {
+            self.owed = Leftovers::Prepared;
+        } else if suspects.intersects(DOUBTFUL) {
+            self.owed = self.owed.max(Leftovers::Resettable);
+        }
+        if touched.any {
+            self.pins.set(PinReason::Setting, true);
+        }
+        if suspects.intersects(Effects::DISCARD_SEQUENCES | Effects::DISCARD_ALL) {
+            self.sequences.undrawn = true;
+            self.pins.set(PinReason::Sequence, false);
+        }
+        if suspects.contains(Effects::LOAD) {
+            self.pins.set(PinReason::Library, true);
+        }
+        if suspects.contains(Effects::RETIRE_FUNCTION) {
+            self.pins.set(PinReason::Permanent, true);
+        }
+        if !self.pins.contains(PinReason::SqlPrepared) {
+            self.questions.prepared = Touched::default();
+        }
+        self.reading.touched = false;
+        self.reading.begin(&mut self.desired, &mut backend.settings);
+    }
+
+    /// A setting has this value on the server now, and so the client has it.
+    fn on_told_value(&mut self, name: &str, value: Option<&[u8]>, backend: &mut Backend) {
+        let default = backend.settings.on_told(name, value);
+        match value {
+            Some(value) if !default || self.startup.get(name).is_some() => {
+                if self.desired.set(name, value) {
+                    self.knowledge.accept(name, value, value);
+                }
+            }
+            _ => {
+                self.desired.remove(name);
+            }
+        }
+    }
+
+    /// The catalogue was read. What texts do that could not be read before: settings they touch are
+    /// asked for in another round.
+    fn on_catalogue(&mut self, rows: &Rows) -> Effects {
+        if rows.bytes <= MAX_CATALOGUE {
+            let rows = rows.rows.iter().map(|(subject, name, code)| (*subject, &**name, &**code));
+            self.knowledge.learn_catalogue(Catalogue::new(rows));
+        }
+        let mut found = Effects::PURE;
+        for text in std::mem::take(&mut self.questions.unread) {
+            let catalogue = self.knowledge.catalogue();
+            let options = self.reading.options(false, catalogue.as_deref());
+            let effects = sql::classify(&text, &options);
+            let touched = sql::touched(&text, &options);
+            drop(catalogue);
+            found |= effects;
+            self.note_touched(touched, &Parameters::NONE);
+        }
+        found
+    }
+
+    fn on_probed(&mut self, probe: &Probe, backend: &mut Backend) {
+        self.on_told_value("role", Some(&probe.role), backend);
+        for reason in PROBED {
+            self.pins.set(reason, probe.pins.contains(reason));
+        }
+        self.pins.set(PinReason::Unproven, false);
+        if let Some(locked) = probe.advisory_lock {
+            self.pins.set(PinReason::AdvisoryLock, locked);
+        }
+    }
+}
+
+/// The values of a Bind, by number from 1.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parameters<'a> {
+    /// The body of a Bind behind the two names, or nothing.
+    rest: &'a [u8],
+}
+
+impl<'a> Parameters<'a> {
+    /// None are known.
+    pub(crate) const NONE: Self = Self { rest: b"" };
+
+    /// Those of a Bind; `rest` is its body behind the two names.
+    pub(crate) fn of_bind(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
+    /// A value as text, which text in binary format is too; `None` if it is not there or NULL.
+    fn text(&self, number: u16) -> Option<&'a str> {
+        let mut reader = Reader::new(self.rest);
+        for _ in 0..reader.u16().ok()? {
+            reader.u16().ok()?;
+        }
+        let count = reader.u16().ok()?;
+        if number == 0 || number > count {
+            return None;
+        }
+        for at in 1..=number {
+            let len = usize::try_from(reader.i32().ok()?).ok();
+            let value = match len {
+                Some(len) => Some(reader.bytes(len).ok()?),
+                None => None,
+            };
+            if at == number {
+                return std::str::from_utf8(value?).ok();
+            }
+        }
+        None
+    }
+}
+
+/// The columns of a DataRow in text format.
+struct Columns<'a> {
+    reader: Reader<'a>,
+    count: u16,
+}
+
+impl<'a> Columns<'a> {
+    fn new(row: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(row);
+        let count = reader.u16()?;
+        Ok(Self { reader, count })
+    }
+
+    fn next(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+        match self.reader.i32()? {
+            -1 => Ok(None),
+            len => self.reader.bytes(usize::try_from(len).map_err(|_| Malformed::Short)?).map(Some),
+        }
+    }
+
+    fn flag(&mut self) -> Result<Option<bool>, Malformed> {
+        Ok(self.next()?.map(|value| value == b"t"))
+    }
+}
+
+/// What a text may do that the server must be asked about.
+pub(super) const SUSPECT: Effects = Effects::LISTEN
+    .union(Effects::CURSOR)
+    .union(Effects::TEMP_OBJECT)
+    .union(Effects::ADVISORY_LOCK)
+    .union(Effects::SQL_PREPARE)
+    .union(Effects::LOAD)
+    .union(Effects::RETIRE_FUNCTION)
+    .union(OPAQUE);
+
+/// What runs code that the text does not show.
+const OPAQUE: Effects =
+    Effects::ROUTINE.union(Effects::EXECUTE).union(Effects::FUNCTION).union(Effects::UNKNOWN);
+
+/// What cannot be asked about in whole.
+const DOUBTFUL: Effects = Effects::ROUTINE.union(Effects::FUNCTION).union(Effects::UNKNOWN);
+
+/// What may close statements that pgweir has prepared, as code that no tag tells of does.
+const DEALLOCATES: Effects =
+    Effects::DEALLOCATE.union(Effects::DEALLOCATE_ALL).union(Effects::DISCARD_ALL);
+
+/// What a text is suspected of because the catalogue lacks a name.
+const UNREAD: Effects = Effects::FUNCTION.union(Effects::ROUTINE).union(Effects::UNREAD);
+
+/// What may take a lock of the session.
+const MAY_LOCK: Effects = Effects::ADVISORY_LOCK.union(OPAQUE);
+
+/// What may remove the reason for a pin.
+const MAY_UNPIN: Effects = Effects::DDL
+    .union(Effects::CLOSE)
+    .union(Effects::DEALLOCATE)
+    .union(Effects::DEALLOCATE_ALL)
+    .union(Effects::DISCARD);
+
+/// Bytes of the catalogue that are read.
+const MAX_CATALOGUE: usize = 16 << 20;
+
+/// Texts that are kept to be read again, and the longest of them.
+const MAX_UNREAD: usize = 16;
+const MAX_UNREAD_TEXT: usize = 16 << 10;
+
+/// The code of functions, and what runs when a table is used: triggers, defaults, rules and views,
+/// policies, constraints, children and referencing tables (`catalogs.html`). Functions in C are taken to
+/// do what they are made for; of PostgreSQL's own, those that may have effects are suspect.
+const CATALOGUE: &str = "WITH code (subject, name, code) AS (\
+    SELECT CASE WHEN l.lanname IN ('sql', 'plpgsql', 'c') OR p.prokind = 'a' THEN 'f' \
+        WHEN l.lanname = 'internal' THEN 'o' ELSE 'x' END, p.proname, \
+        CASE WHEN p.prokind = 'a' THEN (SELECT a.aggtransfn::text || '() ' || a.aggfinalfn::text || '()' \
+            FROM pg_catalog.pg_aggregate a WHERE a.aggfnoid = p.oid) \
+        WHEN l.lanname IN ('c', 'internal') THEN '' WHEN p.prosrc <> '' THEN p.prosrc \
+        ELSE pg_catalog.pg_get_functiondef(p.oid) END \
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+    WHERE CASE WHEN n.nspname IN ('pg_catalog', 'information_schema') \
+        THEN l.lanname = 'internal' AND p.provolatile = 'v' ELSE true END \
+    UNION ALL SELECT 'r', c.relname, pg_catalog.quote_ident(f.proname) || '()' \
+    FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid \
+    JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid WHERE NOT t.tgisinternal \
+    UNION ALL SELECT 'r', c.relname, pg_catalog.pg_get_expr(d.adbin, d.adrelid) \
+    FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_class c ON c.oid = d.adrelid \
+    UNION ALL SELECT 'r', c.relname, pg_catalog.pg_get_ruledef(r.oid) \
+    FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class \
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') \
+    UNION ALL SELECT 'r', c.relname, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') || ' ' \
+        || coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '') \
+    FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid \
+    UNION ALL SELECT 'r', c.relname, pg_catalog.pg_get_constraintdef(k.oid) \
+    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE k.contype = 'c' AND n.nspname <> 'information_schema' \
+    UNION ALL SELECT 'r', t.typname, pg_catalog.pg_get_constraintdef(k.oid) \
+    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_type t ON t.oid = k.contypid \
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname <> 'information_schema' \
+    UNION ALL SELECT 'r', parent.relname, pg_catalog.quote_ident(child.relname) \
+    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class parent ON parent.oid = k.confrelid \
+    JOIN pg_catalog.pg_class child ON child.oid = k.conrelid WHERE k.contype = 'f' \
+    UNION ALL SELECT 'r', parent.relname, pg_catalog.quote_ident(child.relname) \
+    FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class parent ON parent.oid = i.inhparent \
+    JOIN pg_catalog.pg_class child ON child.oid = i.inhrelid) \
+    SELECT CASE WHEN pg_catalog.length(code) > 15000 THEN 'o' ELSE subject END, name, \
+    CASE WHEN pg_catalog.length(code) > 15000 THEN '' ELSE code END FROM code";
+
+/// Rounds of questions that may fail in a row.
+const MAX_FAILURES: u8 = 2;
+
+/// `pg_settings` shows values in their base units, so that they compare with each other only. It costs
+/// ten times what the value alone does, and is asked until the default is known.
+const WEIGH: &str = "SELECT pg_catalog.current_setting($1, true), (SELECT setting = reset_val \
+    FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) = $1)";
+
+/// What the first columns of the probe's row tell.
+const PROBED: [PinReason; 4] =
+    [PinReason::TempObject, PinReason::HeldCursor, PinReason::SqlPrepared, PinReason::Listen];
+
+/// Which state there is. Objects of the temporary schema are found by what depends on it; the lock table
+/// is only read when it is asked for, since reading it takes locks of its own
+/// (`catalog-pg-depend.html`, `view-pg-locks.html`).
+const PROBE: &str = "SELECT pg_catalog.pg_my_temp_schema() <> 0 AND EXISTS (\
+    SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+    AND refobjid = pg_catalog.pg_my_temp_schema()), \
+    EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable), \
+    EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql), \
+    EXISTS (SELECT FROM pg_catalog.pg_listening_channels()), \
+    pg_catalog.current_setting('role'), \
+    CASE WHEN $1::pg_catalog.bool THEN EXISTS (SELECT FROM pg_catalog.pg_locks \
+    WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()) END";

@@ -1,0 +1,231 @@
+//! Making a client's statements exist on the server at hand.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::flow::Kind;
+use super::knowledge::{NAME_PREFIX, Statement};
+use super::statements::{Copy, Meaning, Name};
+use super::{Backend, Note, Session, TransactionStatus};
+use crate::sql::{self, Effects, Mention};
+use crate::wire::build;
+
+impl Session {
+    /// The statement of a text that is parsed now. It is shared with whoever parses the text under
+    /// the same settings, unless these are not known or its meaning depends on the time.
+    pub(super) fn statement_of(&self, body: &[u8], effects: Effects) -> Arc<Statement> {
+        let unsettled = self.reading.touched && !self.is_quiet();
+        if unsettled || effects.contains(Effects::NOW_LITERAL) {
+            self.knowledge.private(body, effects)
+        } else {
+            self.knowledge.intern(&self.reading.fingerprint, body, effects)
+        }
+    }
+
+    /// Sends a Parse unless the server has the statement: `Some(whether it was sent)`, or `None` if
+    /// that depends on what an earlier segment in flight does.
+    pub(super) fn send_parse(
+        &mut self,
+        statement: &Arc<Statement>,
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> Option<bool> {
+        match backend.statements.copy_of(statement, self.ticket.segment) {
+            Copy::Unsettled => return None,
+            Copy::Coming => return Some(false),
+            // A transaction may have failed by now, and then PostgreSQL refuses every Parse.
+            Copy::Ready if !self.flow.is_status_known() => return None,
+            Copy::Ready if self.status != TransactionStatus::Failed => return Some(false),
+            // The error must be the server's own.
+            Copy::Ready | Copy::Stale => self.unprepare(statement, backend, out),
+            Copy::Missing if backend.statements.is_crowded(self.ticket.segment) => return None,
+            Copy::Missing => self.make_room(backend, out),
+        }
+        build::parse_body(out, &statement.server_name, &statement.body);
+        backend.statements.begin(statement, self.ticket.segment);
+        Some(true)
+    }
+
+    /// A change of the name in flight decides, and belongs to an earlier segment that may fail.
+    pub(super) fn must_wait_for(&self, meaning: &Meaning) -> bool {
+        let changing =
+            meaning.in_flight.is_some_and(|ticket| ticket.segment != self.ticket.segment);
+        let deallocating =
+            self.questions.suspects.intersects(Effects::LOCAL) && !self.flow.is_status_known();
+        changing || deallocating
+    }
+
+    /// What a statement's name stands for on this server, making it so where needed; `None` if that
+    /// depends on what is in flight.
+    pub(super) fn resolve(
+        &mut self,
+        name: &[u8],
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> Option<Target> {
+        let meaning = self.statements.meaning(name);
+        if self.must_wait_for(&meaning) {
+            return None;
+        }
+        match meaning.statement {
+            // One of SQL's PREPARE has the same name here and there.
+            None if !name.is_empty() && self.may_have_sql_prepared() => {
+                self.questions.suspects |= Effects::EXECUTE;
+                self.note_executed();
+                Some(Target { note: Note::Plain, rename: None })
+            }
+            // The server's own unnamed statement may be another client's.
+            None => Some(Target::missing(name)),
+            Some(statement) if name.is_empty() => self.resolve_unnamed(statement, backend, out),
+            Some(statement) => {
+                let statement = self.ensure(&statement, backend, out)?;
+                let rename = Some(statement.server_name.clone());
+                Some(Target { note: Note::Use { name: name.into(), statement }, rename })
+            }
+        }
+    }
+
+    /// Prepares a statement where the server lacks it. Under other settings than the client's Parse
+    /// the text is another statement, which nobody who has the first must be given.
+    pub(super) fn ensure(
+        &mut self,
+        statement: &Arc<Statement>,
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> Option<Arc<Statement>> {
+        let segment = self.ticket.segment;
+        let mut statement = Arc::clone(statement);
+        let mut copy = backend.statements.copy_of(&statement, segment);
+        if matches!(copy, Copy::Missing | Copy::Stale) && !self.reads_as(&statement) {
+            statement = self.statement_of(&statement.body, statement.effects());
+            copy = backend.statements.copy_of(&statement, segment);
+        }
+        match copy {
+            Copy::Unsettled => return None,
+            Copy::Ready | Copy::Coming => return Some(statement),
+            Copy::Stale => self.unprepare(&statement, backend, out),
+            Copy::Missing if backend.statements.is_crowded(segment) => return None,
+            Copy::Missing => self.make_room(backend, out),
+        }
+        build::parse_body(out, &statement.server_name, &statement.body);
+        backend.statements.begin(&statement, segment);
+        self.inject(Kind::Parse, Note::Prepare { statement: Arc::clone(&statement) });
+        Some(statement)
+    }
+
+    pub(super) fn reads_as(&self, statement: &Statement) -> bool {
+        let unsettled = self.reading.touched && !self.is_quiet();
+        statement.fingerprint.as_ref().is_none_or(|f| *f == self.reading.fingerprint && !unsettled)
+    }
+
+    /// The server's unnamed statement may be another client's, or this client's of an earlier lease.
+    pub(super) fn resolve_unnamed(
+        &mut self,
+        statement: Arc<Statement>,
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> Option<Target> {
+        let segment = self.ticket.segment;
+        match backend.statements.unnamed(&statement, segment) {
+            Copy::Unsettled => return None,
+            Copy::Ready | Copy::Coming => {}
+            Copy::Stale | Copy::Missing if statement.body.is_empty() => {
+                return Some(Target::missing(b""));
+            }
+            Copy::Stale | Copy::Missing => {
+                build::parse_body(out, b"", &statement.body);
+                backend.statements.begin_unnamed(&statement, segment);
+                let note = Note::PrepareUnnamed { statement: Arc::clone(&statement) };
+                self.inject(Kind::Parse, note);
+            }
+        }
+        Some(Target { note: Note::Use { name: Name::default(), statement }, rename: None })
+    }
+
+    /// SQL knows the client's statements by the client's names: those that a text names are prepared
+    /// under these as well, until the lease ends. `apart` is whether that can be a segment of its own.
+    pub(super) fn lend(
+        &mut self,
+        effects: Effects,
+        text: &[u8],
+        apart: bool,
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) {
+        if !effects.intersects(NAMES_STATEMENTS) || self.status == TransactionStatus::Failed {
+            return;
+        }
+        let mut lent = false;
+        for mention in sql::mentions(text, &self.reading.options(false, None)) {
+            let (Mention::Uses(name) | Mention::Deallocates(name)) = &mention;
+            let Some(statement) = self.statements.meaning(name).statement else { continue };
+            if matches!(mention, Mention::Deallocates(_)) {
+                self.deallocating.push_back(name.to_vec().into());
+            }
+            if statement.body.is_empty() || !backend.statements.lend(name) {
+                continue;
+            }
+            build::parse_body(out, name, &statement.body);
+            self.inject(Kind::Parse, if apart { Note::Plain } else { Note::Lent });
+            lent = true;
+        }
+        if lent && apart {
+            build::empty(out, b'S');
+            self.inject(Kind::Sync, Note::Plain);
+        }
+    }
+
+    /// Closes what [`Session::lend`] has prepared.
+    pub(super) fn take_back(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        for name in backend.statements.take_back_all() {
+            build::close_statement(out, &name);
+            self.inject(Kind::Close, Note::Plain);
+        }
+    }
+
+    pub(super) fn make_room(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        while let Some(victim) = backend.statements.victim(self.ticket.segment) {
+            self.unprepare(&victim, backend, out);
+        }
+    }
+
+    pub(super) fn unprepare(
+        &mut self,
+        statement: &Arc<Statement>,
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) {
+        backend.statements.begin_close(statement, self.ticket.segment);
+        build::close_statement(out, &statement.server_name);
+        self.inject(Kind::Close, Note::Unprepare { statement: Arc::clone(statement) });
+    }
+}
+
+/// What a Bind or Describe is sent as.
+pub(super) struct Target {
+    pub(super) note: Note,
+    pub(super) rename: Option<Box<[u8]>>,
+}
+
+impl Target {
+    /// A name that no server has, so that PostgreSQL itself says so and ends the transaction.
+    pub(super) fn missing(name: &[u8]) -> Self {
+        let (internal, name): (&[u8], &[u8]) = if name.is_empty() {
+            (b"prepared statement \"__pgweir_missing\"", b"unnamed prepared statement")
+        } else {
+            (MISSING.as_bytes(), name)
+        };
+        let note = Note::Alias { internal: internal.into(), name: name.into() };
+        Self { note, rename: Some(MISSING.as_bytes().into()) }
+    }
+}
+
+/// A statement name that is never prepared.
+pub(super) const MISSING: &str = "__pgweir_missing";
+
+/// Effects of texts that name prepared statements.
+const NAMES_STATEMENTS: Effects =
+    Effects::EXECUTE.union(Effects::SQL_PREPARE).union(Effects::DEALLOCATE);
+
+const _: () = assert!(MISSING.len() > NAME_PREFIX.len());

@@ -1,0 +1,120 @@
+//! What code that stands in the catalogue may do: bodies of functions, and expressions.
+//!
+//! PL/pgSQL puts its own words between statements, so that here every word counts wherever it stands.
+//! That finds too much rather than too little.
+
+use super::call;
+use super::effects::Effects;
+use super::lexer::{Kind, Lexer, Token};
+use super::names::Folded;
+use super::touched::{self, Touched};
+
+/// What a piece of code may do.
+#[derive(Debug, Default)]
+pub(crate) struct Code {
+    pub(crate) effects: Effects,
+    pub(crate) touched: Touched,
+    /// Names in it, each of which may be a function or a table.
+    pub(crate) uses: Vec<Box<[u8]>>,
+}
+
+/// Reads SQL or PL/pgSQL.
+pub(crate) fn read(text: &[u8]) -> Code {
+    let mut code = Code { touched: touched::touched_by_code(text), ..Code::default() };
+    read_level(text, 0, &mut code);
+    if !code.touched.is_empty() {
+        code.effects |= Effects::SETTING;
+    }
+    code
+}
+
+/// Searches code of another language for words that have to do with a session.
+pub(crate) fn foreign(text: &[u8]) -> Code {
+    let suspicious = FOREIGN_WORDS
+        .iter()
+        .any(|word| text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word)));
+    Code { effects: if suspicious { Effects::ROUTINE } else { Effects::PURE }, ..Code::default() }
+}
+
+fn read_level(text: &[u8], depth: u8, code: &mut Code) {
+    let tokens: Vec<_> = Lexer::new(text, true).take(MAX_TOKENS + 1).collect();
+    if tokens.len() > MAX_TOKENS || tokens.iter().any(|t| t.kind == Kind::Unterminated) {
+        code.effects |= Effects::ROUTINE;
+    }
+    let runs_text = tokens.iter().any(|token| token.is_word(b"execute"));
+    for (at, token) in tokens.iter().enumerate() {
+        let next = tokens.get(at + 1).copied().unwrap_or(Token::START);
+        match token.kind {
+            Kind::Word | Kind::QuotedIdentifier => word(token, &next, code),
+            Kind::Text | Kind::EscapeText | Kind::DollarText if runs_text => {
+                if let Some(inner) = touched::body(token)
+                    && depth < MAX_DEPTH
+                {
+                    read_level(inner, depth + 1, code);
+                }
+            }
+            _ => {}
+        }
+    }
+    if runs_text && !has_only_plain_texts(&tokens) {
+        // What a composed text names nobody can see, but its words mostly stand in it.
+        code.effects |= Effects::EXECUTE;
+    }
+}
+
+/// Whether each EXECUTE has one string and nothing else before its end.
+fn has_only_plain_texts(tokens: &[Token<'_>]) -> bool {
+    let mut rest = tokens.iter().enumerate().filter(|(_, token)| token.is_word(b"execute"));
+    rest.all(|(at, _)| {
+        let text = tokens.get(at + 1).is_some_and(|t| touched::body(t).is_some());
+        let end =
+            tokens.get(at + 2).is_none_or(|t| t.kind == Kind::Semicolon || t.is_word(b"into"));
+        text && end
+    })
+}
+
+fn word(token: &Token<'_>, next: &Token<'_>, code: &mut Code) {
+    let Some(folded) = (match token.kind {
+        Kind::Word => Folded::new(token.text),
+        _ => Folded::exact(token.unquoted()),
+    }) else {
+        return;
+    };
+    let name = folded.as_bytes();
+    code.effects |= match name {
+        b"temp" | b"temporary" => Effects::TEMP_OBJECT,
+        b"listen" | b"unlisten" if next.is_identifier() => Effects::LISTEN,
+        b"hold" => Effects::CURSOR,
+        b"prepare" if next.is_identifier() => Effects::SQL_PREPARE,
+        b"deallocate" => Effects::DEALLOCATE_ALL.union(Effects::SQL_PREPARE),
+        b"load" if matches!(next.kind, Kind::Text | Kind::EscapeText) => Effects::LOAD,
+        b"discard" => Effects::DISCARD.union(Effects::SQL_PREPARE),
+        b"insert" => Effects::DRAWS,
+        _ if name.starts_with(b"pg_temp") => Effects::TEMP_OBJECT,
+        _ if next.kind == Kind::Open => call::watched(name, &[]),
+        _ => Effects::PURE,
+    };
+    if code.uses.len() < MAX_USES {
+        if !code.uses.iter().any(|used| **used == *name) {
+            code.uses.push(name.into());
+        }
+    } else {
+        code.effects |= Effects::ROUTINE;
+    }
+}
+
+/// Parts of words that code in other languages has when it touches the session, their global stores
+/// included (`plpython-sharing.html`, `plperl-global.html`).
+const FOREIGN_WORDS: [&[u8]; 16] = [
+    b"set", b"temp", b"lock", b"listen", b"prepare", b"cursor", b"load", b"declare", b"discard",
+    b"currval", b"lastval", b"GD", b"SD", b"_SHARED", b"dblink", b"slot",
+];
+
+/// Tokens of one piece of code that are looked at.
+const MAX_TOKENS: usize = 32_768;
+
+/// Names of one piece of code that are followed.
+const MAX_USES: usize = 1_024;
+
+/// How deep strings are looked into.
+const MAX_DEPTH: u8 = 3;

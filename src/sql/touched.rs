@@ -1,0 +1,486 @@
+//! Which settings a text may change for the session, by name.
+//!
+//! Names only: what value a setting then has is for the server to say. What has no name in the text
+//! (`set_config(a || b, ...)`) is [`Touched::any`].
+
+use super::call::fold;
+use super::catalogue::Catalogue;
+use super::classify::Options;
+use super::lexer::{Kind, Lexer, Token};
+
+/// Settings that a text may change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// In lower case, each once.
+    pub names: Vec<Box<str>>,
+    /// The name is the value of this parameter (`$1` is 1).
+    pub parameters: Vec<u16>,
+    /// Any setting at all.
+    pub any: bool,
+    /// Among the names are some that go back to their session default.
+    pub resets: Resets,
+}
+
+/// Settings that a text takes back to their session default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Resets {
+    /// None.
+    #[default]
+    None,
+    /// These, in lower case.
+    Names(Vec<Box<str>>),
+    /// `RESET ALL`, `DISCARD ALL`, or more names than are worth keeping.
+    All,
+}
+
+impl Resets {
+    /// Whether a setting is among them.
+    pub fn contains(&self, setting: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Names(names) => names.iter().any(|name| name.eq_ignore_ascii_case(setting)),
+            Self::All => true,
+        }
+    }
+
+    /// Both.
+    pub fn add(&mut self, other: Self) {
+        match other {
+            Self::None => {}
+            Self::Names(names) => names.iter().for_each(|name| self.add_name(name)),
+            Self::All => *self = Self::All,
+        }
+    }
+
+    fn add_name(&mut self, name: &str) {
+        match self {
+            Self::None => *self = Self::Names(vec![name.into()]),
+            Self::Names(names) if names.len() < MAX_NAMES => names.push(name.into()),
+            Self::Names(_) => *self = Self::All,
+            Self::All => {}
+        }
+    }
+}
+
+impl Touched {
+    /// Nothing.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.parameters.is_empty() && !self.any && !self.resets_all()
+    }
+
+    /// All settings go back to their session default.
+    pub fn resets_all(&self) -> bool {
+        self.resets == Resets::All
+    }
+
+    /// One more name.
+    pub fn add(&mut self, name: &str) {
+        if NOT_OF_THE_SESSION.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+            return;
+        }
+        if self.names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return;
+        }
+        if self.names.len() < MAX_NAMES {
+            self.names.push(name.to_ascii_lowercase().into());
+        } else {
+            self.any = true;
+        }
+    }
+
+    fn reset(&mut self, name: &str) {
+        self.add(name);
+        self.resets.add_name(name);
+    }
+}
+
+/// The settings that a text may change (`sql-set.html`, `sql-reset.html`,
+/// `functions-admin.html#FUNCTIONS-ADMIN-SET`). Meant for texts whose [`Effects`](super::Effects)
+/// say that there are some.
+pub fn touched(text: &[u8], options: &Options<'_>) -> Touched {
+    let mut found = Touched::default();
+    if options.multibyte_unsafe || options.truncated {
+        found.any = may_hold_set(text);
+        return found;
+    }
+    let conforming = options.standard_conforming_strings;
+    Reader { conforming, depth: 0, catalogue: options.catalogue }.read(text, &mut found);
+    found
+}
+
+/// A text that cannot be cut into tokens: without these letters it holds neither SET nor RESET nor
+/// `set_config`, for keywords are plain ASCII in every encoding (`DISCARD ALL` is told by its tag).
+fn may_hold_set(text: &[u8]) -> bool {
+    text.windows(3).any(|word| word.eq_ignore_ascii_case(b"set"))
+}
+
+/// Reads a text, and the code within it.
+#[derive(Clone, Copy)]
+struct Reader<'c> {
+    conforming: bool,
+    depth: u8,
+    catalogue: Option<&'c Catalogue>,
+}
+
+impl Reader<'_> {
+    fn read(self, text: &[u8], found: &mut Touched) {
+        let mut lexer = Lexer::new(text, self.conforming);
+        let tokens: Vec<_> = lexer.by_ref().take(MAX_TOKENS).collect();
+        found.any |= lexer.next().is_some();
+        for statement in tokens.split(|token| token.kind == Kind::Semicolon) {
+            self.statement(statement, found);
+        }
+        for at in 0..tokens.len() {
+            call(&tokens[at..], found);
+            self.mention(&tokens[at], found);
+        }
+    }
+
+    /// What stands behind a name, in the catalogue of the database.
+    fn mention(self, token: &Token<'_>, found: &mut Touched) {
+        let Some(catalogue) = self.catalogue else { return };
+        let Some(name) = fold(token) else { return };
+        if let Some(deed) = catalogue.mention(name.as_bytes()) {
+            found.any |= deed.touched.any;
+            deed.touched.names.iter().for_each(|name| found.add(name));
+            found.resets.add(deed.touched.resets.clone());
+        }
+    }
+
+    fn statement(self, tokens: &[Token<'_>], found: &mut Touched) {
+        match tokens {
+            [first, rest @ ..] if first.is_word(b"set") => set(rest, found),
+            [first, rest @ ..] if first.is_word(b"reset") => reset(rest, found),
+            [first, all] if first.is_word(b"discard") && all.is_word(b"all") => {
+                found.resets = Resets::All;
+            }
+            [first, rest @ ..] if first.is_word(b"do") => {
+                for token in rest {
+                    self.code(token, found);
+                }
+            }
+            // Within code, a statement follows a keyword as well as a semicolon.
+            [_, rest @ ..] if self.depth > 0 => self.inner(tokens, rest, found),
+            _ => {}
+        }
+    }
+
+    fn inner(self, tokens: &[Token<'_>], rest: &[Token<'_>], found: &mut Touched) {
+        let first = tokens.first().unwrap_or(&Token::START);
+        if first.is_word(b"execute") {
+            match rest {
+                [text] if string(text).is_some() => self.code(text, found),
+                _ => found.any |= rest.iter().any(|token| may_hold_set(token.text)),
+            }
+        }
+        let opens = [b"begin".as_slice(), b"then", b"else", b"loop", b"declare"];
+        for (at, token) in tokens.iter().enumerate() {
+            if opens.iter().any(|word| token.is_word(word)) {
+                self.statement(tokens.get(at + 1..).unwrap_or_default(), found);
+            }
+        }
+    }
+
+    /// The code in a string.
+    fn code(self, token: &Token<'_>, found: &mut Touched) {
+        let Some(code) = body(token) else { return };
+        if self.depth >= MAX_DEPTH {
+            found.any |= may_hold_set(code);
+            return;
+        }
+        Self { depth: self.depth + 1, ..self }.read(code, found);
+    }
+}
+
+/// Reads code that is known from elsewhere: a function's body.
+pub(crate) fn touched_by_code(code: &[u8]) -> Touched {
+    let mut found = Touched::default();
+    Reader { conforming: true, depth: 1, catalogue: None }.read(code, &mut found);
+    found
+}
+
+/// Behind SET (`sql-set.html` and its like).
+fn set(mut tokens: &[Token<'_>], found: &mut Touched) {
+    let named = |tokens: &[Token<'_>]| {
+        tokens.get(1).is_some_and(|t| matches!(t.kind, Kind::Dot) || is_assignment(t))
+    };
+    if let [scope, rest @ ..] = tokens
+        && (scope.is_word(b"session") || scope.is_word(b"local"))
+        && !named(tokens)
+    {
+        // It ends with the transaction.
+        if scope.is_word(b"local") {
+            return;
+        }
+        tokens = rest;
+    }
+    let is = |words: &[&[u8]]| {
+        !named(tokens)
+            && words.iter().enumerate().all(|(i, w)| tokens.get(i).is_some_and(|t| t.is_word(w)))
+    };
+    if is(&[b"transaction"]) || is(&[b"constraints"]) {
+        return;
+    }
+    let special: &[&str] = if is(&[b"time", b"zone"]) {
+        &["timezone"]
+    } else if is(&[b"names"]) {
+        &["client_encoding"]
+    } else if is(&[b"schema"]) {
+        &["search_path"]
+    } else if is(&[b"role"]) {
+        &["role"]
+    } else if is(&[b"authorization"]) {
+        // It resets the role too.
+        &["session_authorization", "role"]
+    } else if is(&[b"xml", b"option"]) {
+        &["xmloption"]
+    } else if is(&[b"characteristics"]) {
+        &[
+            "default_transaction_isolation",
+            "default_transaction_read_only",
+            "default_transaction_deferrable",
+        ]
+    } else {
+        return assignment(tokens, found);
+    };
+    // `SET TIME ZONE LOCAL` means the default too.
+    let resets = tokens.last().is_some_and(|last| {
+        last.is_word(b"default") || (special == ["timezone"] && last.is_word(b"local"))
+    });
+    for name in special {
+        if resets { found.reset(name) } else { found.add(name) }
+    }
+}
+
+fn assignment(tokens: &[Token<'_>], found: &mut Touched) {
+    let end = tokens.iter().position(is_assignment).unwrap_or(tokens.len());
+    let (name, value) = tokens.split_at(end);
+    match setting_name(name) {
+        Some(name) => match value {
+            [_, value] if value.is_word(b"default") => found.reset(&name),
+            _ => found.add(&name),
+        },
+        None => found.any = true,
+    }
+}
+
+fn is_assignment(token: &Token<'_>) -> bool {
+    token.is_word(b"to") || token.text == b"="
+}
+
+/// Behind RESET.
+fn reset(tokens: &[Token<'_>], found: &mut Touched) {
+    match tokens {
+        [all] if all.is_word(b"all") => found.resets = Resets::All,
+        [time, zone] if time.is_word(b"time") && zone.is_word(b"zone") => found.reset("timezone"),
+        [session, authorization]
+            if session.is_word(b"session") && authorization.is_word(b"authorization") =>
+        {
+            found.reset("session_authorization");
+            found.reset("role");
+        }
+        name => match setting_name(name) {
+            Some(name) => found.reset(&name),
+            None => found.any = true,
+        },
+    }
+}
+
+fn setting_name(tokens: &[Token<'_>]) -> Option<String> {
+    let mut name = String::new();
+    for token in tokens {
+        match token.kind {
+            Kind::Word => name.push_str(std::str::from_utf8(token.text).ok()?),
+            Kind::QuotedIdentifier => {
+                name.push_str(&std::str::from_utf8(token.unquoted()).ok()?.replace("\"\"", "\""));
+            }
+            Kind::Dot => name.push('.'),
+            _ => return None,
+        }
+    }
+    (!name.is_empty() && name.len() <= MAX_NAME).then_some(name)
+}
+
+/// A call of `set_config` that begins here, and those of functions that call it.
+fn call(tokens: &[Token<'_>], found: &mut Touched) {
+    let [name, open, arguments @ ..] = tokens else { return };
+    if open.kind != Kind::Open {
+        return;
+    }
+    if is_function(name, b"set_limit") {
+        return found.add("pg_trgm.similarity_threshold");
+    }
+    if !is_function(name, b"set_config") {
+        return;
+    }
+    let value = match arguments {
+        [name, arrow, ..]
+            if name.is_word(b"setting_name") && matches!(arrow.text, b"=>" | b":=") =>
+        {
+            arguments.get(2..).unwrap_or_default()
+        }
+        _ => arguments,
+    };
+    let arguments = value;
+    let [value, after, ..] = arguments else {
+        found.any = true;
+        return;
+    };
+    if !matches!(after.kind, Kind::Comma | Kind::Cast) {
+        found.any = true;
+        return;
+    }
+    match (parameter(value), string(value)) {
+        (Some(number), _) if found.parameters.len() < MAX_NAMES => found.parameters.push(number),
+        (None, Some(name)) if resets(arguments) => found.reset(name),
+        (None, Some(name)) => found.add(name),
+        _ => found.any = true,
+    }
+}
+
+/// Whether the argument behind the name is NULL, which means the default.
+fn resets(value: &[Token<'_>]) -> bool {
+    let comma = value.iter().position(|token| token.kind == Kind::Comma);
+    comma.and_then(|at| value.get(at + 1)).is_some_and(|token| token.is_word(b"null"))
+}
+
+/// The number of `$1`.
+fn parameter(token: &Token<'_>) -> Option<u16> {
+    let digits = token.text.strip_prefix(b"$").filter(|_| token.kind == Kind::Parameter)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn is_function(token: &Token<'_>, name: &[u8]) -> bool {
+    token.is_word(name) || (token.kind == Kind::QuotedIdentifier && token.unquoted() == name)
+}
+
+/// The value of a string that is spelled as it is: no name of a setting needs more.
+fn string<'a>(token: &Token<'a>) -> Option<&'a str> {
+    let plain = |byte: &u8| {
+        (byte.is_ascii_graphic() || byte.is_ascii_whitespace()) && !matches!(byte, b'\'' | b'\\')
+    };
+    let inner = body(token)?;
+    inner.iter().all(plain).then(|| std::str::from_utf8(inner).ok()).flatten()
+}
+
+/// What stands between the quotes of a string.
+pub(crate) fn body<'a>(token: &Token<'a>) -> Option<&'a [u8]> {
+    let text = match token.kind {
+        Kind::Text | Kind::EscapeText => {
+            let open = text_open(token.text)?;
+            token.text.get(open..)?
+        }
+        Kind::DollarText => {
+            let tag = token.text.iter().skip(1).position(|byte| *byte == b'$')? + 2;
+            return token.text.get(tag..token.text.len().checked_sub(tag)?);
+        }
+        _ => return None,
+    };
+    text.strip_suffix(b"'")
+}
+
+fn text_open(text: &[u8]) -> Option<usize> {
+    text.iter().position(|byte| *byte == b'\'').map(|at| at + 1)
+}
+
+/// Settings of the transaction at hand, and one that has no value to come back to.
+const NOT_OF_THE_SESSION: [&str; 4] =
+    ["transaction_isolation", "transaction_read_only", "transaction_deferrable", "seed"];
+
+/// Names kept of one text, and of one lease.
+pub const MAX_NAMES: usize = 64;
+
+/// PostgreSQL has no longer names of settings that anybody uses.
+const MAX_NAME: usize = 256;
+
+/// Tokens of a text that are looked at.
+const MAX_TOKENS: usize = 16_384;
+
+/// How deep code is looked for within code.
+const MAX_DEPTH: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> String {
+        let found = touched(text.as_bytes(), &Options::default());
+        let mut shown: Vec<String> = found.names.iter().map(ToString::to_string).collect();
+        shown.extend(found.parameters.iter().map(|number| format!("${number}")));
+        if found.any {
+            shown.push("?".into());
+        }
+        match &found.resets {
+            Resets::None => {}
+            Resets::All => shown.push("-*".into()),
+            Resets::Names(names) => shown.extend(names.iter().map(|name| format!("-{name}"))),
+        }
+        shown.join(" ")
+    }
+
+    #[test]
+    fn names_are_found_and_values_are_not_looked_at() {
+        for (text, expected) in [
+            ("set work_mem = '7MB'", "work_mem"),
+            ("SET SESSION Work_Mem TO 5; set app.tenant = 'a'", "work_mem app.tenant"),
+            ("set local work_mem = 5", ""),
+            ("set local.x = 5; set session.y to 1", "local.x session.y"),
+            ("set time zone 'UTC'; set names 'UTF8'", "timezone client_encoding"),
+            ("set time zone local", "timezone -timezone"),
+            ("set schema 'x'; set role r", "search_path role"),
+            ("set session authorization x", "session_authorization role"),
+            (
+                "set session authorization default",
+                "session_authorization role -session_authorization -role",
+            ),
+            ("set role none", "role"),
+            (
+                "set session characteristics as transaction read only",
+                "default_transaction_isolation default_transaction_read_only \
+                 default_transaction_deferrable",
+            ),
+            ("set transaction isolation level serializable; set constraints all deferred", ""),
+            ("set xml option document; set seed to 0.5", "xmloption"),
+            ("set x = default; set session y to default", "x y -x -y"),
+            ("set x = 'default'", "x"),
+            ("reset all", "-*"),
+            ("select 1; DISCARD ALL;", "-*"),
+            ("RESET work_mem; reset Time Zone", "work_mem timezone -work_mem -timezone"),
+            (
+                "reset role; reset session authorization",
+                "role session_authorization -role -session_authorization -role",
+            ),
+            ("select set_config('work_mem', '7MB', false)", "work_mem"),
+            ("select pg_catalog.set_config($1, $2, false)", "$1"),
+            ("select set_config(setting_name => 'a.b', new_value => 'x', is_local => f)", "a.b"),
+            ("select set_config('a' || 'b', 'x', false)", "?"),
+            ("select set_config(E'wo\\x72k', 'x', false)", "?"),
+            ("select set_config('work_mem'::text, 'x', false)", "work_mem"),
+            ("select set_config('a.b', null, false)", "a.b -a.b"),
+            ("select set_limit(0.5)", "pg_trgm.similarity_threshold"),
+            ("do $$ begin perform set_config('x.y', '1', false); end $$", "x.y"),
+            ("do $$ begin if true then set work_mem = 5; end if; end $$", "work_mem"),
+            ("do $$ begin execute 'set work_mem = 5'; end $$", "work_mem"),
+            ("do $$ begin execute 'set ' || x || ' = 5'; end $$", "?"),
+            ("do $$ begin execute format('drop table %I', t); end $$", ""),
+            ("do $$ begin update t set a = 1; end $$", ""),
+            ("select 'set x = 1; set_config('", ""),
+        ] {
+            assert_eq!(names(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_in_an_encoding_that_hides_quotes_may_set_anything() {
+        let options = Options { multibyte_unsafe: true, ..Options::default() };
+        assert!(touched(b"SeT x = 1", &options).any);
+        assert!(!touched(b"select 1", &options).any);
+    }
+
+    #[test]
+    fn what_is_too_much_is_anything() {
+        let many: Vec<_> = (0..=MAX_NAMES).map(|i| format!("set x{i} = 1")).collect();
+        let found = touched(many.join(";").as_bytes(), &Options::default());
+        assert!(found.any && found.names.len() == MAX_NAMES);
+    }
+}
