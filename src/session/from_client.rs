@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 
-use super::asking::{Own, Parameters, SUSPECT};
+use super::asking::{Parameters, SUSPECT};
 use super::flow::{Kind, Owner};
 use super::knowledge::Statement;
+use super::own::Own;
 use super::pins::PinReason;
 use super::preparing::MISSING;
 use super::settings::{self, Change, Settings};

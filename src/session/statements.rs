@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 
-use super::asking::Own;
 use super::knowledge::Statement;
+use super::own::Own;
 
 /// A client's name for a statement; empty = the unnamed statement.
 pub type Name = Box<[u8]>;
