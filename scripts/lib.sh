@@ -19,7 +19,7 @@ postgres_bin() {
   if [ -n "${PGWEIR_PG_BIN:-}" ] && [ -x "$PGWEIR_PG_BIN/postgres" ]; then
     echo "$PGWEIR_PG_BIN"
   elif have postgres; then
-    dirname "$(command -v postgres)"
+    dirname "$(readlink -f "$(command -v postgres)")"
   else
     found=$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null | sort -V | tail -n 1)
     [ -n "$found" ] && dirname "$found"
