@@ -133,7 +133,7 @@ impl Session {
 
     fn pass(&mut self, kind: Kind) -> ClientFate {
         match kind {
-            Kind::Call => self.cut_segment(false),
+            Kind::Call => self.cut_segment(|| false),
             _ => self.open_segment = true,
         }
         self.counts.queries += u32::from(matches!(kind, Kind::Execute | Kind::Call));
@@ -261,9 +261,9 @@ impl Session {
     }
 
     /// A Query or FunctionCall ends a segment too, but what went before it waits for a Sync.
-    fn cut_segment(&mut self, may_copy: bool) {
+    fn cut_segment(&mut self, may_copy: impl FnOnce() -> bool) {
         if self.open_segment || self.unsynced != Unsynced::Nothing {
-            let now = if may_copy { Unsynced::Copy } else { Unsynced::Command };
+            let now = if may_copy() { Unsynced::Copy } else { Unsynced::Command };
             self.unsynced = self.unsynced.max(now);
         }
         self.end_segment();
@@ -337,14 +337,19 @@ impl Session {
         &mut self,
         header: Header,
         body: &[u8],
-        backend: Option<&mut Backend>,
+        mut backend: Option<&mut Backend>,
         out: &mut Out<'_>,
     ) -> ClientFate {
         // Nearly every text needs a server, and is read once it has one.
         if backend.is_none() && !may_be_local(body) {
             return ClientFate::NeedServer;
         }
-        let effects = self.effects_of(body, body.len() == header.body);
+        let effects = match &mut backend {
+            Some(backend) if body.len() == header.body => {
+                self.effects_by_shape(body, &mut backend.shapes)
+            }
+            _ => self.effects_of(body, body.len() == header.body),
+        };
         if effects.intersects(Effects::LOCAL)
             && let Some(whole) = sql::whole(body, &self.reading.options(false, None))
             && let Some(fate) = self.answer_whole(&whole, backend.is_some())
@@ -356,7 +361,7 @@ impl Session {
         self.lend(effects, body, true, backend, out.server);
         self.note_effects(effects, body, &Parameters::NONE);
         backend.statements.clear_unnamed();
-        self.cut_segment(body.len() < header.body || may_copy(body));
+        self.cut_segment(|| body.len() < header.body || may_copy(body));
         self.counts.queries += 1;
         let note = if self.statements.has_unnamed() {
             let ticket = self.next_ticket();
@@ -469,6 +474,7 @@ impl Session {
         let current = self.statements.meaning(b"").statement.filter(|s| whole && *s.body == *rest);
         let effects = match &current {
             Some(statement) => self.effects_of_statement(statement),
+            None if whole => self.effects_by_shape(rest, &mut backend.shapes),
             None => self.effects_of(rest, whole),
         };
         self.forget_sequences(effects, backend, out);
@@ -641,6 +647,15 @@ impl Session {
         let truncated = !whole && !body.contains(&0);
         let catalogue = self.knowledge.catalogue();
         sql::classify(body, &self.reading.options(truncated, catalogue.as_deref()))
+    }
+
+    /// The same of a whole text, which is often like one that ran before.
+    fn effects_by_shape(&self, text: &[u8], shapes: &mut sql::Shapes) -> Effects {
+        // Before the catalogue itself: one that comes meanwhile is then read again.
+        let version = self.knowledge.catalogue_version();
+        let catalogue = self.knowledge.catalogue();
+        let options = self.reading.options(false, catalogue.as_deref());
+        shapes.classify(text, &options, version)
     }
 
     /// The same of a statement, read again when the catalogue is another.

@@ -180,6 +180,8 @@ pub struct Backend {
     pub pid: u32,
     /// Settings that `init_query` has given another default than RESET gives.
     pub initial: sql::Touched,
+    /// Texts that ran here lately.
+    pub shapes: sql::Shapes,
 }
 
 impl Backend {
@@ -190,6 +192,7 @@ impl Backend {
             statements: ServerStatements::new(statement_limit),
             pid,
             initial: sql::Touched::default(),
+            shapes: sql::Shapes::default(),
         }
     }
 
