@@ -19,7 +19,7 @@ use crate::server::{Server, Work};
 use crate::session::{Attach, Parting, ServerFate};
 use crate::wire::ErrorFields;
 use crate::wire::error;
-use crate::wire::frame::{self, HEADER};
+use crate::wire::frame::{self, HEADER, Header};
 
 /// What belongs to one lease.
 struct Relay<'a> {
@@ -39,6 +39,13 @@ struct Relay<'a> {
     asked: Option<Asked>,
     /// When the client was first found to have ended its side.
     gone_since: Option<Instant>,
+}
+
+/// Bytes of the server's input that pass as they are, and where the next message begins.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    begin: usize,
+    end: usize,
 }
 
 /// An answer that is awaited while nothing moves.
@@ -295,68 +302,84 @@ impl<'a> Relay<'a> {
     /// Uses what the server has sent. Runs of messages that pass are copied at once.
     fn pump_server(&mut self) -> Result<(), Ending> {
         self.pass_rest();
-        if self.rest > 0 {
-            return Ok(());
-        }
-        let (mut run, mut at) = (0, 0);
-        loop {
-            let client = &mut *self.client;
-            let Server { link, backend, refused_write, .. } = &mut **self.lease;
-            let input = &link.input[at..];
-            let Some(header) =
-                frame::backend(input).map_err(ServerLoss::from).map_err(Ending::ServerLost)?
-            else {
-                break;
-            };
-            let end = input.len().min(header.total());
-            let body = &input[HEADER..end];
-            if !client.session.is_server_inspectable(header, body) {
-                break;
-            }
-            if matches!(header.tag, b'E' | b'Z' | b'A') {
-                client.link.output.extend_from_slice(&link.input[run..at]);
-                run = at;
-            }
-            let fate = client
-                .session
-                .on_server(header, body, backend, &mut client.link.output)
-                .map_err(ServerLoss::from)
-                .map_err(Ending::ServerLost)?;
-            if header.tag == b'E' {
-                let fields = ErrorFields::read(body);
-                client.context.metrics.errors.count(ErrorSource::Server, fields.code);
-                self.fatal |= fields.is_fatal();
-                *refused_write |= fields.code == READ_ONLY;
-            }
-            self.forwarding = fate == ServerFate::Forward;
-            if !self.forwarding {
-                client.link.output.extend_from_slice(&link.input[run..at]);
-                run = at + end;
-            }
-            at += end;
-            self.rest = header.total() - end;
-            if client.session.is_reply_due() {
-                client.link.output.extend_from_slice(&link.input[run..at]);
-                run = at;
-                client.session.write_replies(&mut client.link.output);
-            }
-            client.session.write_barrier(backend, &mut link.output);
-            if self.rest > 0 {
-                break;
-            }
-        }
-        self.finish_run(run, at);
+        let mut run = Run::default();
+        while self.rest == 0 && self.take_message(&mut run)? {}
+        self.finish_run(run);
         Ok(())
     }
 
+    /// Uses the message behind the run, if enough of it is there.
+    fn take_message(&mut self, run: &mut Run) -> Result<bool, Ending> {
+        let input = &self.lease.link.input[run.end..];
+        let header = frame::backend(input).map_err(ServerLoss::from).map_err(Ending::ServerLost)?;
+        let Some(header) = header else { return Ok(false) };
+        let session = &mut self.client.session;
+        let len = input.len().min(header.total());
+        if session.passes_row(header) {
+            self.forwarding = true;
+        } else if !session.is_server_inspectable(header, &input[HEADER..len]) {
+            return Ok(false);
+        } else {
+            self.judge(header, len, run)?;
+        }
+        run.end += len;
+        if !self.forwarding {
+            run.begin = run.end;
+        }
+        self.rest = header.total() - len;
+        if self.client.session.is_reply_due() {
+            self.pass(run);
+            self.client.session.write_replies(&mut self.client.link.output);
+        }
+        Ok(true)
+    }
+
+    /// Lets the session decide about a message of which `len` bytes are there.
+    fn judge(&mut self, header: Header, len: usize, run: &mut Run) -> Result<(), Ending> {
+        // What the session writes comes behind what passes.
+        if matches!(header.tag, b'E' | b'Z' | b'A') {
+            self.pass(run);
+        }
+        let Client { session, link: client, context, .. } = &mut *self.client;
+        let Server { link, backend, refused_write, .. } = &mut **self.lease;
+        let body = &link.input[run.end..][HEADER..len];
+        let fate = session
+            .on_server(header, body, backend, &mut client.output)
+            .map_err(ServerLoss::from)
+            .map_err(Ending::ServerLost)?;
+        if header.tag == b'E' {
+            let fields = ErrorFields::read(body);
+            context.metrics.errors.count(ErrorSource::Server, fields.code);
+            self.fatal |= fields.is_fatal();
+            *refused_write |= fields.code == READ_ONLY;
+        }
+        session.write_barrier(backend, &mut link.output);
+        self.forwarding = fate == ServerFate::Forward;
+        if !self.forwarding {
+            self.pass(run);
+        }
+        Ok(())
+    }
+
+    /// Passes the run as it is so far.
+    fn pass(&mut self, run: &mut Run) {
+        let passing = &self.lease.link.input[run.begin..run.end];
+        self.client.link.output.extend_from_slice(passing);
+        run.begin = run.end;
+    }
+
     /// The last run passes; when it is long and all there is, the buffer itself changes hands.
-    fn finish_run(&mut self, run: usize, at: usize) {
+    fn finish_run(&mut self, run: Run) {
         let (input, output) = (&mut self.lease.link.input, &mut self.client.link.output);
-        if run == 0 && at == input.len() && at >= WORTH_SWAPPING && output.is_empty() {
+        if run.begin == 0
+            && run.end == input.len()
+            && run.end >= WORTH_SWAPPING
+            && output.is_empty()
+        {
             std::mem::swap(input, output);
         } else {
-            output.extend_from_slice(&input[run..at]);
-            input.advance(at);
+            output.extend_from_slice(&input[run.begin..run.end]);
+            input.advance(run.end);
         }
     }
 

@@ -285,6 +285,20 @@ impl<N> Flow<N> {
         self.sent(Kind::Barrier, Owner::Proxy, note);
     }
 
+    /// Whether a message from the server is one of the many that change nothing here: a row of a Query or
+    /// Execute of the client's, or the description of such rows.
+    pub fn passes_row(&mut self, tag: u8) -> bool {
+        let Some(Entry::Sent(head)) = self.queue.front() else { return false };
+        let passes = match tag {
+            b'D' => matches!(head.kind, Kind::Query | Kind::Execute),
+            b'T' => head.kind == Kind::Query,
+            _ => false,
+        };
+        let passes = passes && head.owner == Owner::Client;
+        self.begun |= passes;
+        passes
+    }
+
     /// A message came from the server. Not for `S`, `N` and `A`, which come at any time.
     pub fn on_backend(&mut self, tag: u8) -> Result<Reaction<N>, OutOfStep> {
         self.settle();

@@ -37,6 +37,12 @@ impl Session {
         }
     }
 
+    /// Whether a message passes whatever is in it, and nothing follows from it: [`Session::on_server`]
+    /// would say the same.
+    pub fn passes_row(&mut self, header: Header) -> bool {
+        self.flow.passes_row(header.tag)
+    }
+
     /// A message from the server, of which `body` holds what [`Session::is_server_inspectable`]
     /// wants. What is written to `out` comes before the message itself; replies that come after it
     /// are written by [`Session::write_replies`].
