@@ -3,7 +3,7 @@
 use bytes::Buf;
 
 use super::Ending;
-use crate::net::link::Link;
+use crate::net::link::{Link, consume};
 use crate::server::Server;
 use crate::session::{ClientFate, Out, Session, is_inspectable};
 use crate::wire::frame::{self, HEADER};
@@ -119,7 +119,7 @@ impl Half {
         if let (Onwards::Server, Some(server)) = (self.onwards, server) {
             server.link.output.extend_from_slice(&link.input[..len]);
         }
-        link.input.advance(len);
+        consume(&mut link.input, len);
         self.rest -= len;
     }
 }

@@ -4,15 +4,13 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::Buf;
-
 use super::abandon::{Canceling, Probe, abandon, close};
 use super::alarm::due;
 use super::half::{Half, Stop};
 use super::{Client, Ending, ServerLoss, edge};
 use crate::config::{OnClientGone, Timeouts};
 use crate::metrics::{CloseReason, ErrorSource};
-use crate::net::link::Moved;
+use crate::net::link::{Moved, consume};
 use crate::pool::{Cleaning, Lease};
 use crate::registry::Notice;
 use crate::server::{Server, Work};
@@ -317,11 +315,14 @@ impl<'a> Relay<'a> {
         let len = input.len().min(header.total());
         if session.passes_row(header) {
             self.forwarding = true;
-        } else if !session.is_server_inspectable(header, &input[HEADER..len]) {
-            return Ok(false);
-        } else {
-            self.judge(header, len, run)?;
+            run.end += len;
+            self.rest = header.total() - len;
+            return Ok(true);
         }
+        if !session.is_server_inspectable(header, &input[HEADER..len]) {
+            return Ok(false);
+        }
+        self.judge(header, len, run)?;
         run.end += len;
         if !self.forwarding {
             run.begin = run.end;
@@ -379,7 +380,7 @@ impl<'a> Relay<'a> {
             std::mem::swap(input, output);
         } else {
             output.extend_from_slice(&input[run.begin..run.end]);
-            input.advance(run.end);
+            consume(input, run.end);
         }
     }
 
@@ -389,7 +390,7 @@ impl<'a> Relay<'a> {
         if self.forwarding {
             self.client.link.output.extend_from_slice(&input[..len]);
         }
-        input.advance(len);
+        consume(input, len);
         self.rest -= len;
     }
 

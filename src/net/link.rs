@@ -150,6 +150,9 @@ impl Link {
 
     /// Something can be read at once: for an idle server, news that must be looked at.
     pub fn poll_readable_now(&mut self) -> io::Result<Option<Moved>> {
+        if !self.stream.may_be_readable() {
+            return Ok(None);
+        }
         let mut cx = Context::from_waker(std::task::Waker::noop());
         match self.poll_filled(&mut cx) {
             Poll::Ready(moved) => moved.map(Some),
@@ -179,7 +182,7 @@ impl Link {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.traffic.written += written as u64;
-            self.output.advance(written);
+            consume(&mut self.output, written);
             self.unflushed = self.stream.is_tls();
         }
         if self.unflushed {
@@ -219,6 +222,16 @@ impl Link {
         self.input.reserve(READ);
         let read = pin!(self.stream.read_buf(&mut self.input));
         read.poll(cx)
+    }
+}
+
+/// Takes bytes from the front. A buffer that is used up starts again from its beginning, so that there is
+/// room in it without moving or growing.
+pub fn consume(buf: &mut BytesMut, len: usize) {
+    if len == buf.len() {
+        buf.clear();
+    } else {
+        buf.advance(len);
     }
 }
 

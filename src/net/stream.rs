@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -79,6 +79,16 @@ impl Stream {
             Self::Tcp(tcp) => tcp.poll_read_ready(cx),
             Self::Unix(unix) => unix.poll_read_ready(cx),
             Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Whether a read may have something, as far as the system has said by now. TLS may hold bytes that
+    /// the system no longer has.
+    pub fn may_be_readable(&self) -> bool {
+        match self {
+            Self::Tcp(tcp) => tcp.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Unix(unix) => unix.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Tls(_) => true,
         }
     }
 
