@@ -394,3 +394,62 @@ fn synchronous_preparing_by_more_clients_than_servers_never_hangs() {
     }
     assert_eq!(target.connect().value("select count(*) from t"), "40");
 }
+
+/// A text of 2 MiB that gives its parameter back.
+fn long(value: &str) -> String {
+    format!("select '{value}' || $1 /* {} */", "x".repeat(2 << 20))
+}
+
+#[test]
+fn a_named_statement_of_any_length_works_as_in_postgresql() {
+    let seen = both(|target| {
+        let mut client = target.connect();
+        let fetch = |name: &str| [run(name, &[Some("!")]), sync()].concat();
+        vec![
+            client.ask(&prepare("s", &long("one"))),
+            client.ask(&fetch("s")),
+            client.ask(&[describe('S', "s"), sync()].concat()),
+            client.ask(&prepare("s", &long("two"))),
+            client.ask(&[parse("t", &long("three")), run("t", &[Some("!")]), sync()].concat()),
+            client.ask(&fetch("s")),
+            client.ask(&query("begin; select 1/0")),
+            client.ask(&prepare("u", &long("four"))),
+            client.ask(&query("rollback")),
+            client.ask(&[close('S', "s"), sync()].concat()),
+            client.ask(&fetch("s")),
+            client.ask(&fetch("t")),
+            client.ask(&query("deallocate all")),
+            client.ask(&fetch("t")),
+            client.ask(&prepare("t", &long("five"))),
+            client.ask(&fetch("t")),
+        ]
+    });
+    assert_eq!(seen[1], "2 D(one!) C[SELECT 1] Z[I]");
+    assert_eq!(seen[3], "E[ERROR 42P05] Z[I]");
+    assert_eq!(seen[10], "E[ERROR 26000] Z[I]");
+}
+
+#[test]
+fn a_statement_too_long_to_keep_pins_until_it_is_closed() {
+    let stage = Stage::new(&Setup::servers(2));
+    let (mut one, mut two, mut three) = (stage.client(), stage.client(), stage.client());
+    one.ask(&prepare("s", &long("one")));
+    two.ask(&prepare("s", &long("two")));
+    let fetch = || [run("s", &[Some("!")]), sync()].concat();
+    for _ in 0..3 {
+        assert_eq!(one.ask(&fetch()), "2 D(one!) C[SELECT 1] Z[I]");
+        assert_eq!(two.ask(&fetch()), "2 D(two!) C[SELECT 1] Z[I]");
+    }
+    one.ask(&[close('S', "s"), sync()].concat());
+    assert_eq!(three.value("select 3"), "3");
+    // Nothing of it is left there, nor of a client that leaves without closing it.
+    drop(two);
+    let (mut four, mut five) = (stage.client(), stage.client());
+    four.ask(&query("begin"));
+    five.ask(&query("begin"));
+    for client in [&mut four, &mut five] {
+        let left = client
+            .rows("select name from pg_prepared_statements where length(statement) > 1000000");
+        assert_eq!(left.len(), 0);
+    }
+}

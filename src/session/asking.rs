@@ -116,6 +116,7 @@ impl Session {
     /// The client has no more work for its server at the moment: may it go? Asks the server first if
     /// texts raise doubts. Only while [`Session::may_release`].
     pub fn part(&mut self, backend: &mut Backend, out: &mut BytesMut) -> Parting {
+        self.pins.set(PinReason::LongStatement, self.statements.has_unrepeatable());
         let open = self.questions.are_open(self.pins) || backend.statements.has_lent();
         if open && self.questions.failures < MAX_FAILURES {
             self.ask(backend, out);
@@ -138,8 +139,7 @@ impl Session {
         let suspects = self.questions.suspects;
         let now = if self.pins.intersects(Pins::PERMANENT) || suspects.intersects(Effects::RETIRE) {
             Leftovers::Permanent
-        } else if self.pins.contains(PinReason::SqlPrepared)
-            || suspects.intersects(Effects::SQL_PREPARE)
+        } else if self.pins.intersects(Pins::PREPARED) || suspects.intersects(Effects::SQL_PREPARE)
         {
             Leftovers::Prepared
         } else if !self.pins.is_empty()

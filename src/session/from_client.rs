@@ -456,9 +456,12 @@ impl Session {
         match reader.cstr() {
             Ok(b"") => self.on_parse_unnamed(reader.rest(), whole, backend, out.server),
             Ok(name) if whole => self.on_parse_named(name, reader.rest(), backend, out),
+            Ok(name) if header.body > MAX_PARSE => {
+                self.on_parse_long(header, name, reader.rest(), backend, out)
+            }
             // PostgreSQL words the error itself.
             Err(_) if whole && backend.is_some() => self.pass(Kind::Parse),
-            Ok(_) | Err(_) => self.refuse_message(backend.is_some(), out, too_long()),
+            Ok(_) | Err(_) => self.refuse_message(backend.is_some(), out, too_long_name()),
         }
     }
 
@@ -530,6 +533,40 @@ impl Session {
             self.reply(note);
         }
         ClientFate::Consumed
+    }
+
+    /// The text is too long to be kept. It passes to the server, and the client stays with that one.
+    fn on_parse_long(
+        &mut self,
+        header: Header,
+        name: &[u8],
+        start: &[u8],
+        backend: Option<&mut Backend>,
+        out: &mut Out<'_>,
+    ) -> ClientFate {
+        let meaning = self.statements.meaning(name);
+        if self.must_wait_for(&meaning) {
+            return ClientFate::Wait;
+        }
+        if meaning.statement.is_some() || self.statements.is_full(name.len()) {
+            let report = if meaning.statement.is_some() { duplicate(name) } else { too_many() };
+            return self.refuse_message(backend.is_some(), out, report);
+        }
+        let Some(backend) = backend else { return ClientFate::NeedServer };
+        if backend.statements.is_crowded(self.ticket.segment) {
+            return ClientFate::Wait;
+        }
+        self.make_room(backend, out.server);
+        self.open_segment = true;
+        let statement = self.knowledge.private(&[], self.effects_of(start, false));
+        backend.statements.begin(&statement, self.ticket.segment);
+        out.server.put_u8(b'P');
+        out.server.put_u32((4 + header.body - name.len() + statement.server_name.len()) as u32);
+        build::put_cstr(out.server, &statement.server_name);
+        let ticket = self.next_ticket();
+        self.statements.begin(name, ticket, Some(Arc::clone(&statement)));
+        self.send(Kind::Parse, Note::Parse { name: name.into(), statement, ticket, sent: true });
+        ClientFate::Rewritten { skip: name.len() + 1 }
     }
 
     fn refuse_duplicate(
@@ -626,11 +663,8 @@ impl Session {
         match statement_name(body) {
             Some(name) => {
                 self.open_segment = true;
-                if let Some(backend) = backend
-                    && backend.statements.take_back(name)
-                {
-                    build::close_statement(out, name);
-                    self.inject(Kind::Close, Note::Plain);
+                if let Some(backend) = backend {
+                    self.close_on_server(name, backend, out);
                 }
                 let ticket = self.next_ticket();
                 self.statements.begin(name, ticket, None);
@@ -639,6 +673,18 @@ impl Session {
             }
             None if leased => self.pass(Kind::Close),
             None => ClientFate::NeedServer,
+        }
+    }
+
+    /// Closes what only this client can have a use for.
+    fn close_on_server(&mut self, name: &[u8], backend: &mut Backend, out: &mut BytesMut) {
+        if backend.statements.take_back(name) {
+            build::close_statement(out, name);
+            self.inject(Kind::Close, Note::Plain);
+        }
+        let statement = self.statements.meaning(name).statement;
+        if let Some(statement) = statement.filter(|s| s.is_unrepeatable() && !name.is_empty()) {
+            self.unprepare(&statement, backend, out);
         }
     }
 
@@ -661,7 +707,7 @@ impl Session {
     /// The same of a statement, read again when the catalogue is another.
     fn effects_of_statement(&self, statement: &Statement) -> Effects {
         let version = self.knowledge.catalogue_version();
-        if statement.read_under() != version {
+        if statement.read_under() != version && !statement.is_unrepeatable() {
             statement.reread(self.effects_of(&statement.body, true), version);
         }
         statement.effects()
@@ -698,10 +744,10 @@ fn too_many() -> Report {
         .hint("Close the statements that are no longer used (DEALLOCATE).")
 }
 
-fn too_long() -> Report {
-    Report::error(SqlState::PROGRAM_LIMIT, "the text of a named prepared statement is too long")
-        .detail(format!("It has more than {MAX_PARSE} bytes."))
-        .hint("Use the unnamed statement or a simple query for it.")
+fn duplicate(name: &[u8]) -> Report {
+    let name = String::from_utf8_lossy(name);
+    let message = format!("prepared statement \"{name}\" already exists");
+    Report::error(SqlState::DUPLICATE_STATEMENT, message)
 }
 
 fn too_long_name() -> Report {

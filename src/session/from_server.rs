@@ -331,7 +331,9 @@ impl Session {
                 ServerFate::Swallow
             }
             Note::Use { statement, .. } if is_stale_plan(&fields) => {
-                statement.invalidate();
+                if !statement.is_unrepeatable() {
+                    statement.invalidate();
+                }
                 ServerFate::Forward
             }
             Note::Use { name, statement } if fields.code == b"26000" => {

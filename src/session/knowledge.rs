@@ -54,6 +54,11 @@ impl Statement {
         }
     }
 
+    /// Its text was too long to keep: it lives on the server that took it, and nowhere else.
+    pub fn is_unrepeatable(&self) -> bool {
+        self.body.is_empty()
+    }
+
     /// What running it may do to the session.
     pub fn effects(&self) -> Effects {
         Effects::from_bits(self.effects.load(Ordering::Relaxed))

@@ -28,13 +28,15 @@ pub enum PinReason {
     Permanent,
     /// Numbers drawn from sequences, for a client that is known to ask for them later.
     Sequence,
+    /// A named statement whose text is too long to be kept.
+    LongStatement,
     /// The server could not be asked.
     Unproven,
 }
 
 impl PinReason {
     /// All, in the order of their bits.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::TempObject,
         Self::HeldCursor,
         Self::SqlPrepared,
@@ -45,6 +47,7 @@ impl PinReason {
         Self::Library,
         Self::Permanent,
         Self::Sequence,
+        Self::LongStatement,
         Self::Unproven,
     ];
 
@@ -61,6 +64,7 @@ impl PinReason {
             Self::Library => "library",
             Self::Permanent => "permanent",
             Self::Sequence => "sequence",
+            Self::LongStatement => "long_statement",
             Self::Unproven => "unproven",
         }
     }
@@ -75,6 +79,9 @@ impl Pins {
     pub const NONE: Self = Self(0);
     /// Only the end of the server process removes what these name.
     pub const PERMANENT: Self = Self::of(&[PinReason::Library, PinReason::Permanent]);
+    /// Statements that are the session's own.
+    pub const PREPARED: Self = Self::of(&[PinReason::SqlPrepared, PinReason::LongStatement]);
+
     const fn of(reasons: &[PinReason]) -> Self {
         let mut bits = 0;
         let mut at = 0;

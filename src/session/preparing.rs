@@ -78,6 +78,7 @@ impl Session {
             // The server's own unnamed statement may be another client's.
             None => Some(Target::missing(name)),
             Some(statement) if name.is_empty() => self.resolve_unnamed(statement, backend, out),
+            Some(statement) if self.is_lost(&statement, backend) => Some(Target::missing(name)),
             Some(statement) => {
                 let statement = self.ensure(&statement, backend, out)?;
                 let rename = Some(statement.server_name.clone());
@@ -114,6 +115,15 @@ impl Session {
         Some(statement)
     }
 
+    /// The server has not a statement that no server can be given again.
+    fn is_lost(&self, statement: &Statement, backend: &mut Backend) -> bool {
+        if !statement.is_unrepeatable() {
+            return false;
+        }
+        let copy = backend.statements.copy_of(statement, self.ticket.segment);
+        matches!(copy, Copy::Missing | Copy::Stale)
+    }
+
     pub(super) fn reads_as(&self, statement: &Statement) -> bool {
         let unsettled = self.reading.touched && !self.is_quiet();
         statement.fingerprint.as_ref().is_none_or(|f| *f == self.reading.fingerprint && !unsettled)
@@ -130,7 +140,7 @@ impl Session {
         match backend.statements.unnamed(&statement, segment) {
             Copy::Unsettled => return None,
             Copy::Ready | Copy::Coming => {}
-            Copy::Stale | Copy::Missing if statement.body.is_empty() => {
+            Copy::Stale | Copy::Missing if statement.is_unrepeatable() => {
                 return Some(Target::missing(b""));
             }
             Copy::Stale | Copy::Missing => {
@@ -163,7 +173,7 @@ impl Session {
             if matches!(mention, Mention::Deallocates(_)) {
                 self.deallocating.push_back(name.to_vec().into());
             }
-            if statement.body.is_empty() || !backend.statements.lend(name) {
+            if statement.is_unrepeatable() || !backend.statements.lend(name) {
                 continue;
             }
             build::parse_body(out, name, &statement.body);

@@ -39,6 +39,8 @@ pub struct ClientStatements {
     confirmed: HashMap<Name, Arc<Statement>, FxBuildHasher>,
     in_flight: HashMap<Name, (Ticket, Option<Arc<Statement>>), FxBuildHasher>,
     bytes: usize,
+    /// How many names stand for statements that cannot be prepared again.
+    unrepeatable: usize,
 }
 
 impl ClientStatements {
@@ -58,6 +60,11 @@ impl ClientStatements {
         names >= MAX_NAMES || self.bytes + size > MAX_BYTES
     }
 
+    /// Some name stands for a statement that cannot be prepared on another server.
+    pub fn has_unrepeatable(&self) -> bool {
+        self.unrepeatable > 0
+    }
+
     /// There is an unnamed statement, or may be soon.
     pub fn has_unnamed(&self) -> bool {
         self.in_flight.contains_key(&b""[..]) || self.confirmed.contains_key(&b""[..])
@@ -73,11 +80,13 @@ impl ClientStatements {
     pub fn confirm(&mut self, name: &[u8], ticket: Ticket, statement: Option<Arc<Statement>>) {
         self.undo(name, ticket);
         let size = statement.as_ref().map_or(0, |s| size_of(name, s));
+        self.unrepeatable += statement.as_ref().map_or(0, |s| unrepeatable(name, s));
         let old = match statement {
             Some(statement) => self.confirmed.insert(name.into(), statement),
             None => self.confirmed.remove(name),
         };
-        self.bytes = self.bytes + size - old.map_or(0, |s| size_of(name, &s));
+        self.bytes = self.bytes + size - old.as_ref().map_or(0, |s| size_of(name, s));
+        self.unrepeatable -= old.map_or(0, |s| unrepeatable(name, &s));
     }
 
     /// It was skipped behind an error.
@@ -90,6 +99,7 @@ impl ClientStatements {
     /// DEALLOCATE ALL was run: what is still in flight comes after it.
     pub fn clear(&mut self) {
         self.confirmed.retain(|name, _| name.is_empty());
+        self.unrepeatable = 0;
         self.bytes = self.confirmed.iter().map(|(name, s)| size_of(name, s)).sum();
     }
 
@@ -97,12 +107,17 @@ impl ClientStatements {
     pub fn remove(&mut self, name: &[u8]) -> bool {
         let removed = self.confirmed.remove(name);
         self.bytes -= removed.as_ref().map_or(0, |s| size_of(name, s));
+        self.unrepeatable -= removed.as_ref().map_or(0, |s| unrepeatable(name, s));
         removed.is_some()
     }
 }
 
 fn size_of(name: &[u8], statement: &Statement) -> usize {
     name.len() + statement.body.len()
+}
+
+fn unrepeatable(name: &[u8], statement: &Statement) -> usize {
+    usize::from(!name.is_empty() && statement.is_unrepeatable())
 }
 
 /// Whether a server has a statement.
@@ -143,6 +158,11 @@ impl Prepared {
         if self.in_flight == 0 {
             self.expected = self.confirmed.is_some();
         }
+    }
+
+    /// Its client could not prepare it again.
+    fn is_needed(&self) -> bool {
+        self.statement.is_unrepeatable() && Arc::strong_count(&self.statement) > 1
     }
 
     fn is_gone(&self) -> bool {
@@ -220,7 +240,7 @@ impl ServerStatements {
 
     fn settled(&self, segment: u64) -> impl Iterator<Item = &Prepared> {
         let known = move |copy: &&Prepared| copy.in_flight == 0 || copy.segment == segment;
-        self.copies.values().filter(|copy| copy.expected).filter(known)
+        self.copies.values().filter(|copy| copy.expected && !copy.is_needed()).filter(known)
     }
 
     /// A Parse is being sent.

@@ -30,6 +30,8 @@ impl SqlState {
     pub const IDLE_IN_TRANSACTION: Self = Self(*b"25P03");
     /// `invalid_catalog_name`
     pub const INVALID_CATALOG_NAME: Self = Self(*b"3D000");
+    /// `duplicate_prepared_statement`
+    pub const DUPLICATE_STATEMENT: Self = Self(*b"42P05");
     /// `too_many_connections`
     pub const TOO_MANY_CONNECTIONS: Self = Self(*b"53300");
     /// `configuration_limit_exceeded`

@@ -5,15 +5,55 @@ use bytes::BytesMut;
 use super::pair::{Pair, Stop};
 use super::script;
 use crate::session::flow::MAX_IN_FLIGHT;
+use crate::session::pins::PinReason;
+use crate::session::{Attach, Parting};
 
 #[test]
-fn a_text_too_long_to_prepare_elsewhere_is_refused() {
+fn a_text_too_long_to_keep_passes_and_keeps_the_client_at_its_server() {
     let mut p = Pair::attached();
     let text = "x".repeat(2 << 20);
     p.send(0, &format!("P(s,{text}) S"));
+    p.server_got(0, &format!("P(__pgweir_0,{text}) S"));
+    p.answer(0, "1 Z(I)");
+    p.client_got(0, "1 Z(I)");
+    assert_eq!(p.part(0), Parting::Pinned);
+    assert!(p.clients[0].session.pins().contains(PinReason::LongStatement));
+    // Its name is taken, though nobody knows its text any more.
+    p.send(0, &format!("P(s,{text}) S"));
     p.server_got(0, "D(__pgweir_missing) S");
     p.answer(0, "E(26000,no) Z(I)");
-    p.client_got(0, "E(54000,the text of a named prepared statement is too long) Z(I)");
+    p.client_got(0, "E(42P05,prepared statement \"s\" already exists) Z(I)");
+    p.send(0, "C(s) S");
+    p.server_got(0, "C(__pgweir_0) S");
+    p.answer(0, "3 Z(I)");
+    p.client_got(0, "3 Z(I)");
+    assert_eq!(p.part(0), Parting::Free);
+    p.send(0, "B(s) S");
+    p.server_got(0, "B(__pgweir_missing) S");
+}
+
+#[test]
+fn a_long_statement_is_not_closed_to_make_room_and_gone_for_good_when_deallocated() {
+    let mut p = Pair::with_limit(1, 2);
+    p.send(0, &format!("P(long,{}) S", "x".repeat(2 << 20)));
+    assert_eq!(p.attach(0, 0), Attach::Ready);
+    p.servers[0].received.clear();
+    p.answer(0, "1 Z(I)");
+    for name in ["a", "b", "c"] {
+        p.send(0, &format!("P({name},select {name}) S"));
+        p.servers[0].received.clear();
+        p.answer(0, if matches!(name, "a") { "1 Z(I)" } else { "3 1 Z(I)" });
+    }
+    p.send(0, "B(long) E S");
+    p.server_got(0, "B(__pgweir_0) E S");
+    p.answer(0, "2 C(SELECT 0) Z(I)");
+    // By a function, which no text shows.
+    p.send(0, "Q(select f())");
+    p.servers[0].received.clear();
+    p.answer(0, "C(DEALLOCATE ALL) Z(I)");
+    // The server may have a statement of SQL's PREPARE under this name, for all that is known.
+    p.send(0, "B(long) S");
+    p.server_got(0, "B(long) S");
 }
 
 #[test]
