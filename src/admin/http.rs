@@ -203,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn metrics_are_served_as_text() {
         let (address, _phase, metrics) = endpoint().await;
-        metrics.pool("shop", "app").queries.increment(3);
+        metrics.pool("shop", "app").tally.queries.increment(3);
         let answer = get(address, "/metrics?x=1").await;
         assert!(answer.contains("content-type: text/plain; version=0.0.4"));
         assert!(answer.contains("pgweir_queries_total{database=\"shop\",user=\"app\"} 3"));

@@ -159,9 +159,9 @@ impl Client {
     fn count_bytes(&mut self) {
         let now = self.link.traffic();
         let before = std::mem::replace(&mut self.counted, now);
-        let metrics = self.pool.metrics();
-        metrics.bytes_received.increment(now.read - before.read);
-        metrics.bytes_sent.increment(now.written - before.written);
+        let tally = &self.pool.metrics().tally;
+        tally.bytes_received.increment(now.read - before.read);
+        tally.bytes_sent.increment(now.written - before.written);
     }
 }
 

@@ -130,12 +130,12 @@ impl Client {
 
     fn count(&mut self, lease: &Lease) {
         let counts = self.session.take_counts();
-        let metrics = lease.pool().metrics();
-        metrics.queries.increment(u64::from(counts.queries));
+        let tally = &lease.pool().metrics().tally;
+        tally.queries.increment(u64::from(counts.queries));
         if counts.elided_parses > 0 {
-            metrics.elided_parses.increment(u64::from(counts.elided_parses));
+            tally.elided_parses.increment(u64::from(counts.elided_parses));
         }
-        metrics.transactions.increment(u64::from(counts.transactions));
+        tally.transactions.increment(u64::from(counts.transactions));
         self.count_bytes();
     }
 

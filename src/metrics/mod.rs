@@ -13,9 +13,10 @@ mod host;
 mod labels;
 mod names;
 mod pool;
+mod tally;
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::metrics::{Counter, Gauge, Histogram, Key, Label as Pair, Metadata, Recorder};
 use metrics_exporter_prometheus::{
@@ -31,6 +32,7 @@ pub use self::labels::{
     ServerState,
 };
 pub use self::pool::{PoolMetrics, ServerCount};
+use self::tally::{Sink, Tally};
 
 /// Everything pgweir counts. Built once, in `proxy`, and passed down.
 #[derive(Debug)]
@@ -40,7 +42,14 @@ pub struct Metrics {
     pub clients: ClientMetrics,
     /// Errors by SQLSTATE.
     pub errors: ErrorMetrics,
-    labelled: Mutex<HashSet<(String, String)>>,
+    pools: Mutex<HashMap<(String, String), Tallied>>,
+}
+
+/// What is counted under one pair of labels, and where that goes.
+#[derive(Debug)]
+struct Tallied {
+    tally: Arc<Tally>,
+    sink: Sink,
 }
 
 impl Metrics {
@@ -50,7 +59,7 @@ impl Metrics {
         Self {
             clients: ClientMetrics::new(&registry),
             errors: ErrorMetrics::new(registry.clone()),
-            labelled: Mutex::default(),
+            pools: Mutex::default(),
             registry,
         }
     }
@@ -58,13 +67,18 @@ impl Metrics {
     /// The handles of one pool. Past [`MAX_POOLS`] pools, new ones are counted together under the
     /// labels `other`.
     pub fn pool(&self, database: &str, user: &str) -> PoolMetrics {
-        let key = (database.to_owned(), user.to_owned());
-        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = labelled.len() < MAX_POOLS;
-        let own = labelled.contains(&key) || (room && labelled.insert(key));
-        drop(labelled);
-        let (database, user) = if own { (database, user) } else { (OTHER, OTHER) };
-        PoolMetrics::new(&self.registry, database, user)
+        let mut pools = self.pools();
+        let mut key = (database.to_owned(), user.to_owned());
+        if !pools.contains_key(&key) && pools.len() >= MAX_POOLS {
+            key = (OTHER.to_owned(), OTHER.to_owned());
+        }
+        let (database, user) = key.clone();
+        let labels = [("database", &*database), ("user", &*user)];
+        let tallied = pools.entry(key).or_insert_with(|| Tallied {
+            tally: Arc::default(),
+            sink: Sink::new(&self.registry, &labels),
+        });
+        PoolMetrics::new(&self.registry, &labels, Arc::clone(&tallied.tally))
     }
 
     /// The handles of one PostgreSQL host, `address` being what the configuration calls it.
@@ -74,13 +88,25 @@ impl Metrics {
 
     /// All metrics in Prometheus' text format. Takes milliseconds with many pools.
     pub fn render(&self) -> String {
+        self.write_tallies();
         self.registry.handle.render()
     }
 
     /// Folds recorded waits into their buckets. To be called every few seconds: between calls
     /// (and renderings), each wait recorded takes eight bytes.
     pub fn upkeep(&self) {
+        self.write_tallies();
         self.registry.handle.run_upkeep();
+    }
+
+    fn write_tallies(&self) {
+        for Tallied { tally, sink } in self.pools().values() {
+            sink.write(tally);
+        }
+    }
+
+    fn pools(&self) -> MutexGuard<'_, HashMap<(String, String), Tallied>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -216,7 +242,7 @@ mod tests {
     fn counts_come_out_with_their_labels() {
         let metrics = Metrics::new();
         let pool = metrics.pool("shop", "app");
-        pool.transactions.increment(2);
+        pool.tally.transactions.increment(2);
         pool.checked_out(Duration::from_millis(3));
         metrics.clients.logins.count(LoginResult::Accepted);
         let text = metrics.render();
@@ -256,9 +282,9 @@ mod tests {
     fn pools_past_the_bound_are_counted_together() {
         let metrics = Metrics::new();
         for n in 0..MAX_POOLS + 3 {
-            metrics.pool(&format!("d{n}"), "u").queries.increment(1);
+            metrics.pool(&format!("d{n}"), "u").tally.queries.increment(1);
         }
-        metrics.pool("d0", "u").queries.increment(1);
+        metrics.pool("d0", "u").tally.queries.increment(1);
         let text = metrics.render();
         assert!(line(&text, "pgweir_queries_total{database=\"other\"").ends_with(" 3"));
         assert!(line(&text, "pgweir_queries_total{database=\"d0\"").ends_with(" 2"));
@@ -267,7 +293,7 @@ mod tests {
     #[test]
     fn label_values_are_escaped() {
         let metrics = Metrics::new();
-        metrics.pool("a\"b\\c\nd", "u").queries.increment(1);
+        metrics.pool("a\"b\\c\nd", "u").tally.queries.increment(1);
         assert!(metrics.render().contains(r#"database="a\"b\\c\nd""#));
     }
 }

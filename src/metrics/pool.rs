@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use ::metrics::{Counter, Gauge, Histogram};
 
-use super::labels::{Abandoned, Clean, CloseReason, Label, ServerState};
+use super::labels::{Abandoned, Clean, CloseReason, ServerState};
+use super::tally::Tally;
 use super::{Counted, Counters, Registry, names};
 
 /// The handles of one pool (database, user).
 #[derive(Debug, Clone)]
 pub struct PoolMetrics {
-    servers: Arc<[Gauge]>,
+    /// What each transaction counts.
+    pub tally: Arc<Tally>,
     waiting: Gauge,
     checkouts: Counter,
     checkout_wait: Histogram,
@@ -25,43 +27,31 @@ pub struct PoolMetrics {
     pub closed: Counters<CloseReason>,
     /// Closed servers whose EOF did not come in time.
     pub close_timeouts: Counter,
-    /// Transactions ended: each ReadyForQuery that says idle.
-    pub transactions: Counter,
-    /// Query, Execute and FunctionCall messages.
-    pub queries: Counter,
-    /// Bytes received from clients.
-    pub bytes_received: Counter,
-    /// Bytes sent to clients.
-    pub bytes_sent: Counter,
     /// Servers cleaned.
     pub cleans: Counters<Clean>,
     /// Clients gone while they held a server.
     pub abandoned: Counters<Abandoned>,
-    /// Parse messages answered without PostgreSQL.
-    pub elided_parses: Counter,
 }
 
 impl PoolMetrics {
-    pub(super) fn new(registry: &Registry, database: &str, user: &str) -> Self {
-        let labels = [("database", database), ("user", user)];
-        let counter = |name| registry.counter(name, &labels);
+    pub(super) fn new(
+        registry: &Registry,
+        labels: &[(&'static str, &str); 2],
+        tally: Arc<Tally>,
+    ) -> Self {
+        let counter = |name| registry.counter(name, labels);
         Self {
-            servers: servers(registry, &labels),
-            waiting: registry.gauge(names::CLIENTS_WAITING, &labels),
+            tally,
+            waiting: registry.gauge(names::CLIENTS_WAITING, labels),
             checkouts: counter(names::CHECKOUTS),
-            checkout_wait: registry.histogram(names::CHECKOUT_WAIT, &labels),
+            checkout_wait: registry.histogram(names::CHECKOUT_WAIT, labels),
             checkout_timeouts: counter(names::CHECKOUT_TIMEOUTS),
             opened: counter(names::SERVERS_OPENED),
             failed: counter(names::SERVERS_FAILED),
-            closed: registry.counters(names::SERVERS_CLOSED, &labels),
+            closed: registry.counters(names::SERVERS_CLOSED, labels),
             close_timeouts: counter(names::CLOSE_TIMEOUTS),
-            transactions: counter(names::TRANSACTIONS),
-            queries: counter(names::QUERIES),
-            bytes_received: counter(names::BYTES_RECEIVED),
-            bytes_sent: counter(names::BYTES_SENT),
-            cleans: registry.counters(names::CLEANS, &labels),
-            abandoned: registry.counters(names::ABANDONED, &labels),
-            elided_parses: counter(names::ELIDED_PARSES),
+            cleans: registry.counters(names::CLEANS, labels),
+            abandoned: registry.counters(names::ABANDONED, labels),
         }
     }
 
@@ -72,23 +62,25 @@ impl PoolMetrics {
 
     /// Counts a checkout and how long the client waited for it.
     pub fn checked_out(&self, waited: Duration) {
+        if waited.is_zero() {
+            return self.tally.at_once.increment(1);
+        }
         self.checkouts.increment(1);
         self.checkout_wait.record(waited.as_secs_f64());
     }
 
     /// Counts a server by its state, for as long as the guard lives.
     pub fn server(&self, state: ServerState) -> ServerCount {
-        let count = ServerCount { gauges: Arc::clone(&self.servers), state };
-        count.add(1.0);
-        count
+        self.tally.count_server(state, 1);
+        ServerCount { tally: Arc::clone(&self.tally), state }
     }
 }
 
-/// One server's part in the gauges by state.
+/// One server's part in the counts by state.
 #[derive(Debug)]
 #[must_use = "the server is no longer counted when the guard is dropped"]
 pub struct ServerCount {
-    gauges: Arc<[Gauge]>,
+    tally: Arc<Tally>,
     state: ServerState,
 }
 
@@ -96,29 +88,15 @@ impl ServerCount {
     /// The server is in another state now.
     pub fn set(&mut self, state: ServerState) {
         if self.state != state {
-            self.add(-1.0);
+            self.tally.count_server(self.state, -1);
+            self.tally.count_server(state, 1);
             self.state = state;
-            self.add(1.0);
-        }
-    }
-
-    fn add(&self, change: f64) {
-        if let Some(gauge) = self.gauges.get(self.state.index()) {
-            gauge.increment(change);
         }
     }
 }
 
 impl Drop for ServerCount {
     fn drop(&mut self) {
-        self.add(-1.0);
+        self.tally.count_server(self.state, -1);
     }
-}
-
-fn servers(registry: &Registry, labels: &[(&'static str, &str); 2]) -> Arc<[Gauge]> {
-    let [database, user] = *labels;
-    let gauge = |state: &ServerState| {
-        registry.gauge(names::SERVERS, &[database, user, (ServerState::NAME, state.text())])
-    };
-    ServerState::ALL.iter().map(gauge).collect()
 }

@@ -1,0 +1,109 @@
+//! What is counted with every transaction.
+//!
+//! A handle of the registry is memory of its own, and counting by it takes two atomic operations. What
+//! each transaction counts stands together instead, and goes to the registry when that is read.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use ::metrics::{Counter, Gauge, Histogram};
+
+use super::labels::{Label, ServerState};
+use super::{Registry, names};
+
+/// Counts of one pool, in a few lines of memory.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Tally {
+    /// Transactions ended: each ReadyForQuery that says idle.
+    pub transactions: Count,
+    /// Query, Execute and FunctionCall messages.
+    pub queries: Count,
+    /// Bytes received from clients.
+    pub bytes_received: Count,
+    /// Bytes sent to clients.
+    pub bytes_sent: Count,
+    /// Parse messages answered without PostgreSQL.
+    pub elided_parses: Count,
+    /// Checkouts that did not wait.
+    pub at_once: Count,
+    servers: [AtomicI64; SERVER_STATES],
+}
+
+/// A number that grows.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds to it.
+    pub fn increment(&self, by: u64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn take(&self) -> u64 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Tally {
+    /// One more server, or one less, is in a state.
+    pub(super) fn count_server(&self, state: ServerState, change: i64) {
+        if let Some(count) = self.servers.get(state.index()) {
+            count.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How many states of a server there are.
+const SERVER_STATES: usize = <ServerState as Label>::ALL.len();
+
+/// Where the counts of one tally go.
+#[derive(Debug)]
+pub(super) struct Sink {
+    transactions: Counter,
+    queries: Counter,
+    bytes_received: Counter,
+    bytes_sent: Counter,
+    elided_parses: Counter,
+    checkouts: Counter,
+    checkout_wait: Histogram,
+    servers: Box<[Gauge]>,
+}
+
+impl Sink {
+    pub(super) fn new(registry: &Registry, labels: &[(&'static str, &str); 2]) -> Self {
+        let [database, user] = *labels;
+        let counter = |name| registry.counter(name, labels);
+        let gauge = |state: &ServerState| {
+            registry.gauge(names::SERVERS, &[database, user, (ServerState::NAME, state.text())])
+        };
+        Self {
+            transactions: counter(names::TRANSACTIONS),
+            queries: counter(names::QUERIES),
+            bytes_received: counter(names::BYTES_RECEIVED),
+            bytes_sent: counter(names::BYTES_SENT),
+            elided_parses: counter(names::ELIDED_PARSES),
+            checkouts: counter(names::CHECKOUTS),
+            checkout_wait: registry.histogram(names::CHECKOUT_WAIT, labels),
+            servers: ServerState::ALL.iter().map(gauge).collect(),
+        }
+    }
+
+    /// Brings the registry up to date.
+    pub(super) fn write(&self, tally: &Tally) {
+        self.transactions.absolute(tally.transactions.get());
+        self.queries.absolute(tally.queries.get());
+        self.bytes_received.absolute(tally.bytes_received.get());
+        self.bytes_sent.absolute(tally.bytes_sent.get());
+        self.elided_parses.absolute(tally.elided_parses.get());
+        let at_once = tally.at_once.take();
+        self.checkouts.increment(at_once);
+        self.checkout_wait.record_many(0.0, at_once as usize);
+        for (gauge, count) in self.servers.iter().zip(&tally.servers) {
+            gauge.set(count.load(Ordering::Relaxed) as f64);
+        }
+    }
+}
