@@ -453,3 +453,36 @@ fn a_statement_too_long_to_keep_pins_until_it_is_closed() {
         assert_eq!(left.len(), 0);
     }
 }
+
+#[test]
+fn who_parses_after_the_tables_changed_never_meets_an_old_plan() {
+    let stage = Stage::new(&Setup::servers(1));
+    let mut owner = stage.database.target().connect();
+    owner.rows("create table t (a int); insert into t values (1)");
+    let sql = "select * from t";
+    let mut first = stage.client();
+    first.ask(&prepare("s", sql));
+    assert_eq!(first.ask(&fetch("s")), "2 D(1) C[SELECT 1] Z[I]");
+    let mut columns = String::from("1");
+    for (number, through_pgweir) in [true, false, true, false].into_iter().enumerate() {
+        let ddl = format!("alter table t add column c{number} int default {number}");
+        let mut through = stage.client();
+        if through_pgweir {
+            through.rows(&ddl)
+        } else {
+            owner.rows(&ddl)
+        };
+        columns += &format!(",{number}");
+        let answer = format!("2 D({columns}) C[SELECT 1] Z[I]");
+        let mut late = stage.client();
+        let described = [parse("d", sql), describe('S', "d"), flush()].concat();
+        late.send(&described);
+        assert_eq!(line(&late.until('T')), "1 t T");
+        assert_eq!(late.ask(&fetch("d")), answer);
+        let mut late = stage.client();
+        let at_once = [parse("d", sql), run("d", &[]), sync()].concat();
+        assert_eq!(late.ask(&at_once), format!("1 {answer}"));
+        // It knows how its rows looked, and so does the driver of one that has described them.
+        assert_eq!(late.ask(&fetch("d")), answer);
+    }
+}

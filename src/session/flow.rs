@@ -225,6 +225,30 @@ impl<N> Flow<N> {
         true
     }
 
+    /// What was sent last.
+    pub fn last_note(&self) -> Option<&N> {
+        match self.queue.back() {
+            Some(Entry::Sent(sent)) => Some(&sent.note),
+            _ => None,
+        }
+    }
+
+    /// Entries, whoever's.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Entries that are not pgweir's own work: the client's messages, and replies to it.
+    pub fn client_entries(&self) -> usize {
+        let own = |e: &&Entry<N>| matches!(e, Entry::Sent(s) if s.owner == Owner::Proxy);
+        self.queue.iter().filter(|entry| !own(entry)).count()
+    }
+
+    /// Records what is being sent a second time, as [`Flow::take_dropped`] gave it.
+    pub fn again(&mut self, entries: Vec<Entry<N>>) {
+        self.queue.extend(entries);
+    }
+
     /// Records a reply of pgweir's own; it is due when [`Flow::next_reply`] gives it.
     pub fn reply(&mut self, note: N) {
         if self.phase != Phase::Skipping {

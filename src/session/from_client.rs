@@ -62,8 +62,10 @@ impl Session {
         backend: Option<&mut Backend>,
         out: &mut Out<'_>,
     ) -> ClientFate {
+        let written = out.server.len();
         let fate = match (header.tag, backend) {
             (b'X', _) => ClientFate::Terminate,
+            _ if self.retry.as_ref().is_some_and(|retry| retry.holds_back()) => ClientFate::Wait,
             // The server refuses with FATAL what does not belong into a copy.
             (tag, Some(_)) if self.flow.is_copying_in() => self.on_copy(tag),
             (_, Some(_)) if self.is_full() => self.wait_flushed(out),
@@ -89,6 +91,9 @@ impl Session {
         };
         if fate != ClientFate::Wait {
             self.load.flushed = false;
+        }
+        if self.retry.is_some() {
+            self.record(fate, header, body, out.server.get(written..).unwrap_or_default());
         }
         self.write_replies(out.client);
         fate
@@ -122,8 +127,9 @@ impl Session {
         }
     }
 
-    /// Sends the barrier that a failed COPY may need (see [`super::flow::Flow::wants_barrier`]).
+    /// Sends a failed segment again, or the barrier that a failed COPY may need (see [`super::flow::Flow::wants_barrier`]).
     pub fn write_barrier(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        self.write_retry(backend, out);
         if self.flow.wants_barrier() {
             build::query(out, "SELECT 'pgweir barrier'");
             backend.statements.clear_unnamed();
@@ -578,7 +584,8 @@ impl Session {
         out: &mut Out<'_>,
     ) -> ClientFate {
         let Some(backend) = backend else { return ClientFate::NeedServer };
-        let Some(existing) = self.ensure(existing, backend, out.server) else {
+        let generation = existing.generation();
+        let Some(existing) = self.ensure(existing, generation, backend, out.server) else {
             return ClientFate::Wait;
         };
         self.open_segment = true;
@@ -616,11 +623,13 @@ impl Session {
             }
             return self.pass(Kind::Bind);
         };
-        if let Some(statement) = self.statements.meaning(name).statement {
+        let meaning = self.statements.meaning(name);
+        if let Some(statement) = meaning.statement {
             let effects = self.effects_of_statement(&statement);
             self.forget_sequences(effects, backend, out.server);
             self.lend(effects, &statement.body, false, backend, out.server);
         }
+        let before = self.flow.len();
         let Some(target) = self.resolve(name, backend, out.server) else {
             return ClientFate::Wait;
         };
@@ -631,6 +640,7 @@ impl Session {
             self.note_effects(statement.effects(), &statement.body, &parameters);
         }
         self.send(Kind::Bind, target.note);
+        self.begin_retry(meaning.tried, before);
         let Some(rename) = target.rename else { return ClientFate::Forward };
         out.server.put_u8(b'B');
         out.server.put_u32((4 + header.body - name.len() + rename.len()) as u32);
@@ -643,11 +653,14 @@ impl Session {
         let Some(name) = statement_name(body) else {
             return self.pass(Kind::Describe);
         };
+        let tried = self.statements.meaning(name).tried;
+        let before = self.flow.len();
         let Some(target) = self.resolve(name, backend, out.server) else {
             return ClientFate::Wait;
         };
         self.open_segment = true;
         self.send(Kind::Describe, target.note);
+        self.begin_retry(tried, before);
         let Some(rename) = target.rename else { return ClientFate::Forward };
         write_describe(out.server, &rename);
         ClientFate::Consumed

@@ -6,7 +6,7 @@ use super::flow::{Entry, Owner, Reaction, Sent};
 use super::pins::PinReason;
 use super::settings;
 use super::{Backend, Note, Session, SessionError, TransactionStatus, Unsynced};
-use crate::sql::Resets;
+use crate::sql::{Effects, Resets};
 use crate::wire::build;
 use crate::wire::error::{self, ErrorFields};
 use crate::wire::frame::Header;
@@ -158,6 +158,9 @@ impl Session {
                 }
                 Ok(ServerFate::Swallow)
             }
+            Reaction::Pass(Owner::Client) if tag == b't' && self.is_described_again() => {
+                Ok(ServerFate::Swallow)
+            }
             Reaction::Pass(Owner::Client) | Reaction::Failed(Owner::Client) => {
                 self.note_command(tag, body, backend);
                 Ok(ServerFate::Forward)
@@ -197,6 +200,10 @@ impl Session {
             Note::Unprepare { statement } => backend.statements.confirm_close(&statement),
             Note::DropUnnamed { ticket } => self.statements.confirm(b"", ticket, None),
             Note::Answered => self.on_answered(backend),
+            Note::Use { name, .. } => {
+                self.statements.tried(&name);
+                self.retry = None;
+            }
             Note::Set => {
                 if let Some(syncing) = &mut self.syncing {
                     syncing.done += 1;
@@ -252,9 +259,19 @@ impl Session {
                 backend.settings.on_reset_all();
                 self.resets = Resets::All;
             }
-            tag if changes_catalogue(tag) => self.expect_catalogue(),
-            _ => {}
+            tag => {
+                if changes_catalogue(tag) {
+                    self.expect_catalogue();
+                }
+                self.altered |= changes_plans(tag) && !self.is_about_temporary();
+            }
         }
+    }
+
+    /// What the texts do is done to objects that no other session sees, for all that is known.
+    fn is_about_temporary(&self) -> bool {
+        self.questions.suspects.contains(Effects::TEMP_OBJECT)
+            || self.pins.contains(PinReason::TempObject)
     }
 
     fn on_statements_gone(&mut self, backend: &mut Backend) {
@@ -276,7 +293,13 @@ impl Session {
         self.resets = Resets::None;
         match self.flow.on_backend(b'E')? {
             Reaction::Failed(owner) => {
-                let dropped: Vec<_> = self.flow.take_dropped().collect();
+                let mut dropped: Vec<_> = self.flow.take_dropped().collect();
+                if is_stale_plan(&fields) {
+                    dropped = match self.recover(dropped) {
+                        Ok(()) => return Ok(ServerFate::Swallow),
+                        Err(dropped) => dropped,
+                    };
+                }
                 let fate = match dropped.first() {
                     Some(Entry::Sent(sent)) => self.on_failed(sent, owner, body, backend, out),
                     _ => ServerFate::Forward,
@@ -330,9 +353,10 @@ impl Session {
                 report.encode(out);
                 ServerFate::Swallow
             }
-            Note::Use { statement, .. } if is_stale_plan(&fields) => {
+            Note::Use { name, statement } if is_stale_plan(&fields) => {
                 if !statement.is_unrepeatable() {
                     statement.invalidate();
+                    self.statements.renew(name);
                 }
                 ServerFate::Forward
             }
@@ -421,6 +445,10 @@ impl Session {
         let owner = match self.flow.on_backend(b'Z')? {
             Reaction::Pass(owner) | Reaction::Failed(owner) => owner,
             Reaction::Popped(sent) => {
+                let sent = match self.is_recovered(sent) {
+                    Ok(()) => return Ok(ServerFate::Swallow),
+                    Err(sent) => sent,
+                };
                 let owner = sent.owner;
                 if matches!(sent.note, Note::Synced) {
                     self.check_pipelined_sync()?;
@@ -434,6 +462,10 @@ impl Session {
         }
         self.status = status;
         self.counts.transactions += u32::from(status == TransactionStatus::Idle);
+        if self.altered && status == TransactionStatus::Idle {
+            self.altered = false;
+            self.knowledge.invalidate_statements();
+        }
         if status == TransactionStatus::Idle && self.is_quiet() && self.questions.touched.is_empty()
         {
             self.reading.touched = false;
@@ -476,6 +508,13 @@ impl Session {
 /// Commands that can put code behind a name. What is dropped is only suspected for longer.
 fn changes_catalogue(tag: &[u8]) -> bool {
     tag.starts_with(b"CREATE ") || tag.starts_with(b"ALTER ")
+}
+
+/// Commands after which a text may have columns and parameters of other types than before.
+fn changes_plans(tag: &[u8]) -> bool {
+    let made =
+        [b"CREATE VIEW\0".as_slice(), b"CREATE TYPE\0", b"CREATE DOMAIN\0", b"CREATE FUNCTION\0"];
+    tag.starts_with(b"ALTER ") || tag.starts_with(b"DROP ") || made.contains(&tag)
 }
 
 /// The text itself was refused, whatever the state of the transaction.

@@ -155,6 +155,13 @@ impl Knowledge {
         }
     }
 
+    /// Tables or types have changed: whoever parses a text from now on gets it parsed.
+    pub fn invalidate_statements(&self) {
+        for statement in self.lock().statements.values() {
+            statement.invalidate();
+        }
+    }
+
     /// A statement that no other client shares.
     pub fn private(&self, body: &[u8], effects: Effects) -> Arc<Statement> {
         self.statement(None, body, effects)

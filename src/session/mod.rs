@@ -13,6 +13,7 @@ pub mod knowledge;
 mod own;
 pub mod pins;
 mod preparing;
+mod retry;
 pub mod settings;
 pub mod statements;
 
@@ -32,6 +33,7 @@ use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
 use own::Own;
 use pins::Pins;
+use retry::Retry;
 use settings::{Change, ServerSettings, Settings};
 use statements::{ClientStatements, Name, ServerStatements, Ticket};
 
@@ -231,7 +233,11 @@ pub struct Session {
     /// Names that the client's text deallocates, one for each DEALLOCATE tag.
     deallocating: VecDeque<Name>,
     questions: Questions,
+    /// The segment in flight, if it may have to be sent again.
+    retry: Option<Box<Retry>>,
     pins: Pins,
+    /// The open transaction has changed tables or types.
+    altered: bool,
     /// What code that no text shows may have left, though the server has told all it could.
     owed: Leftovers,
     status: TransactionStatus,
@@ -423,7 +429,9 @@ impl Session {
             restoring: Vec::new(),
             deallocating: VecDeque::new(),
             questions: Questions::default(),
+            retry: None,
             pins: Pins::NONE,
+            altered: false,
             owed: Leftovers::Nothing,
             status: TransactionStatus::Idle,
             ticket: Ticket::default(),
@@ -538,9 +546,11 @@ impl Session {
     /// The server is gone from this client; what was in flight is lost with it.
     pub fn detach(&mut self) {
         self.flow.reset();
+        self.retry = None;
         self.sequences.drew_earlier |= !self.sequences.undrawn;
         self.questions = Questions::default();
         self.pins = Pins::NONE;
+        self.altered = false;
         self.owed = Leftovers::Nothing;
         self.restoring.clear();
         self.deallocating.clear();

@@ -31,7 +31,7 @@ impl Session {
         backend: &mut Backend,
         out: &mut BytesMut,
     ) -> Option<bool> {
-        match backend.statements.copy_of(statement, self.ticket.segment) {
+        match backend.statements.copy_of(statement, statement.generation(), self.ticket.segment) {
             Copy::Unsettled => return None,
             Copy::Coming => return Some(false),
             // A transaction may have failed by now, and then PostgreSQL refuses every Parse.
@@ -80,7 +80,7 @@ impl Session {
             Some(statement) if name.is_empty() => self.resolve_unnamed(statement, backend, out),
             Some(statement) if self.is_lost(&statement, backend) => Some(Target::missing(name)),
             Some(statement) => {
-                let statement = self.ensure(&statement, backend, out)?;
+                let statement = self.ensure(&statement, meaning.generation, backend, out)?;
                 let rename = Some(statement.server_name.clone());
                 Some(Target { note: Note::Use { name: name.into(), statement }, rename })
             }
@@ -92,15 +92,16 @@ impl Session {
     pub(super) fn ensure(
         &mut self,
         statement: &Arc<Statement>,
+        generation: u32,
         backend: &mut Backend,
         out: &mut BytesMut,
     ) -> Option<Arc<Statement>> {
         let segment = self.ticket.segment;
         let mut statement = Arc::clone(statement);
-        let mut copy = backend.statements.copy_of(&statement, segment);
+        let mut copy = backend.statements.copy_of(&statement, generation, segment);
         if matches!(copy, Copy::Missing | Copy::Stale) && !self.reads_as(&statement) {
             statement = self.statement_of(&statement.body, statement.effects());
-            copy = backend.statements.copy_of(&statement, segment);
+            copy = backend.statements.copy_of(&statement, statement.generation(), segment);
         }
         match copy {
             Copy::Unsettled => return None,
@@ -120,7 +121,8 @@ impl Session {
         if !statement.is_unrepeatable() {
             return false;
         }
-        let copy = backend.statements.copy_of(statement, self.ticket.segment);
+        let generation = statement.generation();
+        let copy = backend.statements.copy_of(statement, generation, self.ticket.segment);
         matches!(copy, Copy::Missing | Copy::Stale)
     }
 

@@ -31,12 +31,24 @@ pub struct Meaning {
     pub statement: Option<Arc<Statement>>,
     /// The change that is still in flight.
     pub in_flight: Option<Ticket>,
+    /// Its generation when the client parsed it.
+    pub generation: u32,
+    /// The client has described or run it.
+    pub tried: bool,
+}
+
+/// A statement that a client has parsed.
+#[derive(Debug)]
+struct Held {
+    statement: Arc<Statement>,
+    generation: u32,
+    tried: bool,
 }
 
 /// The statements of one client, by its own names.
 #[derive(Debug, Default)]
 pub struct ClientStatements {
-    confirmed: HashMap<Name, Arc<Statement>, FxBuildHasher>,
+    confirmed: HashMap<Name, Held, FxBuildHasher>,
     in_flight: HashMap<Name, (Ticket, Option<Arc<Statement>>), FxBuildHasher>,
     bytes: usize,
     /// How many names stand for statements that cannot be prepared again.
@@ -46,11 +58,31 @@ pub struct ClientStatements {
 impl ClientStatements {
     /// What a name means now, taking what is in flight for done.
     pub fn meaning(&self, name: &[u8]) -> Meaning {
-        match self.in_flight.get(name) {
-            Some((ticket, statement)) => {
-                Meaning { statement: statement.clone(), in_flight: Some(*ticket) }
-            }
-            None => Meaning { statement: self.confirmed.get(name).cloned(), in_flight: None },
+        if let Some((ticket, statement)) = self.in_flight.get(name) {
+            let generation = statement.as_ref().map_or(0, |s| s.generation());
+            let (statement, in_flight) = (statement.clone(), Some(*ticket));
+            return Meaning { statement, in_flight, generation, tried: false };
+        }
+        let held = self.confirmed.get(name);
+        Meaning {
+            statement: held.map(|held| Arc::clone(&held.statement)),
+            in_flight: None,
+            generation: held.map_or(0, |held| held.generation),
+            tried: held.is_some_and(|held| held.tried),
+        }
+    }
+
+    /// A server has described or run it for the client.
+    pub fn tried(&mut self, name: &[u8]) {
+        if let Some(held) = self.confirmed.get_mut(name) {
+            held.tried = true;
+        }
+    }
+
+    /// The client was told that its plan is stale.
+    pub fn renew(&mut self, name: &[u8]) {
+        if let Some(held) = self.confirmed.get_mut(name) {
+            held.generation = held.statement.generation();
         }
     }
 
@@ -82,11 +114,14 @@ impl ClientStatements {
         let size = statement.as_ref().map_or(0, |s| size_of(name, s));
         self.unrepeatable += statement.as_ref().map_or(0, |s| unrepeatable(name, s));
         let old = match statement {
-            Some(statement) => self.confirmed.insert(name.into(), statement),
+            Some(statement) => {
+                let generation = statement.generation();
+                self.confirmed.insert(name.into(), Held { statement, generation, tried: false })
+            }
             None => self.confirmed.remove(name),
         };
-        self.bytes = self.bytes + size - old.as_ref().map_or(0, |s| size_of(name, s));
-        self.unrepeatable -= old.map_or(0, |s| unrepeatable(name, &s));
+        self.bytes = self.bytes + size - old.as_ref().map_or(0, |s| size_of(name, &s.statement));
+        self.unrepeatable -= old.map_or(0, |s| unrepeatable(name, &s.statement));
     }
 
     /// It was skipped behind an error.
@@ -100,14 +135,14 @@ impl ClientStatements {
     pub fn clear(&mut self) {
         self.confirmed.retain(|name, _| name.is_empty());
         self.unrepeatable = 0;
-        self.bytes = self.confirmed.iter().map(|(name, s)| size_of(name, s)).sum();
+        self.bytes = self.confirmed.iter().map(|(name, s)| size_of(name, &s.statement)).sum();
     }
 
     /// DEALLOCATE of one name, or the end of the unnamed statement; false if there is none.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         let removed = self.confirmed.remove(name);
-        self.bytes -= removed.as_ref().map_or(0, |s| size_of(name, s));
-        self.unrepeatable -= removed.as_ref().map_or(0, |s| unrepeatable(name, s));
+        self.bytes -= removed.as_ref().map_or(0, |s| size_of(name, &s.statement));
+        self.unrepeatable -= removed.as_ref().map_or(0, |s| unrepeatable(name, &s.statement));
         removed.is_some()
     }
 }
@@ -203,14 +238,17 @@ impl ServerStatements {
         }
     }
 
-    /// Whether the server has a statement, for a message of this segment; counts as a use.
-    pub fn copy_of(&mut self, statement: &Statement, segment: u64) -> Copy {
+    /// Whether the server has a statement, for a message of this segment; counts as a use. A copy of an
+    /// older generation does for a client that parsed the statement then: what became of the tables
+    /// since is for PostgreSQL to tell it.
+    pub fn copy_of(&mut self, statement: &Statement, generation: u32, segment: u64) -> Copy {
         self.clock += 1;
         let Some(copy) = self.copies.get_mut(&statement.id) else { return Copy::Missing };
         copy.used = self.clock;
         match copy.in_flight {
-            0 if copy.confirmed != Some(statement.generation()) => Copy::Stale,
-            0 => Copy::Ready,
+            0 if copy.confirmed == Some(statement.generation()) => Copy::Ready,
+            0 if copy.confirmed == Some(generation) => Copy::Ready,
+            0 => Copy::Stale,
             _ if copy.segment != segment => Copy::Unsettled,
             _ if copy.expected => Copy::Coming,
             _ => Copy::Missing,
@@ -480,7 +518,7 @@ mod tests {
             server.begin(s, 0);
             server.confirm(s);
         }
-        assert_eq!(server.copy_of(&all[0], 1), Copy::Ready);
+        assert_eq!(server.copy_of(&all[0], all[0].generation(), 1), Copy::Ready);
         assert!(Arc::ptr_eq(&server.victim(1).unwrap(), &all[1]));
         server.begin_close(&all[1], 1);
         assert!(server.victim(1).is_none());
@@ -492,16 +530,19 @@ mod tests {
         let a = statement(&k, "a");
         let mut server = ServerStatements::new(3);
         server.begin(&a, 7);
-        assert_eq!((server.copy_of(&a, 7), server.copy_of(&a, 8)), (Copy::Coming, Copy::Unsettled));
+        assert_eq!(
+            (server.copy_of(&a, a.generation(), 7), server.copy_of(&a, a.generation(), 8)),
+            (Copy::Coming, Copy::Unsettled)
+        );
         server.confirm(&a);
-        assert_eq!(server.copy_of(&a, 8), Copy::Ready);
+        assert_eq!(server.copy_of(&a, a.generation(), 8), Copy::Ready);
         server.begin_close(&a, 8);
         assert_eq!(
-            (server.copy_of(&a, 8), server.copy_of(&a, 9)),
+            (server.copy_of(&a, a.generation(), 8), server.copy_of(&a, a.generation(), 9)),
             (Copy::Missing, Copy::Unsettled)
         );
         server.confirm_close(&a);
-        assert_eq!(server.copy_of(&a, 9), Copy::Missing);
+        assert_eq!(server.copy_of(&a, a.generation(), 9), Copy::Missing);
     }
 
     #[test]
@@ -512,17 +553,17 @@ mod tests {
         server.begin(&a, 0);
         server.confirm(&a);
         a.invalidate();
-        assert_eq!(server.copy_of(&a, 1), Copy::Stale);
+        assert_eq!(server.copy_of(&a, a.generation(), 1), Copy::Stale);
         server.begin_close(&a, 1);
         server.begin(&a, 1);
         server.undo(&a);
         server.undo(&a);
-        assert_eq!(server.copy_of(&a, 2), Copy::Stale);
+        assert_eq!(server.copy_of(&a, a.generation(), 2), Copy::Stale);
         server.begin_close(&a, 2);
         server.begin(&a, 2);
         server.confirm_close(&a);
         server.undo(&a);
-        assert_eq!(server.copy_of(&a, 3), Copy::Missing);
+        assert_eq!(server.copy_of(&a, a.generation(), 3), Copy::Missing);
     }
 
     #[test]
@@ -535,7 +576,10 @@ mod tests {
         server.begin(&b, 0);
         server.clear();
         server.confirm(&b);
-        assert_eq!((server.copy_of(&a, 1), server.copy_of(&b, 1)), (Copy::Missing, Copy::Ready));
+        assert_eq!(
+            (server.copy_of(&a, a.generation(), 1), server.copy_of(&b, b.generation(), 1)),
+            (Copy::Missing, Copy::Ready)
+        );
     }
 
     #[test]

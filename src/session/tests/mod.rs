@@ -7,6 +7,7 @@ mod pair;
 mod postgres;
 mod property;
 mod replies;
+mod retry;
 mod script;
 mod settings;
 mod statements;

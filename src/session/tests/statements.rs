@@ -151,6 +151,10 @@ fn a_stale_plan_is_replaced_on_every_server() {
     p.send(0, "B(s) E S");
     p.attach(0, 0);
     p.server_got(0, "B(__pgweir_0) E S");
+    p.answer(0, "2 C(SELECT 0) Z(I)");
+    p.client_got(0, "2 C(SELECT 0) Z(I)");
+    p.send(0, "B(s) E S");
+    p.server_got(0, "B(__pgweir_0) E S");
     p.answer(0, "E(0A000,vertaald,RevalidateCachedQuery) Z(I)");
     p.client_got(0, "E(0A000,vertaald) Z(I)");
     p.exchange(
