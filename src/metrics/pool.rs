@@ -39,6 +39,8 @@ pub struct PoolMetrics {
     pub abandoned: Counters<Abandoned>,
     /// Parse messages answered without PostgreSQL.
     pub elided_parses: Counter,
+    /// Clients ended because they did not take their notifications.
+    pub notification_overflows: Counter,
 }
 
 impl PoolMetrics {
@@ -62,6 +64,7 @@ impl PoolMetrics {
             cleans: registry.counters(names::CLEANS, &labels),
             abandoned: registry.counters(names::ABANDONED, &labels),
             elided_parses: counter(names::ELIDED_PARSES),
+            notification_overflows: counter(names::NOTIFICATION_OVERFLOWS),
         }
     }
 

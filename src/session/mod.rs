@@ -9,7 +9,9 @@ mod asking;
 pub mod flow;
 mod from_client;
 mod from_server;
+pub mod inbox;
 pub mod knowledge;
+pub mod listening;
 mod own;
 pub mod pins;
 mod preparing;
@@ -30,6 +32,7 @@ use crate::wire::{Malformed, Report};
 use asking::Questions;
 use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
+use listening::Listening;
 use own::Own;
 use pins::Pins;
 use settings::{Change, ServerSettings, Settings};
@@ -97,6 +100,12 @@ pub(crate) enum Note {
     Probed,
     /// Execute of the reading of the catalogue.
     Catalogued,
+    /// Execute of the question for channels.
+    Channels,
+    /// pgweir's own LISTEN.
+    Listened,
+    /// pgweir's own UNLISTEN.
+    Unlistened,
     /// The Sync behind all questions.
     Answered,
     /// Execute of a value that the client's RESET means.
@@ -231,6 +240,7 @@ pub struct Session {
     /// Names that the client's text deallocates, one for each DEALLOCATE tag.
     deallocating: VecDeque<Name>,
     questions: Questions,
+    listening: Listening,
     pins: Pins,
     /// What code that no text shows may have left, though the server has told all it could.
     owed: Leftovers,
@@ -423,6 +433,7 @@ impl Session {
             restoring: Vec::new(),
             deallocating: VecDeque::new(),
             questions: Questions::default(),
+            listening: Listening::default(),
             pins: Pins::NONE,
             owed: Leftovers::Nothing,
             status: TransactionStatus::Idle,
@@ -469,7 +480,7 @@ impl Session {
 
     /// A reply of pgweir's own is due.
     pub fn is_reply_due(&mut self) -> bool {
-        self.flow.is_reply_due()
+        self.listening.is_ready_due() || self.flow.is_reply_due()
     }
 
     /// Something the client asked for runs on the server now, and can be cancelled.
@@ -540,6 +551,7 @@ impl Session {
         self.flow.reset();
         self.sequences.drew_earlier |= !self.sequences.undrawn;
         self.questions = Questions::default();
+        self.listening.detach();
         self.pins = Pins::NONE;
         self.owed = Leftovers::Nothing;
         self.restoring.clear();
