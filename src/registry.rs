@@ -27,6 +27,8 @@ pub enum Notice {
     Terminate,
     /// The configuration has changed.
     Reload,
+    /// Notifications have come for it.
+    News,
 }
 
 /// What a client's task was told and has not acted on.
@@ -79,7 +81,8 @@ impl Mailbox {
         if self.notices.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let order = [Notice::Terminate, Notice::Cancel, Notice::Drain, Notice::Reload];
+        let order =
+            [Notice::Terminate, Notice::Cancel, Notice::Drain, Notice::Reload, Notice::News];
         order
             .into_iter()
             .find(|n| self.notices.fetch_and(!bit(*n), Ordering::AcqRel) & bit(*n) != 0)
@@ -120,7 +123,7 @@ pub struct Registration {
 
 impl Registration {
     /// The client's mailbox.
-    pub fn mailbox(&self) -> &Mailbox {
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
     }
 
@@ -282,7 +285,7 @@ mod tests {
         let (_two, other) = registry.enter(32, &mut random).unwrap();
         assert_eq!((key.secret.len(), other.secret.len()), (4, 32));
         let found = registry.find(&key).unwrap();
-        assert!(std::ptr::addr_eq(Arc::as_ptr(&found), one.mailbox()));
+        assert!(Arc::ptr_eq(&found, one.mailbox()));
         let wrong = CancelKey { secret: other.secret.clone(), ..key.clone() };
         assert!(registry.find(&wrong).is_none());
         drop(one);

@@ -82,6 +82,7 @@ fn server(port: u16) -> Target {
         tls,
         init_query: None,
         max_servers: None,
+        listen: None,
     };
     Target::new(&database).expect("no file is read")
 }

@@ -17,6 +17,7 @@ mod lifecycle;
 mod limits;
 mod malformed;
 mod metrics;
+mod notifications;
 mod oracle;
 mod pipelines;
 mod prepared;

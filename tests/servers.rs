@@ -124,6 +124,7 @@ fn target(port: u16) -> Target {
         tls: ServerTls { mode: ServerTlsMode::Disable, ca: None },
         init_query: None,
         max_servers: None,
+        listen: None,
     };
     Target::new(&database).expect("a target")
 }

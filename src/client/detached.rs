@@ -36,6 +36,7 @@ impl Client {
                 Stop::Terminate => return Err(Ending::Left),
                 Stop::More | Stop::Blocked => {}
             }
+            self.hear(false)?;
             if self.link.has_ended() {
                 return Err(Ending::Left);
             }
@@ -70,10 +71,17 @@ impl Client {
         match notice {
             Notice::Cancel => drop(self.registration.mailbox().take_canceling()),
             Notice::Drain => self.draining = true,
-            Notice::Reload => self.context.refresh(),
+            Notice::Reload => self.on_reload(),
+            // The client is told before it waits again.
+            Notice::News => {}
             Notice::Terminate => return Err(Ending::Ended(Box::new(edge::draining()))),
         }
         Ok(())
+    }
+
+    pub(super) fn on_reload(&mut self) {
+        self.context.refresh();
+        self.session.set_listen_mode(self.pool.settings().listen);
     }
 
     fn check_idle(&self) -> Result<(), Ending> {
@@ -145,7 +153,9 @@ impl Client {
                     return Ok(Err(edge::canceled()));
                 }
                 Woken::Told(Notice::Drain) => self.draining = true,
-                Woken::Told(Notice::Reload) => self.context.refresh(),
+                Woken::Told(Notice::Reload) => self.on_reload(),
+                // They come ahead of the next ReadyForQuery.
+                Woken::Told(Notice::News) => {}
                 Woken::Told(Notice::Terminate) => {
                     return Err(Ending::Ended(Box::new(edge::draining())));
                 }

@@ -15,6 +15,7 @@ use crate::auth::AuthError;
 use crate::control::ControlError;
 use crate::pool::{CheckoutError, Counts, PoolKey, Size};
 use crate::server::OpenError;
+use crate::session::inbox::MAX_INBOX;
 use crate::wire::frame::BadFrame;
 use crate::wire::startup::BadStartup;
 use crate::wire::{Report, Severity, SqlState};
@@ -107,6 +108,14 @@ pub fn idle_pinned() -> Report {
         .detail(
             "The session kept its database connection to itself, and timeouts.pin_idle has passed.",
         )
+}
+
+/// Notifications were sent faster than the client took them.
+pub fn too_many_notifications() -> Report {
+    let text = "terminating connection because notifications are not taken";
+    Report::fatal(SqlState::CONFIGURATION_LIMIT, text)
+        .detail(format!("More than {MAX_INBOX} bytes of them were waiting."))
+        .hint("Read notifications while idle, and keep transactions of sessions that listen short.")
 }
 
 /// `timeouts.idle_in_transaction` passed.

@@ -9,6 +9,7 @@ mod alarm;
 mod detached;
 pub mod edge;
 mod half;
+mod listening;
 pub mod login;
 mod opening;
 mod relay;
@@ -25,7 +26,7 @@ use thiserror::Error;
 use crate::config::{Config, OnClientGone, Timeouts};
 use crate::metrics::{ErrorSource, Metrics};
 use crate::net::link::{Link, Traffic};
-use crate::pool::Pool;
+use crate::pool::{Membership, Pool};
 use crate::registry::Registration;
 use crate::session::{Session, SessionError};
 use crate::wire::Report;
@@ -72,6 +73,8 @@ pub struct Client {
     session: Session,
     pool: Arc<Pool>,
     registration: Registration,
+    /// Its place among those who listen by the pool's server.
+    membership: Option<Membership>,
     context: Context,
     alarm: Alarm,
     /// When the client was last heard of, or its transaction last moved.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::abandon::{Canceling, Probe, abandon, close};
 use super::alarm::due;
 use super::half::{Half, Stop};
+use super::listening::Joining;
 use super::{Client, Ending, ServerLoss, edge};
 use crate::config::{OnClientGone, Timeouts};
 use crate::metrics::{CloseReason, ErrorSource};
@@ -14,6 +15,7 @@ use crate::net::link::{Moved, consume};
 use crate::pool::{Cleaning, Lease};
 use crate::registry::Notice;
 use crate::server::{Server, Work};
+use crate::session::listening::Joined;
 use crate::session::{Attach, Parting, ServerFate};
 use crate::wire::ErrorFields;
 use crate::wire::error;
@@ -30,6 +32,10 @@ struct Relay<'a> {
     fatal: bool,
     canceling: Option<Canceling>,
     probe: Probe,
+    /// Since when the client waits for what the pool's listening server has still to tell.
+    behind_since: Option<Instant>,
+    /// The pool's listening server was asked for channels.
+    joining: Option<Joining>,
     started: Instant,
     /// When what pins the client was last asked for without a reason in a text.
     rechecked: Instant,
@@ -61,6 +67,8 @@ enum Woken {
     Client,
     Server(Moved),
     Told(Notice),
+    /// The pool's listening server has answered.
+    Joined(Joined),
     Alarm,
 }
 
@@ -186,6 +194,8 @@ impl<'a> Relay<'a> {
             fatal: false,
             canceling: None,
             probe: Probe::default(),
+            behind_since: None,
+            joining: None,
             started,
             rechecked: started,
             asked: None,
@@ -195,6 +205,8 @@ impl<'a> Relay<'a> {
 
     async fn run(&mut self) -> Result<(), Ending> {
         loop {
+            let inside = self.rest > 0;
+            self.client.hear(inside)?;
             let stop = self.pump_client()?;
             if self.is_done().await? {
                 return Ok(());
@@ -216,6 +228,13 @@ impl<'a> Relay<'a> {
                     }
                 }
                 Woken::Client => {}
+                Woken::Joined(joined) => {
+                    self.joining = None;
+                    self.client.session.on_joined(joined);
+                    if self.is_done().await? {
+                        return Ok(());
+                    }
+                }
                 Woken::Told(notice) => self.on_notice(notice)?,
                 Woken::Alarm => self.on_alarm()?,
             }
@@ -230,12 +249,21 @@ impl<'a> Relay<'a> {
             return Ok(false);
         }
         // More of the client's own is here already, and nobody was before it.
-        if Half::has_whole_message(&client.link) && !client.pool.has_waiters() {
+        if !client.session.must_part()
+            && Half::has_whole_message(&client.link)
+            && !client.pool.has_waiters()
+        {
             self.started = client.since;
             return Ok(false);
         }
         let Server { link, backend, .. } = &mut **self.lease;
-        match self.client.session.part(backend, &mut link.output) {
+        let client = &mut *self.client;
+        let parting = client.session.part(backend, &mut link.output);
+        client.session.write_replies(&mut client.link.output);
+        if self.joining.is_none() {
+            self.joining = client.join_listener();
+        }
+        match parting {
             Parting::Free => {}
             Parting::Asked => return Ok(false),
             Parting::Pinned => return self.on_pinned().map(|()| false),
@@ -286,6 +314,12 @@ impl<'a> Relay<'a> {
             }
             if let Poll::Ready(moved) = self.client.link.poll_moved(cx, read) {
                 return Poll::Ready(moved.map(|_| Woken::Client).map_err(Ending::Lost));
+            }
+            if let Some(joining) = &mut self.joining
+                && let Poll::Ready(joined) = joining.as_mut().poll(cx)
+            {
+                let joined = joined.ok().and_then(Result::ok).unwrap_or(Joined::Refused);
+                return Poll::Ready(Ok(Woken::Joined(joined)));
             }
             self.client.alarm.poll(cx).map(|()| Ok(Woken::Alarm))
         })
@@ -413,7 +447,9 @@ impl<'a> Relay<'a> {
         match notice {
             Notice::Cancel => self.cancel(),
             Notice::Drain => self.client.draining = true,
-            Notice::Reload => self.client.context.refresh(),
+            Notice::Reload => self.client.on_reload(),
+            // The client is told, if it may be, before it waits again.
+            Notice::News => {}
             Notice::Terminate => return Err(Ending::Ended(Box::new(edge::draining()))),
         }
         Ok(())
@@ -429,12 +465,15 @@ impl<'a> Relay<'a> {
     }
 
     fn set_alarm(&mut self) {
+        let behind = self.client.session.is_behind();
+        self.behind_since = behind.then(|| self.behind_since.unwrap_or_else(Instant::now));
         let earliest = [
             self.idle_due(),
             self.transaction_due(),
             self.query_due(),
             self.gone_due(),
             self.recheck_due(),
+            self.behind_due(),
             self.probe.due(),
         ];
         self.client.alarm.set(earliest.into_iter().flatten().min());
@@ -443,7 +482,8 @@ impl<'a> Relay<'a> {
     fn idle_due(&self) -> Option<Instant> {
         let client = &*self.client;
         // It holds a server, and it is its turn: in a transaction, in a segment without Sync, or pinned.
-        let since = (!client.session.awaits_reply()).then_some(client.since)?;
+        let ours = client.session.awaits_reply() || client.session.is_asking();
+        let since = (!ours).then_some(client.since)?;
         let timeouts = &client.context.timeouts;
         if !self.is_idle_pinned() {
             return due(since, timeouts.idle_in_transaction);
@@ -469,6 +509,11 @@ impl<'a> Relay<'a> {
     /// What pins a client may end in a way that no text shows.
     fn recheck_due(&self) -> Option<Instant> {
         self.is_idle_pinned().then(|| due(self.rechecked.max(self.client.since), PIN_RECHECK))?
+    }
+
+    /// What the pool's listening server has still to tell is not waited for any longer.
+    fn behind_due(&self) -> Option<Instant> {
+        due(self.behind_since?, BEHIND)
     }
 
     fn recheck(&mut self) {
@@ -523,6 +568,10 @@ impl<'a> Relay<'a> {
         if passed(self.recheck_due()) {
             self.recheck();
         }
+        if passed(self.behind_due()) {
+            self.client.session.go_on();
+            self.client.session.write_replies(&mut self.client.link.output);
+        }
         if passed(self.transaction_due()) {
             return Err(Ending::Ended(Box::new(edge::transaction_timeout())));
         }
@@ -564,6 +613,9 @@ impl<'a> Relay<'a> {
 
 /// How often an idle client's pins are looked at.
 const PIN_RECHECK: Duration = Duration::from_secs(30);
+
+/// How long a ReadyForQuery waits for notifications that the client's own server has told already.
+const BEHIND: Duration = Duration::from_secs(2);
 
 /// `read_only_sql_transaction` (`errcodes-appendix.html`).
 const READ_ONLY: &[u8] = b"25006";

@@ -49,11 +49,13 @@ impl Client {
             session: Session::new(Arc::clone(pool.knowledge()), startup),
             pool,
             registration,
+            membership: None,
             context,
             alarm: super::Alarm::default(),
             since: Instant::now(),
             draining: false,
         };
+        client.session.set_listen_mode(client.pool.settings().listen);
         match client.greet(&cancel_key).await {
             Ok(()) => Ok(client),
             Err(ending) => {
@@ -108,6 +110,7 @@ impl Client {
                 Notice::Reload => context.refresh(),
                 // Nothing of the client's is running.
                 Notice::Cancel => drop(registration.mailbox().take_canceling()),
+                Notice::News => {}
             }
         }
     }

@@ -62,6 +62,7 @@ fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> 
         timeouts: raw.timeouts,
         http_listen: http_listen(context, raw.http_listen.as_deref())?,
         on_client_gone: raw.on_client_gone.unwrap_or(OnClientGone::Cancel),
+        pins: raw.pins,
         log: raw.log,
         workers: raw.workers.map_or(0, |count| count.0),
     })
@@ -247,5 +248,6 @@ fn database(
         tls: ServerTls { mode: raw.tls.unwrap_or(ServerTlsMode::Prefer), ca: raw.ca },
         init_query: raw.init_query,
         max_servers: raw.max_servers.map(|count| count.0),
+        listen: raw.listen,
     })
 }

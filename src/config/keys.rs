@@ -122,6 +122,7 @@ pub const KEYS: &[Key] = &[
     Key::new("timeouts", "transaction", Kind::Duration),
     Key::new("timeouts", "query", Kind::Duration),
     Key::new("timeouts", "pin_idle", Kind::Duration),
+    Key::new("pins", "listen", Kind::Text),
     Key::new("log", "level", Kind::Text).restart().flag("--log-level"),
     Key::new("log", "json", Kind::Switch).restart().flag("--log-json"),
 ];
@@ -150,4 +151,5 @@ pub const DATABASE_KEYS: &[&str] = &[
     "ca",
     "init_query",
     "max_servers",
+    "listen",
 ];

@@ -34,7 +34,7 @@ pub use self::flags::Flags;
 pub use self::keys::{DATABASE_KEYS, KEYS, Key, Kind, Reload, USER_KEYS};
 pub use self::model::{
     AuthConfig, AuthMethod, AuthQuery, ClientTls, ClientTlsMode, Config, Database, Limits,
-    ListenAddr, LogConfig, OnClientGone, ServerTls, ServerTlsMode, Timeouts, User,
+    ListenAddr, LogConfig, OnClientGone, Pins, ServerTls, ServerTlsMode, Timeouts, User,
 };
 pub use self::reload::{Changes, diff, reload};
 pub use self::render::render;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::secret::Password;
 use super::units;
+use crate::session::listening::ListenMode;
 
 /// Everything pgweir can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Config {
     pub http_listen: Option<SocketAddr>,
     /// What happens to the work of a client that is gone.
     pub on_client_gone: OnClientGone,
+    /// State that stays on one server.
+    pub pins: Pins,
     /// Log level filter and format.
     pub log: LogConfig,
     /// Worker threads of the runtime; 0 = one per core.
@@ -161,6 +164,8 @@ pub struct Database {
     pub init_query: Option<String>,
     /// Overrides `limits.max_servers` for pools of this database.
     pub max_servers: Option<usize>,
+    /// Overrides `pins.listen` for this database.
+    pub listen: Option<ListenMode>,
 }
 
 /// TLS to one PostgreSQL.
@@ -247,6 +252,14 @@ pub struct Timeouts {
     pub pin_idle: Duration,
 }
 
+/// What becomes of session state that stays on one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pins {
+    /// LISTEN.
+    pub listen: ListenMode,
+}
+
 /// What happens to the work of a client that is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -300,6 +313,12 @@ impl Default for Timeouts {
             query: Duration::ZERO,
             pin_idle: Duration::ZERO,
         }
+    }
+}
+
+impl Default for Pins {
+    fn default() -> Self {
+        Self { listen: ListenMode::Share }
     }
 }
 

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::model::{
-    AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, ServerTlsMode, Timeouts,
+    AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, Pins, ServerTlsMode, Timeouts,
 };
 use super::secret::Password;
 use super::units::{Count, Port, Span};
+use crate::session::listening::ListenMode;
 
 /// A whole file, or what the environment or the flags say in its stead.
 #[derive(Debug, Default, Deserialize)]
@@ -25,6 +26,7 @@ pub(super) struct Raw {
     pub databases: BTreeMap<String, RawDatabase>,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    pub pins: Pins,
     pub log: LogConfig,
 }
 
@@ -77,4 +79,5 @@ pub(super) struct RawDatabase {
     pub ca: Option<PathBuf>,
     pub init_query: Option<String>,
     pub max_servers: Option<Count>,
+    pub listen: Option<ListenMode>,
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::model::{AuthConfig, ClientTls, Config, Database, Limits, LogConfig, Timeouts, User};
+use super::model::{
+    AuthConfig, ClientTls, Config, Database, Limits, LogConfig, Pins, Timeouts, User,
+};
 use super::secret::{Password, SecretKind};
 use super::units::format_duration;
 
@@ -33,6 +35,7 @@ pub(super) fn table(config: &Config) -> Table {
         .set("databases", databases)
         .set("limits", limits(&config.limits))
         .set("timeouts", timeouts(&config.timeouts))
+        .set("pins", pins(config.pins))
         .set("log", log(&config.log))
         .0
 }
@@ -87,6 +90,10 @@ fn database(database: &Database) -> Table {
         .name("tls", database.tls.mode)
         .path("ca", database.tls.ca.as_ref())
         .text("init_query", database.init_query.as_ref());
+    let section = match database.listen {
+        Some(mode) => section.name("listen", mode),
+        None => section,
+    };
     match database.max_servers {
         Some(size) => section.count("max_servers", size).0,
         None => section.0,
@@ -122,6 +129,10 @@ fn timeouts(timeouts: &Timeouts) -> Table {
         .span("query", timeouts.query)
         .span("pin_idle", timeouts.pin_idle)
         .0
+}
+
+fn pins(pins: Pins) -> Table {
+    Section::new().name("listen", pins.listen).0
 }
 
 fn log(log: &LogConfig) -> Table {

@@ -68,6 +68,8 @@ label! {
         Idle = "idle",
         /// Held by a client.
         Leased = "leased",
+        /// Listening for the clients of its pool.
+        Listening = "listening",
         /// Waiting for the server's EOF.
         Closing = "closing",
     }

@@ -23,6 +23,7 @@ pub(super) const BYTES_SENT: &str = "pgweir_bytes_sent_total";
 pub(super) const CLEANS: &str = "pgweir_cleans_total";
 pub(super) const ABANDONED: &str = "pgweir_abandoned_clients_total";
 pub(super) const ELIDED_PARSES: &str = "pgweir_elided_parses_total";
+pub(super) const NOTIFICATION_OVERFLOWS: &str = "pgweir_notification_overflows_total";
 pub(super) const HOST_SLOTS_USED: &str = "pgweir_host_slots_used";
 pub(super) const HOST_SLOTS_LIMIT: &str = "pgweir_host_slots_limit";
 pub(super) const HOST_STARVING: &str = "pgweir_host_starving_pools";
@@ -38,7 +39,7 @@ const GAUGES: [(&str, &str); 6] = [
     (HOST_STARVING, "Pools that wait for a slot of the host."),
 ];
 
-const COUNTERS: [(&str, &str); 19] = [
+const COUNTERS: [(&str, &str); 20] = [
     (CLIENT_CONNECTIONS, "Client connections accepted."),
     (LOGINS, "Logins by result."),
     (CANCELS, "Cancel requests by outcome."),
@@ -56,6 +57,7 @@ const COUNTERS: [(&str, &str); 19] = [
     (CLEANS, "Servers cleaned of session state, by kind."),
     (ABANDONED, "Clients gone while holding a server, by what became of their work."),
     (ELIDED_PARSES, "Parse messages answered without PostgreSQL."),
+    (NOTIFICATION_OVERFLOWS, "Clients ended because they did not take their notifications."),
     (LOOKUPS, "User look-ups made in PostgreSQL, by result."),
     (CONTROL_CLOSE_TIMEOUTS, "Closed control connections whose EOF did not come in time."),
 ];

@@ -31,6 +31,8 @@ pub struct PoolMetrics {
     pub cleans: Counters<Clean>,
     /// Clients gone while they held a server.
     pub abandoned: Counters<Abandoned>,
+    /// Clients ended because they did not take their notifications.
+    pub notification_overflows: Counter,
 }
 
 impl PoolMetrics {
@@ -52,6 +54,7 @@ impl PoolMetrics {
             close_timeouts: counter(names::CLOSE_TIMEOUTS),
             cleans: registry.counters(names::CLEANS, labels),
             abandoned: registry.counters(names::ABANDONED, labels),
+            notification_overflows: counter(names::NOTIFICATION_OVERFLOWS),
         }
     }
 

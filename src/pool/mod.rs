@@ -4,8 +4,10 @@
 //! protocol. Invariant: a server is in exactly one place: in the machine's idle list, in a
 //! [`Lease`], or in a task that opens, cleans or closes it; whoever drops it by accident closes it.
 
+mod channels;
 mod keeper;
 mod lease;
+mod listener;
 mod opener;
 mod role;
 pub mod slots;
@@ -25,9 +27,13 @@ use crate::metrics::{CloseReason, PoolMetrics, ServerState};
 use crate::net::Target;
 use crate::server::{OpenError, Server};
 use crate::session::knowledge::Knowledge;
+use crate::session::listening::ListenMode;
 use crate::session::settings::Settings;
 
+pub use channels::Ear;
 pub use lease::{Cleaning, Lease};
+use listener::Listener;
+pub use listener::Membership;
 use opener::Trouble;
 use role::Role;
 pub use slots::{Counts, Size};
@@ -59,6 +65,8 @@ pub struct PoolSettings {
     pub size: Size,
     /// Times.
     pub timeouts: Timeouts,
+    /// What becomes of LISTEN.
+    pub listen: ListenMode,
 }
 
 /// The servers of one (database, user).
@@ -70,6 +78,7 @@ pub struct Pool {
     login: Mutex<Login>,
     welcome: Mutex<Option<Settings>>,
     knowledge: Arc<Knowledge>,
+    listener: Listener,
     /// At the host of the settings.
     seat: ArcSwap<Seat>,
     trouble: Mutex<Trouble>,
@@ -137,6 +146,7 @@ impl Pool {
             login: Mutex::default(),
             welcome: Mutex::default(),
             knowledge: Arc::default(),
+            listener: Listener::default(),
             seat: ArcSwap::from_pointee(seat),
             trouble: Mutex::default(),
             role: Mutex::default(),
@@ -255,6 +265,7 @@ impl Pool {
         self.generation.fetch_add(1, Ordering::Relaxed);
         self.knowledge.forget_accepted();
         *lock(&self.welcome) = None;
+        self.listener.look();
         self.expire_idle(usize::MAX, reason, |_| true);
     }
 
@@ -266,7 +277,7 @@ impl Pool {
     /// Nobody waits and no connection is left.
     pub fn is_empty(&self) -> bool {
         let slots = lock(&self.slots);
-        slots.total() == 0 && slots.waiting_since().is_none()
+        slots.total() == 0 && slots.waiting_since().is_none() && self.listener.is_idle()
     }
 
     fn take_idle(&self) -> Option<Box<Server>> {

@@ -93,7 +93,7 @@ impl Pool {
     }
 
     /// `generation` is no newer than `settings`: else a server of the old ones would stay.
-    async fn open(
+    pub(super) async fn open(
         &self,
         slot: Slot,
         settings: &PoolSettings,

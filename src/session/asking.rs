@@ -7,6 +7,7 @@
 use bytes::BytesMut;
 
 use super::flow::{Kind, Owner};
+use super::listening::{Channels, UNLISTENS};
 use super::own::Own;
 use super::pins::{PinReason, Pins};
 use super::{Backend, Note, Session, SessionError, TransactionStatus};
@@ -38,6 +39,7 @@ struct Asked {
     names: Vec<Box<str>>,
     values: Vec<Value>,
     probe: Option<Probe>,
+    channels: Option<Channels>,
     catalogue: Option<Rows>,
     failed: bool,
 }
@@ -103,9 +105,9 @@ impl Questions {
 }
 
 impl Session {
-    /// Whether the server was asked and has not answered.
+    /// Whether the server was asked and has not answered, or the pool's listening server has not.
     pub fn is_asking(&self) -> bool {
-        self.questions.asked.is_some()
+        self.questions.asked.is_some() || self.listening.is_busy()
     }
 
     /// Why the client keeps its server.
@@ -117,12 +119,24 @@ impl Session {
     /// texts raise doubts. Only while [`Session::may_release`].
     pub fn part(&mut self, backend: &mut Backend, out: &mut BytesMut) -> Parting {
         self.pins.set(PinReason::LongStatement, self.statements.has_unrepeatable());
-        let open = self.questions.are_open(self.pins) || backend.statements.has_lent();
+        if self.leaves_channels(backend) {
+            self.questions.suspects |= Effects::LISTEN;
+        }
+        let open = self.questions.are_open(self.pins)
+            || self.listening.may_change(self.questions.suspects)
+            || backend.statements.has_lent();
         if open && self.questions.failures < MAX_FAILURES {
             self.ask(backend, out);
-            if self.is_asking() {
-                return Parting::Asked;
-            }
+        }
+        if self.questions.asked.is_some() || self.must_hand_over() {
+            return Parting::Asked;
+        }
+        self.release_ready();
+        if self.is_behind() {
+            return Parting::Asked;
+        }
+        if self.close_ear(backend, out) {
+            return Parting::Asked;
         }
         if self.pins.is_empty() { Parting::Free } else { Parting::Pinned }
     }
@@ -136,6 +150,12 @@ impl Session {
 
     /// What the lease would leave behind, if it ended now.
     pub fn leftovers(&self) -> Leftovers {
+        let listens = self.listening.leaves_ear();
+        let ear = if listens { Leftovers::Resettable } else { Leftovers::Nothing };
+        self.own_leftovers().max(ear)
+    }
+
+    fn own_leftovers(&self) -> Leftovers {
         let suspects = self.questions.suspects;
         let now = if self.pins.intersects(Pins::PERMANENT) || suspects.intersects(Effects::RETIRE) {
             Leftovers::Permanent
@@ -162,7 +182,8 @@ impl Session {
             && self.is_asking()
             && own
             && !self.flow.holds_for_client()
-            && self.leftovers() == Leftovers::Nothing
+            && !self.listening.needs_server()
+            && self.own_leftovers() == Leftovers::Nothing
     }
 
     /// Takes notice of settings that a text may change. `parameters` are the values that were bound.
@@ -252,6 +273,7 @@ impl Session {
             self.flow.sent(Kind::Execute, Owner::Proxy, Note::Asked);
         }
         if self.questions.suspects.intersects(SUSPECT.union(MAY_UNPIN)) {
+            self.ask_for_channels(backend, out);
             let locks = self.questions.suspects.intersects(MAY_LOCK)
                 || self.pins.contains(PinReason::AdvisoryLock);
             self.prepare_own(Own::Probe, backend, out);
@@ -268,6 +290,29 @@ impl Session {
         }
         build::empty(out, b'S');
         self.flow.sent(Kind::Sync, Owner::Proxy, Note::Answered);
+    }
+
+    fn ask_for_channels(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        if !self.asks_for_channels() {
+            return;
+        }
+        self.prepare_own(Own::Channels, backend, out);
+        build::bind_text(out, Own::Channels.name(), &[]);
+        build::execute(out);
+        self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
+        self.flow.sent(Kind::Execute, Owner::Proxy, Note::Channels);
+        self.questions.asked.get_or_insert_default().channels = Some(Channels::new());
+    }
+
+    /// The name of a channel that the server listens to.
+    pub(super) fn on_channel_row(&mut self, row: &[u8]) -> Result<(), SessionError> {
+        let channels = self.questions.asked.as_mut().and_then(|asked| asked.channels.as_mut());
+        let Some(channels) = channels else { return Ok(()) };
+        let name = Columns::new(row)?.next()?.unwrap_or_default();
+        if channels.len() <= MAX_LISTENED {
+            channels.insert(name.into());
+        }
+        Ok(())
     }
 
     pub(super) fn prepare_own(&mut self, own: Own, backend: &mut Backend, out: &mut BytesMut) {
@@ -368,6 +413,7 @@ impl Session {
         } else if suspects.intersects(DOUBTFUL) {
             self.owed = self.owed.max(Leftovers::Resettable);
         }
+        self.on_channels(asked.channels, backend);
         if touched.any {
             self.pins.set(PinReason::Setting, true);
         }
@@ -532,7 +578,8 @@ const MAY_UNPIN: Effects = Effects::DDL
     .union(Effects::CLOSE)
     .union(Effects::DEALLOCATE)
     .union(Effects::DEALLOCATE_ALL)
-    .union(Effects::DISCARD);
+    .union(Effects::DISCARD)
+    .union(UNLISTENS);
 
 /// Bytes of the catalogue that are read.
 const MAX_CATALOGUE: usize = 16 << 20;
@@ -540,6 +587,9 @@ const MAX_CATALOGUE: usize = 16 << 20;
 /// Texts that are kept to be read again, and the longest of them.
 const MAX_UNREAD: usize = 16;
 const MAX_UNREAD_TEXT: usize = 16 << 10;
+
+/// Channels of one server that are read.
+const MAX_LISTENED: usize = 10_000;
 
 /// Rounds of questions that may fail in a row.
 const MAX_FAILURES: u8 = 2;

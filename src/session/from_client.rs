@@ -59,9 +59,14 @@ impl Session {
         &mut self,
         header: Header,
         body: &[u8],
-        backend: Option<&mut Backend>,
+        mut backend: Option<&mut Backend>,
         out: &mut Out<'_>,
     ) -> ClientFate {
+        if header.tag != b'X'
+            && let Some(backend) = backend.as_deref_mut()
+        {
+            self.listen_here(backend, out.server);
+        }
         let written = out.server.len();
         let fate = match (header.tag, backend) {
             (b'X', _) => ClientFate::Terminate,
@@ -70,6 +75,7 @@ impl Session {
             (tag, Some(_)) if self.flow.is_copying_in() => self.on_copy(tag),
             (_, Some(_)) if self.is_full() => self.wait_flushed(out),
             (b'd' | b'c' | b'f', Some(_)) => self.on_copy(header.tag),
+            (_, Some(_)) if self.must_wait_for_channels() => ClientFate::Wait,
             (b'd' | b'c' | b'f', None) => ClientFate::Consumed,
             // What has a body that it must not have is for PostgreSQL to refuse.
             (b'S', backend) if backend.is_some() || body.is_empty() => {
@@ -125,6 +131,7 @@ impl Session {
                 _ => {}
             }
         }
+        self.write_ready(out);
     }
 
     /// Sends a failed segment again, or the barrier that a failed COPY may need (see [`super::flow::Flow::wants_barrier`]).
@@ -189,7 +196,9 @@ impl Session {
                 self.pins.set(PinReason::Sequence, true);
             }
         }
-        if effects.is_pure() && self.pins.is_empty() && !effects.contains(Effects::DDL) {
+        let listens = effects.contains(Effects::UNLISTEN) && self.listening.is_sharing();
+        if effects.is_pure() && self.pins.is_empty() && !effects.contains(Effects::DDL) && !listens
+        {
             return;
         }
         self.questions.suspects |= effects;
@@ -363,6 +372,9 @@ impl Session {
             return fate;
         }
         let Some(backend) = backend else { return ClientFate::NeedServer };
+        if self.refuses(effects) {
+            return self.refuse_query(backend, out.server);
+        }
         self.forget_sequences(effects, backend, out.server);
         self.lend(effects, body, true, backend, out.server);
         self.note_effects(effects, body, &Parameters::NONE);
@@ -385,6 +397,19 @@ impl Session {
         self.restore(backend, out.server);
         build::empty(out.server, b'S');
         self.inject(Kind::Sync, Note::Plain);
+        ClientFate::Consumed
+    }
+
+    fn refuses(&self, effects: Effects) -> bool {
+        self.listening.refuses() && effects.contains(Effects::LISTEN)
+    }
+
+    /// A text that no server reads runs in its place, so that an open transaction fails.
+    fn refuse_query(&mut self, backend: &mut Backend, out: &mut BytesMut) -> ClientFate {
+        build::query(out, MISSING);
+        backend.statements.clear_unnamed();
+        self.cut_segment(|| false);
+        self.send(Kind::Query, Note::Refuse(Box::new(Self::listen_refused())));
         ClientFate::Consumed
     }
 
@@ -439,6 +464,7 @@ impl Session {
         };
         self.status == TransactionStatus::Idle
             && self.leftovers() == Leftovers::Nothing
+            && !self.listening.is_sharing()
             && (self.desired == self.startup
                 || (!leased && reported(&self.desired) == reported(&self.startup)))
     }
@@ -467,7 +493,7 @@ impl Session {
             }
             // PostgreSQL words the error itself.
             Err(_) if whole && backend.is_some() => self.pass(Kind::Parse),
-            Ok(_) | Err(_) => self.refuse_message(backend.is_some(), out, too_long_name()),
+            Ok(_) | Err(_) => self.refuse_message(backend.is_some(), out.server, too_long_name()),
         }
     }
 
@@ -479,13 +505,16 @@ impl Session {
         out: &mut BytesMut,
     ) -> ClientFate {
         let Some(backend) = backend else { return ClientFate::NeedServer };
-        self.open_segment = true;
         let current = self.statements.meaning(b"").statement.filter(|s| whole && *s.body == *rest);
         let effects = match &current {
             Some(statement) => self.effects_of_statement(statement),
             None if whole => self.effects_by_shape(rest, &mut backend.shapes),
             None => self.effects_of(rest, whole),
         };
+        if self.refuses(effects) {
+            return self.refuse_message(true, out, Self::listen_refused());
+        }
+        self.open_segment = true;
         self.forget_sequences(effects, backend, out);
         self.lend(effects, rest, false, backend, out);
         // What is too long to keep is not seen again when it is bound.
@@ -513,9 +542,12 @@ impl Session {
             return ClientFate::Wait;
         }
         if self.statements.is_full(name.len() + rest.len()) {
-            return self.refuse_message(backend.is_some(), out, too_many());
+            return self.refuse_message(backend.is_some(), out.server, too_many());
         }
         let effects = self.effects_of(rest, true);
+        if self.refuses(effects) {
+            return self.refuse_message(backend.is_some(), out.server, Self::listen_refused());
+        }
         let statement = self.statement_of(rest, effects);
         if let Some(existing) = meaning.statement {
             return self.refuse_duplicate(name, &existing, statement, backend, out);
@@ -556,7 +588,7 @@ impl Session {
         }
         if meaning.statement.is_some() || self.statements.is_full(name.len()) {
             let report = if meaning.statement.is_some() { duplicate(name) } else { too_many() };
-            return self.refuse_message(backend.is_some(), out, report);
+            return self.refuse_message(backend.is_some(), out.server, report);
         }
         let Some(backend) = backend else { return ClientFate::NeedServer };
         if backend.statements.is_crowded(self.ticket.segment) {
@@ -598,12 +630,12 @@ impl Session {
     }
 
     /// Makes the server fail where pgweir refuses, so that its transaction ends as the client's does.
-    fn refuse_message(&mut self, leased: bool, out: &mut Out<'_>, report: Report) -> ClientFate {
+    fn refuse_message(&mut self, leased: bool, out: &mut BytesMut, report: Report) -> ClientFate {
         if !leased {
             return ClientFate::NeedServer;
         }
         self.open_segment = true;
-        write_describe(out.server, MISSING.as_bytes());
+        write_describe(out, MISSING.as_bytes());
         self.send(Kind::Describe, Note::Refuse(Box::new(report)));
         ClientFate::Consumed
     }
@@ -619,7 +651,7 @@ impl Session {
         let (Ok(portal), Ok(name)) = (reader.cstr(), reader.cstr()) else {
             // PostgreSQL words the error itself, where it sees the same bytes.
             if body.len() < header.body {
-                return self.refuse_message(true, out, too_long_name());
+                return self.refuse_message(true, out.server, too_long_name());
             }
             return self.pass(Kind::Bind);
         };

@@ -56,26 +56,10 @@ impl Session {
         match header.tag {
             b'S' => self.on_parameter_status(body, backend),
             b'N' => Ok(self.owner_fate()),
-            b'A' => Ok(self.on_notification(body, backend, out)),
+            b'A' => Ok(self.on_notification(body, backend, out)?),
             b'E' => self.on_error(body, backend, out),
             b'Z' => self.on_ready(body, backend, out),
             tag => self.on_reply(tag, body, backend),
-        }
-    }
-
-    /// A client knows its own notifications by the process that it was told
-    /// (`protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-NOTIFICATIONRESPONSE`).
-    fn on_notification(&self, body: &[u8], backend: &Backend, out: &mut BytesMut) -> ServerFate {
-        let own = backend.pid.to_be_bytes();
-        match body.strip_prefix(&own) {
-            Some(rest) if backend.pid != 0 => {
-                build::message(out, b'A', |out| {
-                    out.extend_from_slice(&self.pid.to_be_bytes());
-                    out.extend_from_slice(rest);
-                });
-                ServerFate::Swallow
-            }
-            _ => ServerFate::Forward,
         }
     }
 
@@ -204,6 +188,7 @@ impl Session {
                 self.statements.tried(&name);
                 self.retry = None;
             }
+            Note::Unlistened => self.on_unlistened(),
             Note::Set => {
                 if let Some(syncing) = &mut self.syncing {
                     syncing.done += 1;
@@ -222,6 +207,7 @@ impl Session {
         match self.flow.head().map(|head| &head.note) {
             Some(Note::Asked) => return self.on_answer_row(false, body),
             Some(Note::Probed) => return self.on_answer_row(true, body),
+            Some(Note::Channels) => return self.on_channel_row(body),
             Some(Note::Catalogued) => return self.on_catalogue_row(body),
             Some(Note::Set) => {}
             _ => return Ok(()),
@@ -312,13 +298,28 @@ impl Session {
                 }
                 Ok(fate)
             }
-            Reaction::Pass(Owner::Proxy) => Ok(ServerFate::Swallow),
+            Reaction::Pass(Owner::Proxy) => {
+                self.on_own_query_failed();
+                Ok(ServerFate::Swallow)
+            }
             _ => Ok(self.explain(body, out)),
+        }
+    }
+
+    fn on_own_query_failed(&mut self) {
+        match self.flow.head().map(|head| &head.note) {
+            Some(Note::Listened) => self.on_listen_failed(false),
+            Some(Note::Unlistened) => self.on_listen_failed(true),
+            _ => {}
         }
     }
 
     /// Says why there is no number of a sequence, where PostgreSQL would have had one.
     fn explain(&self, body: &[u8], out: &mut BytesMut) -> ServerFate {
+        if let Some(Note::Refuse(report)) = self.flow.head().map(|head| &head.note) {
+            report.encode(out);
+            return ServerFate::Swallow;
+        }
         let fields = ErrorFields::read(body);
         let asks = matches!(fields.routine, b"currval_oid" | b"lastval");
         if !(self.sequences.forgot && self.sequences.drew_earlier)
@@ -377,7 +378,7 @@ impl Session {
                 statement.refused();
                 ServerFate::Forward
             }
-            Note::Asked | Note::Probed | Note::Catalogued => {
+            Note::Asked | Note::Probed | Note::Channels | Note::Catalogued => {
                 self.on_answer_failed();
                 ServerFate::Swallow
             }
@@ -426,6 +427,9 @@ impl Session {
             | Note::Asked
             | Note::Probed
             | Note::Catalogued
+            | Note::Channels
+            | Note::Listened
+            | Note::Unlistened
             | Note::Answered
             | Note::Restored
             | Note::Lent
@@ -475,6 +479,9 @@ impl Session {
             self.tell_changes(backend, out);
         }
         self.apply_resets(out);
+        if status == TransactionStatus::Idle && self.holds_ready(backend, out) {
+            return Ok(ServerFate::Swallow);
+        }
         Ok(ServerFate::Forward)
     }
 

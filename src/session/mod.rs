@@ -9,7 +9,9 @@ mod asking;
 pub mod flow;
 mod from_client;
 mod from_server;
+pub mod inbox;
 pub mod knowledge;
+pub mod listening;
 mod own;
 pub mod pins;
 mod preparing;
@@ -31,6 +33,7 @@ use crate::wire::{Malformed, Report};
 use asking::Questions;
 use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
+use listening::Listening;
 use own::Own;
 use pins::Pins;
 use retry::Retry;
@@ -99,6 +102,12 @@ pub(crate) enum Note {
     Probed,
     /// Execute of the reading of the catalogue.
     Catalogued,
+    /// Execute of the question for channels.
+    Channels,
+    /// pgweir's own LISTEN.
+    Listened,
+    /// pgweir's own UNLISTEN.
+    Unlistened,
     /// The Sync behind all questions.
     Answered,
     /// Execute of a value that the client's RESET means.
@@ -235,6 +244,7 @@ pub struct Session {
     questions: Questions,
     /// The segment in flight, if it may have to be sent again.
     retry: Option<Box<Retry>>,
+    listening: Listening,
     pins: Pins,
     /// The open transaction has changed tables or types.
     altered: bool,
@@ -430,6 +440,7 @@ impl Session {
             deallocating: VecDeque::new(),
             questions: Questions::default(),
             retry: None,
+            listening: Listening::default(),
             pins: Pins::NONE,
             altered: false,
             owed: Leftovers::Nothing,
@@ -477,7 +488,7 @@ impl Session {
 
     /// A reply of pgweir's own is due.
     pub fn is_reply_due(&mut self) -> bool {
-        self.flow.is_reply_due()
+        self.listening.is_ready_due() || self.flow.is_reply_due()
     }
 
     /// Something the client asked for runs on the server now, and can be cancelled.
@@ -549,6 +560,7 @@ impl Session {
         self.retry = None;
         self.sequences.drew_earlier |= !self.sequences.undrawn;
         self.questions = Questions::default();
+        self.listening.detach();
         self.pins = Pins::NONE;
         self.altered = false;
         self.owed = Leftovers::Nothing;

@@ -13,6 +13,8 @@ pub(crate) enum Own {
     Weigh,
     /// Tells which state there is that ties a session to its server.
     Probe,
+    /// Tells which channels are listened to.
+    Channels,
     /// Tells the code of functions and tables.
     Catalogue,
 }
@@ -25,6 +27,7 @@ impl Own {
             Self::Get => "__pgweir_get",
             Self::Weigh => "__pgweir_weigh",
             Self::Probe => "__pgweir_probe",
+            Self::Channels => "__pgweir_channels",
             Self::Catalogue => "__pgweir_catalogue",
         }
     }
@@ -35,6 +38,7 @@ impl Own {
             Self::Get => "SELECT pg_catalog.current_setting($1, true)",
             Self::Weigh => WEIGH,
             Self::Probe => PROBE,
+            Self::Channels => "SELECT pg_catalog.pg_listening_channels()",
             Self::Catalogue => CATALOGUE,
         }
     }

@@ -236,7 +236,8 @@ impl<'a, 'o> Classifier<'a, 'o> {
         let mut after = self.lexer.clone();
         match word {
             b"reset" => Effects::SETTING,
-            b"listen" | b"unlisten" => Effects::LISTEN,
+            b"listen" => Effects::LISTEN,
+            b"unlisten" => Effects::UNLISTEN,
             b"declare" => Effects::CURSOR,
             b"call" => self.called(&mut after),
             b"do" => self.block(&mut after),

@@ -83,7 +83,8 @@ fn word(token: &Token<'_>, next: &Token<'_>, code: &mut Code) {
     let name = folded.as_bytes();
     code.effects |= match name {
         b"temp" | b"temporary" => Effects::TEMP_OBJECT,
-        b"listen" | b"unlisten" if next.is_identifier() => Effects::LISTEN,
+        b"listen" if next.is_identifier() => Effects::LISTEN,
+        b"unlisten" => Effects::UNLISTEN,
         b"hold" => Effects::CURSOR,
         b"prepare" if next.is_identifier() => Effects::SQL_PREPARE,
         b"deallocate" => Effects::DEALLOCATE_ALL.union(Effects::SQL_PREPARE),

@@ -12,7 +12,7 @@ impl Effects {
     pub const PURE: Self = Self(0);
     /// SET, RESET or `set_config` of a setting for the session.
     pub const SETTING: Self = Self(1);
-    /// LISTEN or UNLISTEN.
+    /// LISTEN.
     pub const LISTEN: Self = Self(1 << 1);
     /// DECLARE: a cursor, which may be WITH HOLD.
     pub const CURSOR: Self = Self(1 << 2);
@@ -62,6 +62,8 @@ impl Effects {
 
     /// A function or procedure that the catalogue at hand does not have.
     pub const UNREAD: Self = Self(1 << 24);
+    /// UNLISTEN.
+    pub const UNLISTEN: Self = Self(1 << 25);
 
     /// Effects that a soft reset of the server undoes.
     pub const RESET_CLEAN: Self = Self(
@@ -125,11 +127,11 @@ impl Effects {
     /// Whether the server needs no care at all after this text: nothing to clean, forget or close.
     ///
     /// [`DDL`](Self::DDL) and [`NOW_LITERAL`](Self::NOW_LITERAL) concern statements, not the session;
-    /// [`CLOSE`](Self::CLOSE) only takes state away, and what [`DRAWS`](Self::DRAWS) leaves is asked for
-    /// by name.
+    /// [`CLOSE`](Self::CLOSE) and [`UNLISTEN`](Self::UNLISTEN) only take state away, and what
+    /// [`DRAWS`](Self::DRAWS) leaves is asked for by name.
     pub const fn is_pure(self) -> bool {
         let harmless = Self::DDL.union(Self::NOW_LITERAL).union(Self::CLOSE).union(Self::DRAWS);
-        self.without(harmless).0 == 0
+        self.without(harmless).without(Self::UNLISTEN).0 == 0
     }
 
     /// The effects by name, for logs and metrics.
@@ -158,7 +160,7 @@ impl fmt::Debug for Effects {
     }
 }
 
-const NAMES: [(Effects, &str); 25] = [
+const NAMES: [(Effects, &str); 26] = [
     (Effects::SETTING, "setting"),
     (Effects::LISTEN, "listen"),
     (Effects::CURSOR, "cursor"),
@@ -184,4 +186,5 @@ const NAMES: [(Effects, &str); 25] = [
     (Effects::CLOSE, "close"),
     (Effects::DRAWS, "draws"),
     (Effects::UNREAD, "unread"),
+    (Effects::UNLISTEN, "unlisten"),
 ];

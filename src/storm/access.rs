@@ -130,6 +130,7 @@ fn database(dsn: &Dsn) -> Database {
         tls: ServerTls { mode: dsn.tls.unwrap_or(ServerTlsMode::Prefer), ca: dsn.ca.clone() },
         init_query: None,
         max_servers: None,
+        listen: None,
     }
 }
 

@@ -121,6 +121,24 @@ def settings():
         say("timezone", (conn.info.timezone.key, conn.execute("show timezone").fetchone()))
 
 
+def notifications():
+    with connect(autocommit=True) as one, connect(autocommit=True) as two:
+        one.execute("listen jobs")
+        two.execute("select pg_notify('jobs', 'first')")
+        say("idle", [(n.channel, n.payload) for n in one.notifies(timeout=10, stop_after=1)])
+        with one.transaction():
+            one.execute("select 1")
+            two.execute("notify jobs, 'second'")
+        say("after a transaction", [n.payload for n in one.notifies(timeout=10, stop_after=1)])
+        heard = []
+        one.add_notify_handler(lambda n: heard.append((n.payload, n.pid == one.info.backend_pid)))
+        one.execute("notify jobs, 'own'")
+        say("own", heard)
+        one.execute("unlisten *")
+        two.execute("notify jobs, 'late'")
+        say("late", [n.payload for n in one.notifies(timeout=0.3)])
+
+
 def crowd():
     """Eight clients at once, more than there are servers behind a proxy."""
     with connect() as conn:
@@ -149,6 +167,6 @@ def crowd():
         say("crowd", conn.execute("select count(*), count(distinct who) from crowd").fetchone())
 
 
-for part in (transactions, errors_and_recovery, prepared, copies, large_results, pipelines, cancels, settings, crowd):
+for part in (transactions, errors_and_recovery, prepared, copies, large_results, pipelines, cancels, settings, notifications, crowd):
     print(f"# {part.__name__}")
     part()

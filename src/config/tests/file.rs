@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::session::listening::ListenMode;
 
 #[test]
 fn defaults_hold_where_nothing_is_said() {
@@ -44,6 +45,7 @@ fn a_whole_file_is_read() {
         tls = "require"
         init_query = "SET search_path = app"
         max_servers = 5
+        listen = "refuse"
         [databases."*"]
         host = "other"
         [limits]
@@ -53,6 +55,8 @@ fn a_whole_file_is_read() {
         idle_in_transaction = 0
         checkout = 7
         server_lifetime = "1h 30m"
+        [pins]
+        listen = "pin"
         [log]
         level = "info,pgweir::pool=debug"
         json = true
@@ -68,6 +72,7 @@ fn a_whole_file_is_read() {
     assert_eq!((query.user.as_str(), query.dbname.as_deref()), ("lookup", Some("app")));
     let app = config.database("app").expect("the one named");
     assert_eq!((app.port, app.max_servers), (6000, Some(5)));
+    assert_eq!((app.listen, config.pins.listen), (Some(ListenMode::Refuse), ListenMode::Pin));
     assert_eq!(app.dbname_for("app"), "app_live");
     let other = config.database("else").expect("the fallback");
     assert_eq!(other.dbname_for("else"), "else");
@@ -129,7 +134,7 @@ fn the_list_of_keys_is_what_the_file_takes() {
         let header = if section.is_empty() { String::new() } else { format!("[{section}]") };
         let mut taken = keys_taken(&header);
         taken.retain(|key| {
-            !["tls", "auth", "users", "databases", "limits", "timeouts", "log"]
+            !["tls", "auth", "users", "databases", "limits", "timeouts", "pins", "log"]
                 .contains(&key.as_str())
         });
         let listed: Vec<_> =
@@ -159,6 +164,7 @@ const BAD: &[(&str, usize, &[&str])] = &[
     ("[timeouts]\nlogin = 1.5", 2, &["timeouts.login", "30s"]),
     ("[timeouts]\nlogin = 0", 2, &["timeouts.login", "above zero"]),
     ("[timeouts]\nquery = -5", 2, &["timeouts.query", "-5", "30s"]),
+    ("[pins]\nlisten = 'hope'", 2, &["pins.listen", "`share`", "`pin`", "`refuse`"]),
     ("on_client_gone = 'hope'", 1, &["on_client_gone", "`cancel`", "`complete`"]),
     ("[auth]\nmethod = 'ldap'", 2, &["auth.method", "`scram-sha-256`"]),
     ("[auth]\nquery = 'select 1'", 2, &["auth.query", "auth.query_user"]),

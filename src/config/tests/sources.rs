@@ -13,6 +13,7 @@ fn every_key_can_be_given_in_the_environment() {
             (Kind::List, _) => "127.0.0.1:1, [::1]:2",
             (_, "http_listen") => "127.0.0.1:3",
             (_, "on_client_gone") => "complete",
+            (_, "listen") => "refuse",
             (_, "level") => "debug",
             (_, "mode") => "disable",
             (_, "method") => "md5",

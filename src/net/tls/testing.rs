@@ -124,6 +124,7 @@ pub(in crate::net) fn database(
         tls: ServerTls { mode, ca },
         init_query: None,
         max_servers: None,
+        listen: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod limits;
+mod listening;
 mod local;
 mod pair;
 mod postgres;

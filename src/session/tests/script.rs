@@ -116,6 +116,15 @@ fn write_backend(out: &mut BytesMut, token: &Token<'_>) {
                 out.put_slice(column.as_bytes());
             }
         }),
+        "A" => {
+            let (pid, notification) = pair(token.rest);
+            let (channel, payload) = pair(notification);
+            build::message(out, b'A', |out| {
+                out.put_u32(pid.parse().unwrap());
+                build::put_cstr(out, channel.as_bytes());
+                build::put_cstr(out, payload.as_bytes());
+            });
+        }
         "N" => build::message(out, b'N', |out| {
             out.put_slice(b"SNOTICE\0\0");
         }),
@@ -228,6 +237,11 @@ fn backend_text(tag: u8, body: &[u8]) -> String {
             format!("S({}={})", text(reader.cstr().unwrap()), text(reader.cstr().unwrap()))
         }
         b'D' => bracket("D", &text(&body[6..])),
+        b'A' => {
+            let mut reader = Reader::new(body);
+            let pid = reader.i32().unwrap();
+            format!("A({pid},{},{})", text(reader.cstr().unwrap()), text(reader.cstr().unwrap()))
+        }
         b'N' => letter,
         _ => bracket(&letter, text(body).trim_end_matches('\0')),
     }
