@@ -26,6 +26,10 @@ oracle: ## compare sessions through pgweir with sessions on PostgreSQL (docs/tra
 regress: ## run PostgreSQL's own regression scripts on PostgreSQL and through pgweir (docs/transparency.md)
 	scripts/regress.sh $(ARGS)
 
+.PHONY: drivers
+drivers: ## run client drivers through pgweir and count their unpinned transactions (docs/transparency.md)
+	scripts/drivers.sh $(ARGS)
+
 .PHONY: versions
 versions: ## run the tests on PostgreSQL 13 to 18, into docs/postgresql-versions.md (ARGS="13 18": only those)
 	scripts/versions.sh $(ARGS)

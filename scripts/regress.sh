@@ -9,7 +9,7 @@ need_postgres
 need_compiler
 have python3 || install_packages python3
 have psql || install_packages postgresql-client
-tools=$(dirname "$(readlink -f "$(postgres_bin)/postgres")")
+tools=$(postgres_bin)
 driver=$(dirname "$tools")/lib/pgxs/src/test/regress/pg_regress
 [ -x "$driver" ] || die "no pg_regress at $driver: this recipe wants Debian's PostgreSQL."
 have dpkg-source || install_packages dpkg-dev
