@@ -22,6 +22,14 @@ test: ## install what the tests need and run them all (ARGS=NAME: only those)
 oracle: ## compare sessions through pgweir with sessions on PostgreSQL (docs/transparency.md)
 	scripts/oracle.sh $(ARGS)
 
+.PHONY: regress
+regress: ## run PostgreSQL's own regression scripts on PostgreSQL and through pgweir (docs/transparency.md)
+	scripts/regress.sh $(ARGS)
+
+.PHONY: drivers
+drivers: ## run client drivers through pgweir and count their unpinned transactions (docs/transparency.md)
+	scripts/drivers.sh $(ARGS)
+
 .PHONY: versions
 versions: ## run the tests on PostgreSQL 13 to 18, into docs/postgresql-versions.md (ARGS="13 18": only those)
 	scripts/versions.sh $(ARGS)

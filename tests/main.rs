@@ -8,6 +8,7 @@ mod abandon;
 mod addresses;
 mod auth;
 mod cancel;
+mod catalogue;
 mod clients;
 mod compose;
 mod control;

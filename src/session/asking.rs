@@ -247,19 +247,18 @@ impl Session {
     }
 
     fn send_catalogue(&mut self, backend: &mut Backend, out: &mut BytesMut) {
-        self.prepare_own(Own::Catalogue, backend, out);
-        build::bind_text(out, Own::Catalogue.name(), &[]);
-        build::execute(out);
-        self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
-        self.flow.sent(Kind::Execute, Owner::Proxy, Note::Catalogued);
+        for (own, note) in [(Own::Calm, Note::Plain), (Own::Catalogue, Note::Catalogued)] {
+            self.prepare_own(own, backend, out);
+            build::bind_text(out, own.name(), &[]);
+            build::execute(out);
+            self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
+            self.flow.sent(Kind::Execute, Owner::Proxy, note);
+        }
         self.questions.asked.get_or_insert_default().catalogue = Some(Rows::default());
     }
 
     fn ask(&mut self, backend: &mut Backend, out: &mut BytesMut) {
         self.take_back(backend, out);
-        if std::mem::take(&mut self.questions.catalogue) {
-            self.send_catalogue(backend, out);
-        }
         let touched = &self.questions.touched;
         let reported = backend.settings.reported();
         let asked = |name: &str| name != "session_authorization" && reported.get(name).is_none();
@@ -281,6 +280,10 @@ impl Session {
             build::execute(out);
             self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
             self.flow.sent(Kind::Execute, Owner::Proxy, Note::Probed);
+        }
+        // Last, since it changes a setting for itself.
+        if std::mem::take(&mut self.questions.catalogue) {
+            self.send_catalogue(backend, out);
         }
         let asked = !self.flow.is_empty();
         self.questions.asked.get_or_insert_default().names = names;

@@ -17,6 +17,8 @@ pub(crate) enum Own {
     Channels,
     /// Tells the code of functions and tables.
     Catalogue,
+    /// Spares the statements behind it, up to the Sync, compilation that takes longer than they do.
+    Calm,
 }
 
 impl Own {
@@ -29,6 +31,7 @@ impl Own {
             Self::Probe => "__pgweir_probe",
             Self::Channels => "__pgweir_channels",
             Self::Catalogue => "__pgweir_catalogue",
+            Self::Calm => "__pgweir_calm",
         }
     }
 
@@ -40,6 +43,7 @@ impl Own {
             Self::Probe => PROBE,
             Self::Channels => "SELECT pg_catalog.pg_listening_channels()",
             Self::Catalogue => CATALOGUE,
+            Self::Calm => "SELECT pg_catalog.set_config('jit', 'off', true)",
         }
     }
 }
@@ -65,41 +69,9 @@ const PROBE: &str = "SELECT pg_catalog.pg_my_temp_schema() <> 0 AND EXISTS (\
 /// The code of functions, and what runs when a table is used: triggers, defaults, rules and views,
 /// policies, constraints, children and referencing tables (`catalogs.html`). Functions in C are taken to
 /// do what they are made for; of PostgreSQL's own, those that may have effects are suspect.
-const CATALOGUE: &str = "WITH code (subject, name, code) AS (\
-    SELECT CASE WHEN l.lanname IN ('sql', 'plpgsql', 'c') OR p.prokind = 'a' THEN 'f' \
-        WHEN l.lanname = 'internal' THEN 'o' ELSE 'x' END, p.proname, \
-        CASE WHEN p.prokind = 'a' THEN (SELECT a.aggtransfn::text || '() ' || a.aggfinalfn::text || '()' \
-            FROM pg_catalog.pg_aggregate a WHERE a.aggfnoid = p.oid) \
-        WHEN l.lanname IN ('c', 'internal') THEN '' WHEN p.prosrc <> '' THEN p.prosrc \
-        ELSE pg_catalog.pg_get_functiondef(p.oid) END \
-    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
-    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-    WHERE CASE WHEN n.nspname IN ('pg_catalog', 'information_schema') \
-        THEN l.lanname = 'internal' AND p.provolatile = 'v' ELSE true END \
-    UNION ALL SELECT 'r', c.relname, pg_catalog.quote_ident(f.proname) || '()' \
-    FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid \
-    JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid WHERE NOT t.tgisinternal \
-    UNION ALL SELECT 'r', c.relname, pg_catalog.pg_get_expr(d.adbin, d.adrelid) \
-    FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_class c ON c.oid = d.adrelid \
-    UNION ALL SELECT 'r', c.relname, pg_catalog.pg_get_ruledef(r.oid) \
-    FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class \
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') \
-    UNION ALL SELECT 'r', c.relname, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') || ' ' \
-        || coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '') \
-    FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid \
-    UNION ALL SELECT 'r', c.relname, pg_catalog.pg_get_constraintdef(k.oid) \
-    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE k.contype = 'c' AND n.nspname <> 'information_schema' \
-    UNION ALL SELECT 'r', t.typname, pg_catalog.pg_get_constraintdef(k.oid) \
-    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_type t ON t.oid = k.contypid \
-    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname <> 'information_schema' \
-    UNION ALL SELECT 'r', parent.relname, pg_catalog.quote_ident(child.relname) \
-    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class parent ON parent.oid = k.confrelid \
-    JOIN pg_catalog.pg_class child ON child.oid = k.conrelid WHERE k.contype = 'f' \
-    UNION ALL SELECT 'r', parent.relname, pg_catalog.quote_ident(child.relname) \
-    FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class parent ON parent.oid = i.inhparent \
-    JOIN pg_catalog.pg_class child ON child.oid = i.inhrelid) \
-    SELECT CASE WHEN pg_catalog.length(code) > 15000 THEN 'o' ELSE subject END, name, \
-    CASE WHEN pg_catalog.length(code) > 15000 THEN '' ELSE code END FROM code";
+///
+/// Expressions are read as the trees that are stored, in which functions and tables stand by their
+/// numbers: what shows them as text (`ruleutils.c`) locks the tables that they name, and so waits for
+/// whoever alters one, and makes others wait. Only what calls `set_config` is shown as text, since the
+/// name of the setting matters. Trees tell INSERT and MERGE by `commandType`.
+const CATALOGUE: &str = include_str!("catalogue.sql");

@@ -1,0 +1,69 @@
+WITH setter (call) AS (
+    SELECT '%:funcid ' || oid || ' %' FROM pg_catalog.pg_proc
+    WHERE proname = 'set_config' AND pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+), source (subject, name, tree, code) AS (
+    SELECT CASE WHEN l.lanname IN ('sql', 'plpgsql', 'c') OR p.prokind = 'a' THEN 'f'
+            WHEN l.lanname = 'internal' THEN 'o' ELSE 'x' END,
+        p.proname,
+        CASE WHEN l.lanname = 'sql' AND p.prosrc = '' THEN pg_catalog.to_jsonb(p) ->> 'prosqlbody' END,
+        CASE WHEN p.prokind = 'a' THEN (SELECT a.aggtransfn::text || '() ' || a.aggfinalfn::text || '()'
+                FROM pg_catalog.pg_aggregate a WHERE a.aggfnoid = p.oid)
+            WHEN l.lanname IN ('c', 'internal') THEN ''
+            WHEN l.lanname <> 'sql' OR p.prosrc <> '' THEN p.prosrc
+            WHEN pg_catalog.to_jsonb(p) ->> 'prosqlbody' LIKE setter.call
+                THEN pg_catalog.pg_get_functiondef(p.oid) END
+    FROM pg_catalog.pg_proc p CROSS JOIN setter
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE CASE WHEN n.nspname IN ('pg_catalog', 'information_schema')
+        THEN l.lanname = 'internal' AND p.provolatile = 'v' ELSE true END
+    UNION ALL SELECT 'r', c.relname, t.tgqual::text, pg_catalog.quote_ident(f.proname) || '()'
+    FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+    JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid WHERE NOT t.tgisinternal
+    UNION ALL SELECT 'r', c.relname, d.adbin::text,
+        CASE WHEN d.adbin::text LIKE setter.call THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
+    FROM pg_catalog.pg_attrdef d CROSS JOIN setter JOIN pg_catalog.pg_class c ON c.oid = d.adrelid
+    UNION ALL SELECT 'r', c.relname, r.ev_qual::text || r.ev_action::text,
+        CASE WHEN r.ev_qual::text || r.ev_action::text LIKE setter.call
+            THEN pg_catalog.pg_get_ruledef(r.oid) END
+    FROM pg_catalog.pg_rewrite r CROSS JOIN setter JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
+    UNION ALL SELECT 'r', c.relname, e.qual::text,
+        CASE WHEN e.qual::text LIKE setter.call THEN pg_catalog.pg_get_expr(e.qual, p.polrelid) END
+    FROM pg_catalog.pg_policy p CROSS JOIN setter JOIN pg_catalog.pg_class c ON c.oid = p.polrelid
+    CROSS JOIN LATERAL (VALUES (p.polqual), (p.polwithcheck)) e (qual)
+    UNION ALL SELECT 'r', coalesce(c.relname, t.typname), k.conbin::text,
+        CASE WHEN k.conbin::text LIKE setter.call THEN pg_catalog.pg_get_constraintdef(k.oid) END
+    FROM pg_catalog.pg_constraint k CROSS JOIN setter
+    JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace
+    LEFT JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+    LEFT JOIN pg_catalog.pg_type t ON t.oid = k.contypid
+    WHERE k.contype = 'c' AND n.nspname <> 'information_schema'
+    UNION ALL SELECT 'r', parent.relname, NULL, pg_catalog.quote_ident(child.relname)
+    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class parent ON parent.oid = k.confrelid
+    JOIN pg_catalog.pg_class child ON child.oid = k.conrelid WHERE k.contype = 'f'
+    UNION ALL SELECT 'r', parent.relname, NULL, pg_catalog.quote_ident(child.relname)
+    FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class parent ON parent.oid = i.inhparent
+    JOIN pg_catalog.pg_class child ON child.oid = i.inhrelid
+), item AS MATERIALIZED (
+    SELECT pg_catalog.row_number() OVER () AS number, source.* FROM source
+), mention (number, name) AS (
+    SELECT DISTINCT item.number, ' ' || pg_catalog.quote_ident(f.proname) || '()'
+    FROM item CROSS JOIN pg_catalog.regexp_matches(item.tree, '(?:func|fno)id ([0-9]+)', 'g') m (found)
+    JOIN pg_catalog.pg_proc f ON f.oid = (m.found)[1]::pg_catalog.oid
+    WHERE item.code IS NULL OR f.proname <> 'set_config'
+    UNION ALL SELECT DISTINCT item.number, ' ' || pg_catalog.quote_ident(c.relname)
+    FROM item CROSS JOIN pg_catalog.regexp_matches(item.tree, ':relid ([0-9]+)', 'g') m (found)
+    JOIN pg_catalog.pg_class c ON c.oid = (m.found)[1]::pg_catalog.oid
+), mentioned (number, names) AS (
+    SELECT number, pg_catalog.string_agg(name, '') FROM mention GROUP BY number
+), named (subject, name, code) AS (
+    SELECT item.subject, item.name, coalesce(item.code, '') || coalesce(mentioned.names, '')
+        || CASE WHEN item.tree LIKE '%:commandType 3 %' OR item.tree LIKE '%:commandType 5 %'
+            THEN ' insert' ELSE '' END
+    FROM item LEFT JOIN mentioned ON mentioned.number = item.number
+)
+SELECT CASE WHEN pg_catalog.length(code) > 15000 THEN 'o' ELSE subject END, name,
+    CASE WHEN pg_catalog.length(code) > 15000 THEN '' ELSE code END
+FROM named

@@ -1,0 +1,79 @@
+//! Code that stands in the catalogue: it is found wherever it stands, and reading it is in nobody's way.
+
+use super::support::cluster::major;
+use super::support::*;
+
+/// Takes a lock of the session, and gives 1.
+const HOLD: &str =
+    "create function hold() returns int language sql as 'select 1 from pg_advisory_lock(7)'";
+
+/// What stands where, and a text that runs it.
+const PLACES: &[(&str, &str)] = &[
+    (
+        "create table with_default (a int, b int default hold())",
+        "insert into with_default values (1)",
+    ),
+    ("create table with_check (a int check (a = hold()))", "insert into with_check values (1)"),
+    ("create domain checked as int check (value = hold())", "select 1::checked"),
+    ("create view with_call as select hold()", "table with_call"),
+    (
+        "create table ruled (a int); create rule also as on insert to ruled do also insert into with_default values (1)",
+        "insert into ruled values (1)",
+    ),
+    (
+        "create table triggered (a int); \
+         create function nothing() returns trigger language plpgsql as 'begin return new; end'; \
+         create trigger sometimes before insert on triggered for each row when (new.a = hold()) \
+         execute function nothing()",
+        "insert into triggered values (1)",
+    ),
+    (
+        "create table guarded (a int); alter table guarded enable row level security; \
+         alter table guarded force row level security; create policy one on guarded using (a = hold())",
+        "insert into guarded values (1)",
+    ),
+    ("create function standard() returns int begin atomic select hold(); end", "select standard()"),
+];
+
+/// Functions with a body in standard SQL came with 14.
+fn places() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    PLACES.iter().filter(|(made, _)| major() >= 14 || !made.contains("begin atomic"))
+}
+
+fn furnished(setup: &Setup) -> Stage {
+    let database = Cluster::shared().database();
+    let mut owner = database.target().connect();
+    owner.rows(HOLD);
+    for (made, _) in places() {
+        owner.rows(made);
+    }
+    Stage::on(database, setup)
+}
+
+#[test]
+fn what_code_in_the_catalogue_does_pins() {
+    let stage = furnished(&Setup::servers(1).timeouts("checkout = \"1s\""));
+    let mut other = stage.client();
+    for (_, text) in places() {
+        wait_until("the server is free", || stage.weir.metric("pgweir_servers", "leased") == 0.0);
+        let mut holder = stage.client();
+        holder.rows(text);
+        let refused = other.ask_in_detail(&query("select 1"));
+        assert!(refused.contains("53300"), "{text}: {refused}");
+    }
+}
+
+#[test]
+fn the_catalogue_is_read_while_tables_are_locked() {
+    let stage = furnished(&Setup::servers(1));
+    let mut locking = stage.database.target().connect();
+    locking
+        .rows("begin; lock table with_default, with_check, with_call, ruled, triggered, guarded");
+    let mut client = stage.client();
+    for _ in 0..3 {
+        // The catalogue is read behind it.
+        client.rows("create or replace function other() returns int language sql as 'select 1'");
+        assert_eq!(client.value("select other()"), "1");
+    }
+    locking.rows("commit");
+}
