@@ -96,7 +96,10 @@ impl Client {
         &mut self,
         lease: &mut Lease,
     ) -> Result<Option<bytes::Bytes>, Ending> {
-        let deadline = Instant::now() + self.context.timeouts.server_connect;
+        let mut deadline = Instant::now() + self.context.timeouts.server_connect;
+        if self.session.is_asking() {
+            deadline += CATALOGUE_TIME;
+        }
         loop {
             let mut relay = Relay::new(self, lease, deadline);
             relay.pump_server()?;
@@ -610,6 +613,9 @@ impl<'a> Relay<'a> {
         }
     }
 }
+
+/// How long the catalogue may take that a server reads before it takes settings.
+const CATALOGUE_TIME: Duration = Duration::from_secs(60);
 
 /// How often an idle client's pins are looked at.
 const PIN_RECHECK: Duration = Duration::from_secs(30);

@@ -383,8 +383,10 @@ impl Session {
                 ServerFate::Swallow
             }
             Note::Set | Note::PrepareOwn(_) | Note::Plain if owner == Owner::Proxy => {
-                self.on_answer_failed();
-                if let Some(syncing) = &mut self.syncing {
+                // Questions stand before settings, which are not to blame for what fails there.
+                if self.is_asking() {
+                    self.on_answer_failed();
+                } else if let Some(syncing) = &mut self.syncing {
                     syncing.error = Some(Bytes::copy_from_slice(body));
                 }
                 ServerFate::Swallow

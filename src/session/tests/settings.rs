@@ -67,6 +67,23 @@ fn a_refused_value_is_told_and_nothing_ran() {
 }
 
 #[test]
+fn settings_are_not_to_blame_for_a_catalogue_that_cannot_be_read() {
+    let mut p = Pair::new(1);
+    p.knowledge.expire_catalogue();
+    let client = p.client(&[("TimeZone", "Asia/Tokyo")]);
+    p.send(client, "Q(select 1)");
+    assert_eq!(p.attach(client, 0), Attach::Wait);
+    let sent = script::show_frontend(&p.servers[0].received.split());
+    let questions = sent.split(' ').position(|message| message == "S").expect("a Sync");
+    assert!(questions > 0 && sent.ends_with('S'), "{sent}");
+    p.answer(0, "1 E(57014,too slow) Z(I)");
+    assert_eq!(p.clients[client].settled, None);
+    p.answer(0, "1 2 D(Asia/Tokyo) C(SELECT 1) Z(I)");
+    assert_eq!(p.clients[client].settled, Some(Ok(())));
+    p.server_got(0, "Q(select 1)");
+}
+
+#[test]
 fn a_proven_value_that_is_refused_ends_the_lease() {
     let mut p = in_tokyo(2);
     p.answer(0, TAKEN);
