@@ -336,7 +336,7 @@ fn discard(after: &mut Lexer<'_>) -> Effects {
 }
 
 /// The session's temporary schema, by its alias or by its own name (`pg_temp_3`).
-fn is_temp_schema(name: &[u8]) -> bool {
+pub(crate) fn is_temp_schema(name: &[u8]) -> bool {
     name.get(..TEMP_SCHEMA.len()).is_some_and(|start| start.eq_ignore_ascii_case(TEMP_SCHEMA))
 }
 
