@@ -11,6 +11,7 @@
 //! - [`session`] (sans-IO): the machines of one client session
 //! - [`config`]: typed settings, parsed once into valid values
 //! - [`registry`]: who is connected, by id
+//! - [`ledger`]: who is pinned, and why
 //! - [`net`]: sockets, TLS, buffers
 //! - [`host`]: one PostgreSQL host: the slots of its limit
 //! - [`server`]: one connection to PostgreSQL
@@ -28,6 +29,7 @@ pub mod auth;
 pub mod session;
 pub mod config;
 pub mod registry;
+pub mod ledger;
 pub mod net;
 pub mod host;
 pub mod server;

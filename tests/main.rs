@@ -18,6 +18,7 @@ mod limits;
 mod malformed;
 mod metrics;
 mod oracle;
+mod pins;
 mod pipelines;
 mod prepared;
 mod refusals;

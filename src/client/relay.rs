@@ -9,7 +9,8 @@ use super::alarm::due;
 use super::half::{Half, Stop};
 use super::{Client, Ending, ServerLoss, edge};
 use crate::config::{OnClientGone, Timeouts};
-use crate::metrics::{CloseReason, ErrorSource};
+use crate::ledger::Pinned;
+use crate::metrics::{CloseReason, Counted, ErrorSource};
 use crate::net::link::{Moved, consume};
 use crate::pool::{Cleaning, Lease};
 use crate::registry::Notice;
@@ -31,6 +32,8 @@ struct Relay<'a> {
     canceling: Option<Canceling>,
     probe: Probe,
     started: Instant,
+    /// The client is pinned, for those who look.
+    pinned: Option<(Pinned, Counted)>,
     /// When what pins the client was last asked for without a reason in a text.
     rechecked: Instant,
     /// The answer that the server owes; only kept while `timeouts.query` is on.
@@ -187,6 +190,7 @@ impl<'a> Relay<'a> {
             canceling: None,
             probe: Probe::default(),
             started,
+            pinned: None,
             rechecked: started,
             asked: None,
             gone_since: None,
@@ -236,7 +240,7 @@ impl<'a> Relay<'a> {
         }
         let Server { link, backend, .. } = &mut **self.lease;
         match self.client.session.part(backend, &mut link.output) {
-            Parting::Free => {}
+            Parting::Free => self.pinned = None,
             Parting::Asked => return Ok(false),
             Parting::Pinned => return self.on_pinned().map(|()| false),
         }
@@ -249,6 +253,7 @@ impl<'a> Relay<'a> {
     fn on_pinned(&mut self) -> Result<(), Ending> {
         self.started = Instant::now();
         self.client.count(self.lease);
+        self.enter_pins();
         let client = &mut *self.client;
         if client.draining && client.link.input.is_empty() {
             return Err(Ending::Ended(Box::new(edge::draining())));
@@ -256,6 +261,17 @@ impl<'a> Relay<'a> {
         client.link.release_buffers();
         self.lease.link.release_buffers();
         Ok(())
+    }
+
+    /// Enters what pins the client where it can be seen.
+    fn enter_pins(&mut self) {
+        let Client { session, who, context, .. } = &*self.client;
+        let (pinned, _) = self.pinned.get_or_insert_with(|| {
+            let name = session.application_name();
+            let pinned = context.ledger.begin(who, name, self.lease.backend.pid);
+            (pinned, self.lease.pool().metrics().pinned())
+        });
+        pinned.update(session.pins(), |reason| session.cause(reason), self.started);
     }
 
     /// The client has its server though it is outside a transaction.

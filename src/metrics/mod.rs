@@ -12,6 +12,7 @@ mod errors;
 mod host;
 mod labels;
 mod names;
+mod pins;
 mod pool;
 
 use std::collections::HashSet;
@@ -30,6 +31,7 @@ pub use self::labels::{
     Abandoned, CancelOutcome, Clean, CloseReason, ErrorSource, LoginResult, LookupResult,
     ServerState,
 };
+pub use self::pins::PinMetrics;
 pub use self::pool::{PoolMetrics, ServerCount};
 
 /// Everything pgweir counts. Built once, in `proxy`, and passed down.
@@ -70,6 +72,11 @@ impl Metrics {
     /// The handles of one PostgreSQL host, `address` being what the configuration calls it.
     pub fn host(&self, address: &str) -> HostMetrics {
         HostMetrics::new(&self.registry, address)
+    }
+
+    /// The handles of pins, for these reasons.
+    pub fn pins(&self, reasons: &[&str]) -> PinMetrics {
+        PinMetrics::new(&self.registry, reasons)
     }
 
     /// All metrics in Prometheus' text format. Takes milliseconds with many pools.

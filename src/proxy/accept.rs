@@ -11,6 +11,7 @@ use super::Shared;
 use crate::admin::http::Phase;
 use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
 use crate::client::{Client, Context, Welcomed, edge};
+use crate::ledger::Who;
 use crate::metrics::{CancelOutcome, LoginResult};
 use crate::net::{Listener, PeerAddr, Stream, is_fd_exhaustion};
 
@@ -106,9 +107,18 @@ impl Admitted {
             return login::refuse(&mut link, &edge::shutting_down()).await;
         };
         // After it is entered: a reload from now on reaches it.
-        let context = Context::new(Arc::clone(&shared.config), Arc::clone(&shared.metrics));
+        let context = Context::new(
+            Arc::clone(&shared.config),
+            Arc::clone(&shared.metrics),
+            Arc::clone(&shared.ledger),
+        );
+        let who = Who {
+            id: cancel_key.pid,
+            user: startup.user.as_str().into(),
+            database: startup.database.as_str().into(),
+        };
         let settings = startup.settings;
-        let welcomed = Welcomed { link, settings, pool, registration, cancel_key, context };
+        let welcomed = Welcomed { link, settings, who, pool, registration, cancel_key, context };
         match Client::welcome(welcomed).await {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);

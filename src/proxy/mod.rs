@@ -15,7 +15,7 @@ mod spellings;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -28,6 +28,7 @@ use crate::admin::http::{self, HttpState, Phase};
 use crate::auth::Mock;
 use crate::client::login::LoginContext;
 use crate::config::{Config, ConfigError, ListenAddr, Source};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::net::{ListenError, Listener};
 use crate::pool::PoolKey;
@@ -63,6 +64,7 @@ struct Shared {
     mock: Mock,
     room: Arc<Room>,
     metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
     registry: Arc<Registry>,
     pools: Pools,
     /// Connections accepted and not yet ended, logged in or not.
@@ -117,6 +119,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         login: ArcSwap::from_pointee(login),
         mock,
         room,
+        ledger: Arc::new(Ledger::new(&metrics)),
         metrics,
         registry: Arc::default(),
         pools,
@@ -171,6 +174,7 @@ async fn upkeep(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         shared.metrics.upkeep();
+        shared.ledger.upkeep(Instant::now());
         shared.pools.reap();
     }
 }

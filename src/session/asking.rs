@@ -124,6 +124,7 @@ impl Session {
                 return Parting::Asked;
             }
         }
+        self.settle_causes();
         if self.pins.is_empty() { Parting::Free } else { Parting::Pinned }
     }
 

@@ -179,10 +179,11 @@ impl Session {
     fn note_effects(&mut self, effects: Effects, text: &[u8], parameters: &Parameters<'_>) {
         if effects.intersects(MAY_DRAW) {
             self.sequences.undrawn = false;
-            if self.knowledge.reads_sequences(self.class()) {
+            if self.knowledge.reads_sequences(self.application_name()) {
                 self.pins.set(PinReason::Sequence, true);
             }
         }
+        self.note_cause(effects, text);
         if effects.is_pure() && self.pins.is_empty() && !effects.contains(Effects::DDL) {
             return;
         }
@@ -246,13 +247,8 @@ impl Session {
             backend.statements.clear_unnamed();
             self.inject(Kind::Query, Note::Plain);
             self.sequences.forgot = true;
-            self.knowledge.learn_sequences(self.class());
+            self.knowledge.learn_sequences(self.application_name());
         }
-    }
-
-    /// What clients of one kind have in common: the name of their application.
-    fn class(&self) -> &[u8] {
-        self.told.get("application_name").unwrap_or_default()
     }
 
     fn end_segment(&mut self) {

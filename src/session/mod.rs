@@ -6,6 +6,7 @@
 //! as slices and go out into buffers. Obeys `protocol-flow.html`.
 
 mod asking;
+mod causes;
 pub mod flow;
 mod from_client;
 mod from_server;
@@ -28,6 +29,7 @@ use thiserror::Error;
 use crate::sql::{self, Resets};
 use crate::wire::{Malformed, Report};
 use asking::Questions;
+use causes::Causes;
 use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
 use own::Own;
@@ -36,6 +38,7 @@ use settings::{Change, ServerSettings, Settings};
 use statements::{ClientStatements, Name, ServerStatements, Ticket};
 
 pub use asking::{Leftovers, Parting};
+pub use causes::Cause;
 pub use from_client::{ClientFate, is_inspectable};
 pub use from_server::ServerFate;
 
@@ -232,6 +235,7 @@ pub struct Session {
     deallocating: VecDeque<Name>,
     questions: Questions,
     pins: Pins,
+    causes: Causes,
     /// What code that no text shows may have left, though the server has told all it could.
     owed: Leftovers,
     status: TransactionStatus,
@@ -424,6 +428,7 @@ impl Session {
             deallocating: VecDeque::new(),
             questions: Questions::default(),
             pins: Pins::NONE,
+            causes: Causes::default(),
             owed: Leftovers::Nothing,
             status: TransactionStatus::Idle,
             ticket: Ticket::default(),
@@ -541,6 +546,7 @@ impl Session {
         self.sequences.drew_earlier |= !self.sequences.undrawn;
         self.questions = Questions::default();
         self.pins = Pins::NONE;
+        self.forget_causes();
         self.owed = Leftovers::Nothing;
         self.restoring.clear();
         self.deallocating.clear();
@@ -553,6 +559,11 @@ impl Session {
     /// Whether a setting of the StartupMessage was never accepted by a server of this pool.
     pub fn has_unproven_settings(&self) -> bool {
         self.startup.iter().any(|(name, value)| self.knowledge.accepted(name, value).is_none())
+    }
+
+    /// Its `application_name`, as the server shows it.
+    pub fn application_name(&self) -> &[u8] {
+        self.told.get("application_name").unwrap_or_default()
     }
 
     /// What the client was told by ParameterStatus.
