@@ -297,7 +297,9 @@ mod tests {
 
     fn pins(reasons: &[PinReason]) -> Pins {
         let mut pins = Pins::NONE;
-        reasons.iter().for_each(|reason| pins.set(*reason, true));
+        for reason in reasons {
+            pins.set(*reason, true);
+        }
         pins
     }
 

@@ -18,7 +18,7 @@
 //! - [`control`]: the control plane of one database
 //! - [`pool`]: who waits, who gets which server
 //! - [`client`]: one task per client
-//! - [`admin`]: what operators see: HTTP
+//! - [`admin`]: what operators see: HTTP, the console
 //! - [`proxy`]: accept loops, signals, reload, drain
 //! - [`storm`], [`demo`]: users of the rest
 

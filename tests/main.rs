@@ -10,6 +10,7 @@ mod auth;
 mod cancel;
 mod clients;
 mod compose;
+mod console;
 mod control;
 mod drain;
 mod failover;

@@ -8,7 +8,18 @@ use std::path::{Path, PathBuf};
 use pgweir::config::{DATABASE_KEYS, KEYS, Reload, USER_KEYS};
 
 /// Modules and files that know no socket, clock or randomness of their own.
-const SANS_IO: [&str; 6] = ["wire/", "sql/", "auth/", "session/", "pool/slots", "host/slots"];
+const SANS_IO: [&str; 10] = [
+    "wire/",
+    "sql/",
+    "auth/",
+    "session/",
+    "pool/slots",
+    "host/slots",
+    "admin/console/command",
+    "admin/console/machine",
+    "admin/console/refusal",
+    "admin/console/table",
+];
 
 /// What they may not name.
 const IO: [&str; 6] =

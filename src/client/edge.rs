@@ -85,6 +85,12 @@ pub fn unknown_database(name: &str) -> Report {
         .detail("The configuration of pgweir has no database of this name, and no \"*\".")
 }
 
+/// A user who has logged in, and may not use the console.
+pub fn no_admin(user: &str) -> Report {
+    let text = format!("permission denied: user \"{user}\" may not use the console of pgweir");
+    Report::fatal(PERMISSION_DENIED, text).hint("The setting admin.users names those who may.")
+}
+
 /// pgweir is draining, to a client that is not in yet.
 pub fn shutting_down() -> Report {
     Report::fatal(SqlState::CANNOT_CONNECT_NOW, "the connection proxy is shutting down")
@@ -240,6 +246,8 @@ fn public_text(error: &OpenError) -> &'static str {
 
 /// `invalid byte sequence for encoding`, as for any text in a wrong encoding.
 const INVALID_BYTES: SqlState = SqlState::new(*b"22021");
+/// `insufficient_privilege`
+const PERMISSION_DENIED: SqlState = SqlState::new(*b"42501");
 /// `transaction_timeout` of PostgreSQL 17.
 const TRANSACTION_TIMEOUT: SqlState = SqlState::new(*b"25P04");
 

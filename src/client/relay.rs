@@ -13,7 +13,7 @@ use crate::ledger::Pinned;
 use crate::metrics::{CloseReason, Counted, ErrorSource};
 use crate::net::link::{Moved, consume};
 use crate::pool::{Cleaning, Lease};
-use crate::registry::Notice;
+use crate::registry::{Notice, State};
 use crate::server::{Server, Work};
 use crate::session::{Attach, Parting, ServerFate};
 use crate::wire::ErrorFields;
@@ -71,6 +71,7 @@ impl Client {
     /// Relays between the client and a server that was just given to it, for as long as its
     /// transaction lasts.
     pub(super) async fn attached(&mut self, mut lease: Lease) -> Result<(), Ending> {
+        self.registration.set_state(State::Active);
         let server: &mut Server = &mut lease;
         if self.session.attach(&mut server.backend, &mut server.link.output) == Attach::Wait {
             if let Some(refused) = Box::pin(self.settle(&mut lease)).await.transpose() {
@@ -265,6 +266,7 @@ impl<'a> Relay<'a> {
 
     /// Enters what pins the client where it can be seen.
     fn enter_pins(&mut self) {
+        self.client.registration.set_state(State::Pinned);
         let Client { session, who, context, .. } = &*self.client;
         let (pinned, _) = self.pinned.get_or_insert_with(|| {
             let name = session.application_name();

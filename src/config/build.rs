@@ -60,6 +60,7 @@ fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> 
         databases,
         limits,
         timeouts: raw.timeouts,
+        admin: raw.admin,
         http_listen: http_listen(context, raw.http_listen.as_deref())?,
         on_client_gone: raw.on_client_gone.unwrap_or(OnClientGone::Cancel),
         log: raw.log,

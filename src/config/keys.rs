@@ -122,6 +122,7 @@ pub const KEYS: &[Key] = &[
     Key::new("timeouts", "transaction", Kind::Duration),
     Key::new("timeouts", "query", Kind::Duration),
     Key::new("timeouts", "pin_idle", Kind::Duration),
+    Key::new("admin", "users", Kind::List),
     Key::new("log", "level", Kind::Text).restart().flag("--log-level"),
     Key::new("log", "json", Kind::Switch).restart().flag("--log-json"),
 ];

@@ -33,8 +33,9 @@ pub use self::error::{ConfigError, Origin};
 pub use self::flags::Flags;
 pub use self::keys::{DATABASE_KEYS, KEYS, Key, Kind, Reload, USER_KEYS};
 pub use self::model::{
-    AuthConfig, AuthMethod, AuthQuery, ClientTls, ClientTlsMode, Config, Database, Limits,
-    ListenAddr, LogConfig, OnClientGone, ServerTls, ServerTlsMode, Timeouts, User,
+    AdminConfig, AuthConfig, AuthMethod, AuthQuery, CONSOLE, ClientTls, ClientTlsMode, Config,
+    Database, Limits, ListenAddr, LogConfig, OnClientGone, ServerTls, ServerTlsMode, Timeouts,
+    User,
 };
 pub use self::reload::{Changes, diff, reload};
 pub use self::render::render;

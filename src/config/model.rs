@@ -32,6 +32,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// HTTP address of `/metrics`, `/healthz`, `/readyz`; `None` switches it off.
     pub http_listen: Option<SocketAddr>,
+    /// The SQL console.
+    pub admin: AdminConfig,
     /// What happens to the work of a client that is gone.
     pub on_client_gone: OnClientGone,
     /// Log level filter and format.
@@ -39,6 +41,17 @@ pub struct Config {
     /// Worker threads of the runtime; 0 = one per core.
     pub workers: usize,
 }
+
+/// The SQL console, which is the database [`CONSOLE`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Who may use it; without anybody there is no console.
+    pub users: Vec<String>,
+}
+
+/// The name of the console, as a database.
+pub const CONSOLE: &str = "pgweir";
 
 /// One listening address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -313,6 +326,18 @@ impl Config {
     /// The database a client means by `alias`: its own entry, else the fallback.
     pub fn database(&self, alias: &str) -> Option<&Database> {
         self.databases.get(alias).or(self.fallback.as_ref())
+    }
+}
+
+impl AdminConfig {
+    /// Whether there is a console.
+    pub fn is_on(&self) -> bool {
+        !self.users.is_empty()
+    }
+
+    /// Whether a user who has logged in may use it.
+    pub fn lets_in(&self, user: &str) -> bool {
+        self.users.iter().any(|admin| admin == user)
     }
 }
 

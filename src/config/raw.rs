@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::model::{
-    AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, ServerTlsMode, Timeouts,
+    AdminConfig, AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, ServerTlsMode,
+    Timeouts,
 };
 use super::secret::Password;
 use super::units::{Count, Port, Span};
@@ -25,6 +26,7 @@ pub(super) struct Raw {
     pub databases: BTreeMap<String, RawDatabase>,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    pub admin: AdminConfig,
     pub log: LogConfig,
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::model::{AuthConfig, ClientTls, Config, Database, Limits, LogConfig, Timeouts, User};
+use super::model::{
+    AdminConfig, AuthConfig, ClientTls, Config, Database, Limits, LogConfig, Timeouts, User,
+};
 use super::secret::{Password, SecretKind};
 use super::units::format_duration;
 
@@ -33,6 +35,7 @@ pub(super) fn table(config: &Config) -> Table {
         .set("databases", databases)
         .set("limits", limits(&config.limits))
         .set("timeouts", timeouts(&config.timeouts))
+        .set("admin", admin(&config.admin))
         .set("log", log(&config.log))
         .0
 }
@@ -122,6 +125,11 @@ fn timeouts(timeouts: &Timeouts) -> Table {
         .span("query", timeouts.query)
         .span("pin_idle", timeouts.pin_idle)
         .0
+}
+
+fn admin(admin: &AdminConfig) -> Table {
+    let users = admin.users.iter().map(|user| user.clone().into());
+    Section::new().set("users", Value::Array(users.collect())).0
 }
 
 fn log(log: &LogConfig) -> Table {

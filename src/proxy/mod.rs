@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::admin::console::views::Sources;
 use crate::admin::http::{self, HttpState, Phase};
 use crate::auth::Mock;
 use crate::client::login::LoginContext;
@@ -187,6 +188,16 @@ async fn forget_refused(shared: Arc<Shared>, mut refused: mpsc::Receiver<PoolKey
 }
 
 impl Shared {
+    /// What the console shows.
+    fn sources(self: &Arc<Self>) -> Sources {
+        let shared = Arc::clone(self);
+        Sources {
+            ledger: Arc::clone(&self.ledger),
+            registry: Arc::clone(&self.registry),
+            pools: Box::new(move || shared.pools.all()),
+        }
+    }
+
     fn max_clients(&self) -> usize {
         self.config.load().limits.max_clients
     }

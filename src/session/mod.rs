@@ -43,9 +43,10 @@ pub use from_client::{ClientFate, is_inspectable};
 pub use from_server::ServerFate;
 
 /// Status byte of ReadyForQuery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TransactionStatus {
     /// `I`
+    #[default]
     Idle,
     /// `T`
     InTransaction,
