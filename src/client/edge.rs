@@ -15,6 +15,7 @@ use crate::auth::AuthError;
 use crate::control::ControlError;
 use crate::pool::{CheckoutError, Counts, PoolKey, Size};
 use crate::server::OpenError;
+use crate::session::rules::Refusal;
 use crate::wire::frame::BadFrame;
 use crate::wire::startup::BadStartup;
 use crate::wire::{Report, Severity, SqlState};
@@ -113,6 +114,11 @@ pub fn idle_pinned() -> Report {
         .detail(
             "The session kept its database connection to itself, and timeouts.pin_idle has passed.",
         )
+}
+
+/// The server has shown state that the client may not keep.
+pub fn pin_refused(refusal: Refusal) -> Report {
+    Report { severity: Severity::Fatal, ..refusal.report() }
 }
 
 /// `timeouts.idle_in_transaction` passed.

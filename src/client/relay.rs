@@ -244,6 +244,9 @@ impl<'a> Relay<'a> {
             Parting::Free => self.pinned = None,
             Parting::Asked => return Ok(false),
             Parting::Pinned => return self.on_pinned().map(|()| false),
+            Parting::Refused(refusal) => {
+                return Err(Ending::Ended(Box::new(edge::pin_refused(refusal))));
+            }
         }
         let flushed = self.lease.link.flush().await;
         flushed.map_err(|error| self.server_lost(error.into()))?;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Password;
-use super::units;
+use super::units::{self, Share};
+use crate::session::pins::Pins;
+use crate::session::rules::{DynamicSet, PinRules, SequenceRule, Suspicion};
 
 /// Everything pgweir can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// HTTP address of `/metrics`, `/healthz`, `/readyz`; `None` switches it off.
     pub http_listen: Option<SocketAddr>,
+    /// Clients that keep their server.
+    pub pins: PinsConfig,
     /// The SQL console.
     pub admin: AdminConfig,
     /// What happens to the work of a client that is gone.
@@ -40,6 +44,21 @@ pub struct Config {
     pub log: LogConfig,
     /// Worker threads of the runtime; 0 = one per core.
     pub workers: usize,
+}
+
+/// Clients that keep their server between transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PinsConfig {
+    /// How many of a pool's clients may at a time.
+    pub max_pinned: Share,
+    /// Reasons that nobody may for.
+    pub refuse: Pins,
+    /// Which texts are suspected of leaving state.
+    pub suspicion: Suspicion,
+    /// What becomes of numbers drawn from sequences.
+    pub sequences: SequenceRule,
+    /// What becomes of settings whose name no text shows.
+    pub dynamic_set: DynamicSet,
 }
 
 /// The SQL console, which is the database [`CONSOLE`].
@@ -326,6 +345,31 @@ impl Config {
     /// The database a client means by `alias`: its own entry, else the fallback.
     pub fn database(&self, alias: &str) -> Option<&Database> {
         self.databases.get(alias).or(self.fallback.as_ref())
+    }
+}
+
+impl Default for PinsConfig {
+    fn default() -> Self {
+        Self {
+            max_pinned: Share::Percent(75),
+            refuse: Pins::NONE,
+            suspicion: Suspicion::default(),
+            sequences: SequenceRule::default(),
+            dynamic_set: DynamicSet::default(),
+        }
+    }
+}
+
+impl PinsConfig {
+    /// The rules of a pool of so many servers.
+    pub fn rules(&self, max_servers: usize) -> PinRules {
+        PinRules {
+            max_pinned: self.max_pinned.of(max_servers),
+            refused: self.refuse,
+            suspicion: self.suspicion,
+            sequences: self.sequences,
+            dynamic_set: self.dynamic_set,
+        }
     }
 }
 

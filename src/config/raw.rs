@@ -10,7 +10,8 @@ use super::model::{
     Timeouts,
 };
 use super::secret::Password;
-use super::units::{Count, Port, Span};
+use super::units::{Count, Port, Share, Span};
+use crate::session::rules::{DynamicSet, SequenceRule, Suspicion};
 
 /// A whole file, or what the environment or the flags say in its stead.
 #[derive(Debug, Default, Deserialize)]
@@ -26,6 +27,7 @@ pub(super) struct Raw {
     pub databases: BTreeMap<String, RawDatabase>,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    pub pins: RawPins,
     pub admin: AdminConfig,
     pub log: LogConfig,
 }
@@ -51,6 +53,16 @@ pub(super) struct RawAuth {
     pub query_dbname: Option<String>,
     pub cache_ttl: Option<Span>,
     pub trust_remote: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawPins {
+    pub max_pinned: Option<Share>,
+    pub refuse: Vec<String>,
+    pub suspicion: Suspicion,
+    pub sequences: SequenceRule,
+    pub dynamic_set: DynamicSet,
 }
 
 #[derive(Debug, Default, Deserialize)]

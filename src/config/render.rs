@@ -6,7 +6,8 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use super::model::{
-    AdminConfig, AuthConfig, ClientTls, Config, Database, Limits, LogConfig, Timeouts, User,
+    AdminConfig, AuthConfig, ClientTls, Config, Database, Limits, LogConfig, PinsConfig, Timeouts,
+    User,
 };
 use super::secret::{Password, SecretKind};
 use super::units::format_duration;
@@ -35,6 +36,7 @@ pub(super) fn table(config: &Config) -> Table {
         .set("databases", databases)
         .set("limits", limits(&config.limits))
         .set("timeouts", timeouts(&config.timeouts))
+        .set("pins", pins(&config.pins))
         .set("admin", admin(&config.admin))
         .set("log", log(&config.log))
         .0
@@ -124,6 +126,17 @@ fn timeouts(timeouts: &Timeouts) -> Table {
         .span("transaction", timeouts.transaction)
         .span("query", timeouts.query)
         .span("pin_idle", timeouts.pin_idle)
+        .0
+}
+
+fn pins(pins: &PinsConfig) -> Table {
+    let refuse = pins.refuse.iter().map(|reason| reason.text().into());
+    Section::new()
+        .set("max_pinned", pins.max_pinned.to_string())
+        .set("refuse", Value::Array(refuse.collect()))
+        .name("suspicion", pins.suspicion)
+        .name("sequences", pins.sequences)
+        .name("dynamic_set", pins.dynamic_set)
         .0
 }
 

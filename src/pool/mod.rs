@@ -25,6 +25,7 @@ use crate::metrics::{CloseReason, PoolMetrics, ServerState};
 use crate::net::Target;
 use crate::server::{OpenError, Server};
 use crate::session::knowledge::Knowledge;
+use crate::session::rules::PinRules;
 use crate::session::settings::Settings;
 
 pub use lease::{Cleaning, Lease};
@@ -59,6 +60,8 @@ pub struct PoolSettings {
     pub size: Size,
     /// Times.
     pub timeouts: Timeouts,
+    /// What may pin clients, and how many.
+    pub pins: PinRules,
 }
 
 /// The servers of one (database, user).
@@ -130,13 +133,15 @@ impl Pool {
         refused: Refused,
     ) -> Arc<Self> {
         let (seat, granted) = settings.host.seat(&settings.dbname);
+        let knowledge = Arc::<Knowledge>::default();
+        knowledge.set_rules(settings.pins);
         let pool = Arc::new(Self {
             key,
             slots: Mutex::new(Slots::new(settings.size)),
             settings: ArcSwap::from_pointee(settings),
             login: Mutex::default(),
             welcome: Mutex::default(),
-            knowledge: Arc::default(),
+            knowledge,
             seat: ArcSwap::from_pointee(seat),
             trouble: Mutex::default(),
             role: Mutex::default(),
@@ -229,6 +234,7 @@ impl Pool {
         let old = self.settings.swap(Arc::new(settings));
         let new = self.settings();
         lock(&self.slots).resize(new.size);
+        self.knowledge.set_rules(new.pins);
         if !Arc::ptr_eq(&old.host, &new.host) || old.dbname != new.dbname {
             let (seat, granted) = new.host.seat(&new.dbname);
             // The old keeper ends with the old seat, which frees what was granted to it.

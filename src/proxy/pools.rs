@@ -124,6 +124,7 @@ impl Inner {
                 max_idle: limits.max_idle.min(max),
             },
             timeouts: config.timeouts,
+            pins: config.pins.rules(max),
         })
     }
 

@@ -73,6 +73,10 @@ impl Session {
 
 /// The first text that shows it, else the last that may hide it.
 fn likeliest(reason: PinReason, recent: &[Recent]) -> Cause {
+    // No text is kept of it, and what else ran has nothing to do with it.
+    if reason == PinReason::LongStatement {
+        return Cause::default();
+    }
     let (shows, may) = effects_of(reason);
     for text in recent {
         if let Some(shown) = text.shown.iter().find(|shown| shown.kind == shows) {
@@ -98,6 +102,7 @@ fn effects_of(reason: PinReason) -> (Effects, Effects) {
         PinReason::Library => (Effects::LOAD, Effects::LOAD),
         PinReason::Permanent => (Effects::RETIRE_FUNCTION, Effects::RETIRE_FUNCTION),
         PinReason::Sequence => (Effects::PURE, Effects::SEQUENCE.union(Effects::DRAWS)),
+        PinReason::LongStatement => (Effects::PURE, Effects::PURE),
         PinReason::Unproven => (Effects::PURE, SUSPECT),
     }
 }

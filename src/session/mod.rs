@@ -5,6 +5,7 @@
 //! `from_server` hold what each message does to both. Invariant: no socket, no clock; bytes come in
 //! as slices and go out into buffers. Obeys `protocol-flow.html`.
 
+mod admission;
 mod asking;
 mod causes;
 pub mod flow;
@@ -14,6 +15,7 @@ pub mod knowledge;
 mod own;
 pub mod pins;
 mod preparing;
+pub mod rules;
 pub mod settings;
 pub mod statements;
 
@@ -34,6 +36,7 @@ use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
 use own::Own;
 use pins::Pins;
+use rules::Seat;
 use settings::{Change, ServerSettings, Settings};
 use statements::{ClientStatements, Name, ServerStatements, Ticket};
 
@@ -236,6 +239,8 @@ pub struct Session {
     deallocating: VecDeque<Name>,
     questions: Questions,
     pins: Pins,
+    /// Its place among the pinned, taken when a text shows that it will be.
+    seat: Option<Seat>,
     causes: Causes,
     /// What code that no text shows may have left, though the server has told all it could.
     owed: Leftovers,
@@ -387,6 +392,7 @@ impl Reading {
             multibyte_unsafe: self.multibyte_unsafe,
             truncated,
             retire_functions: &[],
+            vouched: sql::Effects::PURE,
             catalogue,
         }
     }
@@ -429,6 +435,7 @@ impl Session {
             deallocating: VecDeque::new(),
             questions: Questions::default(),
             pins: Pins::NONE,
+            seat: None,
             causes: Causes::default(),
             owed: Leftovers::Nothing,
             status: TransactionStatus::Idle,
@@ -547,6 +554,7 @@ impl Session {
         self.sequences.drew_earlier |= !self.sequences.undrawn;
         self.questions = Questions::default();
         self.pins = Pins::NONE;
+        self.seat = None;
         self.forget_causes();
         self.owed = Leftovers::Nothing;
         self.restoring.clear();

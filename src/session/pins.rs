@@ -92,6 +92,13 @@ impl Pins {
         Self(bits)
     }
 
+    /// These and one more.
+    #[must_use]
+    pub fn with(mut self, reason: PinReason) -> Self {
+        self.set(reason, true);
+        self
+    }
+
     /// Whether there is none.
     pub const fn is_empty(self) -> bool {
         self.0 == 0

@@ -63,6 +63,9 @@ impl Effects {
     /// A function or procedure that the catalogue at hand does not have.
     pub const UNREAD: Self = Self(1 << 24);
 
+    /// Code of one's own in which the catalogue shows nothing, to those who do not take its word.
+    pub const VOUCHED: Self = Self(1 << 25);
+
     /// Effects that a soft reset of the server undoes.
     pub const RESET_CLEAN: Self = Self(
         Self::SETTING.0
@@ -158,7 +161,7 @@ impl fmt::Debug for Effects {
     }
 }
 
-const NAMES: [(Effects, &str); 25] = [
+const NAMES: [(Effects, &str); 26] = [
     (Effects::SETTING, "setting"),
     (Effects::LISTEN, "listen"),
     (Effects::CURSOR, "cursor"),
@@ -184,4 +187,5 @@ const NAMES: [(Effects, &str); 25] = [
     (Effects::CLOSE, "close"),
     (Effects::DRAWS, "draws"),
     (Effects::UNREAD, "unread"),
+    (Effects::VOUCHED, "vouched"),
 ];

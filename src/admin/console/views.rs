@@ -51,6 +51,8 @@ pub fn columns(show: Show) -> &'static [Column] {
             ("servers_opening", Int),
             ("servers_closing", Int),
             ("max_servers", Int),
+            ("clients_pinned", Int),
+            ("max_pinned", Int),
         ],
         Show::Clients => &[
             ("client_id", Int),
@@ -127,6 +129,8 @@ fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
             counts.opening.into(),
             counts.closing.into(),
             settings.size.max.into(),
+            pool.knowledge().pinned().into(),
+            settings.pins.max_pinned.into(),
         ]
     };
     pools.iter().map(row).collect()

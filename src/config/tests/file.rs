@@ -129,7 +129,7 @@ fn the_list_of_keys_is_what_the_file_takes() {
         let header = if section.is_empty() { String::new() } else { format!("[{section}]") };
         let mut taken = keys_taken(&header);
         let sections =
-            ["tls", "auth", "users", "databases", "limits", "timeouts", "admin", "log"];
+            ["tls", "auth", "users", "databases", "limits", "timeouts", "pins", "admin", "log"];
         taken.retain(|key| !section.is_empty() || !sections.contains(&key.as_str()));
         let listed: Vec<_> =
             KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
@@ -159,6 +159,13 @@ const BAD: &[(&str, usize, &[&str])] = &[
     ("[timeouts]\nlogin = 0", 2, &["timeouts.login", "above zero"]),
     ("[timeouts]\nquery = -5", 2, &["timeouts.query", "-5", "30s"]),
     ("on_client_gone = 'hope'", 1, &["on_client_gone", "`cancel`", "`complete`"]),
+    ("[pins]\nmax_pinned = '0%'", 2, &["pins.max_pinned", "0%", "100%"]),
+    ("[pins]\nmax_pinned = -1", 2, &["pins.max_pinned", "-1", "no limit"]),
+    ("[pins]\nrefuse = ['temp']", 2, &["pins.refuse", "\"temp\"", "temp_object"]),
+    ("[pins]\nrefuse = ['sequence']", 2, &["pins.refuse", "\"sequence\""]),
+    ("[pins]\nsuspicion = 'some'", 2, &["pins.suspicion", "`strict`", "`off`"]),
+    ("[pins]\nsequences = 'some'", 2, &["pins.sequences", "`learn`", "`loud`"]),
+    ("[pins]\ndynamic_set = 'some'", 2, &["pins.dynamic_set", "`ignore`"]),
     ("[admin]\nusers = 'a'", 2, &["admin.users", "sequence"]),
     ("[admin]\nusers = ['a', ' ']", 2, &["admin.users", "empty"]),
     ("[auth]\nmethod = 'ldap'", 2, &["auth.method", "`scram-sha-256`"]),
