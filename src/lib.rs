@@ -11,13 +11,14 @@
 //! - [`session`] (sans-IO): the machines of one client session
 //! - [`config`]: typed settings, parsed once into valid values
 //! - [`registry`]: who is connected, by id
+//! - [`ledger`]: who is pinned, and why
 //! - [`net`]: sockets, TLS, buffers
 //! - [`host`]: one PostgreSQL host: the slots of its limit
 //! - [`server`]: one connection to PostgreSQL
 //! - [`control`]: the control plane of one database
 //! - [`pool`]: who waits, who gets which server
 //! - [`client`]: one task per client
-//! - [`admin`]: what operators see: HTTP
+//! - [`admin`]: what operators see: HTTP, the console
 //! - [`proxy`]: accept loops, signals, reload, drain
 //! - [`storm`], [`demo`]: users of the rest
 
@@ -28,6 +29,7 @@ pub mod auth;
 pub mod session;
 pub mod config;
 pub mod registry;
+pub mod ledger;
 pub mod net;
 pub mod host;
 pub mod server;

@@ -1,7 +1,9 @@
-//! Who is connected, by id: cancel keys and mailboxes.
+//! Who is connected, by id: cancel keys, mailboxes, and what is shown of each.
 //!
 //! Plain data behind one lock. Invariant: knows neither sockets nor sessions; a client's task reads
 //! its own mailbox, nobody else acts on it.
+
+mod card;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,6 +17,8 @@ use tokio::sync::oneshot;
 
 use crate::metrics::CancelOutcome;
 use crate::wire::startup::CancelKey;
+
+pub use card::{Card, State};
 
 /// What a client's task can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +112,8 @@ struct Inner {
 #[derive(Debug)]
 struct Registered {
     secret: Vec<u8>,
+    /// `None` until it is introduced.
+    card: Option<Arc<Card>>,
     mailbox: Arc<Mailbox>,
 }
 
@@ -116,12 +122,29 @@ struct Registered {
 pub struct Registration {
     registry: Arc<Registry>,
     pid: u32,
+    card: Option<Arc<Card>>,
     mailbox: Arc<Mailbox>,
     /// The mailbox knows whom to wake.
     armed: bool,
 }
 
 impl Registration {
+    /// Says who this is, for those who look.
+    pub fn introduce(&mut self, card: Card) {
+        let card = Arc::new(card);
+        if let Some(client) = self.registry.lock().clients.get_mut(&self.pid) {
+            client.card = Some(Arc::clone(&card));
+        }
+        self.card = Some(card);
+    }
+
+    /// Says what it is doing.
+    pub fn set_state(&self, state: State) {
+        if let Some(card) = &self.card {
+            card.set(state);
+        }
+    }
+
     /// The client's mailbox.
     pub fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
@@ -167,9 +190,12 @@ impl Registry {
                 continue;
             }
             if let Entry::Vacant(free) = inner.clients.entry(pid) {
-                free.insert(Registered { secret: secret.clone(), mailbox: Arc::clone(&mailbox) });
+                let shared = Arc::clone(&mailbox);
+                free.insert(Registered { secret: secret.clone(), card: None, mailbox: shared });
+                drop(inner);
+                let registry = Arc::clone(self);
                 let registration =
-                    Registration { registry: Arc::clone(self), pid, mailbox, armed: false };
+                    Registration { registry, pid, card: None, mailbox, armed: false };
                 return Some((registration, CancelKey { pid, secret }));
             }
         }
@@ -192,6 +218,16 @@ impl Registry {
         let mut inner = self.lock();
         inner.draining = true;
         inner.tell(Notice::Drain);
+    }
+
+    /// Clients that have been introduced, the oldest first.
+    pub fn clients(&self) -> Vec<(u32, Arc<Card>)> {
+        let inner = self.lock();
+        let cards = inner.clients.iter().filter_map(|(pid, c)| Some((*pid, c.card.clone()?)));
+        let mut cards: Vec<_> = cards.collect();
+        drop(inner);
+        cards.sort_by_key(|(_, card)| card.since);
+        cards
     }
 
     /// Clients logged in.

@@ -8,12 +8,12 @@ use std::process::{Child, Command, Output, Stdio};
 use super::support::*;
 
 /// A file of `tests/clients`.
-fn script(name: &str) -> PathBuf {
+pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
 /// A file below `target/test-tools`.
-fn tool(path: &str) -> PathBuf {
+pub fn tool(path: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
     let tool = target.join("test-tools").join(path);
     assert!(tool.exists(), "{} is missing: run `make test`", tool.display());
@@ -21,7 +21,7 @@ fn tool(path: &str) -> PathBuf {
 }
 
 /// A client that finds its connection in the environment.
-fn command(program: &Path, target: &Target) -> Command {
+pub fn command(program: &Path, target: &Target) -> Command {
     let mut command = Command::new(program);
     command
         .env("PGHOST", target.addr.ip().to_string())
@@ -37,7 +37,7 @@ fn command(program: &Path, target: &Target) -> Command {
 }
 
 /// What it prints, on both streams; it must succeed.
-fn printed(command: &mut Command) -> Vec<String> {
+pub fn printed(command: &mut Command) -> Vec<String> {
     let output = command.output().expect("the client runs");
     let text = both_streams(&output);
     assert!(

@@ -431,7 +431,8 @@ fn a_named_statement_of_any_length_works_as_in_postgresql() {
 
 #[test]
 fn a_statement_too_long_to_keep_pins_until_it_is_closed() {
-    let stage = Stage::new(&Setup::servers(2));
+    let both = "[pins]\nmax_pinned = \"100%\"";
+    let stage = Stage::new(&Setup::servers(2).tables(both));
     let (mut one, mut two, mut three) = (stage.client(), stage.client(), stage.client());
     one.ask(&prepare("s", &long("one")));
     two.ask(&prepare("s", &long("two")));

@@ -8,8 +8,19 @@ use std::path::{Path, PathBuf};
 use pgweir::config::{DATABASE_KEYS, KEYS, Reload, USER_KEYS};
 
 /// Modules and files that know no socket, clock or randomness of their own.
-const SANS_IO: [&str; 7] =
-    ["wire/", "sql/", "auth/", "session/", "pool/slots", "pool/channels", "host/slots"];
+const SANS_IO: [&str; 11] = [
+    "wire/",
+    "sql/",
+    "auth/",
+    "session/",
+    "pool/slots",
+    "pool/channels",
+    "host/slots",
+    "admin/console/command",
+    "admin/console/machine",
+    "admin/console/refusal",
+    "admin/console/table",
+];
 
 /// What they may not name.
 const IO: [&str; 6] =

@@ -1,8 +1,9 @@
 //! What operators see.
 //!
-//! Owns: the HTTP endpoint. Invariant: nothing here changes the proxy, and no answer carries a
-//! secret or the text of a query.
+//! Owns: the HTTP endpoint and the SQL console. Invariant: nothing here changes the proxy, and no answer
+//! carries a secret or a constant of a query.
 
+pub mod console;
 pub mod http;
 
 pub use self::http::{HttpState, Phase, serve};

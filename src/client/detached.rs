@@ -11,7 +11,7 @@ use super::{Client, Ending, edge};
 use crate::metrics::CancelOutcome;
 use crate::net::link::Moved;
 use crate::pool::{CheckoutError, Lease};
-use crate::registry::Notice;
+use crate::registry::{Notice, State};
 use crate::wire::Report;
 
 /// What wakes a client without a server.
@@ -26,6 +26,7 @@ impl Client {
     /// Answers what can be answered without a server, until a message needs one; that one is still
     /// at the head of the input.
     pub(super) async fn detached(&mut self) -> Result<Lease, Ending> {
+        self.registration.set_state(State::Idle);
         loop {
             let stop = self.half.pump(&mut self.link, &mut self.session, None)?;
             match stop {
@@ -116,7 +117,9 @@ impl Client {
             return Ok(Ok(lease));
         }
         // In a box: what is only sometimes needed must not be moved about each time.
+        self.registration.set_state(State::Waiting);
         let waited = Box::pin(self.wait_in_queue()).await;
+        self.registration.set_state(State::Idle);
         self.since = Instant::now();
         waited
     }

@@ -16,6 +16,7 @@ use crate::control::ControlError;
 use crate::pool::{CheckoutError, Counts, PoolKey, Size};
 use crate::server::OpenError;
 use crate::session::inbox::MAX_INBOX;
+use crate::session::rules::Refusal;
 use crate::wire::frame::BadFrame;
 use crate::wire::startup::BadStartup;
 use crate::wire::{Report, Severity, SqlState};
@@ -86,6 +87,12 @@ pub fn unknown_database(name: &str) -> Report {
         .detail("The configuration of pgweir has no database of this name, and no \"*\".")
 }
 
+/// A user who has logged in, and may not use the console.
+pub fn no_admin(user: &str) -> Report {
+    let text = format!("permission denied: user \"{user}\" may not use the console of pgweir");
+    Report::fatal(PERMISSION_DENIED, text).hint("The setting admin.users names those who may.")
+}
+
 /// pgweir is draining, to a client that is not in yet.
 pub fn shutting_down() -> Report {
     Report::fatal(SqlState::CANNOT_CONNECT_NOW, "the connection proxy is shutting down")
@@ -116,6 +123,11 @@ pub fn too_many_notifications() -> Report {
     Report::fatal(SqlState::CONFIGURATION_LIMIT, text)
         .detail(format!("More than {MAX_INBOX} bytes of them were waiting."))
         .hint("Read notifications while idle, and keep transactions of sessions that listen short.")
+}
+
+/// The server has shown state that the client may not keep.
+pub fn pin_refused(refusal: Refusal) -> Report {
+    Report { severity: Severity::Fatal, ..refusal.report() }
 }
 
 /// `timeouts.idle_in_transaction` passed.
@@ -249,6 +261,8 @@ fn public_text(error: &OpenError) -> &'static str {
 
 /// `invalid byte sequence for encoding`, as for any text in a wrong encoding.
 const INVALID_BYTES: SqlState = SqlState::new(*b"22021");
+/// `insufficient_privilege`
+const PERMISSION_DENIED: SqlState = SqlState::new(*b"42501");
 /// `transaction_timeout` of PostgreSQL 17.
 const TRANSACTION_TIMEOUT: SqlState = SqlState::new(*b"25P04");
 

@@ -22,7 +22,7 @@ use crate::auth::{
     AuthError, ChannelBinding, ClientLogin, ClientLoginSetup, ClientStep, Lookup, Method, Mock,
     Nonce, ServerCredential, Transport,
 };
-use crate::config::{AuthMethod, ClientTlsMode, Config};
+use crate::config::{AuthMethod, CONSOLE, ClientTlsMode, Config};
 use crate::control::ControlError;
 use crate::metrics::LoginResult;
 use crate::net::link::{Link, Moved};
@@ -45,6 +45,8 @@ pub struct LoginContext {
     timeout: Duration,
     mock: Mock,
     room: Arc<Room>,
+    /// Room at the console, if there is one: who looks why all others are taken needs some.
+    console: Option<Arc<Room>>,
     /// Password derivations at once; a stranger can ask for them.
     derivations: Semaphore,
 }
@@ -163,8 +165,18 @@ impl LoginContext {
             timeout: config.timeouts.login,
             mock: mock.clone(),
             room: Arc::clone(room),
+            console: config.admin.is_on().then(|| {
+                let kept = before.and_then(|before| before.console.clone());
+                kept.unwrap_or_else(|| Room::new(MAX_CONSOLES))
+            }),
             derivations: Semaphore::new(DERIVATIONS),
         }
+    }
+
+    /// Where a client for this database takes its seat.
+    fn room(&self, database: &str) -> &Arc<Room> {
+        let console = self.console.as_ref().filter(|_| database == CONSOLE);
+        console.unwrap_or(&self.room)
     }
 
     pub(super) fn acceptor(&self) -> Option<&Acceptor> {
@@ -230,7 +242,8 @@ impl Door<'_> {
     }
 
     async fn prove(&mut self, startup: Startup) -> Result<Box<LoggedIn>, LoginFailure> {
-        let seat = self.context.room.enter().map_err(LoginFailure::TooManyClients)?;
+        let room = self.context.room(&startup.database);
+        let seat = room.enter().map_err(LoginFailure::TooManyClients)?;
         let method = self.context.method;
         if method == Method::Trust && !self.context.trust_remote && !self.peer.is_loopback() {
             return Err(LoginFailure::TrustRemote);
@@ -449,6 +462,9 @@ const MAX_ANSWER: usize = 65_535;
 
 /// Time for a client to read why it is refused.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// Connections for the console at once.
+const MAX_CONSOLES: usize = 16;
 
 /// See [`LoginContext::derivations`].
 const DERIVATIONS: usize = 4;

@@ -24,6 +24,7 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 
 use crate::config::{Config, OnClientGone, Timeouts};
+use crate::ledger::{Ledger, Who};
 use crate::metrics::{ErrorSource, Metrics};
 use crate::net::link::{Link, Traffic};
 use crate::pool::{Membership, Pool};
@@ -45,15 +46,16 @@ pub struct Context {
     /// What becomes of its work when it is gone; likewise.
     on_client_gone: OnClientGone,
     metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
 }
 
 impl Context {
     /// With what the configuration says now.
-    pub fn new(config: Arc<ArcSwap<Config>>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: Arc<ArcSwap<Config>>, metrics: Arc<Metrics>, ledger: Arc<Ledger>) -> Self {
         let now = config.load();
         let (timeouts, on_client_gone) = (now.timeouts, now.on_client_gone);
         drop(now);
-        Self { config, timeouts, on_client_gone, metrics }
+        Self { config, timeouts, on_client_gone, metrics, ledger }
     }
 
     /// Takes over what a reload has changed; the client is told of it by a notice, so that a look at
@@ -71,6 +73,7 @@ pub struct Client {
     counted: Traffic,
     half: Half,
     session: Session,
+    who: Who,
     pool: Arc<Pool>,
     registration: Registration,
     /// Its place among those who listen by the pool's server.

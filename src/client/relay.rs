@@ -10,10 +10,11 @@ use super::half::{Half, Stop};
 use super::listening::Joining;
 use super::{Client, Ending, ServerLoss, edge};
 use crate::config::{OnClientGone, Timeouts};
-use crate::metrics::{CloseReason, ErrorSource};
+use crate::ledger::Pinned;
+use crate::metrics::{CloseReason, Counted, ErrorSource};
 use crate::net::link::{Moved, consume};
 use crate::pool::{Cleaning, Lease};
-use crate::registry::Notice;
+use crate::registry::{Notice, State};
 use crate::server::{Server, Work};
 use crate::session::listening::Joined;
 use crate::session::{Attach, Parting, ServerFate};
@@ -37,6 +38,8 @@ struct Relay<'a> {
     /// The pool's listening server was asked for channels.
     joining: Option<Joining>,
     started: Instant,
+    /// The client is pinned, for those who look.
+    pinned: Option<(Pinned, Counted)>,
     /// When what pins the client was last asked for without a reason in a text.
     rechecked: Instant,
     /// The answer that the server owes; only kept while `timeouts.query` is on.
@@ -76,6 +79,7 @@ impl Client {
     /// Relays between the client and a server that was just given to it, for as long as its
     /// transaction lasts.
     pub(super) async fn attached(&mut self, mut lease: Lease) -> Result<(), Ending> {
+        self.registration.set_state(State::Active);
         let server: &mut Server = &mut lease;
         if self.session.attach(&mut server.backend, &mut server.link.output) == Attach::Wait {
             if let Some(refused) = Box::pin(self.settle(&mut lease)).await.transpose() {
@@ -200,6 +204,7 @@ impl<'a> Relay<'a> {
             behind_since: None,
             joining: None,
             started,
+            pinned: None,
             rechecked: started,
             asked: None,
             gone_since: None,
@@ -267,9 +272,12 @@ impl<'a> Relay<'a> {
             self.joining = client.join_listener();
         }
         match parting {
-            Parting::Free => {}
+            Parting::Free => self.pinned = None,
             Parting::Asked => return Ok(false),
             Parting::Pinned => return self.on_pinned().map(|()| false),
+            Parting::Refused(refusal) => {
+                return Err(Ending::Ended(Box::new(edge::pin_refused(refusal))));
+            }
         }
         let flushed = self.lease.link.flush().await;
         flushed.map_err(|error| self.server_lost(error.into()))?;
@@ -280,6 +288,7 @@ impl<'a> Relay<'a> {
     fn on_pinned(&mut self) -> Result<(), Ending> {
         self.started = Instant::now();
         self.client.count(self.lease);
+        self.enter_pins();
         let client = &mut *self.client;
         if client.draining && client.link.input.is_empty() {
             return Err(Ending::Ended(Box::new(edge::draining())));
@@ -287,6 +296,18 @@ impl<'a> Relay<'a> {
         client.link.release_buffers();
         self.lease.link.release_buffers();
         Ok(())
+    }
+
+    /// Enters what pins the client where it can be seen.
+    fn enter_pins(&mut self) {
+        self.client.registration.set_state(State::Pinned);
+        let Client { session, who, context, .. } = &*self.client;
+        let (pinned, _) = self.pinned.get_or_insert_with(|| {
+            let name = session.application_name();
+            let pinned = context.ledger.begin(who, name, self.lease.backend.pid);
+            (pinned, self.lease.pool().metrics().pinned())
+        });
+        pinned.update(session.pins(), |reason| session.cause(reason), self.started);
     }
 
     /// The client has its server though it is outside a transaction.

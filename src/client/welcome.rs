@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Client, Context, Ending, edge};
+use crate::ledger::Who;
 use crate::metrics::CloseReason;
 use crate::net::link::{Link, Traffic};
 use crate::pool::{Cleaning, Lease, Pool};
@@ -21,6 +22,8 @@ pub struct Welcomed {
     pub link: Link,
     /// Settings of its StartupMessage.
     pub settings: Vec<(String, String)>,
+    /// Who it is.
+    pub who: Who,
     /// Its pool.
     pub pool: Arc<Pool>,
     /// Its place in the registry.
@@ -37,7 +40,7 @@ impl Client {
     /// Needs a server only if the pool has had none yet, or if the client asks for a setting that no
     /// server of the pool has accepted before: then PostgreSQL judges it now, as it does at a login.
     pub async fn welcome(welcomed: Welcomed) -> Result<Self, Ending> {
-        let Welcomed { link, settings, pool, registration, cancel_key, context } = welcomed;
+        let Welcomed { link, settings, who, pool, registration, cancel_key, context } = welcomed;
         let mut startup = Settings::default();
         for (name, value) in &settings {
             startup.set(name, value.as_bytes());
@@ -47,6 +50,7 @@ impl Client {
             counted: Traffic::default(),
             half: super::Half::default(),
             session: Session::new(Arc::clone(pool.knowledge()), startup),
+            who,
             pool,
             registration,
             membership: None,

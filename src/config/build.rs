@@ -13,12 +13,13 @@ use super::error::ConfigError;
 use super::layers::Layers;
 use super::model::{
     AuthConfig, AuthMethod, AuthQuery, ClientTls, ClientTlsMode, Config, Database, ListenAddr,
-    OnClientGone, ServerTls, ServerTlsMode, User,
+    OnClientGone, PinsConfig, ServerTls, ServerTlsMode, User,
 };
-use super::raw::{Raw, RawAuth, RawDatabase, RawTls, RawUser};
+use super::raw::{Raw, RawAuth, RawDatabase, RawPins, RawTls, RawUser};
 use super::secret::Password;
 use super::source::Loaded;
 use super::validate;
+use crate::session::pins::{PinReason, Pins};
 
 /// Where clients connect by default: PgBouncer's port, which tools know, on this machine only, since
 /// who may reach it from elsewhere is for the operator to say.
@@ -60,9 +61,10 @@ fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> 
         databases,
         limits,
         timeouts: raw.timeouts,
+        pins: pins(context, &raw.pins)?,
+        admin: raw.admin,
         http_listen: http_listen(context, raw.http_listen.as_deref())?,
         on_client_gone: raw.on_client_gone.unwrap_or(OnClientGone::Cancel),
-        pins: raw.pins,
         log: raw.log,
         workers: raw.workers.map_or(0, |count| count.0),
     })
@@ -111,6 +113,34 @@ fn http_listen(
         "off" => Ok(None),
         text => tcp(context, "http_listen", text).map(Some),
     }
+}
+
+fn pins(context: &Context<'_>, raw: &RawPins) -> Result<PinsConfig, ConfigError> {
+    let mut refuse = Pins::NONE;
+    for name in &raw.refuse {
+        let known = refusable().find(|reason| reason.text() == name);
+        refuse.set(known.ok_or_else(|| unknown_reason(context, name))?, true);
+    }
+    Ok(PinsConfig {
+        listen: raw.listen.unwrap_or(PinsConfig::default().listen),
+        max_pinned: raw.max_pinned.unwrap_or(PinsConfig::default().max_pinned),
+        refuse,
+        suspicion: raw.suspicion,
+        sequences: raw.sequences,
+        dynamic_set: raw.dynamic_set,
+    })
+}
+
+/// Numbers of sequences have a setting of their own; what could not be found out is nobody's wish.
+fn refusable() -> impl Iterator<Item = PinReason> {
+    let others = [PinReason::Sequence, PinReason::Unproven];
+    PinReason::ALL.into_iter().filter(move |reason| !others.contains(reason))
+}
+
+fn unknown_reason(context: &Context<'_>, name: &str) -> ConfigError {
+    let names: Vec<_> = refusable().map(PinReason::text).collect();
+    let problem = format!("{name:?} is no reason that can be refused");
+    context.bad(&["pins", "refuse"], problem, format!("some of {}", names.join(", ")))
 }
 
 fn client_tls(raw: RawTls) -> ClientTls {

@@ -123,6 +123,12 @@ pub const KEYS: &[Key] = &[
     Key::new("timeouts", "query", Kind::Duration),
     Key::new("timeouts", "pin_idle", Kind::Duration),
     Key::new("pins", "listen", Kind::Text),
+    Key::new("pins", "max_pinned", Kind::Text),
+    Key::new("pins", "refuse", Kind::List),
+    Key::new("pins", "suspicion", Kind::Text),
+    Key::new("pins", "sequences", Kind::Text),
+    Key::new("pins", "dynamic_set", Kind::Text),
+    Key::new("admin", "users", Kind::List),
     Key::new("log", "level", Kind::Text).restart().flag("--log-level"),
     Key::new("log", "json", Kind::Switch).restart().flag("--log-json"),
 ];

@@ -33,11 +33,12 @@ pub use self::error::{ConfigError, Origin};
 pub use self::flags::Flags;
 pub use self::keys::{DATABASE_KEYS, KEYS, Key, Kind, Reload, USER_KEYS};
 pub use self::model::{
-    AuthConfig, AuthMethod, AuthQuery, ClientTls, ClientTlsMode, Config, Database, Limits,
-    ListenAddr, LogConfig, OnClientGone, Pins, ServerTls, ServerTlsMode, Timeouts, User,
+    AdminConfig, AuthConfig, AuthMethod, AuthQuery, CONSOLE, ClientTls, ClientTlsMode, Config,
+    Database, Limits, ListenAddr, LogConfig, OnClientGone, PinsConfig, ServerTls, ServerTlsMode,
+    Timeouts, User,
 };
 pub use self::reload::{Changes, diff, reload};
 pub use self::render::render;
 pub use self::secret::{Password, SecretKind};
 pub use self::source::{Loaded, Source};
-pub use self::units::{format_duration, parse_duration};
+pub use self::units::{Share, format_duration, parse_duration};

@@ -9,8 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Password;
-use super::units;
+use super::units::{self, Share};
 use crate::session::listening::ListenMode;
+use crate::session::pins::Pins;
+use crate::session::rules::{DynamicSet, PinRules, SequenceRule, Suspicion};
 
 /// Everything pgweir can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,15 +35,45 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// HTTP address of `/metrics`, `/healthz`, `/readyz`; `None` switches it off.
     pub http_listen: Option<SocketAddr>,
+    /// Clients that keep their server.
+    pub pins: PinsConfig,
+    /// The SQL console.
+    pub admin: AdminConfig,
     /// What happens to the work of a client that is gone.
     pub on_client_gone: OnClientGone,
-    /// State that stays on one server.
-    pub pins: Pins,
     /// Log level filter and format.
     pub log: LogConfig,
     /// Worker threads of the runtime; 0 = one per core.
     pub workers: usize,
 }
+
+/// Clients that keep their server between transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PinsConfig {
+    /// What becomes of LISTEN, unless a database says otherwise.
+    pub listen: ListenMode,
+    /// How many of a pool's clients may at a time.
+    pub max_pinned: Share,
+    /// Reasons that nobody may for.
+    pub refuse: Pins,
+    /// Which texts are suspected of leaving state.
+    pub suspicion: Suspicion,
+    /// What becomes of numbers drawn from sequences.
+    pub sequences: SequenceRule,
+    /// What becomes of settings whose name no text shows.
+    pub dynamic_set: DynamicSet,
+}
+
+/// The SQL console, which is the database [`CONSOLE`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Who may use it; without anybody there is no console.
+    pub users: Vec<String>,
+}
+
+/// The name of the console, as a database.
+pub const CONSOLE: &str = "pgweir";
 
 /// One listening address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,14 +284,6 @@ pub struct Timeouts {
     pub pin_idle: Duration,
 }
 
-/// What becomes of session state that stays on one server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Pins {
-    /// LISTEN.
-    pub listen: ListenMode,
-}
-
 /// What happens to the work of a client that is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -316,12 +340,6 @@ impl Default for Timeouts {
     }
 }
 
-impl Default for Pins {
-    fn default() -> Self {
-        Self { listen: ListenMode::Share }
-    }
-}
-
 impl Default for LogConfig {
     fn default() -> Self {
         Self { level: "info".to_owned(), json: false }
@@ -332,6 +350,44 @@ impl Config {
     /// The database a client means by `alias`: its own entry, else the fallback.
     pub fn database(&self, alias: &str) -> Option<&Database> {
         self.databases.get(alias).or(self.fallback.as_ref())
+    }
+}
+
+impl Default for PinsConfig {
+    fn default() -> Self {
+        Self {
+            listen: ListenMode::Share,
+            max_pinned: Share::Percent(75),
+            refuse: Pins::NONE,
+            suspicion: Suspicion::default(),
+            sequences: SequenceRule::default(),
+            dynamic_set: DynamicSet::default(),
+        }
+    }
+}
+
+impl PinsConfig {
+    /// The rules of a pool of so many servers.
+    pub fn rules(&self, max_servers: usize) -> PinRules {
+        PinRules {
+            max_pinned: self.max_pinned.of(max_servers),
+            refused: self.refuse,
+            suspicion: self.suspicion,
+            sequences: self.sequences,
+            dynamic_set: self.dynamic_set,
+        }
+    }
+}
+
+impl AdminConfig {
+    /// Whether there is a console.
+    pub fn is_on(&self) -> bool {
+        !self.users.is_empty()
+    }
+
+    /// Whether a user who has logged in may use it.
+    pub fn lets_in(&self, user: &str) -> bool {
+        self.users.iter().any(|admin| admin == user)
     }
 }
 

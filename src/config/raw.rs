@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::model::{
-    AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, Pins, ServerTlsMode, Timeouts,
+    AdminConfig, AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, ServerTlsMode,
+    Timeouts,
 };
 use super::secret::Password;
-use super::units::{Count, Port, Span};
+use super::units::{Count, Port, Share, Span};
 use crate::session::listening::ListenMode;
+use crate::session::rules::{DynamicSet, SequenceRule, Suspicion};
 
 /// A whole file, or what the environment or the flags say in its stead.
 #[derive(Debug, Default, Deserialize)]
@@ -26,7 +28,8 @@ pub(super) struct Raw {
     pub databases: BTreeMap<String, RawDatabase>,
     pub limits: Limits,
     pub timeouts: Timeouts,
-    pub pins: Pins,
+    pub pins: RawPins,
+    pub admin: AdminConfig,
     pub log: LogConfig,
 }
 
@@ -51,6 +54,17 @@ pub(super) struct RawAuth {
     pub query_dbname: Option<String>,
     pub cache_ttl: Option<Span>,
     pub trust_remote: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawPins {
+    pub listen: Option<ListenMode>,
+    pub max_pinned: Option<Share>,
+    pub refuse: Vec<String>,
+    pub suspicion: Suspicion,
+    pub sequences: SequenceRule,
+    pub dynamic_set: DynamicSet,
 }
 
 #[derive(Debug, Default, Deserialize)]

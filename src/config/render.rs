@@ -6,7 +6,8 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use super::model::{
-    AuthConfig, ClientTls, Config, Database, Limits, LogConfig, Pins, Timeouts, User,
+    AdminConfig, AuthConfig, ClientTls, Config, Database, Limits, LogConfig, PinsConfig, Timeouts,
+    User,
 };
 use super::secret::{Password, SecretKind};
 use super::units::format_duration;
@@ -35,7 +36,8 @@ pub(super) fn table(config: &Config) -> Table {
         .set("databases", databases)
         .set("limits", limits(&config.limits))
         .set("timeouts", timeouts(&config.timeouts))
-        .set("pins", pins(config.pins))
+        .set("pins", pins(&config.pins))
+        .set("admin", admin(&config.admin))
         .set("log", log(&config.log))
         .0
 }
@@ -131,8 +133,21 @@ fn timeouts(timeouts: &Timeouts) -> Table {
         .0
 }
 
-fn pins(pins: Pins) -> Table {
-    Section::new().name("listen", pins.listen).0
+fn pins(pins: &PinsConfig) -> Table {
+    let refuse = pins.refuse.iter().map(|reason| reason.text().into());
+    Section::new()
+        .name("listen", pins.listen)
+        .set("max_pinned", pins.max_pinned.to_string())
+        .set("refuse", Value::Array(refuse.collect()))
+        .name("suspicion", pins.suspicion)
+        .name("sequences", pins.sequences)
+        .name("dynamic_set", pins.dynamic_set)
+        .0
+}
+
+fn admin(admin: &AdminConfig) -> Table {
+    let users = admin.users.iter().map(|user| user.clone().into());
+    Section::new().set("users", Value::Array(users.collect())).0
 }
 
 fn log(log: &LogConfig) -> Table {

@@ -50,6 +50,73 @@ pub(super) struct Count(pub usize);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Port(pub u16);
 
+/// A part of something: so many, or so many per cent of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// So many; 0 is no limit.
+    Count(usize),
+    /// 1 to 100 per cent.
+    Percent(u8),
+}
+
+impl Share {
+    /// Reads `5` or `50%`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.trim().strip_suffix('%') {
+            Some(percent) => {
+                let percent = percent.trim().parse().ok()?;
+                (1..=100).contains(&percent).then_some(Self::Percent(percent))
+            }
+            None => text.trim().parse().ok().map(Self::Count),
+        }
+    }
+
+    /// How many that is of `all`: rounded down, so that less than all leaves something, but one at least.
+    pub fn of(self, all: usize) -> usize {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => (all.saturating_mul(usize::from(percent)) / 100).max(1),
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => count.fmt(f),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ShareVisitor)
+    }
+}
+
+struct ShareVisitor;
+
+impl Visitor<'_> for ShareVisitor {
+    type Value = Share;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number (0 is no limit) or \"1%\" to \"100%\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Share, E> {
+        Share::parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Share, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Share, E> {
+        self.visit_str(&number.to_string())
+    }
+}
+
 impl<'de> Deserialize<'de> for Port {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(PortVisitor)
@@ -136,6 +203,23 @@ impl Visitor<'_> for CountVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_leaves_something_but_never_nothing() {
+        let cases = [("75%", 1, 1), ("75%", 2, 1), ("75%", 3, 2), ("75%", 20, 15), ("1%", 20, 1)];
+        for (text, all, expected) in cases {
+            assert_eq!(
+                Share::parse(text).map(|share| share.of(all)),
+                Some(expected),
+                "{text} {all}"
+            );
+        }
+        assert_eq!(Share::parse("100%").map(|share| share.of(7)), Some(7));
+        assert_eq!(Share::parse("5").map(|share| share.of(2)), Some(5));
+        for text in ["0%", "101%", "-1", "x", "", "1.5%"] {
+            assert_eq!(Share::parse(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_read_as_people_write_them() {

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use super::context::{Context, join};
 use super::error::ConfigError;
 use super::model::{
-    AuthMethod, ClientTlsMode, Config, Database, ListenAddr, ServerTlsMode, Timeouts,
+    AuthMethod, CONSOLE, ClientTlsMode, Config, Database, ListenAddr, ServerTlsMode, Timeouts,
 };
 use super::secret::{Password, SecretKind};
 
@@ -28,6 +28,7 @@ pub(super) fn config(context: &mut Context<'_>, config: &Config) -> Result<(), C
     client_tls(context, config)?;
     auth(context, config)?;
     users(context, config)?;
+    admin(context, config)?;
     for (alias, entry) in &config.databases {
         database(context, alias, entry)?;
     }
@@ -238,6 +239,21 @@ fn users(context: &mut Context<'_>, config: &Config) -> Result<(), ConfigError> 
             return Err(context.bad(&path, problem, "a secret of that method or a plain text"));
         }
         context.warn(format!("auth.userlist: user {name:?} cannot log in: {problem}"));
+    }
+    Ok(())
+}
+
+fn admin(context: &Context<'_>, config: &Config) -> Result<(), ConfigError> {
+    for user in &config.admin.users {
+        text(context, &["admin", "users"], user)?;
+    }
+    if config.admin.is_on() && config.databases.contains_key(CONSOLE) {
+        let problem = "with admin.users, this is the name of the console";
+        return Err(context.bad(
+            &["databases", CONSOLE],
+            problem,
+            "another name, or no admin.users",
+        ));
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ mod errors;
 mod host;
 mod labels;
 mod names;
+mod pins;
 mod pool;
 mod tally;
 
@@ -31,6 +32,7 @@ pub use self::labels::{
     Abandoned, CancelOutcome, Clean, CloseReason, ErrorSource, LoginResult, LookupResult,
     ServerState,
 };
+pub use self::pins::PinMetrics;
 pub use self::pool::{PoolMetrics, ServerCount};
 use self::tally::{Sink, Tally};
 
@@ -84,6 +86,11 @@ impl Metrics {
     /// The handles of one PostgreSQL host, `address` being what the configuration calls it.
     pub fn host(&self, address: &str) -> HostMetrics {
         HostMetrics::new(&self.registry, address)
+    }
+
+    /// The handles of pins, for these reasons.
+    pub fn pins(&self, reasons: &[&str]) -> PinMetrics {
+        PinMetrics::new(&self.registry, reasons)
     }
 
     /// All metrics in Prometheus' text format. Takes milliseconds with many pools.

@@ -24,22 +24,26 @@ pub(super) const CLEANS: &str = "pgweir_cleans_total";
 pub(super) const ABANDONED: &str = "pgweir_abandoned_clients_total";
 pub(super) const ELIDED_PARSES: &str = "pgweir_elided_parses_total";
 pub(super) const NOTIFICATION_OVERFLOWS: &str = "pgweir_notification_overflows_total";
+pub(super) const CLIENTS_PINNED: &str = "pgweir_clients_pinned";
+pub(super) const PINS: &str = "pgweir_pins_total";
+pub(super) const PINNED_SECONDS: &str = "pgweir_pinned_seconds_total";
 pub(super) const HOST_SLOTS_USED: &str = "pgweir_host_slots_used";
 pub(super) const HOST_SLOTS_LIMIT: &str = "pgweir_host_slots_limit";
 pub(super) const HOST_STARVING: &str = "pgweir_host_starving_pools";
 pub(super) const LOOKUPS: &str = "pgweir_user_lookups_total";
 pub(super) const CONTROL_CLOSE_TIMEOUTS: &str = "pgweir_control_close_timeouts_total";
 
-const GAUGES: [(&str, &str); 6] = [
+const GAUGES: [(&str, &str); 7] = [
     (CLIENTS, "Clients connected, logged in or not."),
     (CLIENTS_WAITING, "Clients waiting for a server."),
+    (CLIENTS_PINNED, "Clients that keep their server between transactions."),
     (SERVERS, "Connections to PostgreSQL by state."),
     (HOST_SLOTS_USED, "Connections to a PostgreSQL host, control connections included."),
     (HOST_SLOTS_LIMIT, "The host's limit of connections; 0 is none."),
     (HOST_STARVING, "Pools that wait for a slot of the host."),
 ];
 
-const COUNTERS: [(&str, &str); 20] = [
+const COUNTERS: [(&str, &str); 22] = [
     (CLIENT_CONNECTIONS, "Client connections accepted."),
     (LOGINS, "Logins by result."),
     (CANCELS, "Cancel requests by outcome."),
@@ -58,6 +62,8 @@ const COUNTERS: [(&str, &str); 20] = [
     (ABANDONED, "Clients gone while holding a server, by what became of their work."),
     (ELIDED_PARSES, "Parse messages answered without PostgreSQL."),
     (NOTIFICATION_OVERFLOWS, "Clients ended because they did not take their notifications."),
+    (PINS, "Pins that have begun, by reason."),
+    (PINNED_SECONDS, "Seconds that pins have lasted, by reason."),
     (LOOKUPS, "User look-ups made in PostgreSQL, by result."),
     (CONTROL_CLOSE_TIMEOUTS, "Closed control connections whose EOF did not come in time."),
 ];

@@ -15,6 +15,7 @@ pub struct PoolMetrics {
     /// What each transaction counts.
     pub tally: Arc<Tally>,
     waiting: Gauge,
+    pinned: Gauge,
     checkouts: Counter,
     checkout_wait: Histogram,
     /// Waits that ended without a server.
@@ -45,6 +46,7 @@ impl PoolMetrics {
         Self {
             tally,
             waiting: registry.gauge(names::CLIENTS_WAITING, labels),
+            pinned: registry.gauge(names::CLIENTS_PINNED, labels),
             checkouts: counter(names::CHECKOUTS),
             checkout_wait: registry.histogram(names::CHECKOUT_WAIT, labels),
             checkout_timeouts: counter(names::CHECKOUT_TIMEOUTS),
@@ -61,6 +63,11 @@ impl PoolMetrics {
     /// Counts a client that waits for a server, for as long as the guard lives.
     pub fn waiting(&self) -> Counted {
         Counted::new(&self.waiting)
+    }
+
+    /// Counts a client that keeps its server between transactions, for as long as the guard lives.
+    pub fn pinned(&self) -> Counted {
+        Counted::new(&self.pinned)
     }
 
     /// Counts a checkout and how long the client waited for it.

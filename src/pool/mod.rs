@@ -28,6 +28,7 @@ use crate::net::Target;
 use crate::server::{OpenError, Server};
 use crate::session::knowledge::Knowledge;
 use crate::session::listening::ListenMode;
+use crate::session::rules::PinRules;
 use crate::session::settings::Settings;
 
 pub use channels::Ear;
@@ -67,6 +68,8 @@ pub struct PoolSettings {
     pub timeouts: Timeouts,
     /// What becomes of LISTEN.
     pub listen: ListenMode,
+    /// What may pin clients, and how many.
+    pub pins: PinRules,
 }
 
 /// The servers of one (database, user).
@@ -139,13 +142,15 @@ impl Pool {
         refused: Refused,
     ) -> Arc<Self> {
         let (seat, granted) = settings.host.seat(&settings.dbname);
+        let knowledge = Arc::<Knowledge>::default();
+        knowledge.set_rules(settings.pins);
         let pool = Arc::new(Self {
             key,
             slots: Mutex::new(Slots::new(settings.size)),
             settings: ArcSwap::from_pointee(settings),
             login: Mutex::default(),
             welcome: Mutex::default(),
-            knowledge: Arc::default(),
+            knowledge,
             listener: Listener::default(),
             seat: ArcSwap::from_pointee(seat),
             trouble: Mutex::default(),
@@ -239,6 +244,7 @@ impl Pool {
         let old = self.settings.swap(Arc::new(settings));
         let new = self.settings();
         lock(&self.slots).resize(new.size);
+        self.knowledge.set_rules(new.pins);
         if !Arc::ptr_eq(&old.host, &new.host) || old.dbname != new.dbname {
             let (seat, granted) = new.host.seat(&new.dbname);
             // The old keeper ends with the old seat, which frees what was granted to it.

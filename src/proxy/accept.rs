@@ -8,11 +8,16 @@ use rand::Rng;
 use tracing::{debug, info, warn};
 
 use super::Shared;
+use crate::admin::console::{self, Visitor};
 use crate::admin::http::Phase;
 use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
 use crate::client::{Client, Context, Welcomed, edge};
+use crate::config::CONSOLE;
+use crate::ledger::Who;
 use crate::metrics::{CancelOutcome, LoginResult};
 use crate::net::{Listener, PeerAddr, Stream, is_fd_exhaustion};
+use crate::registry::{Card, Registration, State};
+use crate::wire::startup::{CancelKey, Startup};
 
 /// Accepts until it is dropped.
 pub(super) async fn run(shared: Arc<Shared>, listener: Listener) {
@@ -80,6 +85,9 @@ impl Admitted {
             let _ = phase.wait_for(|phase| *phase == Phase::Draining).await;
         };
         match Box::pin(login::login(stream, peer, &context, draining)).await {
+            Ok(Arrival::Session(arrived)) if self.is_for_console(&arrived) => {
+                self.console(arrived, peer).await;
+            }
             Ok(Arrival::Session(arrived)) => self.session(arrived, peer).await,
             Ok(Arrival::Cancel(request)) => self.cancel(request).await,
             Err(failure) => {
@@ -89,9 +97,43 @@ impl Admitted {
         }
     }
 
+    fn is_for_console(&self, arrived: &LoggedIn) -> bool {
+        arrived.startup.database == CONSOLE && self.shared.config.load().admin.is_on()
+    }
+
+    /// Who may not use the console learns so only now, having proved who it is.
+    async fn console(&self, arrived: Box<LoggedIn>, peer: PeerAddr) {
+        let shared = &self.shared;
+        let LoggedIn { mut link, startup, tls, seat: _seat, .. } = *arrived;
+        let logins = &shared.metrics.clients.logins;
+        if !shared.config.load().admin.lets_in(&startup.user) {
+            logins.count(LoginResult::Refused);
+            info!(%peer, user = startup.user, "a user who is no admin asked for the console");
+            return login::refuse(&mut link, &edge::no_admin(&startup.user)).await;
+        }
+        let Some((mut registration, cancel_key)) = self.enter(&startup) else {
+            logins.count(LoginResult::Refused);
+            return login::refuse(&mut link, &edge::shutting_down()).await;
+        };
+        logins.count(LoginResult::Accepted);
+        let _counted = shared.metrics.clients.connected();
+        registration.introduce(card(&startup, peer, tls, State::Console));
+        let Startup { user, .. } = startup;
+        let config = Arc::clone(&shared.config);
+        info!(%peer, user, "a user is at the console");
+        let visitor = Visitor { link, user, registration, cancel_key, config };
+        let ending = console::serve(visitor, &shared.sources()).await;
+        debug!(%peer, %ending, "a user has left the console");
+    }
+
+    fn enter(&self, startup: &Startup) -> Option<(Registration, CancelKey)> {
+        let secret_len = if startup.minor >= 2 { LONG_SECRET } else { SHORT_SECRET };
+        self.shared.registry.enter(secret_len, |bytes| rand::rng().fill_bytes(bytes))
+    }
+
     async fn session(&self, arrived: Box<LoggedIn>, peer: PeerAddr) {
         let shared = &self.shared;
-        let LoggedIn { mut link, startup, credential, seat: _seat, .. } = *arrived;
+        let LoggedIn { mut link, startup, credential, tls, seat: _seat } = *arrived;
         let config = shared.config.load_full();
         let Some(pool) = shared.pools.pool(&config, &startup.database, &startup.user) else {
             shared.metrics.clients.logins.count(LoginResult::Refused);
@@ -99,16 +141,22 @@ impl Admitted {
         };
         drop(config);
         pool.learn_credential(credential);
-        let secret_len = if startup.minor >= 2 { LONG_SECRET } else { SHORT_SECRET };
-        let entered = shared.registry.enter(secret_len, |bytes| rand::rng().fill_bytes(bytes));
-        let Some((registration, cancel_key)) = entered else {
+        let Some((mut registration, cancel_key)) = self.enter(&startup) else {
             shared.metrics.clients.logins.count(LoginResult::Refused);
             return login::refuse(&mut link, &edge::shutting_down()).await;
         };
         // After it is entered: a reload from now on reaches it.
-        let context = Context::new(Arc::clone(&shared.config), Arc::clone(&shared.metrics));
+        let context = Context::new(
+            Arc::clone(&shared.config),
+            Arc::clone(&shared.metrics),
+            Arc::clone(&shared.ledger),
+        );
+        let card = card(&startup, peer, tls, State::Idle);
+        let (user, database) = (Arc::clone(&card.user), Arc::clone(&card.database));
+        registration.introduce(card);
+        let who = Who { id: cancel_key.pid, user, database };
         let settings = startup.settings;
-        let welcomed = Welcomed { link, settings, pool, registration, cancel_key, context };
+        let welcomed = Welcomed { link, settings, who, pool, registration, cancel_key, context };
         match Client::welcome(welcomed).await {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);
@@ -142,6 +190,11 @@ impl Admitted {
         self.shared.metrics.clients.cancels.count(outcome);
         request.finish().await;
     }
+}
+
+fn card(startup: &Startup, peer: PeerAddr, tls: bool, state: State) -> Card {
+    let names = (startup.user.as_str().into(), startup.database.as_str().into());
+    Card::new(names, peer.to_string(), tls, state)
 }
 
 /// Connections beyond `limits.max_clients` that are heard: they may be cancel requests, and a client

@@ -15,7 +15,7 @@ mod spellings;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -24,10 +24,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::admin::console::views::Sources;
 use crate::admin::http::{self, HttpState, Phase};
 use crate::auth::Mock;
 use crate::client::login::LoginContext;
 use crate::config::{Config, ConfigError, ListenAddr, Source};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::net::{ListenError, Listener};
 use crate::pool::PoolKey;
@@ -63,6 +65,7 @@ struct Shared {
     mock: Mock,
     room: Arc<Room>,
     metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
     registry: Arc<Registry>,
     pools: Pools,
     /// Connections accepted and not yet ended, logged in or not.
@@ -117,6 +120,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         login: ArcSwap::from_pointee(login),
         mock,
         room,
+        ledger: Arc::new(Ledger::new(&metrics)),
         metrics,
         registry: Arc::default(),
         pools,
@@ -171,6 +175,7 @@ async fn upkeep(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         shared.metrics.upkeep();
+        shared.ledger.upkeep(Instant::now());
         shared.pools.reap();
     }
 }
@@ -183,6 +188,16 @@ async fn forget_refused(shared: Arc<Shared>, mut refused: mpsc::Receiver<PoolKey
 }
 
 impl Shared {
+    /// What the console shows.
+    fn sources(self: &Arc<Self>) -> Sources {
+        let shared = Arc::clone(self);
+        Sources {
+            ledger: Arc::clone(&self.ledger),
+            registry: Arc::clone(&self.registry),
+            pools: Box::new(move || shared.pools.all()),
+        }
+    }
+
     fn max_clients(&self) -> usize {
         self.config.load().limits.max_clients
     }

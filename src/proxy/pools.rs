@@ -125,6 +125,7 @@ impl Inner {
             },
             timeouts: config.timeouts,
             listen: database.listen.unwrap_or(config.pins.listen),
+            pins: config.pins.rules(max),
         })
     }
 

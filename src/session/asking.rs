@@ -10,6 +10,7 @@ use super::flow::{Kind, Owner};
 use super::listening::{Channels, UNLISTENS};
 use super::own::Own;
 use super::pins::{PinReason, Pins};
+use super::rules::{DynamicSet, Refusal, Suspicion};
 use super::{Backend, Note, Session, SessionError, TransactionStatus};
 use crate::sql::{self, Catalogue, Effects, Resets, Subject, Touched};
 use crate::wire::{Malformed, Reader, build};
@@ -82,6 +83,8 @@ pub enum Parting {
     Asked,
     /// The client keeps its server.
     Pinned,
+    /// It would keep its server, and may not.
+    Refused(Refusal),
 }
 
 /// What a lease would leave on its server if it ended now.
@@ -138,7 +141,12 @@ impl Session {
         if self.close_ear(backend, out) {
             return Parting::Asked;
         }
-        if self.pins.is_empty() { Parting::Free } else { Parting::Pinned }
+        self.settle_causes();
+        if self.pins.is_empty() {
+            self.seat = None;
+            return Parting::Free;
+        }
+        self.admit(self.pins).map_or_else(Parting::Refused, |()| Parting::Pinned)
     }
 
     /// Asks a pinned client's server again, which may have lost what pins it in a way that no text shows.
@@ -224,7 +232,8 @@ impl Session {
 
     /// A command may have put code behind a name; temporary objects are their own session's.
     pub(super) fn expect_catalogue(&mut self) {
-        self.questions.catalogue |= !self.questions.suspects.contains(Effects::TEMP_OBJECT);
+        self.questions.catalogue |= !self.questions.suspects.contains(Effects::TEMP_OBJECT)
+            && self.knowledge.rules().suspicion != Suspicion::Off;
     }
 
     /// A text calls what the catalogue does not have: it is read again when the catalogue was.
@@ -418,7 +427,10 @@ impl Session {
         }
         self.on_channels(asked.channels, backend);
         if touched.any {
-            self.pins.set(PinReason::Setting, true);
+            match self.knowledge.rules().dynamic_set {
+                DynamicSet::Pin => self.pins.set(PinReason::Setting, true),
+                DynamicSet::Ignore => self.owed = self.owed.max(Leftovers::Resettable),
+            }
         }
         if suspects.intersects(Effects::DISCARD_SEQUENCES | Effects::DISCARD_ALL) {
             self.sequences.undrawn = true;
@@ -557,6 +569,7 @@ pub(super) const SUSPECT: Effects = Effects::LISTEN
     .union(Effects::SQL_PREPARE)
     .union(Effects::LOAD)
     .union(Effects::RETIRE_FUNCTION)
+    .union(Effects::VOUCHED)
     .union(OPAQUE);
 
 /// What runs code that the text does not show.
@@ -574,7 +587,7 @@ const DEALLOCATES: Effects =
 const UNREAD: Effects = Effects::FUNCTION.union(Effects::ROUTINE).union(Effects::UNREAD);
 
 /// What may take a lock of the session.
-const MAY_LOCK: Effects = Effects::ADVISORY_LOCK.union(OPAQUE);
+const MAY_LOCK: Effects = Effects::ADVISORY_LOCK.union(Effects::VOUCHED).union(OPAQUE);
 
 /// What may remove the reason for a pin.
 const MAY_UNPIN: Effects = Effects::DDL

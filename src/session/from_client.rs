@@ -8,8 +8,9 @@ use super::asking::{Parameters, SUSPECT};
 use super::flow::{Kind, Owner};
 use super::knowledge::Statement;
 use super::own::Own;
-use super::pins::PinReason;
+use super::pins::{PinReason, Pins};
 use super::preparing::MISSING;
+use super::rules::Suspicion;
 use super::settings::{self, Change, Settings};
 use super::statements::Name;
 use super::{Backend, Leftovers, Note, Out, Session, TransactionStatus, Unsynced};
@@ -192,10 +193,11 @@ impl Session {
     fn note_effects(&mut self, effects: Effects, text: &[u8], parameters: &Parameters<'_>) {
         if effects.intersects(MAY_DRAW) {
             self.sequences.undrawn = false;
-            if self.knowledge.reads_sequences(self.class()) {
+            if self.admits_sequence() {
                 self.pins.set(PinReason::Sequence, true);
             }
         }
+        self.note_cause(effects, text);
         let listens = effects.contains(Effects::UNLISTEN) && self.listening.is_sharing();
         if effects.is_pure() && self.pins.is_empty() && !effects.contains(Effects::DDL) && !listens
         {
@@ -261,13 +263,8 @@ impl Session {
             backend.statements.clear_unnamed();
             self.inject(Kind::Query, Note::Plain);
             self.sequences.forgot = true;
-            self.knowledge.learn_sequences(self.class());
+            self.knowledge.learn_sequences(self.application_name());
         }
-    }
-
-    /// What clients of one kind have in common: the name of their application.
-    fn class(&self) -> &[u8] {
-        self.told.get("application_name").unwrap_or_default()
     }
 
     fn end_segment(&mut self) {
@@ -276,7 +273,7 @@ impl Session {
     }
 
     /// A Query or FunctionCall ends a segment too, but what went before it waits for a Sync.
-    fn cut_segment(&mut self, may_copy: impl FnOnce() -> bool) {
+    pub(super) fn cut_segment(&mut self, may_copy: impl FnOnce() -> bool) {
         if self.open_segment || self.unsynced != Unsynced::Nothing {
             let now = if may_copy() { Unsynced::Copy } else { Unsynced::Command };
             self.unsynced = self.unsynced.max(now);
@@ -372,8 +369,9 @@ impl Session {
             return fate;
         }
         let Some(backend) = backend else { return ClientFate::NeedServer };
-        if self.refuses(effects) {
-            return self.refuse_query(backend, out.server);
+        let effects = if self.cannot_run(body) { Effects::PURE } else { effects };
+        if let Err(refusal) = self.admit_text(effects, body) {
+            return self.refuse_query(refusal, backend, out);
         }
         self.forget_sequences(effects, backend, out.server);
         self.lend(effects, body, true, backend, out.server);
@@ -397,19 +395,6 @@ impl Session {
         self.restore(backend, out.server);
         build::empty(out.server, b'S');
         self.inject(Kind::Sync, Note::Plain);
-        ClientFate::Consumed
-    }
-
-    fn refuses(&self, effects: Effects) -> bool {
-        self.listening.refuses() && effects.contains(Effects::LISTEN)
-    }
-
-    /// A text that no server reads runs in its place, so that an open transaction fails.
-    fn refuse_query(&mut self, backend: &mut Backend, out: &mut BytesMut) -> ClientFate {
-        build::query(out, MISSING);
-        backend.statements.clear_unnamed();
-        self.cut_segment(|| false);
-        self.send(Kind::Query, Note::Refuse(Box::new(Self::listen_refused())));
         ClientFate::Consumed
     }
 
@@ -486,7 +471,7 @@ impl Session {
         // By its length, whatever part of it happens to be here.
         let whole = header.body <= MAX_PARSE && body.len() == header.body;
         match reader.cstr() {
-            Ok(b"") => self.on_parse_unnamed(reader.rest(), whole, backend, out.server),
+            Ok(b"") => self.on_parse_unnamed(reader.rest(), whole, backend, out),
             Ok(name) if whole => self.on_parse_named(name, reader.rest(), backend, out),
             Ok(name) if header.body > MAX_PARSE => {
                 self.on_parse_long(header, name, reader.rest(), backend, out)
@@ -502,7 +487,7 @@ impl Session {
         rest: &[u8],
         whole: bool,
         backend: Option<&mut Backend>,
-        out: &mut BytesMut,
+        out: &mut Out<'_>,
     ) -> ClientFate {
         let Some(backend) = backend else { return ClientFate::NeedServer };
         let current = self.statements.meaning(b"").statement.filter(|s| whole && *s.body == *rest);
@@ -511,13 +496,13 @@ impl Session {
             None if whole => self.effects_by_shape(rest, &mut backend.shapes),
             None => self.effects_of(rest, whole),
         };
-        if self.refuses(effects) {
-            return self.refuse_message(true, out, Self::listen_refused());
+        // What is too long to keep is not seen again when it is bound.
+        if !whole && let Err(refusal) = self.admit_text(effects, rest) {
+            return self.refuse_message(true, out.server, refusal.report());
         }
         self.open_segment = true;
-        self.forget_sequences(effects, backend, out);
-        self.lend(effects, rest, false, backend, out);
-        // What is too long to keep is not seen again when it is bound.
+        self.forget_sequences(effects, backend, out.server);
+        self.lend(effects, rest, false, backend, out.server);
         self.note_effects(if whole { Effects::PURE } else { effects }, rest, &Parameters::NONE);
         // What is too long to keep works as long as it stays the server's unnamed statement.
         let kept = if whole { rest } else { &[] };
@@ -545,9 +530,6 @@ impl Session {
             return self.refuse_message(backend.is_some(), out.server, too_many());
         }
         let effects = self.effects_of(rest, true);
-        if self.refuses(effects) {
-            return self.refuse_message(backend.is_some(), out.server, Self::listen_refused());
-        }
         let statement = self.statement_of(rest, effects);
         if let Some(existing) = meaning.statement {
             return self.refuse_duplicate(name, &existing, statement, backend, out);
@@ -591,6 +573,9 @@ impl Session {
             return self.refuse_message(backend.is_some(), out.server, report);
         }
         let Some(backend) = backend else { return ClientFate::NeedServer };
+        if let Err(refusal) = self.admit(Pins::NONE.with(PinReason::LongStatement)) {
+            return self.refuse_message(true, out.server, refusal.report());
+        }
         if backend.statements.is_crowded(self.ticket.segment) {
             return ClientFate::Wait;
         }
@@ -658,6 +643,9 @@ impl Session {
         let meaning = self.statements.meaning(name);
         if let Some(statement) = meaning.statement {
             let effects = self.effects_of_statement(&statement);
+            if let Err(refusal) = self.admit_text(effects, &statement.body) {
+                return self.refuse_message(true, out.server, refusal.report());
+            }
             self.forget_sequences(effects, backend, out.server);
             self.lend(effects, &statement.body, false, backend, out.server);
         }
@@ -737,7 +725,8 @@ impl Session {
     fn effects_of(&self, body: &[u8], whole: bool) -> Effects {
         let truncated = !whole && !body.contains(&0);
         let catalogue = self.knowledge.catalogue();
-        sql::classify(body, &self.reading.options(truncated, catalogue.as_deref()))
+        let (options, unseen) = self.suspicious(truncated, catalogue.as_deref());
+        sql::classify(body, &options).without(unseen)
     }
 
     /// The same of a whole text, which is often like one that ran before.
@@ -745,8 +734,24 @@ impl Session {
         // Before the catalogue itself: one that comes meanwhile is then read again.
         let version = self.knowledge.catalogue_version();
         let catalogue = self.knowledge.catalogue();
-        let options = self.reading.options(false, catalogue.as_deref());
-        shapes.classify(text, &options, version)
+        let (options, unseen) = self.suspicious(false, catalogue.as_deref());
+        shapes.classify(text, &options, version).without(unseen)
+    }
+
+    /// How texts are read, and which effects of them do not count, by the pool's suspicion.
+    fn suspicious<'a>(
+        &self,
+        truncated: bool,
+        catalogue: Option<&'a sql::Catalogue>,
+    ) -> (sql::Options<'a>, Effects) {
+        let options = self.reading.options(truncated, catalogue);
+        match self.knowledge.rules().suspicion {
+            Suspicion::Strict => {
+                (sql::Options { vouched: Effects::VOUCHED, ..options }, Effects::PURE)
+            }
+            Suspicion::Standard => (options, Effects::PURE),
+            Suspicion::Off => (options, UNSEEN),
+        }
     }
 
     /// The same of a statement, read again when the catalogue is another.
@@ -819,6 +824,9 @@ const NAMES_SETTINGS: Effects = Effects::SETTING
 /// Effects of what draws a number from a sequence. What only may, such as a function that nobody has
 /// read, does not count: a number that is missing is better than another client's.
 const MAY_DRAW: Effects = Effects::DRAWS.union(Effects::SEQUENCE);
+
+/// What only the code behind a name would show.
+const UNSEEN: Effects = Effects::FUNCTION.union(Effects::ROUTINE).union(Effects::UNREAD);
 
 /// Effects that may change a setting.
 const MAY_SET: Effects = Effects::SETTING

@@ -314,13 +314,13 @@ impl Session {
         }
     }
 
-    /// Says why there is no number of a sequence, where PostgreSQL would have had one.
+    /// Says what the client is to be told in place of an error, or besides: why a Query was refused; why
+    /// there is no number of a sequence, where PostgreSQL would have had one.
     fn explain(&self, body: &[u8], out: &mut BytesMut) -> ServerFate {
-        if let Some(Note::Refuse(report)) = self.flow.head().map(|head| &head.note) {
-            report.encode(out);
+        let fields = ErrorFields::read(body);
+        if fields.code == b"26000" && self.refused_query(out) {
             return ServerFate::Swallow;
         }
-        let fields = ErrorFields::read(body);
         let asks = matches!(fields.routine, b"currval_oid" | b"lastval");
         if !(self.sequences.forgot && self.sequences.drew_earlier)
             || fields.code != b"55000"

@@ -5,12 +5,13 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustc_hash::FxBuildHasher;
 
+use super::rules::{PinRules, SequenceRule, Suspicion};
 use crate::sql::{Catalogue, Effects};
 
 /// A prepared statement as a text that any server of the pool can be given.
@@ -116,6 +117,9 @@ pub struct Knowledge {
     next_id: AtomicU64,
     /// There are sequence readers.
     has_sequence_readers: AtomicBool,
+    /// See [`super::rules`].
+    pub(super) rules: ArcSwap<PinRules>,
+    pub(super) pinned: AtomicUsize,
     catalogue: ArcSwapOption<Catalogue>,
     /// Grows with every catalogue.
     catalogue_version: AtomicU32,
@@ -196,7 +200,15 @@ impl Knowledge {
     /// Whether the caller is to have the catalogue read; true once after it was found to be old.
     pub fn wants_catalogue(&self) -> bool {
         !self.catalogue_fresh.load(Ordering::Relaxed)
+            && self.rules.load().suspicion != Suspicion::Off
             && !self.catalogue_fresh.swap(true, Ordering::Relaxed)
+    }
+
+    /// What was read of the catalogue no longer counts, nor what texts were taken for by it.
+    pub fn forget_catalogue(&self) {
+        self.catalogue.store(None);
+        self.catalogue_version.fetch_add(1, Ordering::AcqRel);
+        self.expire_catalogue();
     }
 
     /// The catalogue may have changed.
@@ -228,10 +240,17 @@ impl Knowledge {
         }
     }
 
-    /// See [`Knowledge::learn_sequences`].
+    /// Whether a client of this kind is pinned once it has drawn numbers, by the rules and by
+    /// [`Knowledge::learn_sequences`].
     pub fn reads_sequences(&self, class: &[u8]) -> bool {
-        self.has_sequence_readers.load(Ordering::Relaxed)
-            && self.lock().sequence_readers.contains(class)
+        match self.rules.load().sequences {
+            SequenceRule::Learn => {
+                self.has_sequence_readers.load(Ordering::Relaxed)
+                    && self.lock().sequence_readers.contains(class)
+            }
+            SequenceRule::Pin => true,
+            SequenceRule::Loud => false,
+        }
     }
 
     /// Forgets which values were accepted: the server or its configuration may be another now.

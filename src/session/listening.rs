@@ -501,14 +501,6 @@ impl Session {
             self.listening.ear = Ear::Failed;
         }
     }
-
-    /// What a refused LISTEN is answered with.
-    pub(super) fn listen_refused() -> Report {
-        let text = "LISTEN is not supported here";
-        Report::error(SqlState::FEATURE_NOT_SUPPORTED, text)
-            .detail("The setting listen is refuse.")
-            .hint("Connect to PostgreSQL itself for notifications, or set listen to share.")
-    }
 }
 
 /// A notification's channel and payload.

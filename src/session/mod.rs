@@ -5,7 +5,9 @@
 //! `from_server` hold what each message does to both. Invariant: no socket, no clock; bytes come in
 //! as slices and go out into buffers. Obeys `protocol-flow.html`.
 
+mod admission;
 mod asking;
+mod causes;
 pub mod flow;
 mod from_client;
 mod from_server;
@@ -16,6 +18,7 @@ mod own;
 pub mod pins;
 mod preparing;
 mod retry;
+pub mod rules;
 pub mod settings;
 pub mod statements;
 
@@ -31,23 +34,27 @@ use thiserror::Error;
 use crate::sql::{self, Resets};
 use crate::wire::{Malformed, Report};
 use asking::Questions;
+use causes::Causes;
 use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
 use listening::Listening;
 use own::Own;
 use pins::Pins;
 use retry::Retry;
+use rules::Seat;
 use settings::{Change, ServerSettings, Settings};
 use statements::{ClientStatements, Name, ServerStatements, Ticket};
 
 pub use asking::{Leftovers, Parting};
+pub use causes::Cause;
 pub use from_client::{ClientFate, is_inspectable};
 pub use from_server::ServerFate;
 
 /// Status byte of ReadyForQuery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TransactionStatus {
     /// `I`
+    #[default]
     Idle,
     /// `T`
     InTransaction,
@@ -248,6 +255,9 @@ pub struct Session {
     pins: Pins,
     /// The open transaction has changed tables or types.
     altered: bool,
+    /// Its place among the pinned, taken when a text shows that it will be.
+    seat: Option<Seat>,
+    causes: Causes,
     /// What code that no text shows may have left, though the server has told all it could.
     owed: Leftovers,
     status: TransactionStatus,
@@ -398,6 +408,7 @@ impl Reading {
             multibyte_unsafe: self.multibyte_unsafe,
             truncated,
             retire_functions: &[],
+            vouched: sql::Effects::PURE,
             catalogue,
         }
     }
@@ -443,6 +454,8 @@ impl Session {
             listening: Listening::default(),
             pins: Pins::NONE,
             altered: false,
+            seat: None,
+            causes: Causes::default(),
             owed: Leftovers::Nothing,
             status: TransactionStatus::Idle,
             ticket: Ticket::default(),
@@ -563,6 +576,8 @@ impl Session {
         self.listening.detach();
         self.pins = Pins::NONE;
         self.altered = false;
+        self.seat = None;
+        self.forget_causes();
         self.owed = Leftovers::Nothing;
         self.restoring.clear();
         self.deallocating.clear();
@@ -575,6 +590,11 @@ impl Session {
     /// Whether a setting of the StartupMessage was never accepted by a server of this pool.
     pub fn has_unproven_settings(&self) -> bool {
         self.startup.iter().any(|(name, value)| self.knowledge.accepted(name, value).is_none())
+    }
+
+    /// Its `application_name`, as the server shows it.
+    pub fn application_name(&self) -> &[u8] {
+        self.told.get("application_name").unwrap_or_default()
     }
 
     /// What the client was told by ParameterStatus.

@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// One kind of state that ties a client to its server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PinReason {
     /// An object in the session's temporary schema.
     TempObject,
@@ -90,6 +90,13 @@ impl Pins {
             at += 1;
         }
         Self(bits)
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub fn with(mut self, reason: PinReason) -> Self {
+        self.set(reason, true);
+        self
     }
 
     /// Whether there is none.

@@ -24,6 +24,8 @@ pub struct Options<'a> {
     pub truncated: bool,
     /// More functions, by lower-case name without schema, after which a server must be closed.
     pub retire_functions: &'a [Box<[u8]>],
+    /// What code may do in which the catalogue shows nothing.
+    pub vouched: Effects,
     /// What the functions and tables of the database do, where that is known.
     pub catalogue: Option<&'a Catalogue>,
 }
@@ -35,6 +37,7 @@ impl Default for Options<'_> {
             multibyte_unsafe: false,
             truncated: false,
             retire_functions: &[],
+            vouched: Effects::PURE,
             catalogue: None,
         }
     }
@@ -258,7 +261,7 @@ impl<'a, 'o> Classifier<'a, 'o> {
             return Effects::ROUTINE;
         };
         match catalogue.function(name.as_bytes()) {
-            Some(deed) => deed.map_or(Effects::PURE, |deed| deed.effects),
+            Some(deed) => deed.map_or(self.options.vouched, |deed| deed.effects),
             None => Effects::ROUTINE | Effects::UNREAD,
         }
     }
@@ -271,7 +274,7 @@ impl<'a, 'o> Classifier<'a, 'o> {
         };
         let code = code::read(text);
         let uses = code.uses.iter().filter_map(|name| catalogue.mention(name));
-        uses.fold(code.effects, |effects, deed| effects | deed.effects)
+        uses.fold(code.effects | self.options.vouched, |effects, deed| effects | deed.effects)
     }
 
     fn create(&mut self) -> Statement {
@@ -337,7 +340,7 @@ fn discard(after: &mut Lexer<'_>) -> Effects {
 }
 
 /// The session's temporary schema, by its alias or by its own name (`pg_temp_3`).
-fn is_temp_schema(name: &[u8]) -> bool {
+pub(crate) fn is_temp_schema(name: &[u8]) -> bool {
     name.get(..TEMP_SCHEMA.len()).is_some_and(|start| start.eq_ignore_ascii_case(TEMP_SCHEMA))
 }
 

@@ -65,6 +65,9 @@ impl Effects {
     /// UNLISTEN.
     pub const UNLISTEN: Self = Self(1 << 25);
 
+    /// Code of one's own in which the catalogue shows nothing, to those who do not take its word.
+    pub const VOUCHED: Self = Self(1 << 26);
+
     /// Effects that a soft reset of the server undoes.
     pub const RESET_CLEAN: Self = Self(
         Self::SETTING.0
@@ -160,7 +163,7 @@ impl fmt::Debug for Effects {
     }
 }
 
-const NAMES: [(Effects, &str); 26] = [
+const NAMES: [(Effects, &str); 27] = [
     (Effects::SETTING, "setting"),
     (Effects::LISTEN, "listen"),
     (Effects::CURSOR, "cursor"),
@@ -187,4 +190,5 @@ const NAMES: [(Effects, &str); 26] = [
     (Effects::DRAWS, "draws"),
     (Effects::UNREAD, "unread"),
     (Effects::UNLISTEN, "unlisten"),
+    (Effects::VOUCHED, "vouched"),
 ];

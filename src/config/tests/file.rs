@@ -133,10 +133,9 @@ fn the_list_of_keys_is_what_the_file_takes() {
     for section in sections {
         let header = if section.is_empty() { String::new() } else { format!("[{section}]") };
         let mut taken = keys_taken(&header);
-        taken.retain(|key| {
-            !["tls", "auth", "users", "databases", "limits", "timeouts", "pins", "log"]
-                .contains(&key.as_str())
-        });
+        let sections =
+            ["tls", "auth", "users", "databases", "limits", "timeouts", "pins", "admin", "log"];
+        taken.retain(|key| !section.is_empty() || !sections.contains(&key.as_str()));
         let listed: Vec<_> =
             KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
         assert_eq!(taken, listed, "[{section}]");
@@ -166,6 +165,15 @@ const BAD: &[(&str, usize, &[&str])] = &[
     ("[timeouts]\nquery = -5", 2, &["timeouts.query", "-5", "30s"]),
     ("[pins]\nlisten = 'hope'", 2, &["pins.listen", "`share`", "`pin`", "`refuse`"]),
     ("on_client_gone = 'hope'", 1, &["on_client_gone", "`cancel`", "`complete`"]),
+    ("[pins]\nmax_pinned = '0%'", 2, &["pins.max_pinned", "0%", "100%"]),
+    ("[pins]\nmax_pinned = -1", 2, &["pins.max_pinned", "-1", "no limit"]),
+    ("[pins]\nrefuse = ['temp']", 2, &["pins.refuse", "\"temp\"", "temp_object"]),
+    ("[pins]\nrefuse = ['sequence']", 2, &["pins.refuse", "\"sequence\""]),
+    ("[pins]\nsuspicion = 'some'", 2, &["pins.suspicion", "`strict`", "`off`"]),
+    ("[pins]\nsequences = 'some'", 2, &["pins.sequences", "`learn`", "`loud`"]),
+    ("[pins]\ndynamic_set = 'some'", 2, &["pins.dynamic_set", "`ignore`"]),
+    ("[admin]\nusers = 'a'", 2, &["admin.users", "sequence"]),
+    ("[admin]\nusers = ['a', ' ']", 2, &["admin.users", "empty"]),
     ("[auth]\nmethod = 'ldap'", 2, &["auth.method", "`scram-sha-256`"]),
     ("[auth]\nquery = 'select 1'", 2, &["auth.query", "auth.query_user"]),
     ("[auth]\nquery_user='a'\nquery_dbname='b'", 3, &["auth.query_dbname", "[databases]"]),

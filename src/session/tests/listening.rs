@@ -247,7 +247,7 @@ fn a_refused_listen_fails_on_the_server_and_says_why() {
     p.clients[0].session.set_listen_mode(ListenMode::Refuse);
     p.exchange(0, ["Q(begin)", "Q(begin)", "C(BEGIN) Z(T)", "C(BEGIN) Z(T)"]);
     p.send(0, "Q(listen ch)");
-    p.server_got(0, "Q(__pgweir_missing)");
-    p.answer(0, "E(42601,syntax error) Z(E)");
-    p.client_got(0, "E(0A000,LISTEN is not supported here) Z(E)");
+    p.server_got(0, "Q(DEALLOCATE __pgweir_missing)");
+    p.answer(0, "E(26000,missing) Z(E)");
+    p.client_got(0, "E(0A000,LISTEN is not supported in transaction pooling mode) Z(E)");
 }

@@ -1,0 +1,143 @@
+//! The SQL console: tables about pgweir for those who run it, over the clients' own listeners.
+//!
+//! [`machine`] speaks the protocol, [`command`] knows what can be said, [`views`] makes the rows; here is
+//! the thin shell around them. Invariant: it shows and changes nothing.
+
+pub mod command;
+pub mod machine;
+mod refusal;
+pub mod table;
+pub mod views;
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+
+use self::machine::{Machine, Step};
+use self::views::Sources;
+use crate::client::edge;
+use crate::config::Config;
+use crate::net::link::Link;
+use crate::registry::{Notice, Registration};
+use crate::wire::startup::CancelKey;
+use crate::wire::{Report, build};
+
+/// A user of the console, who has logged in and may use it.
+pub struct Visitor {
+    /// The connection, AuthenticationOk at the end of its output.
+    pub link: Link,
+    /// The user's name.
+    pub user: String,
+    /// Its place in the registry.
+    pub registration: Registration,
+    /// What a cancel would name.
+    pub cancel_key: CancelKey,
+    /// Where it is said who may use the console.
+    pub config: Arc<ArcSwap<Config>>,
+}
+
+/// How a visit ended.
+#[derive(Debug, Error)]
+pub enum Ending {
+    /// The user has gone.
+    #[error("the user left")]
+    Left,
+    /// The connection failed.
+    #[error("the connection failed: {0}")]
+    Lost(#[from] io::Error),
+    /// pgweir ends it, and may say why.
+    #[error("ended")]
+    Ended(Option<Box<Report>>),
+}
+
+/// What wakes the console.
+enum Woken {
+    Moved,
+    Told(Notice),
+}
+
+/// Serves a user of the console until it leaves.
+pub async fn serve(mut visitor: Visitor, sources: &Sources) -> Ending {
+    visitor.welcome();
+    let mut machine = Machine::default();
+    let Err(ending) = visitor.converse(&mut machine, sources).await;
+    if let Ending::Ended(Some(report)) = &ending {
+        report.encode(&mut visitor.link.output);
+    }
+    // The user may not read; what it is told is worth a short wait and no more.
+    let _ = tokio::time::timeout(GOODBYE, visitor.link.close()).await;
+    ending
+}
+
+impl Visitor {
+    fn welcome(&mut self) {
+        let out = &mut self.link.output;
+        for (name, value) in command::PARAMETERS {
+            build::parameter_status(out, name, value.as_bytes());
+        }
+        build::parameter_status(out, "session_authorization", self.user.as_bytes());
+        build::backend_key_data(out, &self.cancel_key);
+        build::ready_for_query(out, b'I');
+    }
+
+    async fn converse(
+        &mut self,
+        machine: &mut Machine,
+        sources: &Sources,
+    ) -> Result<std::convert::Infallible, Ending> {
+        loop {
+            let Link { input, output, .. } = &mut self.link;
+            let step = machine.step(input, output, &|show| views::rows(show, sources));
+            match step {
+                // A user that does not read is not answered on.
+                Step::Again if !self.link.is_congested() => continue,
+                Step::Again | Step::More => {}
+                Step::Left => return Err(Ending::Left),
+                Step::Ended(report) => return Err(Ending::Ended(report)),
+            }
+            if matches!(step, Step::More) && self.link.has_ended() {
+                return Err(Ending::Left);
+            }
+            match self.woken(matches!(step, Step::More)).await? {
+                Woken::Moved => {}
+                Woken::Told(notice) => self.on_notice(notice)?,
+            }
+        }
+    }
+
+    async fn woken(&mut self, read: bool) -> Result<Woken, Ending> {
+        let idle = self.config.load().timeouts.idle_client;
+        let idle = if idle.is_zero() { Duration::MAX } else { idle };
+        let woken = poll_fn(|cx| {
+            if let Poll::Ready(notice) = self.registration.poll_notice(cx) {
+                return Poll::Ready(Ok(Woken::Told(notice)));
+            }
+            self.link.poll_moved(cx, read).map(|moved| Ok(moved.map(|_| Woken::Moved)?))
+        });
+        match tokio::time::timeout(idle, woken).await {
+            Ok(woken) => woken,
+            Err(_) => Err(Ending::Ended(Some(Box::new(edge::idle_client())))),
+        }
+    }
+
+    fn on_notice(&mut self, notice: Notice) -> Result<(), Ending> {
+        match notice {
+            // Nothing here runs long enough to be cancelled.
+            Notice::Cancel => drop(self.registration.mailbox().take_canceling()),
+            Notice::Reload if self.config.load().admin.lets_in(&self.user) => {}
+            Notice::News => {}
+            Notice::Reload | Notice::Drain | Notice::Terminate => {
+                return Err(Ending::Ended(Some(Box::new(edge::draining()))));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(2);

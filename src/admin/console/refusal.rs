@@ -1,0 +1,51 @@
+//! What the console refuses, and how it says so.
+
+use super::command::{Show, Unknown};
+use crate::wire::{Malformed, Report, SqlState};
+
+pub(super) fn malformed(error: Malformed) -> Report {
+    Report::error(SqlState::PROTOCOL_VIOLATION, error.to_string())
+}
+
+pub(super) fn unknown_command(unknown: &Unknown) -> Report {
+    let names: Vec<_> = Show::ALL.iter().map(|(_, name, _)| format!("SHOW {name}")).collect();
+    let text = if unknown.near.is_empty() {
+        "the console does not know this command".to_owned()
+    } else {
+        format!("the console does not know the command at \"{}\"", unknown.near)
+    };
+    let hint = format!("Commands: {}.", names.join(", "));
+    Report::error(SYNTAX_ERROR, text).hint(hint)
+}
+
+pub(super) fn no_statement(name: &[u8]) -> Report {
+    let text = format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name));
+    Report::error(NO_STATEMENT, text)
+}
+
+pub(super) fn no_portal(name: &[u8]) -> Report {
+    let text = format!("portal \"{}\" does not exist", String::from_utf8_lossy(name));
+    Report::error(NO_PORTAL, text)
+}
+
+pub(super) fn too_many(what: &str) -> Report {
+    Report::error(SqlState::CONFIGURATION_LIMIT, format!("too many {what} for the console"))
+}
+
+pub(super) fn too_long() -> Report {
+    Report::fatal(SqlState::PROGRAM_LIMIT, "the message is too long for the console")
+}
+
+pub(super) fn bad_type(tag: u8) -> Report {
+    let text = format!("invalid frontend message type {tag}");
+    Report::fatal(SqlState::PROTOCOL_VIOLATION, text)
+}
+
+/// `syntax_error`
+pub(super) const SYNTAX_ERROR: SqlState = SqlState::new(*b"42601");
+/// `in_failed_sql_transaction`
+pub(super) const IN_FAILED_TRANSACTION: SqlState = SqlState::new(*b"25P02");
+/// `invalid_sql_statement_name`
+const NO_STATEMENT: SqlState = SqlState::new(*b"26000");
+/// `invalid_cursor_name`
+const NO_PORTAL: SqlState = SqlState::new(*b"34000");

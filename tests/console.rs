@@ -1,0 +1,197 @@
+//! The SQL console: the database `pgweir` (docs/console.md).
+
+use std::path::Path;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::clients::{command, printed, script, tool};
+use super::support::events::{Event, detailed, line};
+use super::support::*;
+
+/// A word that stands in constants only.
+const SECRET: &str = "hunter2";
+
+fn setup(servers: usize) -> Setup {
+    let guest = "[users.guest]\npassword = \"guest\"";
+    Setup::servers(servers).tables(&format!("[admin]\nusers = [\"app\"]\n{guest}"))
+}
+
+fn console(stage: &Stage) -> Target {
+    Target { database: "pgweir".into(), ..stage.weir.target() }
+}
+
+/// All that was said, hints too.
+fn said(events: &[Event]) -> String {
+    let bodies = events.iter().map(|event| match event {
+        Event::Message(_, body) => String::from_utf8_lossy(body).into_owned(),
+        Event::Eof | Event::Silence => String::new(),
+    });
+    bodies.collect()
+}
+
+/// The cells of one table, rows between lines and columns between `|`.
+fn shown(stage: &Stage, sql: &str) -> String {
+    psql(&console(stage), &[], sql)
+}
+
+#[test]
+fn psql_shows_who_is_pinned_why_and_by_what() {
+    let stage = Stage::new(&setup(3));
+    let mut client = stage.weir.target().connect_with(&[("application_name", "billing")]);
+    assert_eq!(shown(&stage, "SHOW PINS"), "");
+    client.rows(&format!("create temp table basket (owner text default '{SECRET}')"));
+    wait_until("the pin is shown", || !shown(&stage, "SHOW PINS").is_empty());
+    let pins = shown(&stage, "SHOW PINS");
+    let cells: Vec<_> = pins.split('|').collect();
+    let server = client.value("select pg_backend_pid()");
+    let expected = ["app", stage.database.name(), "billing", &server, "temp_object", "basket"];
+    assert_eq!(cells[1..7], expected, "{pins}");
+    assert_eq!(cells[9], "create temp table basket (owner text default ?)");
+    let reasons = shown(&stage, "SHOW PIN_REASONS");
+    assert!(reasons.starts_with("temp_object|billing|1|1|"), "{reasons}");
+    assert!(shown(&stage, "SHOW CLIENTS").contains("|pinned|"));
+    client.rows("drop table basket");
+    wait_until("the pin is gone", || shown(&stage, "SHOW PINS").is_empty());
+    let reasons = shown(&stage, "SHOW PIN_REASONS");
+    assert!(reasons.starts_with("temp_object|billing|1|0|"), "{reasons}");
+    assert!(!stage.weir.log().contains(SECRET));
+}
+
+#[test]
+fn all_tables_can_be_shown_in_one_session() {
+    let stage = Stage::new(&setup(2));
+    let _client = stage.client();
+    let mut admin = console(&stage).connect();
+    for (table, rows) in
+        [("PINS", 0), ("PIN_REASONS", 0), ("POOLS", 1), ("CLIENTS", 2), ("VERSION", 1)]
+    {
+        assert_eq!(admin.rows(&format!("SHOW {table}")).len(), rows, "{table}");
+    }
+    let help = admin.rows("show help");
+    assert!(help.iter().any(|row| row[0].as_deref() == Some("SHOW PINS")), "{help:?}");
+    assert!(admin.value("show version").starts_with("pgweir "));
+    let pool = admin.rows("show pools").remove(0);
+    assert_eq!(pool[0].as_deref(), Some(stage.database.name()));
+    assert_eq!(pool[7].as_deref(), Some("2"));
+}
+
+#[test]
+fn what_the_console_does_not_know_is_refused_with_what_it_knows() {
+    let stage = Stage::new(&setup(1));
+    let mut admin = console(&stage).connect();
+    admin.send(&query(&format!("drop table t; select '{SECRET}'")));
+    let answer = said(&admin.ready(1));
+    assert!(answer.contains("42601") && answer.contains("SHOW PINS"), "{answer}");
+    assert!(!answer.contains(SECRET), "{answer}");
+    assert_eq!(admin.ask(&[extended("show secrets"), sync()].concat()), "E[ERROR 42601] Z[I]");
+    // What clients say by habit does not disturb it.
+    for habit in ["set application_name = 'x'", "begin", "select 1", "commit", "discard all", ""] {
+        let answer = admin.ask(&query(habit));
+        assert!(!answer.contains("E["), "{habit}: {answer}");
+    }
+    admin.cancel();
+    assert_eq!(admin.rows("show version").len(), 1);
+}
+
+#[test]
+fn only_admins_get_in_and_only_after_they_have_proved_who_they_are() {
+    let stage = Stage::new(&setup(1));
+    let guest = console(&stage).as_user("guest", "guest");
+    let mut raw = guest.open();
+    let seen = said(&raw.log_in(&guest.startup(V3_0, &[]), "guest"));
+    assert!(seen.contains("42501") && seen.contains("admin.users"), "{seen}");
+    for (user, password) in [("guest", "wrong"), ("app", "wrong"), ("nobody", "x")] {
+        let target = console(&stage).as_user(user, password);
+        let mut raw = target.open();
+        let seen = raw.log_in(&target.startup(V3_0, &[]), password);
+        let refusal = line(&seen);
+        assert!(refusal.contains("E[FATAL 28P01]"), "{user}: {refusal}");
+        assert!(!detailed(&seen).contains("console"), "{user}");
+    }
+    // The console's own name leads nowhere else.
+    assert!(stage.client().value("select current_database()").starts_with("test_"));
+}
+
+#[test]
+fn without_admins_there_is_no_console() {
+    let stage = Stage::new(&Setup::servers(1));
+    let target = console(&stage);
+    let seen = line(&target.open().log_in(&target.startup(V3_0, &[]), &target.password));
+    assert!(seen.ends_with("E[FATAL 3D000] EOF"), "{seen}");
+}
+
+#[test]
+fn a_database_of_the_consoles_name_is_refused_beside_it() {
+    let stage = Stage::new(&setup(1));
+    stage.client();
+    stage.weir.reload(|old| format!("{old}\n[databases.pgweir]\nhost = \"x\"\n"));
+    wait_until("it is refused", || stage.weir.log().contains("this is the name of the console"));
+}
+
+#[test]
+fn the_console_is_there_when_all_seats_are_taken_and_ends_with_pgweir() {
+    let mut stage = Stage::new(&setup(1).limits("max_clients = 1"));
+    let _client = stage.client();
+    let mut admin = console(&stage).connect();
+    assert_eq!(admin.rows("show clients").len(), 2);
+    stage.weir.reload(|old| old.replace("users = [\"app\"]", "users = [\"guest\"]"));
+    assert_eq!(line(&admin.rest()), "E[FATAL 57P01] EOF");
+    stage.weir.reload(|old| old.replace("users = [\"guest\"]", "users = [\"app\"]"));
+    wait_until("the console is open again", || stage.weir.log().matches("reloaded").count() == 2);
+    let mut admin = console(&stage).connect();
+    stage.weir.signal("TERM");
+    assert_eq!(line(&admin.rest()), "E[FATAL 57P01] EOF");
+    assert!(stage.weir.wait().success());
+}
+
+#[test]
+fn psycopg_reads_the_console_in_both_protocols() {
+    let python = tool("venv/bin/python");
+    let stage = Stage::new(&setup(2));
+    let mut client = stage.client();
+    client.rows(&format!("declare kept cursor with hold for select '{SECRET}'"));
+    wait_until("the pin is shown", || !shown(&stage, "SHOW PINS").is_empty());
+    let mut psycopg = command(Path::new(&python), &console(&stage));
+    let seen = printed(psycopg.arg(script("console_psycopg.py")));
+    let row = "held_cursor kept declare kept cursor with hold for select ? float";
+    assert_eq!(seen[..4], [row; 4], "{seen:#?}");
+    assert!(seen[4].starts_with("42601 Commands: SHOW PINS"), "{seen:#?}");
+    assert_eq!(seen[5], "1");
+}
+
+#[test]
+fn no_bytes_at_the_console_harm_pgweir() {
+    let stage = Stage::new(&setup(1));
+    let mut random = StdRng::seed_from_u64(seed());
+    let good = [
+        parse("a", "show pins"),
+        bind("", "a", &[]),
+        describe('S', "a"),
+        describe('P', ""),
+        execute("", 1),
+        close('S', "a"),
+        query("begin; show pins"),
+        sync(),
+    ];
+    for _ in 0..number("PGWEIR_TEST_MUTATIONS").unwrap_or(300) {
+        let mut admin = console(&stage).connect();
+        let mut bytes = Vec::new();
+        for _ in 0..8 {
+            let mut message = good[random.random_range(0..good.len())].clone();
+            let body = message.split_off(5);
+            let mut body: Vec<u8> = body[..random.random_range(0..=body.len())].to_vec();
+            if !body.is_empty() && random.random_bool(0.5) {
+                let at = random.random_range(0..body.len());
+                body[at] = random.random();
+            }
+            bytes.extend(super::support::message(char::from(message[0]), &body));
+        }
+        admin.send(&[bytes, sync()].concat());
+        admin.send(&terminate());
+        let seen = admin.rest();
+        assert!(seen.iter().any(|event| event.is('Z')), "{seen:?}");
+        assert_eq!(seen.last(), Some(&Event::Eof));
+    }
+    assert_eq!(console(&stage).connect().rows("show version").len(), 1);
+}
