@@ -6,6 +6,7 @@
 //! as slices and go out into buffers. Obeys `protocol-flow.html`.
 
 mod asking;
+mod defaults;
 pub mod flow;
 mod from_client;
 mod from_server;
@@ -30,6 +31,7 @@ use thiserror::Error;
 
 use crate::sql::{self, Resets};
 use crate::wire::{Malformed, Report};
+use crate::without::is_off;
 use asking::Questions;
 use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
@@ -239,6 +241,10 @@ pub struct Session {
     resets: Resets,
     /// Settings that must be restored behind the client's message, see [`Session::restore`].
     restoring: Vec<(Box<str>, Box<[u8]>)>,
+    /// The Query in flight, where it is not the client's own.
+    made: Option<sql::Made>,
+    /// A value that the server refused had been accepted before.
+    refused_proven: bool,
     /// Names that the client's text deallocates, one for each DEALLOCATE tag.
     deallocating: VecDeque<Name>,
     questions: Questions,
@@ -431,12 +437,14 @@ impl Session {
             knowledge,
             statements: ClientStatements::default(),
             pid: 0,
-            desired: startup.clone(),
+            desired: if is_off("startup") { Settings::default() } else { startup.clone() },
             startup,
             told: Settings::default(),
             tell: false,
             resets: Resets::None,
             restoring: Vec::new(),
+            made: None,
+            refused_proven: false,
             deallocating: VecDeque::new(),
             questions: Questions::default(),
             retry: None,
@@ -548,10 +556,21 @@ impl Session {
             Some(_) if !self.flow.is_empty() => None,
             Some(syncing) => {
                 let error = syncing.error.take();
+                let proven = syncing.changes.get(syncing.done).is_some_and(|change| {
+                    let value = change.value.as_ref();
+                    value.is_none_or(|v| self.knowledge.accepted(&change.name, v).is_some())
+                });
+                self.refused_proven = error.is_some() && proven;
                 self.syncing = None;
                 Some(error.map_or(Ok(()), Err))
             }
         }
+    }
+
+    /// Whether what the server refused last is a value that others have accepted, or its own default: then the
+    /// fault is the server's, and another may take it.
+    pub fn was_refused_proven(&self) -> bool {
+        self.refused_proven
     }
 
     /// The server is gone from this client; what was in flight is lost with it.
@@ -565,6 +584,7 @@ impl Session {
         self.altered = false;
         self.owed = Leftovers::Nothing;
         self.restoring.clear();
+        self.made = None;
         self.deallocating.clear();
         self.resets = Resets::None;
         self.syncing = None;
