@@ -18,6 +18,7 @@ mod lifecycle;
 mod limits;
 mod malformed;
 mod metrics;
+mod multiplexing;
 mod notifications;
 mod oracle;
 mod pipelines;
