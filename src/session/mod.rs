@@ -159,6 +159,15 @@ struct Syncing {
     waits: bool,
 }
 
+/// Whose fault it is that a server refuses a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Nobody has accepted the value before.
+    Client,
+    /// Other servers have.
+    Server,
+}
+
 /// Where the session stands with the server's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attach {
@@ -243,8 +252,8 @@ pub struct Session {
     restoring: Vec<(Box<str>, Box<[u8]>)>,
     /// The Query in flight, where it is not the client's own.
     made: Option<sql::Made>,
-    /// A value that the server refused had been accepted before.
-    refused_proven: bool,
+    /// Why the last server refused the client's settings.
+    fault: Fault,
     /// Names that the client's text deallocates, one for each DEALLOCATE tag.
     deallocating: VecDeque<Name>,
     questions: Questions,
@@ -444,7 +453,7 @@ impl Session {
             resets: Resets::None,
             restoring: Vec::new(),
             made: None,
-            refused_proven: false,
+            fault: Fault::Client,
             deallocating: VecDeque::new(),
             questions: Questions::default(),
             retry: None,
@@ -560,7 +569,7 @@ impl Session {
                     let value = change.value.as_ref();
                     value.is_none_or(|v| self.knowledge.accepted(&change.name, v).is_some())
                 });
-                self.refused_proven = error.is_some() && proven;
+                self.fault = if proven { Fault::Server } else { Fault::Client };
                 self.syncing = None;
                 Some(error.map_or(Ok(()), Err))
             }
@@ -570,7 +579,7 @@ impl Session {
     /// Whether what the server refused last is a value that others have accepted, or its own default: then the
     /// fault is the server's, and another may take it.
     pub fn was_refused_proven(&self) -> bool {
-        self.refused_proven
+        self.fault == Fault::Server
     }
 
     /// The server is gone from this client; what was in flight is lost with it.

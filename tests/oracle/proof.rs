@@ -38,7 +38,7 @@ const SWITCHES: &[Switch] = &[
     switch("held_cursor", "a cursor WITH HOLD pins", &[Cursor]),
     switch("temp_object", "a temporary object pins", &[Temporary]),
     switch("advisory_lock", "a session-level advisory lock pins", &[Advisory]),
-    switch("listen", "LISTEN pins", &[Listen]),
+    switch("listen", "what is listened to follows the client", &[Listen]),
     switch("sequences", "currval and lastval never give another client's number", &[Sequence]),
     switch("sequence", "clients that ask for their numbers are pinned by them", &[Sequence]),
     switch("library", "LOAD pins, and its server is closed", &[Load]),
