@@ -4,7 +4,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## list the recipes
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build target/release/pgweir
@@ -21,6 +21,10 @@ test: ## install what the tests need and run them all (ARGS=NAME: only those)
 .PHONY: oracle
 oracle: ## compare sessions through pgweir with sessions on PostgreSQL (docs/transparency.md)
 	scripts/oracle.sh $(ARGS)
+
+.PHONY: oracle-proof
+oracle-proof: ## turn off each handling of session state and see the comparison notice
+	ORACLE_TEST=oracle::proof::each_handling_that_is_turned_off_is_noticed scripts/oracle.sh $(ARGS)
 
 .PHONY: regress
 regress: ## run PostgreSQL's own regression scripts on PostgreSQL and through pgweir (docs/transparency.md)

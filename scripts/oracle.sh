@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs random session programs on PostgreSQL and through pgweir and compares: oracle.sh
-# PGWEIR_ORACLE_PROGRAMS (2000), PGWEIR_ORACLE_STEPS (40), PGWEIR_ORACLE_SEED (random).
+# PGWEIR_ORACLE_PROGRAMS (2000), PGWEIR_ORACLE_STEPS (40), PGWEIR_ORACLE_SEED (random). ORACLE_TEST names another
+# test of the comparison.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -9,5 +10,5 @@ need_cargo
 need_compiler
 need_postgres
 export PGWEIR_ORACLE_PROGRAMS="${PGWEIR_ORACLE_PROGRAMS:-2000}"
-exec cargo test --locked --test it -- --ignored --exact --nocapture \
-  oracle::sessions_through_pgweir_are_sessions_on_postgresql "$@"
+exec cargo test --locked --test it -- --exact --nocapture \
+  "${ORACLE_TEST:-oracle::sessions_through_pgweir_are_sessions_on_postgresql}" "$@"

@@ -4,6 +4,7 @@
 //! The module list is the import order: a module imports only modules above it. Modules marked
 //! *sans-IO* know no socket, clock or randomness of their own.
 //!
+//! - [`without`]: what tests turn off in a debug build; knows no other module
 //! - [`metrics`]: names, labels and handles; knows no other module
 //! - [`wire`] (sans-IO): bytes to messages and back
 //! - [`sql`] (sans-IO): a lexer; what a statement may do to the session
@@ -22,6 +23,7 @@
 //! - [`proxy`]: accept loops, signals, reload, drain
 //! - [`storm`], [`demo`]: users of the rest
 
+pub mod without;
 pub mod metrics;
 pub mod wire;
 pub mod sql;

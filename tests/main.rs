@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod malformed;
 mod metrics;
+mod multiplexing;
 mod notifications;
 mod oracle;
 mod pins;

@@ -83,6 +83,8 @@ pub struct Client {
     /// When the client was last heard of, or its transaction last moved.
     since: Instant,
     draining: bool,
+    /// Servers in a row that did not take the client's settings though others had.
+    refusals: u8,
 }
 
 /// How a session ends.

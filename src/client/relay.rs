@@ -87,6 +87,7 @@ impl Client {
             }
             self.since = Instant::now();
         }
+        self.refusals = 0;
         let now = self.since;
         let mut relay = Relay::new(self, &mut lease, now);
         let ended = relay.run().await;
@@ -134,6 +135,12 @@ impl Client {
                 return Err(ending);
             }
         };
+        if self.session.was_refused_proven() && self.refusals < MAX_REFUSALS {
+            // The message is still at the head of the input, and goes to another server.
+            self.refusals += 1;
+            lease.evict(CloseReason::Broken);
+            return Ok(());
+        }
         lease.check_in(Cleaning::SoftReset, Instant::now());
         if let Ok(Some(header)) = frame::frontend(&self.link.input) {
             let out = &mut self.link.output;
@@ -637,6 +644,9 @@ impl<'a> Relay<'a> {
 
 /// How long the catalogue may take that a server reads before it takes settings.
 const CATALOGUE_TIME: Duration = Duration::from_secs(60);
+
+/// Servers that may refuse a client's settings though others took them, before it is told.
+const MAX_REFUSALS: u8 = 4;
 
 /// How often an idle client's pins are looked at.
 const PIN_RECHECK: Duration = Duration::from_secs(30);

@@ -58,6 +58,7 @@ impl Client {
             alarm: super::Alarm::default(),
             since: Instant::now(),
             draining: false,
+            refusals: 0,
         };
         client.session.set_listen_mode(client.pool.settings().listen);
         match client.greet(&cancel_key).await {

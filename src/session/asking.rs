@@ -14,6 +14,7 @@ use super::rules::{DynamicSet, Refusal, Suspicion};
 use super::{Backend, Note, Session, SessionError, TransactionStatus};
 use crate::sql::{self, Catalogue, Effects, Resets, Subject, Touched};
 use crate::wire::{Malformed, Reader, build};
+use crate::without::is_off;
 
 /// What the lease did that must be asked about before it can end.
 #[derive(Debug, Default)]
@@ -158,6 +159,9 @@ impl Session {
 
     /// What the lease would leave behind, if it ended now.
     pub fn leftovers(&self) -> Leftovers {
+        if is_off("cleaning") {
+            return Leftovers::Nothing;
+        }
         let listens = self.listening.leaves_ear();
         let ear = if listens { Leftovers::Resettable } else { Leftovers::Nothing };
         self.own_leftovers().max(ear)
@@ -207,6 +211,7 @@ impl Session {
                 None => all.any = true,
             }
         }
+        all.names.retain(|name| !is_off(kind_of(name)));
         if touched.resets == Resets::All {
             all.any = false;
             self.pins.set(PinReason::Setting, false);
@@ -268,6 +273,7 @@ impl Session {
 
     fn ask(&mut self, backend: &mut Backend, out: &mut BytesMut) {
         self.take_back(backend, out);
+        self.restore(backend, out);
         let touched = &self.questions.touched;
         let reported = backend.settings.reported();
         let asked = |name: &str| name != "session_authorization" && reported.get(name).is_none();
@@ -468,7 +474,10 @@ impl Session {
     /// asked for in another round.
     fn on_catalogue(&mut self, rows: &Rows) -> Effects {
         if rows.bytes <= MAX_CATALOGUE {
-            let rows = rows.rows.iter().map(|(subject, name, code)| (*subject, &**name, &**code));
+            let rows = rows.rows.iter().map(|(subject, name, code)| {
+                let code: &[u8] = if is_off("functions") { b"" } else { code };
+                (*subject, &**name, code)
+            });
             self.knowledge.learn_catalogue(Catalogue::new(rows));
         }
         let mut found = Effects::PURE;
@@ -485,7 +494,9 @@ impl Session {
     }
 
     fn on_probed(&mut self, probe: &Probe, backend: &mut Backend) {
-        self.on_told_value("role", Some(&probe.role), backend);
+        if !is_off("role") {
+            self.on_told_value("role", Some(&probe.role), backend);
+        }
         for reason in PROBED {
             self.pins.set(reason, probe.pins.contains(reason));
         }
@@ -493,6 +504,15 @@ impl Session {
         if let Some(locked) = probe.advisory_lock {
             self.pins.set(PinReason::AdvisoryLock, locked);
         }
+    }
+}
+
+/// What a test turns off the handling of ([`crate::without`]).
+fn kind_of(setting: &str) -> &'static str {
+    match setting {
+        "role" => "role",
+        custom if custom.contains('.') => "placeholders",
+        _ => "settings",
     }
 }
 
@@ -513,7 +533,7 @@ impl<'a> Parameters<'a> {
     }
 
     /// A value as text, which text in binary format is too; `None` if it is not there or NULL.
-    fn text(&self, number: u16) -> Option<&'a str> {
+    pub(super) fn text(&self, number: u16) -> Option<&'a str> {
         let mut reader = Reader::new(self.rest);
         for _ in 0..reader.u16().ok()? {
             reader.u16().ok()?;

@@ -18,6 +18,7 @@ use crate::sql::{self, Effects, Whole};
 use crate::wire::build;
 use crate::wire::frame::{HEADER, Header};
 use crate::wire::{Reader, Report, SqlState};
+use crate::without::is_off;
 
 /// What happens to a client's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,14 @@ impl Session {
         mut backend: Option<&mut Backend>,
         out: &mut Out<'_>,
     ) -> ClientFate {
+        if let Some(backend) = backend.as_deref_mut()
+            && self.must_restore()
+            && self.flow.is_empty()
+        {
+            self.restore(backend, out.server);
+            build::empty(out.server, b'S');
+            self.inject(Kind::Sync, Note::Plain);
+        }
         if header.tag != b'X'
             && let Some(backend) = backend.as_deref_mut()
         {
@@ -75,6 +84,8 @@ impl Session {
             // The server refuses with FATAL what does not belong into a copy.
             (tag, Some(_)) if self.flow.is_copying_in() => self.on_copy(tag),
             (_, Some(_)) if self.is_full() => self.wait_flushed(out),
+            // They are restored once it is known that the Query has not failed.
+            (_, Some(_)) if self.must_restore() && !self.flow.is_empty() => ClientFate::Wait,
             (b'd' | b'c' | b'f', Some(_)) => self.on_copy(header.tag),
             (_, Some(_)) if self.must_wait_for_channels() => ClientFate::Wait,
             (b'd' | b'c' | b'f', None) => ClientFate::Consumed,
@@ -87,6 +98,9 @@ impl Session {
             (b'H', Some(_)) if body.is_empty() => ClientFate::Forward,
             // PostgreSQL refuses it, and skips to the next Sync.
             (b'H', Some(_)) => self.pass(Kind::Describe),
+            (tag @ (b'P' | b'B' | b'D' | b'C'), backend) if is_off("names") => {
+                self.pass_names(tag, backend.is_some())
+            }
             (b'Q', backend) => self.on_query(header, body, backend, out),
             (b'P', backend) => self.on_parse(header, body, backend, out),
             (b'C', backend) => self.on_close(body, backend, out.server),
@@ -153,6 +167,17 @@ impl Session {
         self.counts.queries += u32::from(matches!(kind, Kind::Execute | Kind::Call));
         self.send(kind, Note::Plain);
         ClientFate::Forward
+    }
+
+    /// Names of statements pass as the client wrote them.
+    fn pass_names(&mut self, tag: u8, leased: bool) -> ClientFate {
+        let kind = match tag {
+            b'P' => Kind::Parse,
+            b'B' => Kind::Bind,
+            b'D' => Kind::Describe,
+            _ => Kind::Close,
+        };
+        if leased { self.pass(kind) } else { ClientFate::NeedServer }
     }
 
     /// A FunctionCall names its function by number (`protocol-message-formats.html`).
@@ -223,10 +248,13 @@ impl Session {
         if effects.contains(Effects::EXECUTE) {
             self.note_executed();
         }
-        for (name, value) in self.startup.iter().filter(|(name, _)| touched.resets.contains(name)) {
-            self.restoring.push((name.into(), value.into()));
+        if !is_off("startup_on_reset") {
+            let resets = |(name, _): &(&str, &[u8])| touched.resets.contains(name);
+            for (name, value) in self.startup.iter().filter(resets) {
+                self.restoring.push((name.into(), value.into()));
+            }
+            self.resets.add(touched.resets.clone());
         }
-        self.resets.add(touched.resets.clone());
         self.note_touched(touched, parameters);
     }
 
@@ -236,9 +264,17 @@ impl Session {
         path.windows(7).any(|part| part.eq_ignore_ascii_case(b"pg_temp"))
     }
 
+    /// A Query has reset settings that have a value of the StartupMessage.
+    fn must_restore(&self) -> bool {
+        !self.restoring.is_empty() && !self.open_segment
+    }
+
     /// Behind the client's message, its RESET is made to mean what it does on a connection of its own:
     /// the value of the StartupMessage, which this server does not know as its default.
-    fn restore(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+    pub(super) fn restore(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        if self.restoring.is_empty() {
+            return;
+        }
         // The message may have deallocated it.
         if self.questions.suspects.intersects(Effects::LOCAL) {
             backend.statements.doubt_own(Own::Set);
@@ -258,6 +294,7 @@ impl Session {
         if effects.contains(Effects::READS_SEQUENCE)
             && std::mem::take(&mut self.sequences.undrawn)
             && self.status != TransactionStatus::Failed
+            && !is_off("sequences")
         {
             build::query(out, "DISCARD SEQUENCES");
             backend.statements.clear_unnamed();
@@ -293,9 +330,7 @@ impl Session {
         }
         self.end_segment();
         if let Some(backend) = backend {
-            if !self.restoring.is_empty() {
-                self.restore(backend, out);
-            }
+            self.restore(backend, out);
             self.send(Kind::Sync, Note::Plain);
             return ClientFate::Forward;
         }
@@ -373,11 +408,18 @@ impl Session {
         if let Err(refusal) = self.admit_text(effects, body) {
             return self.refuse_query(refusal, backend, out);
         }
+        // Its resets would be taken for undone by the failure of what went before.
+        if effects.intersects(RESETS) && !self.open_segment && !self.flow.is_empty() {
+            return ClientFate::Wait;
+        }
+        let whole = body.len() == header.body;
+        let made = if whole { self.with_defaults(effects, body) } else { None };
+        let text = made.as_ref().map_or(body, |made| &made.text);
         self.forget_sequences(effects, backend, out.server);
-        self.lend(effects, body, true, backend, out.server);
-        self.note_effects(effects, body, &Parameters::NONE);
+        self.lend(effects, text, true, backend, out.server);
+        self.note_effects(effects, text, &Parameters::NONE);
         backend.statements.clear_unnamed();
-        self.cut_segment(|| body.len() < header.body || may_copy(body));
+        self.cut_segment(|| !whole || may_copy(body));
         self.counts.queries += 1;
         let note = if self.statements.has_unnamed() {
             let ticket = self.next_ticket();
@@ -387,21 +429,18 @@ impl Session {
             Note::Plain
         };
         self.send(Kind::Query, note);
-        if self.restoring.is_empty() || body.len() < header.body {
-            self.restoring.clear();
+        if made.is_none() {
             return ClientFate::Forward;
         }
-        build::message(out.server, b'Q', |out| out.extend_from_slice(body));
-        self.restore(backend, out.server);
-        build::empty(out.server, b'S');
-        self.inject(Kind::Sync, Note::Plain);
+        build::message(out.server, b'Q', |out| out.extend_from_slice(text));
+        self.made = made;
         ClientFate::Consumed
     }
 
     /// DEALLOCATE and DISCARD ALL of the client's protocol-level statements: they exist under its
     /// names here only, and other clients' copies on the server must live on.
     fn answer_whole(&mut self, whole: &Whole<'_>, leased: bool) -> Option<ClientFate> {
-        if self.open_segment {
+        if self.open_segment || is_off("deallocate") {
             return None;
         }
         if !self.flow.is_empty() {
@@ -501,6 +540,8 @@ impl Session {
             return self.refuse_message(true, out.server, refusal.report());
         }
         self.open_segment = true;
+        let made = if whole { self.with_defaults(effects, rest) } else { None };
+        let rest = made.as_ref().map_or(rest, |made| &made.text);
         self.forget_sequences(effects, backend, out.server);
         self.lend(effects, rest, false, backend, out.server);
         self.note_effects(if whole { Effects::PURE } else { effects }, rest, &Parameters::NONE);
@@ -512,7 +553,11 @@ impl Session {
         backend.statements.begin_unnamed(&statement, self.ticket.segment);
         let note = Note::Parse { name: Name::default(), statement, ticket, sent: true };
         self.send(Kind::Parse, note);
-        ClientFate::Forward
+        if made.is_none() {
+            return ClientFate::Forward;
+        }
+        build::parse_body(out.server, b"", rest);
+        ClientFate::Consumed
     }
 
     fn on_parse_named(
@@ -530,8 +575,9 @@ impl Session {
             return self.refuse_message(backend.is_some(), out.server, too_many());
         }
         let effects = self.effects_of(rest, true);
-        let statement = self.statement_of(rest, effects);
-        if let Some(existing) = meaning.statement {
+        let made = self.with_defaults(effects, rest);
+        let statement = self.statement_of(made.as_ref().map_or(rest, |made| &made.text), effects);
+        if let Some(existing) = meaning.statement.filter(|_| !is_off("duplicates")) {
             return self.refuse_duplicate(name, &existing, statement, backend, out);
         }
         let sent = match backend {
@@ -654,13 +700,26 @@ impl Session {
             return ClientFate::Wait;
         };
         self.open_segment = true;
+        let mut made = None;
         if let Note::Use { statement, .. } = &target.note {
             let statement = Arc::clone(statement);
             let parameters = Parameters::of_bind(reader.rest());
             self.note_effects(statement.effects(), &statement.body, &parameters);
+            if body.len() == header.body {
+                made = self.bound_defaults(&statement, reader.rest());
+            }
         }
         self.send(Kind::Bind, target.note);
         self.begin_retry(meaning.tried, before);
+        if let Some(rest) = made {
+            let name = target.rename.as_deref().unwrap_or(name);
+            build::message(out.server, b'B', |out| {
+                build::put_cstr(out, portal);
+                build::put_cstr(out, name);
+                out.put_slice(&rest);
+            });
+            return ClientFate::Consumed;
+        }
         let Some(rename) = target.rename else { return ClientFate::Forward };
         out.server.put_u8(b'B');
         out.server.put_u32((4 + header.body - name.len() + rename.len()) as u32);
@@ -699,6 +758,9 @@ impl Session {
                 if let Some(backend) = backend {
                     self.close_on_server(name, backend, out);
                 }
+                if is_off("order") {
+                    self.statements.remove(name);
+                }
                 let ticket = self.next_ticket();
                 self.statements.begin(name, ticket, None);
                 self.reply(Note::Close { name: name.into(), ticket });
@@ -711,11 +773,13 @@ impl Session {
 
     /// Closes what only this client can have a use for.
     fn close_on_server(&mut self, name: &[u8], backend: &mut Backend, out: &mut BytesMut) {
-        if backend.statements.take_back(name) {
+        let statement = self.statements.meaning(name).statement;
+        let by_sql = statement.is_none() && !name.is_empty() && self.may_have_sql_prepared();
+        if backend.statements.take_back(name) || by_sql {
             build::close_statement(out, name);
             self.inject(Kind::Close, Note::Plain);
+            self.questions.suspects |= Effects::CLOSE;
         }
-        let statement = self.statements.meaning(name).statement;
         if let Some(statement) = statement.filter(|s| s.is_unrepeatable() && !name.is_empty()) {
             self.unprepare(&statement, backend, out);
         }
@@ -820,6 +884,9 @@ const NAMES_SETTINGS: Effects = Effects::SETTING
     .union(Effects::UNKNOWN)
     .union(Effects::SQL_PREPARE)
     .union(Effects::DISCARD_ALL);
+
+/// Effects of what may reset a setting.
+const RESETS: Effects = Effects::SETTING.union(Effects::DISCARD_ALL);
 
 /// Effects of what draws a number from a sequence. What only may, such as a function that nobody has
 /// read, does not count: a number that is missing is better than another client's.

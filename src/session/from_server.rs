@@ -11,6 +11,7 @@ use crate::wire::build;
 use crate::wire::error::{self, ErrorFields};
 use crate::wire::frame::Header;
 use crate::wire::{Malformed, Reader};
+use crate::without::is_off;
 
 /// What happens to a server's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +99,8 @@ impl Session {
     fn on_own_change(&mut self, name: &str, value: &[u8], default: bool) {
         self.told.set(name, value);
         self.reading.set(name, value);
-        if !settings::is_settable(name) {
+        let undone = default && self.status != TransactionStatus::Idle && is_off("rollback");
+        if !settings::is_settable(name) || undone || is_off("reported") {
             return;
         }
         if default && self.startup.get(name).is_none() {
@@ -217,6 +219,7 @@ impl Session {
         let shown = first_column(body)?.unwrap_or_default();
         backend.settings.on_set(&change.name, shown, change.value.is_none());
         if let Some(asked) = &change.value {
+            let shown = if is_off("canonical") { asked } else { shown };
             self.knowledge.accept(&change.name, asked, shown);
             if self.startup.get(&change.name) == Some(asked) {
                 self.startup.set(&change.name, shown);
@@ -240,6 +243,7 @@ impl Session {
                 }
             }
             b"DEALLOCATE ALL\0" => self.on_statements_gone(backend),
+            b"ROLLBACK\0" => self.on_resets_undone(),
             b"DISCARD ALL\0" => {
                 self.on_statements_gone(backend);
                 backend.settings.on_reset_all();
@@ -260,7 +264,18 @@ impl Session {
             || self.pins.contains(PinReason::TempObject)
     }
 
+    /// What was reset since the last ReadyForQuery was rolled back.
+    fn on_resets_undone(&mut self) {
+        self.resets = Resets::None;
+        if !self.open_segment {
+            self.restoring.clear();
+        }
+    }
+
     fn on_statements_gone(&mut self, backend: &mut Backend) {
+        if is_off("deallocate") {
+            return;
+        }
         backend.statements.clear();
         self.statements.clear();
     }
@@ -276,7 +291,7 @@ impl Session {
             let unseen = self.survives_loss();
             return Ok(if unseen { ServerFate::Swallow } else { ServerFate::Forward });
         }
-        self.resets = Resets::None;
+        self.on_resets_undone();
         match self.flow.on_backend(b'E')? {
             Reaction::Failed(owner) => {
                 let mut dropped: Vec<_> = self.flow.take_dropped().collect();
@@ -319,6 +334,10 @@ impl Session {
     fn explain(&self, body: &[u8], out: &mut BytesMut) -> ServerFate {
         let fields = ErrorFields::read(body);
         if fields.code == b"26000" && self.refused_query(out) {
+            return ServerFate::Swallow;
+        }
+        if let Some(made) = &self.made {
+            error::with_position(out, body, |position| made.original(position));
             return ServerFate::Swallow;
         }
         let asks = matches!(fields.routine, b"currval_oid" | b"lastval");
@@ -467,6 +486,7 @@ impl Session {
             return Ok(ServerFate::Swallow);
         }
         self.status = status;
+        self.made = None;
         self.counts.transactions += u32::from(status == TransactionStatus::Idle);
         if self.altered && status == TransactionStatus::Idle {
             self.altered = false;
@@ -523,7 +543,8 @@ fn changes_catalogue(tag: &[u8]) -> bool {
 fn changes_plans(tag: &[u8]) -> bool {
     let made =
         [b"CREATE VIEW\0".as_slice(), b"CREATE TYPE\0", b"CREATE DOMAIN\0", b"CREATE FUNCTION\0"];
-    tag.starts_with(b"ALTER ") || tag.starts_with(b"DROP ") || made.contains(&tag)
+    let altered = tag.starts_with(b"ALTER ") || tag.starts_with(b"DROP ");
+    (altered || made.contains(&tag)) && !is_off("ddl")
 }
 
 /// The text itself was refused, whatever the state of the transaction.

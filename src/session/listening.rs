@@ -24,6 +24,7 @@ use super::pins::PinReason;
 use super::{Backend, Note, ServerFate, Session, TransactionStatus};
 use crate::sql::Effects;
 use crate::wire::{Malformed, Reader, Report, Severity, SqlState, build};
+use crate::without::is_off;
 
 /// What becomes of LISTEN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -448,6 +449,9 @@ impl Session {
             channels.extend(listening.shared.iter().cloned());
         }
         channels.remove(CUT.as_bytes());
+        if is_off("listen") {
+            channels.clear();
+        }
         let shareable = channels.len() <= MAX_CHANNELS && self.has_encoding_of(backend);
         // Who waited for the pool's server in vain waits again only with a LISTEN of its own.
         let waits = !self.listening.pinned || self.listening.ready == Ready::Held;

@@ -8,6 +8,7 @@
 mod admission;
 mod asking;
 mod causes;
+mod defaults;
 pub mod flow;
 mod from_client;
 mod from_server;
@@ -33,6 +34,7 @@ use thiserror::Error;
 
 use crate::sql::{self, Resets};
 use crate::wire::{Malformed, Report};
+use crate::without::is_off;
 use asking::Questions;
 use causes::Causes;
 use flow::{Flow, Kind, OutOfStep, Owner};
@@ -164,6 +166,15 @@ struct Syncing {
     waits: bool,
 }
 
+/// Whose fault it is that a server refuses a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Nobody has accepted the value before.
+    Client,
+    /// Other servers have.
+    Server,
+}
+
 /// Where the session stands with the server's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attach {
@@ -246,6 +257,10 @@ pub struct Session {
     resets: Resets,
     /// Settings that must be restored behind the client's message, see [`Session::restore`].
     restoring: Vec<(Box<str>, Box<[u8]>)>,
+    /// The Query in flight, where it is not the client's own.
+    made: Option<sql::Made>,
+    /// Why the last server refused the client's settings.
+    fault: Fault,
     /// Names that the client's text deallocates, one for each DEALLOCATE tag.
     deallocating: VecDeque<Name>,
     questions: Questions,
@@ -442,12 +457,14 @@ impl Session {
             knowledge,
             statements: ClientStatements::default(),
             pid: 0,
-            desired: startup.clone(),
+            desired: if is_off("startup") { Settings::default() } else { startup.clone() },
             startup,
             told: Settings::default(),
             tell: false,
             resets: Resets::None,
             restoring: Vec::new(),
+            made: None,
+            fault: Fault::Client,
             deallocating: VecDeque::new(),
             questions: Questions::default(),
             retry: None,
@@ -561,10 +578,21 @@ impl Session {
             Some(_) if !self.flow.is_empty() => None,
             Some(syncing) => {
                 let error = syncing.error.take();
+                let proven = syncing.changes.get(syncing.done).is_some_and(|change| {
+                    let value = change.value.as_ref();
+                    value.is_none_or(|v| self.knowledge.accepted(&change.name, v).is_some())
+                });
+                self.fault = if proven { Fault::Server } else { Fault::Client };
                 self.syncing = None;
                 Some(error.map_or(Ok(()), Err))
             }
         }
+    }
+
+    /// Whether what the server refused last is a value that others have accepted, or its own default: then the
+    /// fault is the server's, and another may take it.
+    pub fn was_refused_proven(&self) -> bool {
+        self.fault == Fault::Server
     }
 
     /// The server is gone from this client; what was in flight is lost with it.
@@ -580,6 +608,7 @@ impl Session {
         self.forget_causes();
         self.owed = Leftovers::Nothing;
         self.restoring.clear();
+        self.made = None;
         self.deallocating.clear();
         self.resets = Resets::None;
         self.syncing = None;

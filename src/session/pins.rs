@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::without;
+
 /// One kind of state that ties a client to its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PinReason {
@@ -116,7 +118,7 @@ impl Pins {
 
     /// Adds or removes a reason.
     pub fn set(&mut self, reason: PinReason, there: bool) {
-        if there {
+        if there && !without::is_off(reason.text()) {
             self.0 |= 1 << reason as u16;
         } else {
             self.0 &= !(1 << reason as u16);

@@ -10,17 +10,20 @@ use super::statements::{Copy, Meaning, Name};
 use super::{Backend, Note, Session, TransactionStatus};
 use crate::sql::{self, Effects, Mention};
 use crate::wire::build;
+use crate::without::is_off;
 
 impl Session {
     /// The statement of a text that is parsed now. It is shared with whoever parses the text under
     /// the same settings, unless these are not known or its meaning depends on the time.
     pub(super) fn statement_of(&self, body: &[u8], effects: Effects) -> Arc<Statement> {
         let unsettled = self.reading.touched && !self.is_quiet();
-        if unsettled || effects.contains(Effects::NOW_LITERAL) {
-            self.knowledge.private(body, effects)
-        } else {
-            self.knowledge.intern(&self.reading.fingerprint, body, effects)
+        let depends_on_time = effects.contains(Effects::NOW_LITERAL) && !is_off("now");
+        if unsettled || depends_on_time {
+            return self.knowledge.private(body, effects);
         }
+        let fingerprint: &[u8] =
+            if is_off("fingerprint") { b"" } else { &self.reading.fingerprint };
+        self.knowledge.intern(fingerprint, body, effects)
     }
 
     /// Sends a Parse unless the server has the statement: `Some(whether it was sent)`, or `None` if
@@ -36,7 +39,9 @@ impl Session {
             Copy::Coming => return Some(false),
             // A transaction may have failed by now, and then PostgreSQL refuses every Parse.
             Copy::Ready if !self.flow.is_status_known() => return None,
-            Copy::Ready if self.status != TransactionStatus::Failed => return Some(false),
+            Copy::Ready if self.status != TransactionStatus::Failed || is_off("failed") => {
+                return Some(false);
+            }
             // The error must be the server's own.
             Copy::Ready | Copy::Stale => self.unprepare(statement, backend, out),
             Copy::Missing if backend.statements.is_crowded(self.ticket.segment) => return None,
@@ -106,6 +111,7 @@ impl Session {
         match copy {
             Copy::Unsettled => return None,
             Copy::Ready | Copy::Coming => return Some(statement),
+            Copy::Stale | Copy::Missing if is_off("named") => return Some(statement),
             Copy::Stale => self.unprepare(&statement, backend, out),
             Copy::Missing if backend.statements.is_crowded(segment) => return None,
             Copy::Missing => self.make_room(backend, out),
@@ -128,7 +134,8 @@ impl Session {
 
     pub(super) fn reads_as(&self, statement: &Statement) -> bool {
         let unsettled = self.reading.touched && !self.is_quiet();
-        statement.fingerprint.as_ref().is_none_or(|f| *f == self.reading.fingerprint && !unsettled)
+        let same = |fingerprint: &[u8]| *fingerprint == *self.reading.fingerprint && !unsettled;
+        statement.fingerprint.as_deref().is_none_or(same) || is_off("fingerprint")
     }
 
     /// The server's unnamed statement may be another client's, or this client's of an earlier lease.
@@ -142,6 +149,7 @@ impl Session {
         match backend.statements.unnamed(&statement, segment) {
             Copy::Unsettled => return None,
             Copy::Ready | Copy::Coming => {}
+            Copy::Stale | Copy::Missing if is_off("unnamed") => {}
             Copy::Stale | Copy::Missing if statement.is_unrepeatable() => {
                 return Some(Target::missing(b""));
             }
@@ -165,7 +173,8 @@ impl Session {
         backend: &mut Backend,
         out: &mut BytesMut,
     ) {
-        if !effects.intersects(NAMES_STATEMENTS) || self.status == TransactionStatus::Failed {
+        let names = effects.intersects(NAMES_STATEMENTS) && !is_off("lend");
+        if !names || self.status == TransactionStatus::Failed {
             return;
         }
         let mut lent = false;

@@ -264,12 +264,14 @@ const READ_ONLY: [&str; 6] = [
     "in_hot_standby",
 ];
 
-const FAIL_CLOSED: [&str; 5] = [
+const FAIL_CLOSED: [&str; 6] = [
     "search_path",
     "role",
     "row_security",
     "session_replication_role",
     "default_transaction_read_only",
+    // A server that has had temporary tables refuses it.
+    "temp_buffers",
 ];
 
 /// Reported settings that change what a text means when it is parsed; part of what makes two

@@ -10,6 +10,7 @@ use super::effects::Effects;
 use super::keywords;
 use super::lexer::{Kind, Token};
 use super::names::Folded;
+use crate::without;
 
 /// What stands before the token at hand.
 #[derive(Debug, Clone, Copy)]
@@ -192,17 +193,20 @@ pub(crate) fn watched(function: &[u8], retire: &[Box<[u8]>]) -> Effects {
         b"pg_create_physical_replication_slot"
         | b"pg_create_logical_replication_slot"
         | b"pg_copy_physical_replication_slot"
-        | b"pg_copy_logical_replication_slot"
-        | b"pg_backup_start"
-        | b"pg_start_backup"
-        | b"pg_replication_origin_session_setup" => Effects::RETIRE_FUNCTION,
-        _ if function.starts_with(b"dblink") => Effects::RETIRE_FUNCTION,
+        | b"pg_copy_logical_replication_slot" => permanent("slots"),
+        b"pg_backup_start" | b"pg_start_backup" => permanent("backups"),
+        b"pg_replication_origin_session_setup" => permanent("origins"),
+        _ if function.starts_with(b"dblink") => permanent("dblink"),
         _ => Effects::PURE,
     };
     if retire.iter().any(|name| **name == *function) {
         return known | Effects::RETIRE_FUNCTION;
     }
     known
+}
+
+fn permanent(handling: &str) -> Effects {
+    if without::is_off(handling) { Effects::PURE } else { Effects::RETIRE_FUNCTION }
 }
 
 /// Keywords that a name follows, not an expression. FUNCTION and its like name one without calling it;

@@ -296,7 +296,9 @@ impl<'a, 'o> Classifier<'a, 'o> {
         let named = after.next().is_some_and(|token| {
             matches!(token.kind, Kind::Dot | Kind::Operator) || token.is_word(b"to")
         });
-        if !scoped || named {
+        // A default may be the session's own.
+        let defaults = |token: Token<'_>| token.is_word(b"default") || token.is_word(b"local");
+        if !scoped || named || after.take_while(|t| t.kind != Kind::Semicolon).any(defaults) {
             self.effects |= Effects::SETTING;
         }
         Statement::Set

@@ -14,6 +14,7 @@ mod call;
 mod catalogue;
 mod classify;
 mod code;
+mod defaults;
 mod effects;
 mod keywords;
 mod lexer;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use self::catalogue::{Catalogue, Deed, Subject};
 pub use self::classify::{Options, classify};
+pub use self::defaults::{Argument, Made, defaulting, with_defaults};
 pub use self::effects::Effects;
 pub use self::lexer::{Kind, Lexer, Token};
 pub use self::redact::redact;

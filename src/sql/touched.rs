@@ -7,11 +7,12 @@ use super::call::fold;
 use super::catalogue::Catalogue;
 use super::classify::Options;
 use super::lexer::{Kind, Lexer, Token};
+use crate::without::is_off;
 
 /// Settings that a text may change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Touched {
-    /// In lower case, each once.
+    /// In lower case, but for custom ones (`app.Tenant`), whose spelling is the session's; each once.
     pub names: Vec<Box<str>>,
     /// The name is the value of this parameter (`$1` is 1).
     pub parameters: Vec<u16>,
@@ -82,7 +83,8 @@ impl Touched {
             return;
         }
         if self.names.len() < MAX_NAMES {
-            self.names.push(name.to_ascii_lowercase().into());
+            let custom = name.contains('.');
+            self.names.push(if custom { name.into() } else { name.to_ascii_lowercase().into() });
         } else {
             self.any = true;
         }
@@ -264,7 +266,7 @@ fn assignment(tokens: &[Token<'_>], found: &mut Touched) {
     }
 }
 
-fn is_assignment(token: &Token<'_>) -> bool {
+pub(crate) fn is_assignment(token: &Token<'_>) -> bool {
     token.is_word(b"to") || token.text == b"="
 }
 
@@ -286,11 +288,13 @@ fn reset(tokens: &[Token<'_>], found: &mut Touched) {
     }
 }
 
-fn setting_name(tokens: &[Token<'_>]) -> Option<String> {
+pub(crate) fn setting_name(tokens: &[Token<'_>]) -> Option<String> {
     let mut name = String::new();
     for token in tokens {
         match token.kind {
-            Kind::Word => name.push_str(std::str::from_utf8(token.text).ok()?),
+            Kind::Word => {
+                name.push_str(&std::str::from_utf8(token.text).ok()?.to_ascii_lowercase());
+            }
             Kind::QuotedIdentifier => {
                 name.push_str(&std::str::from_utf8(token.unquoted()).ok()?.replace("\"\"", "\""));
             }
@@ -310,7 +314,7 @@ fn call(tokens: &[Token<'_>], found: &mut Touched) {
     if is_function(name, b"set_limit") {
         return found.add("pg_trgm.similarity_threshold");
     }
-    if !is_function(name, b"set_config") {
+    if !is_function(name, b"set_config") || is_off("set_config") {
         return;
     }
     let value = match arguments {
@@ -345,17 +349,17 @@ fn resets(value: &[Token<'_>]) -> bool {
 }
 
 /// The number of `$1`.
-fn parameter(token: &Token<'_>) -> Option<u16> {
+pub(crate) fn parameter(token: &Token<'_>) -> Option<u16> {
     let digits = token.text.strip_prefix(b"$").filter(|_| token.kind == Kind::Parameter)?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-fn is_function(token: &Token<'_>, name: &[u8]) -> bool {
+pub(crate) fn is_function(token: &Token<'_>, name: &[u8]) -> bool {
     token.is_word(name) || (token.kind == Kind::QuotedIdentifier && token.unquoted() == name)
 }
 
 /// The value of a string that is spelled as it is: no name of a setting needs more.
-fn string<'a>(token: &Token<'a>) -> Option<&'a str> {
+pub(crate) fn string<'a>(token: &Token<'a>) -> Option<&'a str> {
     let plain = |byte: &u8| {
         (byte.is_ascii_graphic() || byte.is_ascii_whitespace()) && !matches!(byte, b'\'' | b'\\')
     };
@@ -423,6 +427,7 @@ mod tests {
         for (text, expected) in [
             ("set work_mem = '7MB'", "work_mem"),
             ("SET SESSION Work_Mem TO 5; set app.tenant = 'a'", "work_mem app.tenant"),
+            ("set App.\"Tenant\" = 'a'; reset APP.tenant", "app.Tenant -app.tenant"),
             ("set local work_mem = 5", ""),
             ("set local.x = 5; set session.y to 1", "local.x session.y"),
             ("set time zone 'UTC'; set names 'UTF8'", "timezone client_encoding"),

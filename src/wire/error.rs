@@ -269,6 +269,24 @@ pub fn rewrite_message(out: &mut BytesMut, body: &[u8], from: &[u8], to: &[u8]) 
     });
 }
 
+/// Appends an ErrorResponse with every field of `body`, and what `moved` makes of its position.
+pub fn with_position(out: &mut BytesMut, body: &[u8], moved: impl Fn(usize) -> usize) {
+    super::build::message(out, b'E', |out| {
+        let mut reader = Reader::new(body);
+        while let Ok(field) = reader.u8() {
+            let Ok(text) = reader.cstr() else { break };
+            out.put_u8(field);
+            let position = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+            match position.filter(|_| field == b'P') {
+                Some(position) => out.put_slice(moved(position).to_string().as_bytes()),
+                None => out.put_slice(text),
+            }
+            out.put_u8(0);
+        }
+        out.put_u8(0);
+    });
+}
+
 /// Appends an ErrorResponse with every field of `body`, and a hint.
 pub fn with_hint(out: &mut BytesMut, body: &[u8], hint: &str) {
     super::build::message(out, b'E', |out| {

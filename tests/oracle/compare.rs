@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::program::{Act, Area, Program};
+use super::program::{Act, Area, Message, Program, Step};
 use super::rules::{Draws, Rule, allowed};
 use super::seen::{Record, Seen};
 
@@ -13,8 +13,8 @@ pub struct Verdict {
     pub difference: Option<Difference>,
     /// How often each rule was needed before.
     pub rules: BTreeMap<Rule, usize>,
-    /// How many steps were compared, by area.
-    pub compared: BTreeMap<Area, usize>,
+    /// How many steps were compared, by area and kind.
+    pub compared: BTreeMap<(Area, &'static str), usize>,
 }
 
 /// The first difference of a program.
@@ -35,30 +35,34 @@ pub fn compare(program: &Program, direct: &Record, through: &Record) -> Verdict 
     let mut verdict = Verdict::default();
     let mut draws = Draws::default();
     let mut users = vec![""; program.sessions];
+    let mut texts = Texts::default();
     for (number, step) in program.steps.iter().enumerate() {
         let (theirs, ours) = (&direct.steps[number], &through.steps[number]);
         if let Act::LogIn(login) = &step.act {
             users[step.session] = login.user;
         }
         let same = differs(theirs, ours).is_none();
-        let rule = if same { None } else { allowed(step, theirs, ours, &draws) };
+        let run = texts.on_step(step);
+        let rule = if same { None } else { allowed(step, &run, theirs, ours, &draws) };
         if !same && rule.is_none() {
             let (direct, through) = differs(theirs, ours).unwrap_or_default();
             let kind = format!("{:?}: {}", step.area, step.kind);
             verdict.difference = Some(Difference { step: number, kind, direct, through });
             return verdict;
         }
-        *verdict.compared.entry(step.area).or_default() += 1;
+        *verdict.compared.entry((step.area, step.kind)).or_default() += 1;
         if let Some(rule) = rule {
             *verdict.rules.entry(rule).or_default() += 1;
             let ends = |seen: &Seen| seen.lines.last().map(|line| line.text.clone());
             // In a transaction, an error that only one side has changes all that follows.
-            if !rule.goes_on() && ends(theirs) != ends(ours) {
+            if !rule.goes_on() && (ends(theirs) != ends(ours) || skips(step, theirs, ours)) {
                 return verdict;
             }
         }
+        let has = |letter| theirs.lines.iter().any(|line| line.is(letter));
+        let ran = has('C') && !has('E');
         let name = theirs.parameters.get("application_name").map_or("", String::as_str);
-        draws.on_step(step, &format!("{} {name}", users[step.session]), rule);
+        draws.on_step(step, &format!("{} {name}", users[step.session]), rule, ran);
     }
     for (session, (theirs, ours)) in direct.notes.iter().zip(&through.notes).enumerate() {
         if theirs != ours {
@@ -72,6 +76,45 @@ pub fn compare(program: &Program, direct: &Record, through: &Record) -> Verdict 
         }
     }
     verdict
+}
+
+/// An error on one side only has kept the rest of the step from being run there.
+fn skips(step: &Step, direct: &Seen, through: &Seen) -> bool {
+    let failed = |seen: &Seen| seen.lines.iter().any(|line| line.is('E'));
+    let alone = match &step.act {
+        Act::Send(messages) => {
+            matches!(messages.as_slice(), [Message::Query(sql)] if !sql.contains(';'))
+        }
+        Act::LogIn(_) => true,
+    };
+    failed(direct) != failed(through) && !alone
+}
+
+/// What each session has parsed, by the name of its statement.
+#[derive(Default)]
+struct Texts(BTreeMap<(usize, &'static str), String>);
+
+impl Texts {
+    /// All texts that a step may run: its own, and those behind the names that it binds.
+    fn on_step(&mut self, step: &Step) -> String {
+        let mut run = String::new();
+        let Act::Send(messages) = &step.act else { return run };
+        for message in messages {
+            match message {
+                Message::Query(sql) => run.push_str(sql),
+                Message::Parse(name, sql) => {
+                    run.push_str(sql);
+                    self.0.insert((step.session, name), sql.clone());
+                }
+                Message::Bind(_, name, _) => {
+                    run.push_str(self.0.get(&(step.session, *name)).map_or("", String::as_str));
+                }
+                _ => {}
+            }
+            run.push_str(" ; ");
+        }
+        run
+    }
 }
 
 /// What differs, as text of both sides.

@@ -1,5 +1,5 @@
 -- What session programs find in their database. Each session N has own_N, deferred_N, serial_N,
--- trig_N, defs_N, ruled_N and seq_N to itself, so that no session waits for another.
+-- trig_N, defs_N, ruled_N, shape_N and seq_N to itself, so that no session waits for another.
 grant all on schema public to public;
 create schema other;
 grant all on schema other to public;
@@ -58,6 +58,8 @@ begin
     execute format('create trigger t before insert on trig_%s for each row execute function tell_tenant()', n);
     execute format('create table defs_%s (a int, v text default set_config(''statement_timeout'', ''77s'', false))', n);
     execute format('create table ruled_%s (a int)', n);
+    execute format('create table shape_%s as select 1 as a', n);
+    execute format('alter table shape_%s owner to app', n);
     execute format('create rule r as on insert to ruled_%s do also select pg_try_advisory_lock(40 + %s)', n, n);
   end loop;
 end $$;
@@ -82,6 +84,10 @@ begin
     execute format('delete from trig_%s', n);
     execute format('delete from defs_%s', n);
     execute format('delete from ruled_%s', n);
+    if (select atttypid <> 'int'::regtype from pg_attribute
+        where attrelid = format('shape_%s', n)::regclass and attname = 'a') then
+      execute format('alter table shape_%s alter a type int using 1', n);
+    end if;
     execute format('select setval(%L, 1, false)', 'seq_' || n);
     execute format('select setval(%L, 1, false)', 'serial_' || n || '_id_seq');
   end loop;

@@ -117,6 +117,12 @@ impl Drop for Bouncer {
     }
 }
 
+/// Which PgBouncer this is.
+pub fn version() -> String {
+    let output = Command::new(binary()).arg("--version").output().expect("pgbouncer");
+    String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned()
+}
+
 /// Where Debian puts it, or where the PATH says.
 fn binary() -> PathBuf {
     let debian = Path::new("/usr/sbin/pgbouncer");

@@ -128,6 +128,8 @@ pub enum Area {
     Discard,
     /// State made by functions, triggers, defaults, views and rules.
     Hidden,
+    /// Tables whose columns change.
+    Shape,
     /// COPY.
     Copy,
     /// Plain tables.
@@ -147,7 +149,7 @@ impl Area {
 }
 
 /// All of them.
-const AREAS: [Area; 26] = [
+const AREAS: [Area; 27] = [
     Area::Login,
     Area::Transaction,
     Area::Several,
@@ -172,6 +174,7 @@ const AREAS: [Area; 26] = [
     Area::Extension,
     Area::Discard,
     Area::Hidden,
+    Area::Shape,
     Area::Copy,
     Area::Table,
 ];

@@ -12,7 +12,7 @@ use super::rules::Rule;
 pub struct Report {
     programs: usize,
     differing: usize,
-    compared: BTreeMap<Area, usize>,
+    compared: BTreeMap<(Area, &'static str), usize>,
     rules: BTreeMap<Rule, usize>,
     kinds: BTreeMap<String, Kind>,
 }
@@ -29,8 +29,8 @@ impl Report {
     /// each of the first kinds, since making it small takes a hundred runs.
     pub fn add(&mut self, program: &Program, verdict: &Verdict) -> bool {
         self.programs += 1;
-        for (area, count) in &verdict.compared {
-            *self.compared.entry(*area).or_default() += count;
+        for (kind, count) in &verdict.compared {
+            *self.compared.entry(*kind).or_default() += count;
         }
         for (rule, count) in &verdict.rules {
             *self.rules.entry(*rule).or_default() += count;
@@ -78,8 +78,8 @@ impl fmt::Display for Report {
             writeln!(f, "{:6}  {}", self.rules.get(&rule).unwrap_or(&0), rule.name())?;
         }
         writeln!(f, "\nsteps compared, by what they are about:")?;
-        for (area, count) in &self.compared {
-            writeln!(f, "{count:6}  {area:?}")?;
+        for ((area, kind), count) in &self.compared {
+            writeln!(f, "{count:6}  {area:?}: {kind}")?;
         }
         Ok(())
     }

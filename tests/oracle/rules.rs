@@ -10,8 +10,6 @@ use super::seen::{Line, Seen};
 pub enum Rule {
     /// A currval or lastval that fails on both sides says more through pgweir.
     SequenceHint,
-    /// `set_config(name, NULL, ...)` gives the server's default where the startup had another.
-    StartupDefault,
     /// The first currval or lastval of a later transaction fails loudly.
     LoudSequence,
     /// A placeholder that some session has set is empty rather than missing.
@@ -22,6 +20,11 @@ pub enum Rule {
     StatementNames,
     /// The error of a Parse that pgweir answered comes at its Bind.
     LateParseError,
+    /// lastval after an INSERT that drew nothing gives a number of an earlier client's.
+    ForeignSequence,
+    /// A Bind in a failed transaction of a statement that its server lacks: the transaction's error hides
+    /// the Bind's own.
+    FailedBind,
     /// A server that has had temporary objects knows `pg_temp`, if only as an empty schema.
     TemporaryResidue,
     /// pg_listening_channels shows nothing, since another server listens for the client.
@@ -30,14 +33,15 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SequenceHint,
-        Self::StartupDefault,
         Self::LoudSequence,
         Self::PlaceholderResidue,
         Self::PlaceholderForgotten,
         Self::StatementNames,
         Self::LateParseError,
+        Self::ForeignSequence,
+        Self::FailedBind,
         Self::TemporaryResidue,
         Self::ListeningChannels,
     ];
@@ -46,12 +50,13 @@ impl Rule {
     pub fn name(self) -> &'static str {
         match self {
             Self::SequenceHint => "hint of a currval or lastval that fails anyway",
-            Self::StartupDefault => "set_config to NULL gives the server's default",
             Self::LoudSequence => "first currval or lastval fails loudly",
             Self::PlaceholderResidue => "placeholder is empty, not missing",
             Self::PlaceholderForgotten => "placeholder is missing, not empty",
             Self::StatementNames => "names in pg_prepared_statements",
             Self::LateParseError => "error of a Parse comes later",
+            Self::ForeignSequence => "lastval after an INSERT that drew nothing",
+            Self::FailedBind => "error of a Bind in a failed transaction",
             Self::TemporaryResidue => {
                 "pg_temp is empty instead of missing, or missing instead of empty"
             }
@@ -61,27 +66,45 @@ impl Rule {
 
     /// Whether the sessions' states are the same after it.
     pub fn goes_on(self) -> bool {
-        !matches!(self, Self::LoudSequence | Self::LateParseError | Self::PlaceholderResidue)
+        !matches!(
+            self,
+            Self::LoudSequence
+                | Self::LateParseError
+                | Self::PlaceholderResidue
+                | Self::PlaceholderForgotten
+                | Self::ForeignSequence
+        )
     }
 }
 
-/// The rule under which two different sights of one step stand, if there is one.
-pub fn allowed(step: &Step, direct: &Seen, through: &Seen, draws: &Draws) -> Option<Rule> {
-    if direct.early != through.early || direct.parameters != through.parameters {
+/// The rule under which two different sights of one step stand, if there is one. `texts` are those that
+/// the step may run.
+pub fn allowed(
+    step: &Step,
+    texts: &str,
+    direct: &Seen,
+    through: &Seen,
+    draws: &Draws,
+) -> Option<Rule> {
+    // An error that only one side has may have kept a later statement from setting something.
+    let failed = |seen: &Seen| seen.lines.iter().any(|line| line.is('E'));
+    let told = direct.parameters == through.parameters || failed(direct) != failed(through);
+    if direct.early != through.early || !told {
         return None;
     }
     let (ours, theirs) = (&through.lines, &direct.lines);
     let sql = step.sql();
-    let rules: [(Rule, bool); 9] = [
+    let rules: [(Rule, bool); 10] = [
         (Rule::SequenceHint, has_hint(theirs, ours)),
-        (Rule::StartupDefault, is_startup_default(&sql, theirs, ours)),
-        (Rule::StatementNames, same_statements(&sql, theirs, ours)),
-        (Rule::PlaceholderResidue, is_residue(&sql, theirs, ours)),
-        (Rule::PlaceholderForgotten, is_residue(&sql, ours, theirs)),
+        (Rule::StatementNames, same_statements(texts, theirs, ours)),
+        (Rule::PlaceholderResidue, is_residue(texts, theirs, ours)),
+        (Rule::PlaceholderForgotten, is_residue(texts, ours, theirs)),
         (Rule::LoudSequence, is_loud(theirs, ours) && !draws.remembered(step.session, &sql)),
         (Rule::TemporaryResidue, is_temporary_residue(theirs, ours)),
-        (Rule::ListeningChannels, hides_channels(&sql, theirs, ours)),
+        (Rule::ListeningChannels, hides_channels(texts, theirs, ours)),
         (Rule::LateParseError, is_late(theirs, ours)),
+        (Rule::ForeignSequence, is_foreign(texts, theirs, ours) && draws.inserted(step.session)),
+        (Rule::FailedBind, is_failed_bind(theirs, ours)),
     ];
     rules.into_iter().find_map(|(rule, holds)| holds.then_some(rule))
 }
@@ -92,21 +115,31 @@ pub fn allowed(step: &Step, direct: &Seen, through: &Seen, draws: &Draws) -> Opt
 pub struct Draws {
     learnt: BTreeSet<String>,
     drawn: BTreeSet<(usize, &'static str)>,
+    inserted: BTreeSet<usize>,
 }
 
 impl Draws {
-    /// After a step that stood under `rule`, if any, by a client of this class.
-    pub fn on_step(&mut self, step: &Step, class: &str, rule: Option<Rule>) {
+    /// After a step that stood under `rule`, if any, by a client of this class. What has failed, or
+    /// was only parsed, may have drawn nothing.
+    pub fn on_step(&mut self, step: &Step, class: &str, rule: Option<Rule>, ran: bool) {
         if matches!(step.act, Act::LogIn(_)) {
             self.drawn.retain(|(session, _)| *session != step.session);
+            self.inserted.remove(&step.session);
+        }
+        if step.sql().contains("insert") {
+            self.inserted.insert(step.session);
         }
         if rule == Some(Rule::LoudSequence) {
             self.learnt.insert(class.to_owned());
-        } else if self.learnt.contains(class) {
+        } else if self.learnt.contains(class) && ran {
             let sql = step.sql();
             let drawn = DRAWS.iter().filter(|(word, _)| sql.contains(word));
             self.drawn.extend(drawn.map(|(_, sequence)| (step.session, *sequence)));
         }
+    }
+
+    fn inserted(&self, session: usize) -> bool {
+        self.inserted.contains(&session)
     }
 
     fn remembered(&self, session: usize, sql: &str) -> bool {
@@ -174,7 +207,24 @@ fn is_loud(direct: &[Line], through: &[Line]) -> bool {
         line.text.starts_with("E[ERROR 55000]")
             && line.text.contains("is not yet defined in this session")
     };
-    through.iter().any(loud) && !direct.iter().any(|line| line.is('E'))
+    let mut differing = direct.iter().zip(through).filter(|(theirs, ours)| theirs != ours);
+    differing.next().is_some_and(|(theirs, ours)| loud(ours) && !theirs.is('E'))
+}
+
+/// The other way round, of what no text of the session's has shown to draw.
+fn is_foreign(sql: &str, direct: &[Line], through: &[Line]) -> bool {
+    let undefined = |line: &Line| line.text.starts_with("E[ERROR 55000] lastval is not yet");
+    sql.contains("lastval") && direct.iter().any(undefined) && !through.iter().any(|l| l.is('E'))
+}
+
+/// The first difference is between these two errors.
+fn is_failed_bind(direct: &[Line], through: &[Line]) -> bool {
+    let mut lines = direct.iter().zip(through).filter(|(theirs, ours)| theirs != ours);
+    let Some((theirs, ours)) = lines.next() else { return false };
+    direct.len() == through.len()
+        && lines.next().is_none()
+        && theirs.text.starts_with("E[ERROR 08P01] bind message supplies")
+        && ours.text.starts_with("E[ERROR 25P02]")
 }
 
 /// The same but for the hint.
@@ -189,15 +239,6 @@ fn has_hint(direct: &[Line], through: &[Line]) -> bool {
         && direct.iter().zip(through).all(|(direct, through)| direct.text == without(through))
 }
 
-/// Only rows differ, of a text that sets something to NULL.
-fn is_startup_default(sql: &str, direct: &[Line], through: &[Line]) -> bool {
-    let rows = |(theirs, ours): (&Line, &Line)| theirs == ours || (theirs.is('D') && ours.is('D'));
-    sql.contains("set_config(")
-        && sql.contains(", null,")
-        && direct.len() == through.len()
-        && direct.iter().zip(through).all(rows)
-}
-
 /// The same error, after a ParseComplete; or only that ParseComplete, if no Bind follows.
 fn is_late(direct: &[Line], through: &[Line]) -> bool {
     let common = direct.iter().zip(through).take_while(|(theirs, ours)| theirs == ours).count();
@@ -205,7 +246,9 @@ fn is_late(direct: &[Line], through: &[Line]) -> bool {
         return false;
     };
     let later = through[common..].iter().find(|line| line.is('E'));
-    theirs.is('E') && ours.text == "1" && later.is_none_or(|later| later == theirs)
+    // In a failed transaction pgweir answers no Parse.
+    let failed = theirs.text.starts_with("E[ERROR 25P02]");
+    theirs.is('E') && !failed && ours.text == "1" && later.is_none_or(|later| later == theirs)
 }
 
 /// Both fail, and one because its server has had no temporary object.

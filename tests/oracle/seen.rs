@@ -90,7 +90,7 @@ pub fn line(event: &Event) -> Line {
         Event::Message('E' | 'N', _) => {
             let fields = ['M', 'D', 'H', 'P', 'W'].map(|code| event.field(code));
             let texts = fields.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
-            format!("{event} {}", texts.join(" | "))
+            without_numbers(&format!("{event} {}", texts.join(" | ")))
         }
         Event::Message('G' | 'H' | 'd', body) => {
             let Event::Message(letter, _) = event else { unreachable!() };
@@ -99,6 +99,17 @@ pub fn line(event: &Event) -> Line {
         _ => event.to_string(),
     };
     Line { text, row }
+}
+
+/// Without the numbers of TOAST tables, which are those of their tables.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split("pg_toast_");
+    let mut rest = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        rest.push_str("pg_toast_");
+        rest.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    rest
 }
 
 /// Names, types and formats of a RowDescription.

@@ -116,6 +116,16 @@ impl Setup {
 impl Weir {
     /// Starts it before a database and waits until it accepts.
     pub fn start(database: &Database, setup: &Setup) -> Self {
+        for _ in 0..MOST_STARTS {
+            if let Some(weir) = Self::try_start(database, setup) {
+                return weir;
+            }
+        }
+        panic!("others take each free port first");
+    }
+
+    /// `None` if somebody else has taken its port meanwhile.
+    fn try_start(database: &Database, setup: &Setup) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (addr, http) = (free_addr(), free_addr());
         let toml = setup.toml(addr, http, database);
@@ -137,12 +147,14 @@ impl Weir {
             .spawn()
             .expect("the pgweir binary");
         let mut weir = Self { child, addr, http, database: database.clone(), folder };
+        let mut ended = None;
         wait_until("pgweir accepts", || {
-            let ended = weir.child.try_wait().expect("pgweir's state");
-            assert!(ended.is_none(), "pgweir ended: {ended:?}\n{}", weir.log());
-            TcpStream::connect(addr).is_ok()
+            ended = weir.child.try_wait().expect("pgweir's state");
+            ended.is_some() || TcpStream::connect(addr).is_ok()
         });
-        weir
+        let unlucky = ended.is_some() && weir.log().contains("the address is in use");
+        assert!(ended.is_none() || unlucky, "pgweir ended: {ended:?}\n{}", weir.log());
+        ended.is_none().then_some(weir)
     }
 
     /// Through it to its database, as `app`.
@@ -229,3 +241,6 @@ impl Drop for Weir {
 pub fn free_addr() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, free_port().expect("a free port")).into()
 }
+
+/// How often a port may be taken by others between its choice and its use.
+const MOST_STARTS: usize = 5;

@@ -197,12 +197,13 @@ fn a_reset_is_followed_by_the_value_of_the_startup() {
     p.answer(0, "C(SELECT 1) Z(I)");
     p.servers[0].received.clear();
     p.clients[0].output.clear();
-    p.send(0, "Q(reset all)");
-    p.server_got(0, "Q(reset all) B(__pgweir_set:timezone=Asia/Tokyo) E S");
+    assert_eq!(p.send(0, "Q(reset all) Q(select 1)"), Stop::Wait);
+    p.server_got(0, "Q(reset all)");
     p.answer(0, "C(RESET) S(TimeZone=UTC) Z(I)");
     p.client_got(0, "C(RESET) Z(I)");
-    p.answer(0, "2 D(Asia/Tokyo) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I)");
-    p.client_got(0, "");
+    p.server_got(0, "B(__pgweir_set:timezone=Asia/Tokyo) E S Q(select 1)");
+    p.answer(0, "2 D(Asia/Tokyo) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I) C(SELECT 1) Z(I)");
+    p.client_got(0, "C(SELECT 1) Z(I)");
     assert_eq!(p.part(0), Parting::Free);
     assert!(
         p.servers[0]
@@ -211,6 +212,58 @@ fn a_reset_is_followed_by_the_value_of_the_startup() {
             .changes_to(&mut p.clients[0].session.desired().clone())
             .is_empty()
     );
+}
+
+#[test]
+fn a_reset_that_fails_or_is_undone_is_followed_by_nothing() {
+    for answer in ["C(RESET) E(22012,division by zero) Z(I)", "C(BEGIN) C(RESET) C(ROLLBACK) Z(I)"]
+    {
+        let mut p = in_tokyo(1);
+        p.answer(0, TAKEN);
+        p.answer(0, "C(SELECT 1) Z(I)");
+        p.send(0, "Q(set timezone to 'Paris')");
+        p.answer(0, "C(SET) S(TimeZone=Paris) Z(I)");
+        p.send(0, "Q(reset timezone)");
+        p.answer(0, answer);
+        p.servers[0].received.clear();
+        p.send(0, "Q(select 1)");
+        p.server_got(0, "Q(select 1)");
+        assert_eq!(p.clients[0].session.desired().get("TimeZone"), Some(&b"Paris"[..]));
+    }
+}
+
+#[test]
+fn null_for_set_config_means_the_value_of_the_startup() {
+    let mut p = in_tokyo(1);
+    p.answer(0, TAKEN);
+    p.answer(0, "C(SELECT 1) Z(I)");
+    let sets = "select set_config('TimeZone', null, false)";
+    let meant = "select set_config('TimeZone',  E'Asia/Tokyo', false)";
+    for (sent, reaches) in [
+        (format!("Q({sets})"), format!("Q({meant})")),
+        (format!("P(,{sets})"), format!("P(,{meant})")),
+        (format!("P(s,{sets})"), format!("P(__pgweir_1,{meant})")),
+    ] {
+        p.servers[0].received.clear();
+        p.send(0, &sent);
+        p.server_got(0, &reaches);
+    }
+}
+
+#[test]
+fn a_bound_null_for_set_config_means_the_value_of_the_startup() {
+    let mut p = in_tokyo(1);
+    p.answer(0, TAKEN);
+    p.answer(0, "C(SELECT 1) Z(I)");
+    p.send(0, "P(,select set_config('TimeZone', $1, false))");
+    p.servers[0].received.clear();
+    let mut bind = bytes::BytesMut::new();
+    // No portal, no statement, no formats; one value, which is NULL; no formats of the row.
+    let body = [0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 0];
+    crate::wire::build::message(&mut bind, b'B', |out| out.extend_from_slice(&body));
+    p.clients[0].input.extend_from_slice(&bind);
+    p.send(0, "E S");
+    p.server_got(0, "B(:Asia/Tokyo) E S");
 }
 
 /// Client 0 has asked for something and server 0 has answered; what is asked behind it.
@@ -268,6 +321,22 @@ fn what_the_server_still_has_pins_the_client_until_it_is_gone() {
     p.answer(0, none);
     assert_eq!(p.part(0), Parting::Free);
     assert_eq!(session(&p), Leftovers::Nothing);
+}
+
+#[test]
+fn a_close_reaches_what_sql_has_prepared() {
+    let (mut p, _) = asked("Q(prepare p as select 1)", "C(PREPARE) Z(I)");
+    p.answer(0, "1 2 D(f|f|t|f|none|f) C(SELECT 1) Z(I)");
+    assert_eq!(p.part(0), Parting::Pinned);
+    p.servers[0].received.clear();
+    p.clients[0].output.clear();
+    p.send(0, "C(p) S");
+    p.server_got(0, "C(p) S");
+    p.answer(0, "3 Z(I)");
+    p.client_got(0, "3 Z(I)");
+    assert_eq!(p.part(0), Parting::Asked);
+    p.answer(0, "2 D(f|f|f|f|none|) C(SELECT 1) Z(I)");
+    assert_eq!(p.part(0), Parting::Free);
 }
 
 #[test]

@@ -136,7 +136,8 @@ impl Generator {
         let occupied = random.random_bool(0.5);
         let mut generator = Self { random, sessions: Vec::new(), session: 0, focus: Vec::new() };
         for number in 0..sessions {
-            let login = generator.login(bosses && number == 0);
+            // Two, so that what one leaves meets the other.
+            let login = generator.login(bosses && number < 2);
             let holds = number < holders;
             let occupies = number + 1 == holders && occupied;
             let (in_transaction, changed) = (false, None);
@@ -366,6 +367,7 @@ const STATES: &[Area] = &[
     Area::Sequence,
     Area::Hidden,
     Area::Hidden,
+    Area::Shape,
 ];
 
 /// What else they do.

@@ -1,7 +1,7 @@
 //! Statements and portals of the extended protocol, beyond one text sent as Parse, Bind, Execute.
 
 use super::super::program::{Area, Message};
-use super::{Generator, Maker, Piece, anyone, holder};
+use super::{Generator, Maker, Piece, anyone, holder, own, sql};
 
 pub(super) const MAKERS: &[Maker] = &[
     anyone(Area::Named, "parse a name", 5, |g| {
@@ -48,6 +48,36 @@ pub(super) const MAKERS: &[Maker] = &[
         Piece::Messages(messages)
     }),
     anyone(Area::Named, "pipeline of names", 3, pipeline),
+    anyone(Area::Named, "parse the time", 2, |_| {
+        // Its string means the time of the transaction in which it is parsed.
+        Piece::Messages(fresh("now", "select 'now'::timestamptz = now()".into()))
+    })
+    .look(),
+    anyone(Area::Named, "parse a known text", 3, |_| {
+        Piece::Messages(fresh("known", "select 'known to all'".into()))
+    })
+    .look(),
+    anyone(Area::Reported, "parse a literal", 4, |g| {
+        let text = g.pick(&[
+            "select extract(epoch from timestamptz '2020-01-01 00:00')::bigint",
+            "select date '02/03/2020' - date '2020-01-01'",
+        ]);
+        Piece::Messages(fresh("literal", text.into()))
+    })
+    .look(),
+    anyone(Area::Shape, "change a table", 4, |g| {
+        let column = g.pick(&["a type text", "a type int using 1", "a type bigint using 2"]);
+        sql(own(g, &format!("alter table public.shape_% alter {column}")))
+    }),
+    anyone(Area::Shape, "change a table and undo it", 2, |g| {
+        let text = own(g, "begin; alter table public.shape_% alter a type numeric; rollback");
+        Piece::Messages(vec![Message::Query(text)])
+    }),
+    anyone(Area::Shape, "parse and read a table that changes", 6, |g| {
+        let text = own(g, "select * from public.shape_%");
+        Piece::Messages(fresh("shape", text))
+    })
+    .look(),
     anyone(Area::Unnamed, "parse the unnamed statement", 6, |g| {
         Piece::Messages(vec![
             Message::Parse("", g.pick(TEXTS).into()),
@@ -132,6 +162,18 @@ const TEXTS: &[&str] = &[
 fn run(name: &'static str, text: &str) -> [Message; 2] {
     let values = if text.contains("$1") { vec![Some("2".to_owned())] } else { vec![] };
     [Message::Bind("", name, values), Message::Execute("", 0)]
+}
+
+/// A statement that is parsed and run in one segment, and never bound in another.
+fn fresh(name: &'static str, text: String) -> Vec<Message> {
+    vec![
+        Message::Close('S', name),
+        Message::Parse(name, text),
+        Message::Describe('S', name),
+        Message::Bind("", name, vec![]),
+        Message::Execute("", 0),
+        Message::Sync,
+    ]
 }
 
 /// Several segments in one write, each of which may fail.
