@@ -23,7 +23,11 @@ class Part:
     flags: list
     what: str
     steady: bool = True
+    # Whether only pgweir is measured: the load is about what it alone does.
+    own: bool = False
 
+
+SCRIPT = "benches/settings.sql"
 
 PARTS = [
     Part("simple", ["-S", "-M", "simple"], "one SELECT by Query"),
@@ -31,6 +35,8 @@ PARTS = [
     Part("prepared", ["-S", "-M", "prepared"], "one SELECT of a named statement"),
     Part("update", ["-N", "-M", "simple"], "UPDATE, SELECT, INSERT in a transaction, by Query"),
     Part("logins", ["-S", "-M", "simple", "-C"], "a login by SCRAM, one SELECT, goodbye", steady=False),
+    Part("plain", ["-M", "simple", "-f", SCRIPT, "-D", "done=1"], "the next one's SELECT alone", own=True),
+    Part("settings", ["-M", "simple", "-f", SCRIPT, "-D", "done=0"], "three settings a client", own=True),
 ]
 
 

@@ -62,10 +62,11 @@ def machine(options, postgres):
 def section(options, part, everyone, runs):
     """One kind of load."""
     heads = ["", "transactions/s", "latency, ms", "CPU ms per 1,000", "servers at work", "void"]
-    rows = [row(one, runs.get((part.name, one.name))) for one in everyone]
+    asked = [one for one in everyone if not part.own or (part.name, one.name) in runs]
+    rows = [row(one, runs.get((part.name, one.name))) for one in asked]
     text = f"## {part.name}: {part.what}\n\n`pgbench {' '.join(part.flags)} -c {options.clients} "
     text += f"-j {options.threads}`\n\n" + table(heads, rows)
-    return text + ratio(runs, part)
+    return text + (settings_ratio(runs) if part.name == "settings" else ratio(runs, part))
 
 
 def row(contender, runs):
@@ -91,6 +92,15 @@ def ratio(runs, part):
         return ""
     text = f"\npgweir on one thread takes {spread(ratios, 2)} times PgBouncer's CPU per transaction"
     return text + (f" (target: at most {TARGET}).\n" if part.name == "simple" else ".\n")
+
+
+def settings_ratio(runs):
+    """What settings of a client's own cost, against the same load without."""
+    pairs = zip(runs.get(("settings", "pgweir"), []), runs.get(("plain", "pgweir"), []))
+    ratios = [with_.cpu / without.cpu for with_, without in pairs if not with_.problems + without.problems]
+    if not ratios:
+        return ""
+    return f"\nIt takes {spread(ratios, 2)} times the CPU of the same without (target: at most 1.25).\n"
 
 
 def configurations(everyone):

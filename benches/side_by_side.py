@@ -71,6 +71,8 @@ def measure(options, postgres, everyone, password):
     runs = {}
     for part in options.parts:
         able = [one for one in everyone if part.name != "prepared" or one.prepared]
+        if part.own:
+            able = [one for one in everyone if one.name == "pgweir"]
         for one in able:
             pgbench.run(postgres, one, password, part, options, WARM_UP)
         for turn in range(options.rounds):
