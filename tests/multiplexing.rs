@@ -58,7 +58,8 @@ fn clients_that_have_dropped_their_state_share_the_servers_again() {
     let mut admin = database.admin();
     admin.rows("create sequence numbers; grant usage on sequence numbers to app");
     let fresh = database.target().connect().rows(STATE);
-    let setup = Setup::servers(SERVERS).timeouts("checkout = \"60s\"");
+    let all = "[pins]\nmax_pinned = \"100%\"";
+    let setup = Setup::servers(SERVERS).timeouts("checkout = \"60s\"").tables(all);
     let weir = Weir::start(&database, &setup);
     let dropped = Barrier::new(CLIENTS);
     thread::scope(|scope| {
