@@ -29,6 +29,7 @@ mod refusals;
 mod relay;
 mod reload;
 mod servers;
+mod settings;
 mod sql_oracle;
 mod sql_speed;
 mod startup;

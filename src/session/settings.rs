@@ -234,6 +234,13 @@ impl ServerSettings {
         changes
     }
 
+    /// Whether [`ServerSettings::changes_to`] would give nothing.
+    pub fn suits(&self, desired: &Settings) -> bool {
+        let has_all = || desired.iter().all(|(name, value)| self.value(name) == Some(value));
+        let has_no_more = || self.actual.iter().all(|(name, _)| desired.get(name).is_some());
+        self.actual.is_shared_with(desired) || (has_all() && has_no_more())
+    }
+
     fn value(&self, name: &str) -> Option<&[u8]> {
         self.actual.get(name).or_else(|| self.default_of(name))
     }
@@ -319,8 +326,10 @@ mod tests {
         desired: &[(&str, &str)],
     ) -> Vec<(String, Option<String>)> {
         let text = |v: Box<[u8]>| String::from_utf8(v.into()).unwrap();
-        let changes = server.changes_to(&mut settings(desired)).into_iter();
-        changes.map(|c| (c.name.into(), c.value.map(text))).collect()
+        let suits = server.suits(&settings(desired));
+        let changes = server.changes_to(&mut settings(desired));
+        assert_eq!(suits, changes.is_empty(), "{desired:?}");
+        changes.into_iter().map(|c| (c.name.into(), c.value.map(text))).collect()
     }
 
     #[test]
