@@ -9,6 +9,7 @@ mod addresses;
 mod auth;
 mod cancel;
 mod catalogue;
+mod cleaning;
 mod clients;
 mod compose;
 mod console;

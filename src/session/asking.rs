@@ -64,12 +64,23 @@ struct Value {
 
 /// The row of the probe.
 #[derive(Debug)]
-struct Probe {
+pub(super) struct Probe {
     /// What ties the session to its server, but for advisory locks.
-    pins: Pins,
-    role: Box<[u8]>,
+    pub(super) pins: Pins,
+    pub(super) role: Box<[u8]>,
     /// `None` if it was not asked.
-    advisory_lock: Option<bool>,
+    pub(super) advisory_lock: Option<bool>,
+}
+
+impl Probe {
+    pub(super) fn read(columns: &mut Columns<'_>) -> Result<Self, Malformed> {
+        let mut pins = Pins::NONE;
+        for reason in PROBED {
+            pins.set(reason, columns.flag()?.unwrap_or(true));
+        }
+        let role = columns.next()?.unwrap_or_default().into();
+        Ok(Self { pins, role, advisory_lock: columns.flag()? })
+    }
 }
 
 /// A row of the catalogue: what it is about, its name, and its code.
@@ -352,12 +363,7 @@ impl Session {
         let Some(asked) = &mut self.questions.asked else { return Ok(()) };
         let mut columns = Columns::new(row)?;
         if probe {
-            let mut pins = Pins::NONE;
-            for reason in PROBED {
-                pins.set(reason, columns.flag()?.unwrap_or(true));
-            }
-            let role = columns.next()?.unwrap_or_default().into();
-            asked.probe = Some(Probe { pins, role, advisory_lock: columns.flag()? });
+            asked.probe = Some(Probe::read(&mut columns)?);
         } else {
             let value = columns.next()?.map(Box::from);
             let is_default = columns.count > 1 && columns.flag()?.unwrap_or(false);
@@ -557,13 +563,13 @@ impl<'a> Parameters<'a> {
 }
 
 /// The columns of a DataRow in text format.
-struct Columns<'a> {
+pub(super) struct Columns<'a> {
     reader: Reader<'a>,
     count: u16,
 }
 
 impl<'a> Columns<'a> {
-    fn new(row: &'a [u8]) -> Result<Self, Malformed> {
+    pub(super) fn new(row: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(row);
         let count = reader.u16()?;
         Ok(Self { reader, count })
@@ -576,7 +582,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn flag(&mut self) -> Result<Option<bool>, Malformed> {
+    pub(super) fn flag(&mut self) -> Result<Option<bool>, Malformed> {
         Ok(self.next()?.map(|value| value == b"t"))
     }
 }
