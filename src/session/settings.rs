@@ -185,6 +185,13 @@ impl ServerSettings {
         }
     }
 
+    /// Whether a timeout is set that is under a second.
+    pub fn has_short(&self, name: &str) -> bool {
+        let shown = self.actual.get(name).and_then(|value| std::str::from_utf8(value).ok());
+        let milliseconds = shown.and_then(|value| value.strip_suffix("ms")?.parse().ok());
+        milliseconds.is_some_and(|milliseconds: u32| milliseconds < 1000)
+    }
+
     /// Whether it is known what RESET gives.
     pub fn knows_default(&self, name: &str) -> bool {
         name.contains('.') || self.default_of(name).is_some()
@@ -374,6 +381,18 @@ mod tests {
         assert_eq!(changes(&mut server, &[]), [("work_mem".to_owned(), None)]);
         server.on_reset_all();
         assert!(changes(&mut server, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_timeout_under_a_second_is_short() {
+        let mut server = ServerSettings::default();
+        assert!(!server.has_short("statement_timeout"));
+        for (shown, short) in
+            [("1ms", true), ("999ms", true), ("1500ms", false), ("1s", false), ("0", false)]
+        {
+            server.on_told("statement_timeout", Some(shown.as_bytes()));
+            assert_eq!(server.has_short("statement_timeout"), short, "{shown}");
+        }
     }
 
     #[test]
