@@ -473,7 +473,7 @@ fn who_parses_after_the_tables_changed_never_meets_an_old_plan() {
         } else {
             owner.rows(&ddl)
         };
-        columns += &format!(",{number}");
+        columns = format!("{columns},{number}");
         let answer = format!("2 D({columns}) C[SELECT 1] Z[I]");
         let mut late = stage.client();
         let described = [parse("d", sql), describe('S', "d"), flush()].concat();

@@ -643,7 +643,7 @@ impl<'a> Relay<'a> {
 }
 
 /// How long the catalogue may take that a server reads before it takes settings.
-const CATALOGUE_TIME: Duration = Duration::from_secs(60);
+const CATALOGUE_TIME: Duration = Duration::from_mins(1);
 
 /// Servers that may refuse a client's settings though others took them, before it is told.
 const MAX_REFUSALS: u8 = 4;

@@ -97,10 +97,11 @@ impl Client {
     /// Waits for a server, unless pgweir drains: a login is no transaction to be waited for.
     async fn first_lease(&mut self) -> Result<Lease, Ending> {
         let pool = Arc::clone(&self.pool);
+        let wanted = self.session.desired().clone();
         let ended = |report| Err(Ending::Ended(Box::new(report)));
         tokio::select! {
             biased;
-            checkout = pool.checkout() => match checkout {
+            checkout = pool.checkout(&wanted) => match checkout {
                 Ok(lease) => Ok(lease),
                 Err(error) => ended(edge::checkout_at_login(&error, pool.key())),
             },

@@ -126,6 +126,8 @@ label! {
         DiscardAll = "discard_all",
         /// It failed; the server was closed.
         Failed = "failed",
+        /// Something was left; the server was closed.
+        Unclean = "unclean",
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Pool;
 use crate::metrics::{Clean, CloseReason, ServerState};
-use crate::server::{self, Server};
+use crate::server::{self, Broken, Server};
 use crate::session::Leftovers;
 
 /// What must happen to a server before another client gets it (docs/semantics.md "Cleaning").
@@ -81,8 +81,10 @@ impl Lease {
                     });
                     lease.check_in(Cleaning::None, Instant::now());
                 }
-                Err(_) => {
-                    lease.pool.metrics.cleans.count(Clean::Failed);
+                Err(error) => {
+                    let unclean = matches!(error, Broken::Unclean);
+                    let kind = if unclean { Clean::Unclean } else { Clean::Failed };
+                    lease.pool.metrics.cleans.count(kind);
                     lease.evict(CloseReason::Dirty);
                 }
             }

@@ -202,11 +202,15 @@ impl Pool {
         lock(&self.login).credential = Some(credential);
     }
 
-    /// Takes a server that is free and need not be asked whether it still answers. `None` says no
-    /// more than that it takes a [`Pool::checkout`].
-    pub fn checkout_now(self: &Arc<Self>, now: Instant) -> Option<Lease> {
+    /// Takes a server that is free and need not be asked whether it still answers, if it can be one
+    /// that has the settings that are `wanted` already. `None` says no more than that it takes a
+    /// [`Pool::checkout`].
+    pub fn checkout_now(self: &Arc<Self>, wanted: &Settings, now: Instant) -> Option<Lease> {
         let check = self.settings.load().timeouts.server_check;
-        let server = lock(&self.slots).take_if(|server| server.was_used(now, check))?;
+        let server = lock(&self.slots).take_if(
+            |server| server.was_used(now, check) && server.has_settings(wanted),
+            |server| server.was_used(now, check),
+        )?;
         let mut lease = Lease::new(Arc::clone(self), server);
         if lease.is_stale() {
             lease.evict(CloseReason::Broken);
@@ -218,9 +222,9 @@ impl Pool {
 
     /// Takes a server, waiting for one until `timeouts.checkout`. Cancel safe: a place in the queue
     /// is left, and a server that was handed over meanwhile goes to the next.
-    pub async fn checkout(self: &Arc<Self>) -> Result<Lease, CheckoutError> {
+    pub async fn checkout(self: &Arc<Self>, wanted: &Settings) -> Result<Lease, CheckoutError> {
         let started = Instant::now();
-        while let Some(server) = self.take_idle() {
+        while let Some(server) = self.take_idle(wanted) {
             let mut lease = Lease::new(Arc::clone(self), server);
             if lease.is_sound(started).await {
                 self.metrics.checked_out(started.elapsed());
@@ -286,8 +290,8 @@ impl Pool {
         slots.total() == 0 && slots.waiting_since().is_none() && self.listener.is_idle()
     }
 
-    fn take_idle(&self) -> Option<Box<Server>> {
-        lock(&self.slots).take()
+    fn take_idle(&self, wanted: &Settings) -> Option<Box<Server>> {
+        lock(&self.slots).take_if(|server| server.has_settings(wanted), |_| true)
     }
 
     async fn wait(self: &Arc<Self>, started: Instant) -> Result<Lease, CheckoutError> {

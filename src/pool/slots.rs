@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Invariant: opening + leased + idle + closing never grows past the limit. Waiters are served in
-//! order; idle servers newest first, so that the others grow old and go.
+//! order; idle servers newest first, so that the others grow old and go, unless one that is little
+//! older suits the client better.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -114,17 +115,34 @@ impl<S, W> Slots<S, W> {
 
     /// Takes the newest idle server, unless somebody came earlier.
     pub fn take(&mut self) -> Option<S> {
-        self.take_if(|_| true)
+        self.take_if(|_| false, |_| true)
     }
 
-    /// [`Slots::take`], if `fits` says so of that server.
-    pub fn take_if(&mut self, fits: impl FnOnce(&mut S) -> bool) -> Option<S> {
+    /// Takes the newest of the few newest idle servers that `suits` says so of, or else the newest, if
+    /// `fits` says so of that one; none if somebody came earlier.
+    pub fn take_if(
+        &mut self,
+        suits: impl FnMut(&S) -> bool,
+        fits: impl FnOnce(&mut S) -> bool,
+    ) -> Option<S> {
         if !self.waiters.is_empty() {
             return None;
         }
-        let server = self.idle.pop_if(fits)?;
+        let at = self.choose(suits)?;
+        if !fits(&mut self.idle[at]) {
+            return None;
+        }
         self.leased += 1;
-        Some(server)
+        Some(self.idle.remove(at))
+    }
+
+    fn choose(&self, mut suits: impl FnMut(&S) -> bool) -> Option<usize> {
+        let newest = self.idle.len().checked_sub(1)?;
+        if newest == 0 {
+            return Some(newest);
+        }
+        let mut few = self.idle.iter().enumerate().rev().take(CHOICE);
+        Some(few.find(|(_, server)| suits(server)).map_or(newest, |(at, _)| at))
     }
 
     /// Queues.
@@ -227,6 +245,9 @@ impl<S, W> Slots<S, W> {
     }
 }
 
+/// Idle servers that one is chosen from: all are looked at while the pool is locked.
+const CHOICE: usize = 8;
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -275,6 +296,26 @@ mod tests {
     }
 
     #[test]
+    fn of_the_newest_few_the_one_that_suits_is_taken_else_the_newest() {
+        let max = CHOICE + 2;
+        let mut s: Slots<usize, u32> = Slots::new(Size { max, min_idle: 0, max_idle: max });
+        for n in 0..max {
+            s.wait(0, Instant::now());
+            s.open();
+            s.opened();
+            s.freed();
+            s.park(n);
+        }
+        let newest = max - 1;
+        assert_eq!(s.take_if(|n| *n == 4, |_| false), None);
+        assert_eq!(s.take_if(|n| *n == 4, |_| true), Some(4));
+        // Too far back.
+        assert_eq!(s.take_if(|n| *n == 0, |_| true), Some(newest));
+        assert_eq!(s.take_if(|n| *n < newest - 1, |_| true), Some(newest - 2));
+        assert_eq!(s.counts().idle, max - 3);
+    }
+
+    #[test]
     fn a_smaller_size_is_reached_as_servers_become_free() {
         let (mut s, now) = slots();
         for n in 0..3 {
@@ -310,10 +351,11 @@ mod tests {
             for op in ops {
                 next += 1;
                 match op {
-                    0 | 1 => match s.take() {
+                    0 | 1 => match s.take_if(|n| n % 3 == 0, |_| true) {
                         Some(server) => {
                             prop_assert!(queue.is_empty());
-                            prop_assert_eq!(Some(server), idle.pop());
+                            let at = idle.iter().rposition(|n| n % 3 == 0);
+                            prop_assert_eq!(server, idle.remove(at.unwrap_or(idle.len() - 1)));
                             leased.push(server);
                         }
                         None => queue.push((s.wait(next, now), next)),

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Buf;
 
-use super::replies::{self, QUERY_REPLIES, within};
-use super::{Broken, Server};
+use super::replies::{self, QUERY_REPLIES, Reply, idle, within};
+use super::{Broken, Server, ServerError};
+use crate::session::proof;
+use crate::session::settings::Settings;
 use crate::wire::build;
 use crate::wire::frame::{self, HEADER};
 
@@ -18,6 +20,15 @@ pub enum Cleaning {
     DiscardAll,
 }
 
+impl Cleaning {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::SoftReset => SOFT_RESET,
+            Self::DiscardAll => "DISCARD ALL",
+        }
+    }
+}
+
 impl Server {
     /// Asks the server whether it is there, and outside a transaction. A bare Sync is the cheapest
     /// question (`protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY`).
@@ -26,24 +37,24 @@ impl Server {
         within(deadline, self.until_idle(b"")).await
     }
 
-    /// Resets the session of a server that is outside a transaction with nothing in flight, and runs
-    /// `init_query` again.
+    /// Resets the session of a server that is outside a transaction with nothing in flight, has it say
+    /// that nothing is left, and runs `init_query` again.
     pub async fn clean(&mut self, cleaning: Cleaning, deadline: Instant) -> Result<(), Broken> {
         within(deadline, self.reset(cleaning)).await
     }
 
     pub(super) async fn reset(&mut self, cleaning: Cleaning) -> Result<(), Broken> {
+        // Alone in its Query, DISCARD ALL is outside a transaction block, as it must be
+        // (`sql-discard.html`). UNLISTEN shows once its Query has committed.
+        let out = &mut self.link.output;
+        build::query(out, cleaning.sql());
+        build::query(out, &proof::question());
+        self.until_idle(QUERY_REPLIES).await?;
         match cleaning {
-            Cleaning::SoftReset => {
-                self.query(SOFT_RESET).await?;
-                self.backend.on_cleaned();
-            }
-            Cleaning::DiscardAll => {
-                // Alone in its Query: it cannot run inside a transaction block (`sql-discard.html`).
-                self.query("DISCARD ALL").await?;
-                self.backend.on_discarded();
-            }
+            Cleaning::SoftReset => self.backend.on_cleaned(),
+            Cleaning::DiscardAll => self.backend.on_discarded(),
         }
+        self.prove_clean().await?;
         match self.init_query.take() {
             Some(sql) => {
                 let done = self.query(&sql).await;
@@ -52,6 +63,28 @@ impl Server {
             }
             None => Ok(()),
         }
+    }
+
+    /// Reads the answer to the proof's question.
+    async fn prove_clean(&mut self) -> Result<(), Broken> {
+        let mut clean = false;
+        loop {
+            let reply = self.answer().await?;
+            match reply.tag {
+                b'D' => clean = proof::is_clean(&reply.body).map_err(Reply::malformed(b'D'))?,
+                b'T' | b'C' => {}
+                b'E' => return Err(Broken::Refused(ServerError::new(reply.whole()?))),
+                b'Z' => {
+                    idle(&reply.whole()?)?;
+                    break;
+                }
+                tag => return Err(Broken::OutOfTurn(tag)),
+            }
+        }
+        let settings = &self.backend.settings;
+        let user = |settings: &Settings| settings.get("session_authorization").map(<[u8]>::to_vec);
+        let own = user(settings.reported()) == user(settings.baseline());
+        if clean && own { Ok(()) } else { Err(Broken::Unclean) }
     }
 
     /// Runs a statement and drops its rows.

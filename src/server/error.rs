@@ -92,6 +92,9 @@ pub enum Broken {
     /// No answer in time.
     #[error("no answer in time")]
     TimedOut,
+    /// Its session was reset and is not as after its login.
+    #[error("its reset has left something")]
+    Unclean,
 }
 
 /// Why there is no new server.

@@ -18,6 +18,7 @@ use crate::host::Slot;
 use crate::metrics::ServerCount;
 use crate::net::link::Link;
 use crate::session::Backend;
+use crate::session::settings::Settings;
 
 pub use abandon::Work;
 pub use cancel::{CancelAddress, CancelOutcome, cancel};
@@ -60,6 +61,11 @@ pub struct Server {
 }
 
 impl Server {
+    /// Whether nothing must be set for a client that wants these settings.
+    pub fn has_settings(&self, wanted: &Settings) -> bool {
+        self.backend.settings.suits(wanted)
+    }
+
     /// It takes no writes, whatever its clients set: a standby, or read-only from its login on. Not
     /// known before PostgreSQL 14 (`runtime-config-preset.html#GUC-IN-HOT-STANDBY`).
     pub fn is_read_only(&self) -> bool {

@@ -64,12 +64,23 @@ struct Value {
 
 /// The row of the probe.
 #[derive(Debug)]
-struct Probe {
+pub(super) struct Probe {
     /// What ties the session to its server, but for advisory locks.
-    pins: Pins,
-    role: Box<[u8]>,
+    pub(super) pins: Pins,
+    pub(super) role: Box<[u8]>,
     /// `None` if it was not asked.
-    advisory_lock: Option<bool>,
+    pub(super) advisory_lock: Option<bool>,
+}
+
+impl Probe {
+    pub(super) fn read(columns: &mut Columns<'_>) -> Result<Self, Malformed> {
+        let mut pins = Pins::NONE;
+        for reason in PROBED {
+            pins.set(reason, columns.flag()?.unwrap_or(true));
+        }
+        let role = columns.next()?.unwrap_or_default().into();
+        Ok(Self { pins, role, advisory_lock: columns.flag()? })
+    }
 }
 
 /// A row of the catalogue: what it is about, its name, and its code.
@@ -261,13 +272,8 @@ impl Session {
     }
 
     fn send_catalogue(&mut self, backend: &mut Backend, out: &mut BytesMut) {
-        for (own, note) in [(Own::Calm, Note::Plain), (Own::Catalogue, Note::Catalogued)] {
-            self.prepare_own(own, backend, out);
-            build::bind_text(out, own.name(), &[]);
-            build::execute(out);
-            self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
-            self.flow.sent(Kind::Execute, Owner::Proxy, note);
-        }
+        self.execute_own(Own::Calm, &[], Note::Plain, backend, out);
+        self.execute_own(Own::Catalogue, &[], Note::Catalogued, backend, out);
         self.questions.asked.get_or_insert_default().catalogue = Some(Rows::default());
     }
 
@@ -278,23 +284,14 @@ impl Session {
         let reported = backend.settings.reported();
         let asked = |name: &str| name != "session_authorization" && reported.get(name).is_none();
         let names: Vec<_> = touched.names.iter().filter(|name| asked(name)).cloned().collect();
-        for name in &names {
-            let own = if backend.settings.knows_default(name) { Own::Get } else { Own::Weigh };
-            self.prepare_own(own, backend, out);
-            build::bind_text(out, own.name(), &[Some(name.as_bytes())]);
-            build::execute(out);
-            self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
-            self.flow.sent(Kind::Execute, Owner::Proxy, Note::Asked);
-        }
-        if self.questions.suspects.intersects(SUSPECT.union(MAY_UNPIN)) {
+        let probes = self.questions.suspects.intersects(SUSPECT.union(MAY_UNPIN));
+        let names = self.ask_for_values(names, probes, backend, out);
+        if probes {
             self.ask_for_channels(backend, out);
             let locks = self.questions.suspects.intersects(MAY_LOCK)
                 || self.pins.contains(PinReason::AdvisoryLock);
-            self.prepare_own(Own::Probe, backend, out);
-            build::bind_text(out, Own::Probe.name(), &[Some(if locks { b"t" } else { b"f" })]);
-            build::execute(out);
-            self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
-            self.flow.sent(Kind::Execute, Owner::Proxy, Note::Probed);
+            let locks: &[u8] = if locks { b"t" } else { b"f" };
+            self.execute_own(Own::Probe, &[Some(locks)], Note::Probed, backend, out);
         }
         // Last, since it changes a setting for itself.
         if std::mem::take(&mut self.questions.catalogue) {
@@ -310,15 +307,55 @@ impl Session {
         self.flow.sent(Kind::Sync, Owner::Proxy, Note::Answered);
     }
 
+    /// Asks for settings, and gives their names in the order of the answers. Timeouts come first: the
+    /// questions behind them must not meet those of the client.
+    fn ask_for_values(
+        &mut self,
+        mut names: Vec<Box<str>>,
+        probes: bool,
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> Vec<Box<str>> {
+        names.sort_by_key(|name| !TIMEOUTS.contains(&&**name));
+        if probes || !names.is_empty() {
+            for name in TIMEOUTS {
+                if backend.settings.has_short(name) && !names.iter().any(|n| **n == *name) {
+                    let name = Some(name.as_bytes());
+                    self.execute_own(Own::Lift, &[name], Note::Plain, backend, out);
+                }
+            }
+        }
+        for name in &names {
+            let own = match &**name {
+                name if TIMEOUTS.contains(&name) => Own::Lift,
+                name if backend.settings.knows_default(name) => Own::Get,
+                _ => Own::Weigh,
+            };
+            self.execute_own(own, &[Some(name.as_bytes())], Note::Asked, backend, out);
+        }
+        names
+    }
+
+    fn execute_own(
+        &mut self,
+        own: Own,
+        parameters: &[Option<&[u8]>],
+        note: Note,
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) {
+        self.prepare_own(own, backend, out);
+        build::bind_text(out, own.name(), parameters);
+        build::execute(out);
+        self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
+        self.flow.sent(Kind::Execute, Owner::Proxy, note);
+    }
+
     fn ask_for_channels(&mut self, backend: &mut Backend, out: &mut BytesMut) {
         if !self.asks_for_channels() {
             return;
         }
-        self.prepare_own(Own::Channels, backend, out);
-        build::bind_text(out, Own::Channels.name(), &[]);
-        build::execute(out);
-        self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
-        self.flow.sent(Kind::Execute, Owner::Proxy, Note::Channels);
+        self.execute_own(Own::Channels, &[], Note::Channels, backend, out);
         self.questions.asked.get_or_insert_default().channels = Some(Channels::new());
     }
 
@@ -352,12 +389,7 @@ impl Session {
         let Some(asked) = &mut self.questions.asked else { return Ok(()) };
         let mut columns = Columns::new(row)?;
         if probe {
-            let mut pins = Pins::NONE;
-            for reason in PROBED {
-                pins.set(reason, columns.flag()?.unwrap_or(true));
-            }
-            let role = columns.next()?.unwrap_or_default().into();
-            asked.probe = Some(Probe { pins, role, advisory_lock: columns.flag()? });
+            asked.probe = Some(Probe::read(&mut columns)?);
         } else {
             let value = columns.next()?.map(Box::from);
             let is_default = columns.count > 1 && columns.flag()?.unwrap_or(false);
@@ -557,13 +589,13 @@ impl<'a> Parameters<'a> {
 }
 
 /// The columns of a DataRow in text format.
-struct Columns<'a> {
+pub(super) struct Columns<'a> {
     reader: Reader<'a>,
     count: u16,
 }
 
 impl<'a> Columns<'a> {
-    fn new(row: &'a [u8]) -> Result<Self, Malformed> {
+    pub(super) fn new(row: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(row);
         let count = reader.u16()?;
         Ok(Self { reader, count })
@@ -576,7 +608,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn flag(&mut self) -> Result<Option<bool>, Malformed> {
+    pub(super) fn flag(&mut self) -> Result<Option<bool>, Malformed> {
         Ok(self.next()?.map(|value| value == b"t"))
     }
 }
@@ -626,6 +658,10 @@ const MAX_UNREAD_TEXT: usize = 16 << 10;
 
 /// Channels of one server that are read.
 const MAX_LISTENED: usize = 10_000;
+
+/// What may end a question before its answer. Other timeouts of PostgreSQL's do not run inside a pipeline
+/// (`runtime-config-client.html`).
+const TIMEOUTS: [&str; 3] = ["statement_timeout", "lock_timeout", "transaction_timeout"];
 
 /// Rounds of questions that may fail in a row.
 const MAX_FAILURES: u8 = 2;

@@ -18,6 +18,7 @@ pub mod listening;
 mod own;
 pub mod pins;
 mod preparing;
+pub mod proof;
 mod retry;
 pub mod rules;
 pub mod settings;

@@ -11,13 +11,17 @@ pub(crate) enum Own {
     Get,
     /// Tells one value, and whether it is the server's default.
     Weigh,
+    /// Tells one timeout and whether it is the server's default, and spares the statements behind it, up
+    /// to the Sync, that timeout.
+    Lift,
     /// Tells which state there is that ties a session to its server.
     Probe,
     /// Tells which channels are listened to.
     Channels,
     /// Tells the code of functions and tables.
     Catalogue,
-    /// Spares the statements behind it, up to the Sync, compilation that takes longer than they do.
+    /// Spares the statements behind it, up to the Sync, compilation that takes longer than they do, and
+    /// the client's `statement_timeout`.
     Calm,
 }
 
@@ -28,6 +32,7 @@ impl Own {
             Self::Set => "__pgweir_set",
             Self::Get => "__pgweir_get",
             Self::Weigh => "__pgweir_weigh",
+            Self::Lift => "__pgweir_lift",
             Self::Probe => "__pgweir_probe",
             Self::Channels => "__pgweir_channels",
             Self::Catalogue => "__pgweir_catalogue",
@@ -40,10 +45,11 @@ impl Own {
             Self::Set => "SELECT pg_catalog.set_config($1, $2, false)",
             Self::Get => "SELECT pg_catalog.current_setting($1, true)",
             Self::Weigh => WEIGH,
+            Self::Lift => LIFT,
             Self::Probe => PROBE,
             Self::Channels => "SELECT pg_catalog.pg_listening_channels()",
             Self::Catalogue => CATALOGUE,
-            Self::Calm => "SELECT pg_catalog.set_config('jit', 'off', true)",
+            Self::Calm => CALM,
         }
     }
 }
@@ -52,6 +58,17 @@ impl Own {
 /// ten times what the value alone does, and is asked until the default is known.
 const WEIGH: &str = "SELECT pg_catalog.current_setting($1, true), (SELECT setting = reset_val \
     FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) = $1)";
+
+/// What is set for the transaction holds up to the Sync. The columns are made in their order, so that the
+/// first shows what was set before. A timeout that this server does not have is NULL.
+const LIFT: &str = "SELECT value, \
+    CASE WHEN value IS NOT NULL THEN value = pg_catalog.set_config($1, NULL, true) END, \
+    CASE WHEN value IS NOT NULL THEN pg_catalog.set_config($1, '0', true) END \
+    FROM (SELECT pg_catalog.current_setting($1, true) AS value OFFSET 0) AS before";
+
+/// As long as the catalogue may take.
+const CALM: &str = "SELECT pg_catalog.set_config('jit', 'off', true), \
+    pg_catalog.set_config('statement_timeout', '60s', true)";
 
 /// Which state there is. Objects of the temporary schema are found by what depends on it; the lock table
 /// is only read when it is asked for, since reading it takes locks of its own

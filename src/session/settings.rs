@@ -185,6 +185,13 @@ impl ServerSettings {
         }
     }
 
+    /// Whether a timeout is set that is under a second.
+    pub fn has_short(&self, name: &str) -> bool {
+        let shown = self.actual.get(name).and_then(|value| std::str::from_utf8(value).ok());
+        let milliseconds = shown.and_then(|value| value.strip_suffix("ms")?.parse().ok());
+        milliseconds.is_some_and(|milliseconds: u32| milliseconds < 1000)
+    }
+
     /// Whether it is known what RESET gives.
     pub fn knows_default(&self, name: &str) -> bool {
         name.contains('.') || self.default_of(name).is_some()
@@ -232,6 +239,13 @@ impl ServerSettings {
             _ => 1,
         });
         changes
+    }
+
+    /// Whether [`ServerSettings::changes_to`] would give nothing.
+    pub fn suits(&self, desired: &Settings) -> bool {
+        let has_all = || desired.iter().all(|(name, value)| self.value(name) == Some(value));
+        let has_no_more = || self.actual.iter().all(|(name, _)| desired.get(name).is_some());
+        self.actual.is_shared_with(desired) || (has_all() && has_no_more())
     }
 
     fn value(&self, name: &str) -> Option<&[u8]> {
@@ -319,8 +333,10 @@ mod tests {
         desired: &[(&str, &str)],
     ) -> Vec<(String, Option<String>)> {
         let text = |v: Box<[u8]>| String::from_utf8(v.into()).unwrap();
-        let changes = server.changes_to(&mut settings(desired)).into_iter();
-        changes.map(|c| (c.name.into(), c.value.map(text))).collect()
+        let suits = server.suits(&settings(desired));
+        let changes = server.changes_to(&mut settings(desired));
+        assert_eq!(suits, changes.is_empty(), "{desired:?}");
+        changes.into_iter().map(|c| (c.name.into(), c.value.map(text))).collect()
     }
 
     #[test]
@@ -365,6 +381,18 @@ mod tests {
         assert_eq!(changes(&mut server, &[]), [("work_mem".to_owned(), None)]);
         server.on_reset_all();
         assert!(changes(&mut server, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_timeout_under_a_second_is_short() {
+        let mut server = ServerSettings::default();
+        assert!(!server.has_short("statement_timeout"));
+        for (shown, short) in
+            [("1ms", true), ("999ms", true), ("1500ms", false), ("1s", false), ("0", false)]
+        {
+            server.on_told("statement_timeout", Some(shown.as_bytes()));
+            assert_eq!(server.has_short("statement_timeout"), short, "{shown}");
+        }
     }
 
     #[test]

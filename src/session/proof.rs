@@ -1,0 +1,65 @@
+//! The proof that a reset left nothing on a server (docs/semantics.md "Cleaning").
+//!
+//! It asks what the probe asks, as a Query: no client's unnamed statement is there to be spared.
+
+use super::asking::{Columns, Probe};
+use super::own::Own;
+use crate::wire::Malformed;
+
+/// The text of the question, which has one row.
+pub fn question() -> String {
+    format!("{}, {ROLE_BY_DEFAULT}", Own::Probe.sql().replace("$1", "true"))
+}
+
+/// Whether the row tells of a session that is as after its login.
+pub fn is_clean(row: &[u8]) -> Result<bool, Malformed> {
+    let mut columns = Columns::new(row)?;
+    let probe = Probe::read(&mut columns)?;
+    let role = *probe.role == *b"none" || columns.flag()? == Some(true);
+    Ok(probe.pins.is_empty() && probe.advisory_lock == Some(false) && role)
+}
+
+/// Whether a role is set from the login on, for some user at least (`sql-alterrole.html`).
+const ROLE_BY_DEFAULT: &str = "EXISTS (SELECT FROM pg_catalog.pg_db_role_setting, \
+    pg_catalog.unnest(setconfig) AS value WHERE pg_catalog.starts_with(value, 'role='))";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(values: &[&str]) -> Vec<u8> {
+        let mut row = (values.len() as u16).to_be_bytes().to_vec();
+        for value in values {
+            row.extend_from_slice(&(value.len() as i32).to_be_bytes());
+            row.extend_from_slice(value.as_bytes());
+        }
+        row
+    }
+
+    #[test]
+    fn only_what_is_as_after_the_login_is_clean() {
+        for (values, clean) in [
+            (["f", "f", "f", "f", "none", "f", "f"], true),
+            (["f", "f", "f", "f", "report", "f", "t"], true),
+            (["f", "f", "f", "f", "report", "f", "f"], false),
+            (["t", "f", "f", "f", "none", "f", "f"], false),
+            (["f", "t", "f", "f", "none", "f", "f"], false),
+            (["f", "f", "t", "f", "none", "f", "f"], false),
+            (["f", "f", "f", "t", "none", "f", "f"], false),
+            (["f", "f", "f", "f", "none", "t", "f"], false),
+        ] {
+            assert_eq!(is_clean(&row(&values)), Ok(clean), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_told_is_not_clean() {
+        let mut unknown = row(&["f", "f", "f", "f", "none"]);
+        unknown.extend_from_slice(&[0xff; 4]);
+        assert_eq!(is_clean(&unknown), Ok(false));
+        let whole = row(&["f", "f", "f", "f", "none", "f", "f"]);
+        for len in 0..whole.len() - 5 {
+            assert!(is_clean(&whole[..len]).is_err(), "{len}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! How the settings of clients and servers are made to agree (docs/semantics.md "Settings").
+
+use super::support::*;
+
+/// Which server it is, what it was given as a time zone, and how often pgweir has set anything there.
+/// PostgreSQL 13 does not count.
+const SERVER: &str = "select pg_backend_pid() || ' ' || current_setting('TimeZone') || ' ' || \
+    (select coalesce(sum((to_jsonb(p) ->> 'generic_plans')::int + (to_jsonb(p) ->> 'custom_plans')::int), 0) \
+    from pg_prepared_statements p where name = '__pgweir_set')";
+
+#[test]
+fn a_short_timeout_of_the_clients_is_not_that_of_questions() {
+    let stage = Stage::new(&Setup::servers(1));
+    let mut one = stage.client();
+    let (mut blocker, mut watcher) = (stage.database.admin(), stage.database.admin());
+    // What a text sets itself is in force when it is asked about, and later ones find it set.
+    let set = "set statement_timeout = '250ms'; set lock_timeout = '250ms'; ";
+    for text in [set, ""] {
+        blocker.rows("begin; lock table pg_depend in access exclusive mode");
+        one.rows(&format!("{text}select pg_advisory_lock(1), pg_advisory_unlock(1)"));
+        wait_until("a question waits for longer than the client's statements may", || {
+            watcher.value(WAITS) == "t"
+        });
+        blocker.rows("rollback");
+        // The only server is free.
+        let mut two = stage.client();
+        assert_eq!(two.value("show statement_timeout"), "0");
+        assert_eq!(two.value("show lock_timeout"), "0");
+        assert_eq!(one.value("show statement_timeout"), "250ms");
+        assert_eq!(one.value("show lock_timeout"), "250ms");
+    }
+}
+
+/// Whether some statement of a client's server has waited for a lock for a while.
+const WAITS: &str = "select exists (select from pg_stat_activity where usename = 'app' \
+    and wait_event_type = 'Lock' and now() - query_start > '600ms')";
+
+#[test]
+fn clients_get_servers_that_have_their_settings_already() {
+    let stage = Stage::new(&Setup::servers(2));
+    let mut clients = ["Asia/Tokyo", "America/Lima"]
+        .map(|zone| stage.weir.target().connect_with(&[("TimeZone", zone)]));
+    // Both at once, so that each has a server of its own.
+    for client in &mut clients {
+        client.rows("begin");
+    }
+    let servers = clients.each_mut().map(|client| client.value(SERVER));
+    for client in &mut clients {
+        client.rows("commit");
+    }
+    for _ in 0..10 {
+        assert_eq!(clients.each_mut().map(|client| client.value(SERVER)), servers);
+    }
+}
