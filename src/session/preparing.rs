@@ -37,6 +37,8 @@ impl Session {
         match backend.statements.copy_of(statement, statement.generation(), self.ticket.segment) {
             Copy::Unsettled => return None,
             Copy::Coming => return Some(false),
+            // Its copy is of the tables as others see them.
+            Copy::Ready if self.alters() => self.unprepare(statement, backend, out),
             // A transaction may have failed by now, and then PostgreSQL refuses every Parse.
             Copy::Ready if !self.flow.is_status_known() => return None,
             Copy::Ready if self.status != TransactionStatus::Failed || is_off("failed") => {
@@ -120,6 +122,11 @@ impl Session {
         backend.statements.begin(&statement, segment);
         self.inject(Kind::Parse, Note::Prepare { statement: Arc::clone(&statement) });
         Some(statement)
+    }
+
+    /// The open transaction has changed tables, or is about to.
+    fn alters(&self) -> bool {
+        (self.altered || self.questions.suspects.contains(Effects::DDL)) && !is_off("ddl")
     }
 
     /// The server has not a statement that no server can be given again.

@@ -119,3 +119,21 @@ fn after_ddl_a_parse_is_one_and_older_statements_meet_their_own_fate() {
         ],
     );
 }
+
+#[test]
+fn a_parse_behind_ddl_of_its_own_transaction_is_one() {
+    let mut p = prepared();
+    p.exchange(0, ["B(s) S", "B(__pgweir_0) S", "2 Z(I)", "2 Z(I)"]);
+    p.exchange(0, ["Q(begin)", "Q(begin)", "C(BEGIN) Z(T)", "C(BEGIN) Z(T)"]);
+    let alter = "Q(alter table a)";
+    p.exchange(0, [alter, alter, "C(ALTER TABLE) Z(T)", "C(ALTER TABLE) Z(T)"]);
+    p.exchange(
+        0,
+        [
+            "P(t,select 1) B(t) S",
+            "C(__pgweir_0) P(__pgweir_0,select 1) B(__pgweir_0) S",
+            "3 1 2 Z(T)",
+            "1 2 Z(T)",
+        ],
+    );
+}
