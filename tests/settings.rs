@@ -52,3 +52,28 @@ fn clients_get_servers_that_have_their_settings_already() {
         assert_eq!(clients.each_mut().map(|client| client.value(SERVER)), servers);
     }
 }
+
+/// What goes ahead of a message can hold it back, and then the message still has its turn.
+#[test]
+fn clients_with_settings_of_their_own_get_on_when_they_wait_for_each_other() {
+    let stage = Stage::new(&Setup::servers(2));
+    let threads: Vec<_> = (0..8)
+        .map(|number| {
+            let mut client = stage.client();
+            std::thread::spawn(move || {
+                for round in 0..20 {
+                    let (memory, patience) = (4096 + number, 600_001 + round * 10 + number);
+                    client.rows(&format!("set work_mem = {memory}"));
+                    client.rows(&format!("set lock_timeout = {patience}"));
+                    assert_eq!(client.value("show work_mem"), format!("{memory}kB"));
+                    let shown =
+                        client.value("select setting from pg_settings where name = 'lock_timeout'");
+                    assert_eq!(shown, patience.to_string());
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("its own settings");
+    }
+}

@@ -31,6 +31,8 @@ struct Relay<'a> {
     forwarding: bool,
     /// The server has announced its end by a FATAL error.
     fatal: bool,
+    /// Something that the client has sent was used in this lease.
+    served: bool,
     canceling: Option<Canceling>,
     probe: Probe,
     /// Since when the client waits for what the pool's listening server has still to tell.
@@ -206,6 +208,7 @@ impl<'a> Relay<'a> {
             rest: 0,
             forwarding: false,
             fatal: false,
+            served: false,
             canceling: None,
             probe: Probe::default(),
             behind_since: None,
@@ -263,10 +266,11 @@ impl<'a> Relay<'a> {
         if !client.session.may_release() || self.rest > 0 || client.half.is_inside_message() {
             return Ok(false);
         }
-        // More of the client's own is here already, and nobody was before it.
+        // More of the client's own is here already, and nobody was before it; or all of it, when it was
+        // held back by what went ahead of it: it is its turn still.
         if !client.session.must_part()
             && Half::has_whole_message(&client.link)
-            && !client.pool.has_waiters()
+            && (!self.served || !client.pool.has_waiters())
         {
             self.started = client.since;
             return Ok(false);
@@ -329,7 +333,10 @@ impl<'a> Relay<'a> {
         if client.session.is_asking() {
             return Ok(Stop::Blocked);
         }
-        client.half.pump(&mut client.link, &mut client.session, Some(self.lease))
+        let before = client.link.input.len();
+        let stop = client.half.pump(&mut client.link, &mut client.session, Some(self.lease));
+        self.served |= client.link.input.len() < before;
+        stop
     }
 
     async fn woken(&mut self, read: bool) -> Result<Woken, Ending> {
