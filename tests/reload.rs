@@ -31,6 +31,8 @@ fn what_becomes_of_a_vanished_clients_work_changes_at_once() {
     let mut client = stage.client();
     client.rows("create table t (a int)");
     client.send(&query("insert into t select 1 from pg_sleep(1)"));
+    let running = "select count(*) from pg_stat_activity where query like 'insert into t select%'";
+    wait_until("it runs", || stage.database.admin().value(running) == "1");
     reload(&stage, |old| old.replace("\"cancel\"", "\"complete\""));
     client.reset();
     assert_eq!(stage.client().value("select count(*) from t"), "1");

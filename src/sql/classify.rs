@@ -215,7 +215,9 @@ impl<'a, 'o> Classifier<'a, 'o> {
             | b"analyse" | b"reindex" | b"cluster" | b"refresh" | b"comment" | b"grant"
             | b"revoke" | b"security" | b"checkpoint" | b"reassign" | b"show" => {}
             b"copy" => {
-                self.effects |= Effects::DRAWS;
+                if self.copies_in() {
+                    self.effects |= Effects::DRAWS;
+                }
                 return Statement::Copy;
             }
             b"explain" => {
@@ -275,6 +277,17 @@ impl<'a, 'o> Classifier<'a, 'o> {
         let code = code::read(text);
         let uses = code.uses.iter().filter_map(|name| catalogue.mention(name));
         uses.fold(code.effects | self.options.vouched, |effects, deed| effects | deed.effects)
+    }
+
+    /// Whether a COPY may put rows into a table: COPY FROM does, and a statement in parentheses may
+    /// unless it only reads (`sql-copy.html`).
+    fn copies_in(&self) -> bool {
+        let mut after = self.lexer.clone();
+        if after.next().is_some_and(|token| token.kind == Kind::Open) {
+            let reads = [b"select".as_slice(), b"values", b"table"];
+            return !after.next().is_some_and(|token| reads.iter().any(|word| token.is_word(word)));
+        }
+        self.lexer.clone().any(|token| token.is_word(b"from"))
     }
 
     fn create(&mut self) -> Statement {

@@ -195,7 +195,17 @@ fn what_may_draw_a_number_or_close_a_cursor_is_seen() {
     for text in ["insert into t values (1)", "with x as (insert into t default values) select 1"] {
         assert!(all_effects(text).contains(Effects::DRAWS), "{text}");
     }
-    for text in ["copy t from stdin", "explain analyze insert into t values (1)", "merge into t"] {
+    for text in ["copy (select a from t) to stdout", "copy t to stdout", "copy (table t) to stdout"]
+    {
+        assert!(!all_effects(text).contains(Effects::DRAWS), "{text}");
+    }
+    for text in [
+        "copy (insert into t values (1) returning a) to stdout",
+        "copy t (a) from stdin",
+        "copy t from stdin",
+        "explain analyze insert into t values (1)",
+        "merge into t",
+    ] {
         assert!(all_effects(text).contains(Effects::DRAWS), "{text}");
     }
     for text in ["select 1", "begin", "/*x*/ begin", "update t set a = 1", "savepoint s"] {

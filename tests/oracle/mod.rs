@@ -106,7 +106,7 @@ fn judge(arena: &mut Arena, program: &Program, report: &Mutex<Report>) {
 
 #[test]
 fn sessions_through_pgweir_are_sessions_on_postgresql() {
-    let report = run_all(&Plan::from_env(1_000));
+    let report = run_all(&Plan::from_env(500));
     println!("{report}");
     assert_eq!(report.differing(), 0, "programs differ, see above");
 }

@@ -14,7 +14,7 @@ use crate::support::{Database, Setup, Target, Weir, wait_until};
 /// Which one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// pgweir, with its default settings but for the number of servers.
+    /// pgweir, with its default settings but for the number of servers, all of which may be pinned.
     Weir,
     /// pgweir with the handling of one kind of state switched off.
     Without(&'static str),
@@ -69,7 +69,8 @@ impl Pooler {
 fn setup(servers: usize) -> Setup {
     Setup {
         method: "trust".into(),
-        tables: "[users.boss]\nsecret = \"none\"".into(),
+        // Sessions of a program all pin servers, more than a pool lets them by default.
+        tables: "[users.boss]\nsecret = \"none\"\n[pins]\nmax_pinned = \"100%\"\n".into(),
         ..Setup::servers(servers)
     }
     // Below the patience of a session, so that it is told rather than left waiting.
