@@ -223,12 +223,13 @@ fn an_unknown_database_is_refused_as_postgresql_does() {
 fn startup_settings_follow_the_client_to_every_server() {
     let stage = Stage::new(&Setup::servers(2));
     let options = "-c work_mem=9MB --statement-timeout=5s";
-    let mut client = stage.weir.target().connect_with(&[("options", options)]);
+    let [mut client, mut twin] =
+        [(); 2].map(|()| stage.weir.target().connect_with(&[("options", options)]));
     let mut other = stage.client();
     let mut pids = std::collections::BTreeSet::new();
     for round in 0..4 {
-        // The other client holds one server in every second round, so that both are met.
-        other.rows(if round % 2 == 0 { "begin; select pg_backend_pid()" } else { "commit" });
+        // In every second round the server that has the settings is held, so that both are met.
+        twin.rows(if round % 2 == 0 { "commit" } else { "begin; select pg_backend_pid()" });
         pids.insert(client.value("select pg_backend_pid()"));
         assert_eq!(client.value("show work_mem"), "9MB");
         assert_eq!(client.value("show statement_timeout"), "5s");
