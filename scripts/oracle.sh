@@ -10,5 +10,6 @@ need_cargo
 need_compiler
 need_postgres
 export PGWEIR_ORACLE_PROGRAMS="${PGWEIR_ORACLE_PROGRAMS:-2000}"
+export PGWEIR_ORACLE_SEED="${PGWEIR_ORACLE_SEED:-$((RANDOM * 32768 + RANDOM))}"
 exec cargo test --locked --test it -- --exact --nocapture \
   "${ORACLE_TEST:-oracle::sessions_through_pgweir_are_sessions_on_postgresql}" "$@"

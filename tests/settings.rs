@@ -62,7 +62,7 @@ fn clients_with_settings_of_their_own_get_on_when_they_wait_for_each_other() {
             let mut client = stage.client();
             std::thread::spawn(move || {
                 for round in 0..20 {
-                    let (memory, patience) = (4096 + number, 600_001 + round * 10 + number);
+                    let (memory, patience) = (4097 + number, 600_001 + round * 10 + number);
                     client.rows(&format!("set work_mem = {memory}"));
                     client.rows(&format!("set lock_timeout = {patience}"));
                     assert_eq!(client.value("show work_mem"), format!("{memory}kB"));

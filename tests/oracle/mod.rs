@@ -41,7 +41,7 @@ impl Plan {
         };
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
-            seed: number("PGWEIR_ORACLE_SEED", rand::random::<u32>().into()),
+            seed: number("PGWEIR_ORACLE_SEED", SEED),
             programs: number("PGWEIR_ORACLE_PROGRAMS", programs as u64) as usize,
             steps: number("PGWEIR_ORACLE_STEPS", 40) as usize,
             workers: number("PGWEIR_ORACLE_WORKERS", cores as u64) as usize,
@@ -104,9 +104,12 @@ fn judge(arena: &mut Arena, program: &Program, report: &Mutex<Report>) {
     report.lock().expect("no worker panicked").example(&program, &difference);
 }
 
+/// Of the programs that every run of the tests has; `make oracle` takes new ones.
+const SEED: u64 = 300_000;
+
 #[test]
 fn sessions_through_pgweir_are_sessions_on_postgresql() {
-    let report = run_all(&Plan::from_env(500));
+    let report = run_all(&Plan::from_env(300));
     println!("{report}");
     assert_eq!(report.differing(), 0, "programs differ, see above");
 }
