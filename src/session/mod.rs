@@ -9,6 +9,7 @@ mod admission;
 mod asking;
 mod causes;
 mod defaults;
+mod extended;
 pub mod flow;
 mod from_client;
 mod from_server;
@@ -23,6 +24,7 @@ mod retry;
 pub mod rules;
 pub mod settings;
 pub mod statements;
+mod texts;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,131 @@
+//! What the client's texts may do, and taking notice of it.
+
+use super::Session;
+use super::asking::Parameters;
+use super::knowledge::Statement;
+use super::pins::PinReason;
+use super::rules::Suspicion;
+use crate::sql::{self, Effects};
+use crate::without::is_off;
+
+impl Session {
+    /// A text may run: what it may do is done to the lease and, maybe, to settings.
+    pub(super) fn note_effects(
+        &mut self,
+        effects: Effects,
+        text: &[u8],
+        parameters: &Parameters<'_>,
+    ) {
+        if effects.intersects(MAY_DRAW) {
+            self.sequences.undrawn = false;
+            if self.admits_sequence() {
+                self.pins.set(PinReason::Sequence, true);
+            }
+        }
+        self.note_cause(effects, text);
+        let listens = effects.contains(Effects::UNLISTEN) && self.listening.is_sharing();
+        if effects.is_pure() && self.pins.is_empty() && !effects.contains(Effects::DDL) && !listens
+        {
+            return;
+        }
+        self.questions.suspects |= effects;
+        if effects.contains(Effects::DDL) && self.creates_in_pg_temp() {
+            self.questions.suspects |= Effects::TEMP_OBJECT;
+        }
+        self.reading.touched |= effects.intersects(MAY_SET);
+        if effects.contains(Effects::UNREAD) {
+            self.note_unread(text);
+        }
+        if !effects.intersects(NAMES_SETTINGS) {
+            return;
+        }
+        let catalogue = self.knowledge.catalogue();
+        let touched = sql::touched(text, &self.reading.options(false, catalogue.as_deref()));
+        drop(catalogue);
+        if effects.contains(Effects::SQL_PREPARE) {
+            self.note_prepared(&touched);
+        }
+        if effects.contains(Effects::EXECUTE) {
+            self.note_executed();
+        }
+        if !is_off("startup_on_reset") {
+            let resets = |(name, _): &(&str, &[u8])| touched.resets.contains(name);
+            for (name, value) in self.startup.iter().filter(resets) {
+                self.restoring.push((name.into(), value.into()));
+            }
+            self.resets.add(touched.resets.clone());
+        }
+        self.note_touched(touched, parameters);
+    }
+
+    /// Whether objects without a schema are temporary ones.
+    fn creates_in_pg_temp(&self) -> bool {
+        let path = self.desired.get("search_path").unwrap_or_default();
+        path.windows(7).any(|part| part.eq_ignore_ascii_case(b"pg_temp"))
+    }
+
+    /// What a text may do; it ends at the first NUL, as for PostgreSQL.
+    pub(super) fn effects_of(&self, body: &[u8], whole: bool) -> Effects {
+        let truncated = !whole && !body.contains(&0);
+        let catalogue = self.knowledge.catalogue();
+        let (options, unseen) = self.suspicious(truncated, catalogue.as_deref());
+        sql::classify(body, &options).without(unseen)
+    }
+
+    /// The same of a whole text, which is often like one that ran before.
+    pub(super) fn effects_by_shape(&self, text: &[u8], shapes: &mut sql::Shapes) -> Effects {
+        // Before the catalogue itself: one that comes meanwhile is then read again.
+        let version = self.knowledge.catalogue_version();
+        let catalogue = self.knowledge.catalogue();
+        let (options, unseen) = self.suspicious(false, catalogue.as_deref());
+        shapes.classify(text, &options, version).without(unseen)
+    }
+
+    /// How texts are read, and which effects of them do not count, by the pool's suspicion.
+    fn suspicious<'a>(
+        &self,
+        truncated: bool,
+        catalogue: Option<&'a sql::Catalogue>,
+    ) -> (sql::Options<'a>, Effects) {
+        let options = self.reading.options(truncated, catalogue);
+        match self.knowledge.rules().suspicion {
+            Suspicion::Strict => {
+                (sql::Options { vouched: Effects::VOUCHED, ..options }, Effects::PURE)
+            }
+            Suspicion::Standard => (options, Effects::PURE),
+            Suspicion::Off => (options, UNSEEN),
+        }
+    }
+
+    /// The same of a statement, read again when the catalogue is another.
+    pub(super) fn effects_of_statement(&self, statement: &Statement) -> Effects {
+        let version = self.knowledge.catalogue_version();
+        if statement.read_under() != version && !statement.is_unrepeatable() {
+            statement.reread(self.effects_of(&statement.body, true), version);
+        }
+        statement.effects()
+    }
+}
+
+/// Effects of which the text may name the settings.
+const NAMES_SETTINGS: Effects = Effects::SETTING
+    .union(Effects::ROUTINE)
+    .union(Effects::EXECUTE)
+    .union(Effects::UNKNOWN)
+    .union(Effects::SQL_PREPARE)
+    .union(Effects::DISCARD_ALL);
+
+/// Effects of what draws a number from a sequence. What only may, such as a function that nobody has
+/// read, does not count: a number that is missing is better than another client's.
+const MAY_DRAW: Effects = Effects::DRAWS.union(Effects::SEQUENCE);
+
+/// What only the code behind a name would show.
+const UNSEEN: Effects = Effects::FUNCTION.union(Effects::ROUTINE).union(Effects::UNREAD);
+
+/// Effects that may change a setting.
+const MAY_SET: Effects = Effects::SETTING
+    .union(Effects::FUNCTION)
+    .union(Effects::ROUTINE)
+    .union(Effects::EXECUTE)
+    .union(Effects::UNKNOWN)
+    .union(Effects::DISCARD_ALL);
