@@ -26,11 +26,14 @@ impl Session {
 
     /// In a failed transaction nothing runs but what begins with its end.
     pub(super) fn cannot_run(&self, text: &[u8]) -> bool {
+        if self.status != TransactionStatus::Failed || !self.is_quiet() {
+            return false;
+        }
         let mut tokens = Lexer::new(text, true);
         let first = tokens.find(|token| token.kind != sql::Kind::Semicolon);
         let ends = [b"rollback".as_slice(), b"abort", b"commit", b"end"];
         let is_end = |token: Token<'_>| ends.iter().any(|word| token.is_word(word));
-        self.status == TransactionStatus::Failed && self.is_quiet() && !first.is_some_and(is_end)
+        !first.is_some_and(is_end)
     }
 
     /// Whether the client may be pinned for all of this.

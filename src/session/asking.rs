@@ -464,7 +464,17 @@ impl Session {
             self.owed = self.owed.max(Leftovers::Resettable);
         }
         self.on_channels(asked.channels, backend);
-        if touched.any {
+        self.pin_for(suspects, touched.any);
+        if !self.pins.contains(PinReason::SqlPrepared) {
+            self.questions.prepared = Touched::default();
+        }
+        self.reading.touched = false;
+        self.reading.begin(&mut self.desired, &mut backend.settings);
+    }
+
+    /// Pins for what no question tells: settings without a name, and what only texts show.
+    fn pin_for(&mut self, suspects: Effects, anything: bool) {
+        if anything {
             match self.knowledge.rules().dynamic_set {
                 DynamicSet::Pin => self.pins.set(PinReason::Setting, true),
                 DynamicSet::Ignore => self.owed = self.owed.max(Leftovers::Resettable),
@@ -480,11 +490,6 @@ impl Session {
         if suspects.contains(Effects::RETIRE_FUNCTION) {
             self.pins.set(PinReason::Permanent, true);
         }
-        if !self.pins.contains(PinReason::SqlPrepared) {
-            self.questions.prepared = Touched::default();
-        }
-        self.reading.touched = false;
-        self.reading.begin(&mut self.desired, &mut backend.settings);
     }
 
     /// A setting has this value on the server now, and so the client has it.

@@ -11,7 +11,6 @@ use super::from_client::{ClientFate, MAX_PARSE, MAX_PREFIX};
 use super::knowledge::Statement;
 use super::pins::{PinReason, Pins};
 use super::preparing::MISSING;
-use super::statements::Name;
 use super::{Backend, Note, Out, Session};
 use crate::sql::Effects;
 use crate::wire::build;
@@ -69,11 +68,8 @@ impl Session {
         // What is too long to keep works as long as it stays the server's unnamed statement.
         let kept = if whole { rest } else { &[] };
         let statement = current.unwrap_or_else(|| self.knowledge.private(kept, effects));
-        let ticket = self.next_ticket();
-        self.statements.begin(b"", ticket, Some(Arc::clone(&statement)));
         backend.statements.begin_unnamed(&statement, self.ticket.segment);
-        let note = Note::Parse { name: Name::default(), statement, ticket, sent: true };
-        self.send(Kind::Parse, note);
+        self.begin_parse(b"", statement, true);
         if made.is_none() {
             return ClientFate::Forward;
         }
@@ -110,6 +106,12 @@ impl Session {
             },
         };
         self.open_segment = true;
+        self.begin_parse(name, statement, sent);
+        ClientFate::Consumed
+    }
+
+    /// A name is to mean a statement when its Parse is answered: by the server, or here.
+    fn begin_parse(&mut self, name: &[u8], statement: Arc<Statement>, sent: bool) {
         let ticket = self.next_ticket();
         self.statements.begin(name, ticket, Some(Arc::clone(&statement)));
         let note = Note::Parse { name: name.into(), statement, ticket, sent };
@@ -119,7 +121,6 @@ impl Session {
             self.counts.elided_parses += 1;
             self.reply(note);
         }
-        ClientFate::Consumed
     }
 
     /// The text is too long to be kept. It passes to the server, and the client stays with that one.
@@ -153,9 +154,7 @@ impl Session {
         out.server.put_u8(b'P');
         out.server.put_u32((4 + header.body - name.len() + statement.server_name.len()) as u32);
         build::put_cstr(out.server, &statement.server_name);
-        let ticket = self.next_ticket();
-        self.statements.begin(name, ticket, Some(Arc::clone(&statement)));
-        self.send(Kind::Parse, Note::Parse { name: name.into(), statement, ticket, sent: true });
+        self.begin_parse(name, statement, true);
         ClientFate::Rewritten { skip: name.len() + 1 }
     }
 
@@ -233,12 +232,7 @@ impl Session {
         self.send(Kind::Bind, target.note);
         self.begin_retry(meaning.tried, before);
         if let Some(rest) = made {
-            let name = target.rename.as_deref().unwrap_or(name);
-            build::message(out.server, b'B', |out| {
-                build::put_cstr(out, portal);
-                build::put_cstr(out, name);
-                out.put_slice(&rest);
-            });
+            write_bind(out.server, portal, target.rename.as_deref().unwrap_or(name), &rest);
             return ClientFate::Consumed;
         }
         let Some(rename) = target.rename else { return ClientFate::Forward };
@@ -317,6 +311,14 @@ fn statement_name(body: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader::new(body.strip_prefix(b"S")?);
     let name = reader.cstr().ok()?;
     reader.finish().ok().map(|()| name)
+}
+
+fn write_bind(out: &mut BytesMut, portal: &[u8], name: &[u8], rest: &[u8]) {
+    build::message(out, b'B', |out| {
+        build::put_cstr(out, portal);
+        build::put_cstr(out, name);
+        out.put_slice(rest);
+    });
 }
 
 fn write_describe(out: &mut BytesMut, name: &[u8]) {

@@ -58,18 +58,8 @@ impl Session {
         mut backend: Option<&mut Backend>,
         out: &mut Out<'_>,
     ) -> ClientFate {
-        if let Some(backend) = backend.as_deref_mut()
-            && self.must_restore()
-            && self.flow.is_empty()
-        {
-            self.restore(backend, out.server);
-            build::empty(out.server, b'S');
-            self.inject(Kind::Sync, Note::Plain);
-        }
-        if header.tag != b'X'
-            && let Some(backend) = backend.as_deref_mut()
-        {
-            self.listen_here(backend, out.server);
+        if let Some(backend) = backend.as_deref_mut() {
+            self.go_ahead(header, backend, out.server);
         }
         let written = out.server.len();
         let fate = match (header.tag, backend) {
@@ -112,6 +102,18 @@ impl Session {
         }
         self.write_replies(out.client);
         fate
+    }
+
+    /// Sends what belongs before the client's message.
+    fn go_ahead(&mut self, header: Header, backend: &mut Backend, out: &mut BytesMut) {
+        if self.must_restore() && self.flow.is_empty() {
+            self.restore(backend, out);
+            build::empty(out, b'S');
+            self.inject(Kind::Sync, Note::Plain);
+        }
+        if header.tag != b'X' {
+            self.listen_here(backend, out);
+        }
     }
 
     /// Waits for replies. The server may hold back all of them until it is asked for them.

@@ -380,14 +380,12 @@ impl Session {
                 }
                 ServerFate::Forward
             }
-            Note::Use { name, statement } if fields.code == b"26000" => {
-                backend.statements.remove(statement);
-                backend.statements.clear_unnamed();
-                error::rewrite_message(out, body, &statement.server_name, name);
-                ServerFate::Swallow
-            }
-            // Whatever else is wrong with it, the client knows it by its own name.
+            // Whatever is wrong with it, the client knows it by its own name.
             Note::Use { name, statement } => {
+                if fields.code == b"26000" {
+                    backend.statements.remove(statement);
+                    backend.statements.clear_unnamed();
+                }
                 error::rewrite_message(out, body, &statement.server_name, name);
                 ServerFate::Swallow
             }

@@ -416,6 +416,11 @@ impl Reading {
         self.escapes_in_strings = self.in_force.get("standard_conforming_strings") == Some(b"off");
     }
 
+    /// Texts are read by the standard's rules.
+    fn is_plain(&self) -> bool {
+        !self.escapes_in_strings && !self.multibyte_unsafe
+    }
+
     fn options<'a>(
         &self,
         truncated: bool,

@@ -74,11 +74,16 @@ impl Session {
 
     /// The same of a whole text, which is often like one that ran before.
     pub(super) fn effects_by_shape(&self, text: &[u8], shapes: &mut sql::Shapes) -> Effects {
+        if !self.reading.is_plain() {
+            return self.effects_of(text, true);
+        }
         // Before the catalogue itself: one that comes meanwhile is then read again.
         let version = self.knowledge.catalogue_version();
-        let catalogue = self.knowledge.catalogue();
-        let (options, unseen) = self.suspicious(false, catalogue.as_deref());
-        shapes.classify(text, &options, version).without(unseen)
+        shapes.find(text, version).unwrap_or_else(|| {
+            let effects = self.effects_of(text, true);
+            shapes.learn(text, effects, version);
+            effects
+        })
     }
 
     /// How texts are read, and which effects of them do not count, by the pool's suspicion.
