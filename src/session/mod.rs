@@ -20,6 +20,7 @@ mod own;
 pub mod pins;
 mod preparing;
 pub mod proof;
+mod reading;
 mod retry;
 pub mod rules;
 pub mod settings;
@@ -45,6 +46,7 @@ use knowledge::{Knowledge, Statement};
 use listening::Listening;
 use own::Own;
 use pins::Pins;
+use reading::Reading;
 use retry::Retry;
 use rules::Seat;
 use settings::{Change, ServerSettings, Settings};
@@ -327,114 +329,6 @@ struct Load {
     bytes: usize,
     /// A Flush was sent because no more can be, so that replies come.
     flushed: bool,
-}
-
-/// How the session's settings make texts read.
-#[derive(Debug, Default)]
-struct Reading {
-    /// The settings of [`settings::PARSE_SETTINGS`] as they are for the next message.
-    in_force: Settings,
-    /// Names and values of [`settings::UNREPORTED_PARSE_SETTINGS`] that the client has set.
-    own: Vec<u8>,
-    /// Their values: texts parsed under others are other statements.
-    fingerprint: Box<[u8]>,
-    escapes_in_strings: bool,
-    multibyte_unsafe: bool,
-    /// The open transaction may have changed a setting.
-    touched: bool,
-    /// What the client wants and what the server began with, if `in_force` is made of just these.
-    made_of: Option<(Settings, Settings)>,
-}
-
-impl Reading {
-    /// A value that is in force from now on.
-    fn set(&mut self, name: &str, value: &[u8]) {
-        if settings::is_parse_setting(name) && self.in_force.set(name, value) {
-            self.made_of = None;
-            self.derive();
-        }
-    }
-
-    /// The client's own values of the settings that are not reported.
-    fn set_own(&mut self, desired: &Settings) {
-        let mut own = Vec::new();
-        for name in settings::UNREPORTED_PARSE_SETTINGS {
-            if let Some(value) = desired.get(name) {
-                own.extend_from_slice(name.as_bytes());
-                own.push(0);
-                own.extend_from_slice(value);
-                own.push(0);
-            }
-        }
-        if own != self.own {
-            self.own = own;
-            self.derive();
-        }
-    }
-
-    /// A lease begins. Mostly its client and its server are as they were in the last one.
-    fn begin(&mut self, desired: &mut Settings, server: &mut ServerSettings) {
-        if let Some((wanted, baseline)) = &mut self.made_of
-            && wanted.unify(desired)
-            && server.began_with(baseline)
-        {
-            return;
-        }
-        let baseline = server.baseline();
-        for name in settings::PARSE_SETTINGS {
-            let value = desired.get(name).or_else(|| baseline.get(name));
-            self.set(name, value.unwrap_or_default());
-        }
-        self.set_own(desired);
-        self.made_of = Some((desired.clone(), baseline.clone()));
-    }
-
-    /// A lease ends: the next server will have what the client wants.
-    fn end(&mut self, desired: &Settings) {
-        self.touched = false;
-        if self.made_of.as_ref().is_some_and(|(wanted, _)| wanted.is_shared_with(desired)) {
-            return;
-        }
-        self.set_own(desired);
-        for name in settings::PARSE_SETTINGS {
-            if let Some(value) = desired.get(name) {
-                self.set(name, value);
-            }
-        }
-    }
-
-    fn derive(&mut self) {
-        let mut fingerprint = Vec::with_capacity(64);
-        for name in settings::PARSE_SETTINGS {
-            fingerprint.extend_from_slice(self.in_force.get(name).unwrap_or_default());
-            fingerprint.push(0);
-        }
-        fingerprint.extend_from_slice(&self.own);
-        self.fingerprint = fingerprint.into();
-        let encoding = self.in_force.get("client_encoding").unwrap_or_default();
-        self.multibyte_unsafe = sql::is_multibyte_unsafe(encoding);
-        self.escapes_in_strings = self.in_force.get("standard_conforming_strings") == Some(b"off");
-    }
-
-    /// Texts are read by the standard's rules.
-    fn is_plain(&self) -> bool {
-        !self.escapes_in_strings && !self.multibyte_unsafe
-    }
-
-    fn options<'a>(
-        &self,
-        truncated: bool,
-        catalogue: Option<&'a sql::Catalogue>,
-    ) -> sql::Options<'a> {
-        sql::Options {
-            standard_conforming_strings: !self.escapes_in_strings,
-            multibyte_unsafe: self.multibyte_unsafe,
-            truncated,
-            retire_functions: &[],
-            vouched: sql::Effects::PURE,
-            catalogue,
-        }
-    }
 }
 
 /// What was done since [`Session::take_counts`].
