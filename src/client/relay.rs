@@ -1,15 +1,16 @@
 //! A client with a server: messages both ways, until the server can go to somebody else.
 
+mod deadlines;
+
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::abandon::{Canceling, Probe, abandon, close};
-use super::alarm::due;
 use super::half::{Half, Stop};
 use super::listening::Joining;
 use super::{Client, Ending, ServerLoss, edge};
-use crate::config::{OnClientGone, Timeouts};
+use crate::config::OnClientGone;
 use crate::ledger::Pinned;
 use crate::metrics::{CloseReason, Counted, ErrorSource};
 use crate::net::link::{Moved, consume};
@@ -502,142 +503,6 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn set_alarm(&mut self) {
-        let behind = self.client.session.is_behind();
-        self.behind_since = behind.then(|| self.behind_since.unwrap_or_else(Instant::now));
-        let earliest = [
-            self.idle_due(),
-            self.transaction_due(),
-            self.query_due(),
-            self.gone_due(),
-            self.recheck_due(),
-            self.behind_due(),
-            self.probe.due(),
-        ];
-        self.client.alarm.set(earliest.into_iter().flatten().min());
-    }
-
-    fn idle_due(&self) -> Option<Instant> {
-        let client = &*self.client;
-        // It holds a server, and it is its turn: in a transaction, in a segment without Sync, or pinned.
-        let ours = client.session.awaits_reply() || client.session.is_asking();
-        let since = (!ours).then_some(client.since)?;
-        let timeouts = &client.context.timeouts;
-        if !self.is_idle_pinned() {
-            return due(since, timeouts.idle_in_transaction);
-        }
-        let dues = [due(since, timeouts.idle_client), due(since, timeouts.pin_idle)];
-        dues.into_iter().flatten().min()
-    }
-
-    fn on_idle(&self) -> Ending {
-        let timeouts = &self.client.context.timeouts;
-        let report = if !self.is_idle_pinned() {
-            edge::idle_in_transaction()
-        } else if timeouts.pin_idle.is_zero()
-            || (!timeouts.idle_client.is_zero() && timeouts.idle_client < timeouts.pin_idle)
-        {
-            edge::idle_client()
-        } else {
-            edge::idle_pinned()
-        };
-        Ending::Ended(Box::new(report))
-    }
-
-    /// What pins a client may end in a way that no text shows.
-    fn recheck_due(&self) -> Option<Instant> {
-        self.is_idle_pinned().then(|| due(self.rechecked.max(self.client.since), PIN_RECHECK))?
-    }
-
-    /// What the pool's listening server has still to tell is not waited for any longer.
-    fn behind_due(&self) -> Option<Instant> {
-        due(self.behind_since?, BEHIND)
-    }
-
-    fn recheck(&mut self) {
-        self.rechecked = Instant::now();
-        let Server { link, backend, .. } = &mut **self.lease;
-        self.client.session.ask_again(backend, &mut link.output);
-    }
-
-    fn transaction_due(&self) -> Option<Instant> {
-        due(self.started, self.client.context.timeouts.transaction)
-    }
-
-    fn query_due(&self) -> Option<Instant> {
-        let Timeouts { query, cancel, .. } = self.client.context.timeouts;
-        let asked = self.asked?;
-        due(asked.since, if asked.canceled { query.saturating_add(cancel) } else { query })
-    }
-
-    /// Whether the server owes an answer, and since when no byte of it has moved.
-    fn note_asked(&mut self) {
-        if self.client.context.timeouts.query.is_zero() || !self.client.session.awaits_reply() {
-            self.asked = None;
-            return;
-        }
-        let moved = self.moved();
-        if self.asked.is_none_or(|asked| asked.moved != moved) {
-            self.asked = Some(Asked { since: Instant::now(), moved, canceled: false });
-        }
-    }
-
-    /// Bytes that have moved, in either direction. A client that has ended its side is sent bytes
-    /// only to see whether it reads.
-    fn moved(&self) -> u64 {
-        let (server, client) = (self.lease.link.traffic(), self.client.link.traffic());
-        let probing = self.gone_since.is_some();
-        server.read + server.written + if probing { 0 } else { client.read + client.written }
-    }
-
-    fn gone_due(&self) -> Option<Instant> {
-        match self.client.context.on_client_gone {
-            OnClientGone::Cancel => due(self.gone_since?, self.client.context.timeouts.client_gone),
-            OnClientGone::Complete => None,
-        }
-    }
-
-    fn on_alarm(&mut self) -> Result<(), Ending> {
-        let now = Instant::now();
-        let passed = |due: Option<Instant>| due.is_some_and(|due| due <= now);
-        if passed(self.idle_due()) {
-            return Err(self.on_idle());
-        }
-        if passed(self.recheck_due()) {
-            self.recheck();
-        }
-        if passed(self.behind_due()) {
-            self.client.session.go_on();
-            self.client.session.write_replies(&mut self.client.link.output);
-        }
-        if passed(self.transaction_due()) {
-            return Err(Ending::Ended(Box::new(edge::transaction_timeout())));
-        }
-        if passed(self.gone_due()) {
-            return Err(Ending::Left);
-        }
-        // Bytes may have moved without waking anybody.
-        self.note_asked();
-        if passed(self.query_due()) {
-            self.on_query_timeout()?;
-        }
-        if passed(self.probe.due()) {
-            let inside = self.rest > 0;
-            self.probe.send(&self.client.session, &mut self.client.link, inside)?;
-        }
-        Ok(())
-    }
-
-    /// A query that runs too long is cancelled first; one that does not heed is cut off.
-    fn on_query_timeout(&mut self) -> Result<(), Ending> {
-        if self.asked.is_some_and(|asked| asked.canceled) {
-            return Err(Ending::Ended(Box::new(edge::query_timeout())));
-        }
-        self.cancel();
-        self.asked = self.asked.map(|asked| Asked { canceled: true, ..asked });
-        Ok(())
-    }
-
     fn server_lost(&self, loss: ServerLoss) -> Ending {
         if self.fatal {
             Ending::ServerFatal
@@ -654,12 +519,6 @@ const CATALOGUE_TIME: Duration = Duration::from_mins(1);
 
 /// Servers that may refuse a client's settings though others took them, before it is told.
 const MAX_REFUSALS: u8 = 4;
-
-/// How often an idle client's pins are looked at.
-const PIN_RECHECK: Duration = Duration::from_secs(30);
-
-/// How long a ReadyForQuery waits for notifications that the client's own server has told already.
-const BEHIND: Duration = Duration::from_secs(2);
 
 /// `read_only_sql_transaction` (`errcodes-appendix.html`).
 const READ_ONLY: &[u8] = b"25006";

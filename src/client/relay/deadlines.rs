@@ -1,0 +1,153 @@
+//! The times that a lease must keep, and what happens when one has passed.
+
+use std::time::{Duration, Instant};
+
+use super::{Asked, Relay};
+use crate::client::alarm::due;
+use crate::client::{Ending, edge};
+use crate::config::{OnClientGone, Timeouts};
+use crate::server::Server;
+
+impl Relay<'_> {
+    pub(super) fn set_alarm(&mut self) {
+        let behind = self.client.session.is_behind();
+        self.behind_since = behind.then(|| self.behind_since.unwrap_or_else(Instant::now));
+        let earliest = [
+            self.idle_due(),
+            self.transaction_due(),
+            self.query_due(),
+            self.gone_due(),
+            self.recheck_due(),
+            self.behind_due(),
+            self.probe.due(),
+        ];
+        self.client.alarm.set(earliest.into_iter().flatten().min());
+    }
+
+    fn idle_due(&self) -> Option<Instant> {
+        let client = &*self.client;
+        // It holds a server, and it is its turn: in a transaction, in a segment without Sync, or pinned.
+        let ours = client.session.awaits_reply() || client.session.is_asking();
+        let since = (!ours).then_some(client.since)?;
+        let timeouts = &client.context.timeouts;
+        if !self.is_idle_pinned() {
+            return due(since, timeouts.idle_in_transaction);
+        }
+        let dues = [due(since, timeouts.idle_client), due(since, timeouts.pin_idle)];
+        dues.into_iter().flatten().min()
+    }
+
+    fn on_idle(&self) -> Ending {
+        let timeouts = &self.client.context.timeouts;
+        let report = if !self.is_idle_pinned() {
+            edge::idle_in_transaction()
+        } else if timeouts.pin_idle.is_zero()
+            || (!timeouts.idle_client.is_zero() && timeouts.idle_client < timeouts.pin_idle)
+        {
+            edge::idle_client()
+        } else {
+            edge::idle_pinned()
+        };
+        Ending::Ended(Box::new(report))
+    }
+
+    /// What pins a client may end in a way that no text shows.
+    fn recheck_due(&self) -> Option<Instant> {
+        self.is_idle_pinned().then(|| due(self.rechecked.max(self.client.since), PIN_RECHECK))?
+    }
+
+    fn recheck(&mut self) {
+        self.rechecked = Instant::now();
+        let Server { link, backend, .. } = &mut **self.lease;
+        self.client.session.ask_again(backend, &mut link.output);
+    }
+
+    fn transaction_due(&self) -> Option<Instant> {
+        due(self.started, self.client.context.timeouts.transaction)
+    }
+
+    fn query_due(&self) -> Option<Instant> {
+        let Timeouts { query, cancel, .. } = self.client.context.timeouts;
+        let asked = self.asked?;
+        due(asked.since, if asked.canceled { query.saturating_add(cancel) } else { query })
+    }
+
+    /// Whether the server owes an answer, and since when no byte of it has moved.
+    pub(super) fn note_asked(&mut self) {
+        if self.client.context.timeouts.query.is_zero() || !self.client.session.awaits_reply() {
+            self.asked = None;
+            return;
+        }
+        let moved = self.moved();
+        if self.asked.is_none_or(|asked| asked.moved != moved) {
+            self.asked = Some(Asked { since: Instant::now(), moved, canceled: false });
+        }
+    }
+
+    /// Bytes that have moved, in either direction. A client that has ended its side is sent bytes
+    /// only to see whether it reads.
+    fn moved(&self) -> u64 {
+        let (server, client) = (self.lease.link.traffic(), self.client.link.traffic());
+        let probing = self.gone_since.is_some();
+        server.read + server.written + if probing { 0 } else { client.read + client.written }
+    }
+
+    fn gone_due(&self) -> Option<Instant> {
+        match self.client.context.on_client_gone {
+            OnClientGone::Cancel => due(self.gone_since?, self.client.context.timeouts.client_gone),
+            OnClientGone::Complete => None,
+        }
+    }
+
+    /// What the pool's listening server has still to tell is not waited for any longer.
+    fn behind_due(&self) -> Option<Instant> {
+        due(self.behind_since?, BEHIND)
+    }
+
+    pub(super) fn on_alarm(&mut self) -> Result<(), Ending> {
+        let now = Instant::now();
+        let passed = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if passed(self.idle_due()) {
+            return Err(self.on_idle());
+        }
+        if passed(self.recheck_due()) {
+            self.recheck();
+        }
+        if passed(self.behind_due()) {
+            self.client.session.go_on();
+            self.client.session.write_replies(&mut self.client.link.output);
+        }
+        if passed(self.transaction_due()) {
+            return Err(Ending::Ended(Box::new(edge::transaction_timeout())));
+        }
+        if passed(self.gone_due()) {
+            return Err(Ending::Left);
+        }
+        // Bytes may have moved without waking anybody.
+        self.note_asked();
+        if passed(self.query_due()) {
+            self.on_query_timeout()?;
+        }
+        if passed(self.probe.due()) {
+            let inside = self.rest > 0;
+            self.probe.send(&self.client.session, &mut self.client.link, inside)?;
+        }
+        Ok(())
+    }
+
+    /// A query that runs too long is cancelled first; one that does not heed is cut off.
+    fn on_query_timeout(&mut self) -> Result<(), Ending> {
+        if self.asked.is_some_and(|asked| asked.canceled) {
+            return Err(Ending::Ended(Box::new(edge::query_timeout())));
+        }
+        self.cancel();
+        self.asked = self.asked.map(|asked| Asked { canceled: true, ..asked });
+        Ok(())
+    }
+}
+
+/// How often an idle client's pins are looked at.
+const PIN_RECHECK: Duration = Duration::from_secs(30);
+
+/// How long a ReadyForQuery waits for notifications that the client's own server has told already.
+const BEHIND: Duration = Duration::from_secs(2);
