@@ -8,10 +8,11 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 
 use super::Stream;
 
@@ -31,6 +32,9 @@ pub struct Link {
     unflushed: bool,
     /// The peer sends no more.
     ended: bool,
+    /// Whom the runtime wakes when there is something to read, if it was told to and has not done so.
+    watcher: Option<Waker>,
+    watched: bool,
 }
 
 /// Bytes that have passed.
@@ -64,6 +68,8 @@ impl Link {
             fills: false,
             unflushed: false,
             ended: false,
+            watcher: None,
+            watched: false,
         }
     }
 
@@ -197,14 +203,29 @@ impl Link {
 
     /// Room in `input` is made when there is something to put there: who waits holds no buffer.
     fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
+        if self.is_watched(cx.waker()) && !self.stream.may_be_readable() {
+            return Poll::Pending;
+        }
         let read = if self.fills { self.poll_long(cx) } else { self.poll_short(cx) };
-        let read = ready!(read)?;
+        // Who has used up its turn is woken at once instead.
+        self.watched = read.is_pending() && coop::has_budget_remaining();
+        let Poll::Ready(read) = read else {
+            self.watcher.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
+            return Poll::Pending;
+        };
+        let read = read?;
         self.traffic.read += read as u64;
         if read == 0 {
             self.ended = true;
             return Poll::Ready(Ok(Moved::End));
         }
         Poll::Ready(Ok(Moved::Read))
+    }
+
+    /// Whether the runtime has this waker already, for as long as there is nothing to read: asking it to
+    /// wake somebody costs more than all else of a look at a socket.
+    fn is_watched(&self, waker: &Waker) -> bool {
+        self.watched && self.watcher.as_ref().is_some_and(|watcher| watcher.will_wake(waker))
     }
 
     /// Most messages fit into a few bytes, which are copied into a buffer of just their length.
