@@ -6,7 +6,7 @@ use super::asking::{Parameters, SUSPECT};
 use super::flow::{Kind, Owner};
 use super::own::Own;
 use super::pins::PinReason;
-use super::settings::{self, Change, Settings};
+use super::settings::{self, Settings};
 use super::{Backend, Leftovers, Note, Out, Session, TransactionStatus, Unsynced};
 use crate::sql::{self, Effects, Whole};
 use crate::wire::Reader;
@@ -225,13 +225,11 @@ impl Session {
         if self.questions.suspects.intersects(Effects::LOCAL) {
             backend.statements.doubt_own(Own::Set);
         }
-        for (name, value) in std::mem::take(&mut self.restoring) {
-            self.prepare_own(Own::Set, backend, out);
-            let change = Change { name, value: Some(value) };
-            settings::write_change(out, Own::Set.name(), &change);
-            self.inject(Kind::Bind, Note::Plain);
-            self.inject(Kind::Execute, Note::Restored);
-        }
+        let restoring = std::mem::take(&mut self.restoring);
+        self.prepare_own(Own::Set, backend, out);
+        settings::write_changes(out, Own::Set.name(), &restoring);
+        self.inject(Kind::Bind, Note::Plain);
+        self.inject(Kind::Execute, Note::Restored);
     }
 
     /// What `currval` and `lastval` give before this client has drawn a number is another client's.

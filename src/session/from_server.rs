@@ -191,11 +191,6 @@ impl Session {
                 self.retry = None;
             }
             Note::Unlistened => self.on_unlistened(),
-            Note::Set => {
-                if let Some(syncing) = &mut self.syncing {
-                    syncing.done += 1;
-                }
-            }
             _ => {}
         }
         match sent.owner {
@@ -214,13 +209,17 @@ impl Session {
             Some(Note::Set) => {}
             _ => return Ok(()),
         }
-        let Some(syncing) = &self.syncing else { return Ok(()) };
+        let Some(syncing) = &mut self.syncing else { return Ok(()) };
         let Some(change) = syncing.changes.get(syncing.done) else { return Ok(()) };
+        syncing.done += 1;
         let shown = first_column(body)?.unwrap_or_default();
-        backend.settings.on_set(&change.name, shown, change.value.is_none());
+        backend.settings.on_set(change, shown);
         if let Some(asked) = &change.value {
             let shown = if is_off("canonical") { asked } else { shown };
-            self.knowledge.accept(&change.name, asked, shown);
+            // Known as it is, for what is not waited for.
+            if syncing.waits || **asked != *shown {
+                self.knowledge.accept(&change.name, asked, shown);
+            }
             if self.startup.get(&change.name) == Some(asked) {
                 self.startup.set(&change.name, shown);
             }

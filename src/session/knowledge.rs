@@ -136,6 +136,19 @@ struct Inner {
     sequence_readers: HashSet<Box<[u8]>, FxBuildHasher>,
     /// Name, NUL, value as a client wrote it, to the value as the server shows it.
     accepted: HashMap<Box<[u8]>, Box<[u8]>, FxBuildHasher>,
+    /// The key that was looked for last; kept for its memory.
+    key: Vec<u8>,
+}
+
+impl Inner {
+    /// The value as the server shows it; leaves its key in `key`.
+    fn find_accepted(&mut self, name: &str, value: &[u8]) -> Option<&Box<[u8]>> {
+        self.key.clear();
+        self.key.extend(name.bytes().map(|c| c.to_ascii_lowercase()));
+        self.key.push(0);
+        self.key.extend_from_slice(value);
+        self.accepted.get(&self.key[..])
+    }
 }
 
 impl Knowledge {
@@ -218,17 +231,29 @@ impl Knowledge {
 
     /// How the server shows a value that it has accepted before in this pool.
     pub fn accepted(&self, name: &str, value: &[u8]) -> Option<Box<[u8]>> {
-        self.lock().accepted.get(&setting_key(name, value)[..]).cloned()
+        let mut inner = self.lock();
+        inner.find_accepted(name, value).cloned()
+    }
+
+    /// Whether a server of this pool has accepted a value.
+    pub fn has_accepted(&self, name: &str, value: &[u8]) -> bool {
+        self.lock().find_accepted(name, value).is_some()
     }
 
     /// The server accepted a value and shows it so.
     pub fn accept(&self, name: &str, value: &[u8], shown: &[u8]) {
         let mut inner = self.lock();
+        if inner.find_accepted(name, value).is_some_and(|known| **known == *shown) {
+            return;
+        }
         if inner.accepted.len() >= MAX_ACCEPTED {
             inner.accepted.clear();
         }
-        inner.accepted.insert(setting_key(name, value), shown.into());
-        inner.accepted.insert(setting_key(name, shown), shown.into());
+        for value in [value, shown] {
+            inner.find_accepted(name, value);
+            let key = inner.key[..].into();
+            inner.accepted.insert(key, shown.into());
+        }
     }
 
     /// Clients of this kind ask for numbers that they have drawn in earlier transactions.
@@ -279,11 +304,6 @@ impl Inner {
 
 /// Kinds of clients that are learnt.
 const MAX_SEQUENCE_READERS: usize = 1_000;
-
-fn setting_key(name: &str, value: &[u8]) -> Box<[u8]> {
-    let name = name.bytes().map(|c| c.to_ascii_lowercase());
-    name.chain([0]).chain(value.iter().copied()).collect()
-}
 
 /// Start of every statement name that pgweir makes on a server.
 pub const NAME_PREFIX: &str = "__pgweir_";

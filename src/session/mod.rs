@@ -261,7 +261,7 @@ pub struct Session {
     /// Settings that the client has reset since the last ReadyForQuery.
     resets: Resets,
     /// Settings that must be restored behind the client's message, see [`Session::restore`].
-    restoring: Vec<(Box<str>, Box<[u8]>)>,
+    restoring: Vec<Change>,
     /// The Query in flight, where it is not the client's own.
     made: Option<sql::Made>,
     /// Why the last server refused the client's settings.
@@ -482,7 +482,7 @@ impl Session {
                 let error = syncing.error.take();
                 let proven = syncing.changes.get(syncing.done).is_some_and(|change| {
                     let value = change.value.as_ref();
-                    value.is_none_or(|v| self.knowledge.accepted(&change.name, v).is_some())
+                    value.is_none_or(|v| self.knowledge.has_accepted(&change.name, v))
                 });
                 self.fault = if proven { Fault::Server } else { Fault::Client };
                 self.syncing = None;
@@ -520,7 +520,7 @@ impl Session {
 
     /// Whether a setting of the StartupMessage was never accepted by a server of this pool.
     pub fn has_unproven_settings(&self) -> bool {
-        self.startup.iter().any(|(name, value)| self.knowledge.accepted(name, value).is_none())
+        self.startup.iter().any(|(name, value)| !self.knowledge.has_accepted(name, value))
     }
 
     /// Its `application_name`, as the server shows it.
@@ -567,14 +567,14 @@ impl Session {
             || change
                 .value
                 .as_ref()
-                .is_some_and(|value| self.knowledge.accepted(&change.name, value).is_none())
+                .is_some_and(|value| !self.knowledge.has_accepted(&change.name, value))
     }
 
     fn send_changes(&mut self, backend: &mut Backend, changes: &[Change], out: &mut BytesMut) {
         use crate::wire::build;
         self.prepare_own(Own::Set, backend, out);
-        for change in changes {
-            settings::write_change(out, Own::Set.name(), change);
+        for together in changes.split_inclusive(Change::is_encoding) {
+            settings::write_changes(out, Own::Set.name(), together);
             self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
             self.flow.sent(Kind::Execute, Owner::Proxy, Note::Set);
         }

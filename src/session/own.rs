@@ -5,7 +5,7 @@
 /// A statement of pgweir's own, prepared once on each server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Own {
-    /// Sets one value.
+    /// Sets values, one after the other, and tells each.
     Set,
     /// Tells one value.
     Get,
@@ -40,9 +40,9 @@ impl Own {
         }
     }
 
-    pub(crate) fn sql(self) -> &'static str {
+    pub(crate) const fn sql(self) -> &'static str {
         match self {
-            Self::Set => "SELECT pg_catalog.set_config($1, $2, false)",
+            Self::Set => SET,
             Self::Get => "SELECT pg_catalog.current_setting($1, true)",
             Self::Weigh => WEIGH,
             Self::Lift => LIFT,
@@ -53,6 +53,10 @@ impl Own {
         }
     }
 }
+
+/// Names and values; NULL takes the server's own. Rows come in the order of the arrays.
+const SET: &str = "SELECT pg_catalog.set_config(name, value, false) FROM ROWS FROM (\
+    pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS change (name, value)";
 
 /// `pg_settings` shows values in their base units, so that they compare with each other only. It costs
 /// ten times what the value alone does, and is asked until the default is known.

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use crate::wire::build;
 
 /// Name and value.
-type Setting = (Box<str>, Box<[u8]>);
+type Setting = (Arc<str>, Arc<[u8]>);
 
 /// A small sorted map of setting names (as first spelt) to values. Clones share memory until one of
 /// them changes.
@@ -43,6 +43,17 @@ impl Settings {
                 true
             }
         }
+    }
+
+    /// The same with a value that is shared.
+    pub fn share(&mut self, name: &Arc<str>, value: &Arc<[u8]>) -> bool {
+        let setting = (Arc::clone(name), Arc::clone(value));
+        match self.find(name) {
+            Ok(at) if self.entries[at].1 == *value => return false,
+            Ok(at) => Arc::make_mut(&mut self.entries)[at].1 = setting.1,
+            Err(at) => Arc::make_mut(&mut self.entries).insert(at, setting),
+        }
+        true
     }
 
     /// Whether both are the same. If so they share memory from then on, so that asking again costs
@@ -100,9 +111,16 @@ fn compare(a: &str, b: &str) -> std::cmp::Ordering {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// Value.
-    pub value: Option<Box<[u8]>>,
+    pub value: Option<Arc<[u8]>>,
+}
+
+impl Change {
+    /// It says how the bytes of the values behind it are read.
+    pub fn is_encoding(&self) -> bool {
+        self.name.eq_ignore_ascii_case("client_encoding")
+    }
 }
 
 /// What one server has.
@@ -173,15 +191,22 @@ impl ServerSettings {
         default
     }
 
-    /// `set_config` answered with the value now in force; `reset` if the default was asked for.
-    pub fn on_set(&mut self, name: &str, value: &[u8], reset: bool) {
-        if reset && self.default_of(name).is_none() && !name.contains('.') {
-            self.defaults.set(name, value);
-        }
-        if reset || self.default_of(name) == Some(value) {
+    /// `set_config` answered a change with the value that is now in force.
+    pub fn on_set(&mut self, change: &Change, shown: &[u8]) {
+        let name = &*change.name;
+        let Some(asked) = &change.value else {
+            if self.default_of(name).is_none() && !name.contains('.') {
+                self.defaults.set(name, shown);
+            }
             self.actual.remove(name);
+            return;
+        };
+        if self.default_of(name) == Some(shown) {
+            self.actual.remove(name);
+        } else if **asked == *shown {
+            self.actual.share(&change.name, asked);
         } else {
-            self.actual.set(name, value);
+            self.actual.set(name, shown);
         }
     }
 
@@ -220,10 +245,10 @@ impl ServerSettings {
         if desired.unify(&mut self.actual) {
             return Vec::new();
         }
-        let stale = self.actual.iter().filter(|(name, _)| desired.get(name).is_none());
-        let resets = stale.map(|(name, _)| Change { name: name.into(), value: None });
-        let wanted = desired.iter().filter(|(name, value)| self.value(name) != Some(value));
-        let sets = wanted.map(|(n, v)| Change { name: n.into(), value: Some(v.into()) });
+        let stale = self.actual.entries.iter().filter(|(name, _)| desired.get(name).is_none());
+        let resets = stale.map(|(name, _)| Change { name: Arc::clone(name), value: None });
+        let wanted = desired.entries.iter().filter(|(name, value)| self.value(name) != Some(value));
+        let sets = wanted.map(|(n, v)| Change { name: Arc::clone(n), value: Some(Arc::clone(v)) });
         let mut changes: Vec<Change> = resets.chain(sets).collect();
         // Under another role than the session's user, not every value may be set.
         if let (Some(kept), Some(_)) = (desired.get("role"), self.actual.get("role"))
@@ -235,8 +260,9 @@ impl ServerSettings {
         }
         changes.sort_by_key(|change| match (&*change.name, &change.value) {
             ("role", None) => 0,
-            ("role", Some(_)) => 2,
-            _ => 1,
+            _ if change.is_encoding() => 1,
+            ("role", Some(_)) => 3,
+            _ => 2,
         });
         changes
     }
@@ -308,11 +334,12 @@ pub const UNREPORTED_PARSE_SETTINGS: [&str; 11] = [
     "xmloption",
 ];
 
-/// Appends Bind and Execute of one change. Bound values need no quoting, whatever the server's string
-/// settings are.
-pub fn write_change(out: &mut BytesMut, statement: &str, change: &Change) {
-    let params = [Some(change.name.as_bytes()), change.value.as_deref()];
-    build::bind_text(out, statement, &params);
+/// Appends Bind and Execute of changes, which are made in their order. Bound values need no quoting,
+/// whatever the server's string settings are.
+pub fn write_changes(out: &mut BytesMut, statement: &str, changes: &[Change]) {
+    let names = changes.iter().map(|change| Some(change.name.as_bytes()));
+    let values = changes.iter().map(|change| change.value.as_deref());
+    build::bind_arrays(out, statement, names, values);
     build::execute(out);
 }
 
@@ -328,15 +355,19 @@ mod tests {
         s
     }
 
+    fn change(name: &str, value: &str) -> Change {
+        Change { name: name.into(), value: Some(value.as_bytes().into()) }
+    }
+
     fn changes(
         server: &mut ServerSettings,
         desired: &[(&str, &str)],
     ) -> Vec<(String, Option<String>)> {
-        let text = |v: Box<[u8]>| String::from_utf8(v.into()).unwrap();
+        let text = |v: Arc<[u8]>| String::from_utf8(v.to_vec()).unwrap();
         let suits = server.suits(&settings(desired));
         let changes = server.changes_to(&mut settings(desired));
         assert_eq!(suits, changes.is_empty(), "{desired:?}");
-        changes.into_iter().map(|c| (c.name.into(), c.value.map(text))).collect()
+        changes.into_iter().map(|c| (c.name.to_string(), c.value.map(text))).collect()
     }
 
     #[test]
@@ -377,7 +408,7 @@ mod tests {
         assert!(changes(&mut server, &[("timezone", "Tokyo")]).is_empty());
         assert_eq!(changes(&mut server, &[]), [("TimeZone".to_owned(), None)]);
         server.on_parameter_status("TimeZone", b"UTC");
-        server.on_set("work_mem", b"7MB", false);
+        server.on_set(&change("work_mem", "7MB"), b"7MB");
         assert_eq!(changes(&mut server, &[]), [("work_mem".to_owned(), None)]);
         server.on_reset_all();
         assert!(changes(&mut server, &[]).is_empty());
@@ -402,7 +433,7 @@ mod tests {
             |c: Vec<(String, Option<String>)>| c.into_iter().map(|c| c.0).collect::<Vec<_>>();
         let wanted = [("a", "1"), ("role", "r"), ("z", "2")];
         assert_eq!(order(changes(&mut server, &wanted)), ["a", "z", "role"]);
-        server.on_set("role", b"r", false);
+        server.on_set(&change("role", "r"), b"r");
         assert_eq!(order(changes(&mut server, &[("a", "1")])), ["role", "a"]);
     }
 }

@@ -5,6 +5,7 @@ use super::asking::Parameters;
 use super::knowledge::Statement;
 use super::pins::PinReason;
 use super::rules::Suspicion;
+use super::settings::Change;
 use crate::sql::{self, Effects};
 use crate::without::is_off;
 
@@ -51,7 +52,7 @@ impl Session {
         if !is_off("startup_on_reset") {
             let resets = |(name, _): &(&str, &[u8])| touched.resets.contains(name);
             for (name, value) in self.startup.iter().filter(resets) {
-                self.restoring.push((name.into(), value.into()));
+                self.restoring.push(Change { name: name.into(), value: Some(value.into()) });
             }
             self.resets.add(touched.resets.clone());
         }

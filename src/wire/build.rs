@@ -80,16 +80,55 @@ pub fn bind_text(out: &mut BytesMut, statement: &str, params: &[Option<&[u8]>]) 
         out.put_u16(0);
         out.put_u16(params.len() as u16);
         for param in params {
-            match param {
-                Some(value) => {
-                    out.put_u32(value.len() as u32);
-                    out.put_slice(value);
-                }
-                None => out.put_i32(-1),
-            }
+            put_value(out, *param);
         }
         out.put_u16(0);
     });
+}
+
+/// Bind of two parameters of type `text[]`, in binary form, which needs no quotes (`array_recv`); results as
+/// text, to the unnamed portal.
+pub fn bind_arrays<'a>(
+    out: &mut BytesMut,
+    statement: &str,
+    first: impl ExactSizeIterator<Item = Option<&'a [u8]>>,
+    second: impl ExactSizeIterator<Item = Option<&'a [u8]>>,
+) {
+    message(out, b'B', |out| {
+        out.put_u8(0);
+        put_cstr(out, statement.as_bytes());
+        // One format for all: binary.
+        out.put_u16(1);
+        out.put_u16(1);
+        out.put_u16(2);
+        put_array(out, first);
+        put_array(out, second);
+        out.put_u16(0);
+    });
+}
+
+fn put_array<'a>(out: &mut BytesMut, items: impl ExactSizeIterator<Item = Option<&'a [u8]>>) {
+    let start = out.len();
+    out.put_u32(0);
+    // One dimension, NULLs possible, elements of `text`, counted from 1.
+    for word in [1, 1, TEXT_OID, items.len() as u32, 1] {
+        out.put_u32(word);
+    }
+    for item in items {
+        put_value(out, item);
+    }
+    let len = (out.len() - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&len.to_be_bytes());
+}
+
+fn put_value(out: &mut BytesMut, value: Option<&[u8]>) {
+    match value {
+        Some(value) => {
+            out.put_u32(value.len() as u32);
+            out.put_slice(value);
+        }
+        None => out.put_i32(-1),
+    }
 }
 
 /// Execute of the unnamed portal, all rows.
@@ -101,3 +140,6 @@ pub fn execute(out: &mut BytesMut) {
 pub fn copy_fail(out: &mut BytesMut, reason: &str) {
     message(out, b'f', |out| put_cstr(out, reason.as_bytes()));
 }
+
+/// The type `text` (`catalog-pg-type.html`; its number never changes).
+const TEXT_OID: u32 = 25;

@@ -290,7 +290,7 @@ impl Postgres {
             }
             b'B' => {
                 let (portal, name) = (text(reader.cstr().unwrap()), text(reader.cstr().unwrap()));
-                self.bind(portal, &name, params(reader))
+                self.bind(portal, &name, script::params(reader))
             }
             b'E' => {
                 let portal = text(reader.cstr().unwrap());
@@ -435,7 +435,7 @@ impl Postgres {
                 self.set_timezone("UTC");
                 self.say("C(RESET)");
             }
-            ["SELECT", "pg_catalog.set_config($1,", ..] => {
+            ["SELECT", "pg_catalog.set_config(name,", ..] => {
                 let zone = portal.params[1].clone();
                 self.set_timezone(if zone == "NULL" { "UTC" } else { &zone });
                 self.say(&format!("D({}) C(SELECT 1)", self.timezone.now));
@@ -513,15 +513,4 @@ fn returns_rows(sql: &str) -> bool {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn params(mut reader: Reader<'_>) -> Vec<String> {
-    let formats = reader.u16().unwrap();
-    reader.bytes(2 * usize::from(formats)).unwrap();
-    (0..reader.u16().unwrap())
-        .map(|_| match reader.i32().unwrap() {
-            -1 => "NULL".into(),
-            len => text(reader.bytes(len as usize).unwrap()),
-        })
-        .collect()
 }

@@ -211,17 +211,38 @@ fn bind_text(body: &[u8]) -> String {
     let mut reader = Reader::new(body);
     let portal = text(reader.cstr().unwrap());
     let name = text(reader.cstr().unwrap());
-    let formats = reader.u16().unwrap();
-    reader.bytes(2 * usize::from(formats)).unwrap();
-    let params: Vec<String> = (0..reader.u16().unwrap())
-        .map(|_| match reader.i32().unwrap() {
-            -1 => "NULL".into(),
-            len => text(reader.bytes(len as usize).unwrap()),
-        })
-        .collect();
+    let params = params(reader);
     let portal = if portal.is_empty() { portal } else { format!(",{portal}") };
     let params = if params.is_empty() { String::new() } else { format!(":{}", params.join("=")) };
     bracket("B", &format!("{name}{portal}{params}"))
+}
+
+/// The parameters of a Bind, from its format codes on; items of an array by commas.
+pub(super) fn params(mut reader: Reader<'_>) -> Vec<String> {
+    let formats = reader.u16().unwrap();
+    let formats = reader.bytes(2 * usize::from(formats)).unwrap();
+    let values: Vec<_> = (0..reader.u16().unwrap()).map(|_| value(&mut reader)).collect();
+    let shown = |value: Option<&[u8]>| match value {
+        Some(value) if formats == [0, 1] => array(value).join(","),
+        value => value.map_or("NULL".into(), text),
+    };
+    values.into_iter().map(shown).collect()
+}
+
+fn value<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+    match reader.i32().unwrap() {
+        -1 => None,
+        len => Some(reader.bytes(len as usize).unwrap()),
+    }
+}
+
+/// The items of an array in binary form, whose first words are dimensions, NULLs, type, items and the first
+/// one's number.
+fn array(bytes: &[u8]) -> Vec<String> {
+    let mut reader = Reader::new(bytes);
+    let head: Vec<_> = (0..5).map(|_| reader.i32().unwrap()).collect();
+    assert!(matches!(head[..], [1, 1, 25, _, 1]), "{head:?}");
+    (0..head[3]).map(|_| value(&mut reader).map_or("NULL".into(), text)).collect()
 }
 
 fn backend_text(tag: u8, body: &[u8]) -> String {

@@ -4,7 +4,7 @@ use super::pair::{Pair, Stop};
 use super::script;
 use crate::session::{Attach, Leftovers, Parting, SessionError};
 
-const SET: &str = "SELECT pg_catalog.set_config($1, $2, false)";
+const SET: &str = crate::session::own::Own::Set.sql();
 
 /// A client that asks for a time zone at login and has server 0 for its first message.
 fn in_tokyo(servers: usize) -> Pair {
