@@ -10,6 +10,10 @@ help: ## list the recipes
 build: ## build target/release/pgweir
 	cargo build --release --locked
 
+.PHONY: release
+release: ## build target/guided/pgweir, laid out by a profile of itself at work: the fastest
+	scripts/release.sh
+
 .PHONY: demo
 demo: ## start a throwaway PostgreSQL and pgweir and send a burst through (ARGS=--once: and end)
 	scripts/demo.sh $(ARGS)

@@ -40,6 +40,8 @@ class Contender:
     pool: int | None = None
     configuration: str = ""
     prepared: bool = True
+    # Of the build in which tracking can be turned off.
+    switched: bool = False
 
 
 def free_port():
@@ -194,9 +196,9 @@ def straight(postgres, password):
 
 
 @contextlib.contextmanager
-def pgweir(postgres, password, binary, pool, workers):
-    """pgweir with so many worker threads; 0 = one per core."""
-    role = f"pgweir_{workers}"
+def pgweir(postgres, password, binary, pool, workers, also="", without=None):
+    """pgweir with so many worker threads; 0 = one per core. `also` is said of it; `without` is turned off."""
+    role = f"pgweir_{workers}{len(also)}"
     verifier = postgres.role(role, password)
     port, http = free_port(), free_port()
     text = "\n".join(
@@ -218,10 +220,23 @@ def pgweir(postgres, password, binary, pool, workers):
     )
     path = postgres.folder / f"{role}.toml"
     write(path, text)
-    name = "pgweir" if workers == 1 else "pgweir, default threads"
+    name = "pgweir" + (also if workers == 1 else ", default threads")
     command = [binary, "serve", "--config", path]
-    with running(command, port, postgres.folder / f"{role}.log", signal.SIGTERM) as process:
+    environment = os.environ | ({"PGWEIR_TEST_WITHOUT": without} if without else {})
+    log = postgres.folder / f"{role}.log"
+    with running(command, port, log, signal.SIGTERM, env=environment) as process:
         yield Contender(name, role, port, process.pid, pool, text.replace(verifier, VERIFIER))
+
+
+def switched(enter, postgres, password, binary, pool):
+    """The build in which tracking can be turned off, if there is one: with it on, and off."""
+    if not binary:
+        return []
+    both = [(", tracking on", None), (", tracking off", "tracking")]
+    those = [enter(pgweir(postgres, password, binary, pool, 1, *which)) for which in both]
+    for one in those:
+        one.switched = True
+    return those
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ class Part:
     steady: bool = True
     # Whether only pgweir is measured: the load is about what it alone does.
     own: bool = False
+    # Whether it is measured once more with the tracking of session state turned off.
+    untracked: bool = False
 
 
 SCRIPT = "benches/settings.sql"
@@ -33,6 +35,7 @@ PARTS = [
     Part("simple", ["-S", "-M", "simple"], "one SELECT by Query"),
     Part("extended", ["-S", "-M", "extended"], "one SELECT by Parse, Bind, Describe, Execute, Sync"),
     Part("prepared", ["-S", "-M", "prepared"], "one SELECT of a named statement"),
+    Part("tracking", ["-S", "-M", "prepared"], "the same, with and without tracking", own=True, untracked=True),
     Part("update", ["-N", "-M", "simple"], "UPDATE, SELECT, INSERT in a transaction, by Query"),
     Part("logins", ["-S", "-M", "simple", "-C"], "a login by SCRAM, one SELECT, goodbye", steady=False),
     Part("plain", ["-M", "simple", "-f", SCRIPT, "-D", "done=1"], "the next one's SELECT alone", own=True),

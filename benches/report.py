@@ -62,11 +62,11 @@ def machine(options, postgres):
 def section(options, part, everyone, runs):
     """One kind of load."""
     heads = ["", "transactions/s", "latency, ms", "CPU ms per 1,000", "servers at work", "void"]
-    asked = [one for one in everyone if not part.own or (part.name, one.name) in runs]
+    asked = [one for one in everyone if (part.name, one.name) in runs or not (part.own or one.switched)]
     rows = [row(one, runs.get((part.name, one.name))) for one in asked]
     text = f"## {part.name}: {part.what}\n\n`pgbench {' '.join(part.flags)} -c {options.clients} "
     text += f"-j {options.threads}`\n\n" + table(heads, rows)
-    return text + (settings_ratio(runs) if part.name == "settings" else ratio(runs, part))
+    return text + RATIOS.get(part.name, ratio)(runs, part)
 
 
 def row(contender, runs):
@@ -94,13 +94,27 @@ def ratio(runs, part):
     return text + (f" (target: at most {TARGET}).\n" if part.name == "simple" else ".\n")
 
 
-def settings_ratio(runs):
+def settings_ratio(runs, _part):
     """What settings of a client's own cost, against the same load without."""
-    pairs = zip(runs.get(("settings", "pgweir"), []), runs.get(("plain", "pgweir"), []))
-    ratios = [with_.cpu / without.cpu for with_, without in pairs if not with_.problems + without.problems]
+    return cost(runs.get(("settings", "pgweir"), []), runs.get(("plain", "pgweir"), []), 1.25)
+
+
+def tracking_ratio(runs, _part):
+    """What the tracking of session state costs, against the same program with it turned off."""
+    on, off = (runs.get(("tracking", f"pgweir, tracking {way}"), []) for way in ("on", "off"))
+    return cost(on, off, 1.05)
+
+
+RATIOS = {"settings": settings_ratio, "tracking": tracking_ratio}
+
+
+def cost(with_it, without, most):
+    """Processor time with something against that without it, round by round."""
+    pairs = zip(with_it, without)
+    ratios = [one.cpu / other.cpu for one, other in pairs if not one.problems + other.problems]
     if not ratios:
         return ""
-    return f"\nIt takes {spread(ratios, 2)} times the CPU of the same without (target: at most 1.25).\n"
+    return f"\nIt takes {spread(ratios, 2)} times the CPU of the same without (target: at most {most}).\n"
 
 
 def configurations(everyone):

@@ -33,7 +33,9 @@ def arguments():
     parser.add_argument("--pool", type=int, default=20, help="servers of each proxy")
     parser.add_argument("--scale", type=int, default=10, help="pgbench's scale factor")
     parser.add_argument("--tools", required=True, help="PostgreSQL's bin folder")
-    parser.add_argument("--pgweir", default="target/release/pgweir")
+    parser.add_argument("--pgweir", default="target/guided/pgweir")
+    parser.add_argument("--plain", default="target/release/pgweir", help="another build of it")
+    parser.add_argument("--switched", help="a build of it in which tracking can be turned off")
     parser.add_argument("--pgbouncer", default=shutil.which("pgbouncer") or "/usr/sbin/pgbouncer")
     parser.add_argument("--out", help="where the report goes; printed alone if not given")
     options = parser.parse_args()
@@ -62,6 +64,8 @@ def everybody(options, postgres, password):
             contenders.straight(postgres, password),
             enter(contenders.pgweir(postgres, password, options.pgweir, options.pool, workers=1)),
             enter(contenders.pgweir(postgres, password, options.pgweir, options.pool, workers=0)),
+            enter(contenders.pgweir(postgres, password, options.plain, options.pool, 1, ", plain build")),
+            *contenders.switched(enter, postgres, password, options.switched, options.pool),
             enter(contenders.pgbouncer(postgres, password, options.pgbouncer, options.pool)),
         ]
 
@@ -70,9 +74,11 @@ def measure(options, postgres, everyone, password):
     """Rounds of all parts, each contender in turn, another one first each time."""
     runs = {}
     for part in options.parts:
-        able = [one for one in everyone if part.name != "prepared" or one.prepared]
+        able = [one for one in everyone if not one.switched and (part.name != "prepared" or one.prepared)]
         if part.own:
             able = [one for one in everyone if one.name == "pgweir"]
+        if part.untracked:
+            able = [one for one in everyone if one.switched]
         for one in able:
             pgbench.run(postgres, one, password, part, options, WARM_UP)
         for turn in range(options.rounds):
@@ -108,7 +114,7 @@ def main():
     return int(bool(refusals) or any(run.problems for some in runs.values() for run in some))
 
 
-PROXIES = 3
+PROXIES = 6
 # Seconds; opens the pools.
 WARM_UP = 1
 

@@ -13,9 +13,16 @@ if ! have pgbouncer && [ ! -x /usr/sbin/pgbouncer ]; then
   # Debian starts one of its own, which nobody here asked for.
   if have service; then as_root service pgbouncer stop >/dev/null 2>&1 || true; fi
 fi
+# What is compared is the fastest build; the plain one stands beside it.
+scripts/release.sh
 cargo build --release --locked
-
 options=(--tools "$(postgres_bin)")
+case ",${ONLY:-tracking}," in
+  *,tracking,*)
+    cargo build --release --locked --features switches --target-dir target/switches
+    options+=(--switched target/switches/release/pgweir)
+    ;;
+esac
 if [ -n "${ONLY:-}" ]; then
   options+=(--only "$ONLY")
 else

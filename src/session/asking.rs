@@ -133,6 +133,10 @@ impl Session {
     /// The client has no more work for its server at the moment: may it go? Asks the server first if
     /// texts raise doubts. Only while [`Session::may_release`].
     pub fn part(&mut self, backend: &mut Backend, out: &mut BytesMut) -> Parting {
+        if is_off("tracking") {
+            self.release_ready();
+            return Parting::Free;
+        }
         self.pins.set(PinReason::LongStatement, self.statements.has_unrepeatable());
         if self.leaves_channels(backend) {
             self.questions.suspects |= Effects::LISTEN;
