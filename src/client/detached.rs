@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::alarm::due;
 use super::half::Stop;
@@ -27,6 +27,7 @@ impl Client {
     /// at the head of the input.
     pub(super) async fn detached(&mut self) -> Result<Lease, Ending> {
         self.registration.set_state(State::Idle);
+        self.rests = false;
         loop {
             let stop = self.half.pump(&mut self.link, &mut self.session, None)?;
             match stop {
@@ -44,10 +45,13 @@ impl Client {
             if self.draining && self.link.input.is_empty() {
                 return Err(Ending::Ended(Box::new(edge::draining())));
             }
-            self.link.release_buffers();
-            self.alarm.set(due(self.since, self.context.timeouts.idle_client));
+            self.link.release_larger_buffers(SMALL_BUFFER);
+            self.alarm.set(self.idle_due());
             match self.woken(stop == Stop::More).await? {
-                Woken::Moved(_) => self.since = Instant::now(),
+                Woken::Moved(_) => {
+                    self.since = Instant::now();
+                    self.rests = false;
+                }
                 Woken::Told(notice) => self.on_idle_notice(notice)?,
                 Woken::Alarm => self.check_idle()?,
                 Woken::Checkout(_) => {}
@@ -85,10 +89,23 @@ impl Client {
         self.session.set_listen_mode(self.pool.settings().listen);
     }
 
-    fn check_idle(&self) -> Result<(), Ending> {
-        let passed = due(self.since, self.context.timeouts.idle_client)
-            .is_some_and(|due| due <= Instant::now());
-        if passed { Err(Ending::Ended(Box::new(edge::idle_client()))) } else { Ok(()) }
+    fn idle_due(&self) -> Option<Instant> {
+        let timeout = due(self.since, self.context.timeouts.idle_client);
+        let pause = (!self.rests && self.link.holds_buffers()).then(|| self.since + PAUSE);
+        [timeout, pause].into_iter().flatten().min()
+    }
+
+    fn check_idle(&mut self) -> Result<(), Ending> {
+        let now = Instant::now();
+        if self.since + PAUSE <= now {
+            self.rests = true;
+            self.link.release_buffers();
+        }
+        let timeout = due(self.since, self.context.timeouts.idle_client);
+        if timeout.is_some_and(|due| due <= now) {
+            return Err(Ending::Ended(Box::new(edge::idle_client())));
+        }
+        Ok(())
     }
 
     /// Waits for a server for a message of type `tag`; `None` if the message was refused instead.
@@ -170,6 +187,13 @@ impl Client {
         }
     }
 }
+
+/// A client that has said nothing for so long gives its buffers back. Before, the next message is likely
+/// to need them at once.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Bytes in buffers that a client keeps until then.
+const SMALL_BUFFER: usize = 2 << 10;
 
 /// Bytes read ahead from a client that waits for a server.
 const WAITING_INPUT: usize = 64 << 10;

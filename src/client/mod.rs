@@ -82,6 +82,8 @@ pub struct Client {
     alarm: Alarm,
     /// When the client was last heard of, or its transaction last moved.
     since: Instant,
+    /// It has said nothing for so long that its buffers were given back.
+    rests: bool,
     draining: bool,
     /// Servers in a row that did not take the client's settings though others had.
     refusals: u8,

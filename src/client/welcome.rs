@@ -57,6 +57,7 @@ impl Client {
             context,
             alarm: super::Alarm::default(),
             since: Instant::now(),
+            rests: false,
             draining: false,
             refusals: 0,
         };

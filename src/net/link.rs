@@ -1,7 +1,7 @@
 //! One connection with its two buffers, and the system calls that move bytes between them.
 //!
 //! Owns no protocol. A link reads when asked to and writes whenever there is something to write, so
-//! that neither direction can block the other. Buffers are given back when they are empty: an idle
+//! that neither direction can block the other. Buffers can be given back when they are empty: an idle
 //! client holds none.
 
 use std::future::poll_fn;
@@ -26,6 +26,8 @@ pub struct Link {
     pub output: BytesMut,
     /// Bytes read and written so far; without TLS's own.
     traffic: Traffic,
+    /// The most bytes that were in one of the buffers since they were new.
+    most: usize,
     /// A short read was filled once: long ones from then on.
     fills: bool,
     /// Written bytes wait in TLS.
@@ -65,6 +67,7 @@ impl Link {
             input: BytesMut::new(),
             output: BytesMut::new(),
             traffic: Traffic::default(),
+            most: 0,
             fills: false,
             unflushed: false,
             ended: false,
@@ -171,17 +174,28 @@ impl Link {
         self.release_larger_buffers(0);
     }
 
-    /// Gives empty buffers of more than `most` bytes back. Their capacity does not tell, since what
-    /// was used of them is not in it.
+    /// Gives empty buffers back if more than `most` bytes were in one of them. Their capacity does not
+    /// tell, since what was used of them is not in it.
     pub fn release_larger_buffers(&mut self, most: usize) {
+        if self.most <= most {
+            return;
+        }
+        self.most = 0;
         for buf in [&mut self.input, &mut self.output] {
-            if buf.is_empty() && (most == 0 || buf.try_reclaim(most + 1)) {
+            if buf.is_empty() {
                 *buf = BytesMut::new();
             }
+            self.most = self.most.max(buf.len());
         }
     }
 
+    /// Whether there is memory to give back.
+    pub fn holds_buffers(&self) -> bool {
+        self.most > 0
+    }
+
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.most = self.most.max(self.output.len());
         while !self.output.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
             if written == 0 {
@@ -215,6 +229,7 @@ impl Link {
         };
         let read = read?;
         self.traffic.read += read as u64;
+        self.most = self.most.max(self.input.len());
         if read == 0 {
             self.ended = true;
             return Poll::Ready(Ok(Moved::End));
@@ -274,26 +289,38 @@ mod tests {
 
     use super::*;
 
-    fn link() -> Link {
-        Link::new(Stream::Unix(UnixStream::pair().unwrap().0))
+    fn pair() -> [Link; 2] {
+        let (one, other) = UnixStream::pair().unwrap();
+        [one, other].map(|stream| Link::new(Stream::Unix(stream)))
     }
 
     #[tokio::test]
     async fn empty_buffers_are_given_back_by_their_true_size() {
         for (used, most, kept) in [(100, 0, false), (100, 200, true), (100, 99, false)] {
-            let mut link = link();
-            link.output = BytesMut::with_capacity(100);
+            let [mut link, _peer] = pair();
             link.output.extend_from_slice(&vec![0; used]);
-            link.output.advance(used);
+            link.flush().await.unwrap();
+            assert!(link.holds_buffers());
             link.release_larger_buffers(most);
             assert_eq!(link.output.try_reclaim(1), kept, "{used} {most}");
+            assert_eq!(link.holds_buffers(), kept);
         }
     }
 
     #[tokio::test]
+    async fn buffers_in_use_are_kept() {
+        let [mut link, _peer] = pair();
+        link.input.extend_from_slice(b"unused");
+        link.output.extend_from_slice(b"to be written");
+        link.flush().await.unwrap();
+        link.release_buffers();
+        assert_eq!((&link.input[..], link.output.capacity()), (&b"unused"[..], 0));
+        assert!(link.holds_buffers());
+    }
+
+    #[tokio::test]
     async fn what_is_read_in_long_and_short_reads_is_whole() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut link, mut peer) = (Link::new(Stream::Unix(ours)), Link::new(Stream::Unix(theirs)));
+        let [mut link, mut peer] = pair();
         let sent: Vec<u8> = (0..SHORT_READ * 5 + 7).map(|n| n as u8).collect();
         for part in [&sent[..3], &sent[3..]] {
             peer.output.extend_from_slice(part);
