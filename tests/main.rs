@@ -34,6 +34,7 @@ mod settings;
 mod sql_oracle;
 mod sql_speed;
 mod startup;
+mod state;
 mod storm;
 mod tidy;
 mod timeouts;

@@ -45,6 +45,8 @@ struct Relay<'a> {
     pinned: Option<(Pinned, Counted)>,
     /// When what pins the client was last asked for without a reason in a text.
     rechecked: Instant,
+    /// The client has done something since.
+    unchecked: bool,
     /// The answer that the server owes; only kept while `timeouts.query` is on.
     asked: Option<Asked>,
     /// When the client was first found to have ended its side.
@@ -217,6 +219,7 @@ impl<'a> Relay<'a> {
             started,
             pinned: None,
             rechecked: started,
+            unchecked: false,
             asked: None,
             gone_since: None,
         }
@@ -336,7 +339,9 @@ impl<'a> Relay<'a> {
         }
         let before = client.link.input.len();
         let stop = client.half.pump(&mut client.link, &mut client.session, Some(self.lease));
-        self.served |= client.link.input.len() < before;
+        let used = client.link.input.len() < before;
+        self.served |= used;
+        self.unchecked |= used;
         stop
     }
 

@@ -53,11 +53,13 @@ impl Relay<'_> {
 
     /// What pins a client may end in a way that no text shows.
     fn recheck_due(&self) -> Option<Instant> {
-        self.is_idle_pinned().then(|| due(self.rechecked.max(self.client.since), PIN_RECHECK))?
+        let pause = if self.unchecked { PIN_PAUSE } else { PIN_RECHECK };
+        self.is_idle_pinned().then(|| due(self.rechecked.max(self.client.since), pause))?
     }
 
     fn recheck(&mut self) {
         self.rechecked = Instant::now();
+        self.unchecked = false;
         let Server { link, backend, .. } = &mut **self.lease;
         self.client.session.ask_again(backend, &mut link.output);
     }
@@ -146,7 +148,10 @@ impl Relay<'_> {
     }
 }
 
-/// How often an idle client's pins are looked at.
+/// A pinned client has said nothing for so long: its pins are looked at.
+const PIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often they are looked at from then on.
 const PIN_RECHECK: Duration = Duration::from_secs(30);
 
 /// How long a ReadyForQuery waits for notifications that the client's own server has told already.
