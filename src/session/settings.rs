@@ -103,6 +103,9 @@ impl Settings {
 }
 
 fn compare(a: &str, b: &str) -> std::cmp::Ordering {
+    if a == b {
+        return std::cmp::Ordering::Equal;
+    }
     let fold = |c: u8| c.to_ascii_lowercase();
     a.bytes().map(fold).cmp(b.bytes().map(fold))
 }
