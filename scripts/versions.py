@@ -1,7 +1,8 @@
-"""Makes the table of docs/postgresql-versions.md from the logs of the runs: FOLDER [PAGE].
+"""Makes the table of docs/postgresql-versions.md, and that of session state in docs/transparency.md, from the
+logs of the runs: FOLDER [PAGE STATE_PAGE].
 
 FOLDER has for each major version MAJOR.version (what `postgres --version` said) and MAJOR.log (what
-`cargo test -- --show-output` said). Without PAGE, the table is printed.
+`cargo test -- --show-output` said). Without pages, the tables are printed.
 """
 
 import re
@@ -62,11 +63,27 @@ def notes(runs):
     ]
 
 
-def table(folder):
+def read(folder):
+    """The outcomes of each major version, and what each server calls itself."""
     majors = sorted(int(path.stem) for path in folder.glob("*.version"))
     runs = {major: outcomes((folder / f"{major}.log").read_text(errors="replace")) for major in majors}
-    modules = sorted({test.split("::")[0] for results in runs.values() for test in results})
     servers = [(folder / f"{major}.version").read_text().split()[-1] for major in majors]
+    return runs, servers
+
+
+def state_table(runs, servers):
+    """A line for each scenario about session state."""
+    tests = sorted({test for results in runs.values() for test in results if test.startswith("state::")})
+    lines = [f"Run on {date.today()}.", "", row(["scenario"] + servers), row(["---"] * (len(servers) + 1))]
+    for test in tests:
+        what = [results.get(test, ("not run", ""))[0] for results in runs.values()]
+        lines.append(row([test.removeprefix("state::").replace("_", " ")] + what))
+    return lines
+
+
+def table(runs, servers):
+    majors = list(runs)
+    modules = sorted({test.split("::")[0] for results in runs.values() for test in results})
     lines = [
         f"Run on {date.today()}. In each cell: passed / failed / skipped.",
         "",
@@ -80,11 +97,17 @@ def table(folder):
 
 
 def main():
-    lines = table(Path(sys.argv[1]))
-    if len(sys.argv) == 2:
-        print("\n".join(lines))
-        return
-    page = Path(sys.argv[2])
+    runs, servers = read(Path(sys.argv[1]))
+    tables = [table(runs, servers), state_table(runs, servers)]
+    pages = [Path(page) for page in sys.argv[2:]]
+    for lines in tables[len(pages):]:
+        print("\n".join(lines), end="\n\n")
+    for page, lines in zip(pages, tables):
+        write(page, lines)
+
+
+def write(page, lines):
+    """Puts a table between the marks of its page."""
     head, _, rest = page.read_text().partition(BEGIN)
     _, mark, tail = rest.partition(END)
     if not mark:

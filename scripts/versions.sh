@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests that start PostgreSQL on the newest release of each major version, and writes what
-# came out into docs/postgresql-versions.md: versions.sh [MAJOR...]
+# came out into docs/postgresql-versions.md and docs/transparency.md: versions.sh [MAJOR...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -69,6 +69,6 @@ done
 
 page=()
 # Some versions alone are for looking; the page always has them all.
-[ $# -gt 0 ] || page=(docs/postgresql-versions.md)
+[ $# -gt 0 ] || page=(docs/postgresql-versions.md docs/transparency.md)
 python3 -B scripts/versions.py "$results" "${page[@]}"
 [ ${#failed[@]} -eq 0 ] || die "tests failed on PostgreSQL ${failed[*]}"
