@@ -1,4 +1,5 @@
-//! Who is pinned now and why, and how often and how long that was so far.
+//! Who is pinned now and why, and how often and how long that was so far; or would be, where clients are
+//! observed.
 //!
 //! Plain data behind one lock. Invariant: knows neither sockets nor sessions; a client's task enters its
 //! own pins, and a guard takes them out again. What is kept of the past is bounded
@@ -25,6 +26,15 @@ pub struct Who {
     pub database: Arc<str>,
 }
 
+/// The two that there are.
+#[derive(Debug)]
+pub struct Ledgers {
+    /// Pins.
+    pub pins: Arc<Ledger>,
+    /// Pins that transaction pooling would have made of clients that keep their servers anyway.
+    pub observed: Arc<Ledger>,
+}
+
 /// All pins.
 #[derive(Debug)]
 pub struct Ledger {
@@ -32,11 +42,22 @@ pub struct Ledger {
     inner: Mutex<Inner>,
 }
 
+/// Whether a ledger is of pins that are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Kind {
+    /// They are.
+    #[default]
+    Real,
+    /// They would be; what would bring them about is totalled apart.
+    Observed,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
+    kind: Kind,
     next: u64,
     current: BTreeMap<u64, Entry>,
-    totals: BTreeMap<(PinReason, Arc<str>), Total>,
+    totals: BTreeMap<Key, Total>,
     applications: HashSet<Arc<str>>,
     seconds: [Duration; PinReason::ALL.len()],
 }
@@ -50,10 +71,24 @@ struct Entry {
     held: Vec<Held>,
 }
 
+/// What has a total of its own. Without an origin unless it is observed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The database that clients name.
+    pub database: Arc<str>,
+    /// Their user.
+    pub user: Arc<str>,
+    /// What brings the pin about.
+    pub cause: Cause,
+}
+
+type Key = (PinReason, Arc<str>, Origin);
+
 /// One reason of its pin.
 #[derive(Debug)]
 struct Held {
     reason: PinReason,
+    key: Key,
     cause: Cause,
     since: Instant,
     began: SystemTime,
@@ -70,6 +105,8 @@ pub struct Total {
     pub lasted: Duration,
     /// Those that are now.
     pub now: u64,
+    /// How long the longest has lasted.
+    pub longest: Duration,
 }
 
 /// One pin that is now.
@@ -106,6 +143,13 @@ impl Ledger {
         Self { metrics: metrics.pins(&reasons), inner: Mutex::default() }
     }
 
+    /// An empty ledger of pins that would be.
+    pub fn observed(metrics: &Metrics) -> Self {
+        let reasons = PinReason::ALL.map(PinReason::text);
+        let inner = Inner { kind: Kind::Observed, ..Inner::default() };
+        Self { metrics: metrics.observed_pins(&reasons), inner: Mutex::new(inner) }
+    }
+
     /// A client is pinned to the server of this process id; why, it says by [`Pinned::update`].
     pub fn begin(self: &Arc<Self>, who: &Who, application: &[u8], server: u32) -> Pinned {
         let mut inner = self.lock();
@@ -130,12 +174,15 @@ impl Ledger {
         pins.collect()
     }
 
-    /// What came together, by reason and application.
-    pub fn totals(&self, now: Instant) -> Vec<(PinReason, Arc<str>, Total)> {
+    /// What came together, by reason, application and origin.
+    pub fn totals(&self, now: Instant) -> Vec<(PinReason, Arc<str>, Origin, Total)> {
         let mut inner = self.lock();
         inner.count_all(now, &self.metrics);
         let rows = inner.totals.iter();
-        rows.map(|((reason, name), total)| (*reason, Arc::clone(name), *total)).collect()
+        let row = |((reason, name, origin), total): (&Key, &Total)| {
+            (*reason, Arc::clone(name), origin.clone(), *total)
+        };
+        rows.map(row).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -190,7 +237,7 @@ impl Inner {
     }
 
     fn begin(&mut self, id: u64, reason: PinReason, cause: Cause, now: Instant) {
-        let Some(entry) = self.current.get_mut(&id) else { return };
+        let Some(entry) = self.current.get(&id) else { return };
         info!(
             reason = reason.text(),
             object = &*cause.object,
@@ -198,13 +245,32 @@ impl Inner {
             application = &*entry.application,
             user = &*entry.who.user,
             database = &*entry.who.database,
-            "a client is pinned"
+            "{}",
+            self.kind.begins()
         );
-        let total = self.totals.entry((reason, Arc::clone(&entry.application))).or_default();
+        let key = self.key(reason, entry, &cause);
+        let total = self.totals.entry(key.clone()).or_default();
         total.count += 1;
         total.now += 1;
         let began = SystemTime::now();
-        entry.held.push(Held { reason, cause, since: now, began, counted: now });
+        if let Some(entry) = self.current.get_mut(&id) {
+            entry.held.push(Held { reason, key, cause, since: now, began, counted: now });
+        }
+    }
+
+    /// Where it is totalled. Causes past the bound are counted together.
+    fn key(&self, reason: PinReason, entry: &Entry, cause: &Cause) -> Key {
+        let application = Arc::clone(&entry.application);
+        if self.kind == Kind::Real {
+            return (reason, application, Origin::default());
+        }
+        let Who { database, user, .. } = entry.who.clone();
+        let key = (reason, application, Origin { database, user, cause: cause.clone() });
+        if self.totals.len() < MAX_ORIGINS || self.totals.contains_key(&key) {
+            return key;
+        }
+        let other = Cause { object: Box::default(), statement: OTHER.into() };
+        (reason, OTHER.into(), Origin { cause: other, ..Origin::default() })
     }
 
     fn end(
@@ -223,10 +289,10 @@ impl Inner {
                 user = &*entry.who.user,
                 database = &*entry.who.database,
                 seconds = lasted.as_secs_f64(),
-                "a client is no longer pinned"
+                "{}",
+                self.kind.ends()
             );
-            let total =
-                self.totals.entry((held.reason, Arc::clone(&entry.application))).or_default();
+            let total = self.totals.entry(held.key.clone()).or_default();
             total.now = total.now.saturating_sub(1);
             held.count(now, total, &mut self.seconds, metrics);
         }
@@ -236,11 +302,40 @@ impl Inner {
     fn count_all(&mut self, now: Instant, metrics: &PinMetrics) {
         for entry in self.current.values_mut() {
             for held in &mut entry.held {
-                let key = (held.reason, Arc::clone(&entry.application));
-                let total = self.totals.entry(key).or_default();
+                let total = self.totals.entry(held.key.clone()).or_default();
                 held.count(now, total, &mut self.seconds, metrics);
             }
         }
+    }
+}
+
+impl Kind {
+    fn begins(self) -> &'static str {
+        match self {
+            Self::Real => "a client is pinned",
+            Self::Observed => "transaction pooling would pin a client",
+        }
+    }
+
+    fn ends(self) -> &'static str {
+        match self {
+            Self::Real => "a client is no longer pinned",
+            Self::Observed => "transaction pooling would no longer pin a client",
+        }
+    }
+}
+
+impl Ledgers {
+    /// Both empty.
+    pub fn new(metrics: &Metrics) -> Self {
+        let (pins, observed) = (Ledger::new(metrics), Ledger::observed(metrics));
+        Self { pins: Arc::new(pins), observed: Arc::new(observed) }
+    }
+
+    /// Brings the totals of both up to date.
+    pub fn upkeep(&self, now: Instant) {
+        self.pins.upkeep(now);
+        self.observed.upkeep(now);
     }
 }
 
@@ -256,6 +351,7 @@ impl Held {
         let passed = now.saturating_duration_since(self.counted);
         self.counted = self.counted.max(now);
         total.lasted += passed;
+        total.longest = total.longest.max(now.saturating_duration_since(self.since));
         let reason = self.reason as usize;
         if let Some(all) = seconds.get_mut(reason) {
             *all += passed;
@@ -281,7 +377,10 @@ impl Entry {
 /// Application names with totals of their own; later ones are counted together.
 pub const MAX_APPLICATIONS: usize = 100;
 
-/// The name of what exceeds that bound.
+/// Totals of observed pins; what would be more is counted together, by reason.
+const MAX_ORIGINS: usize = 2_000;
+
+/// The name of what exceeds a bound.
 const OTHER: &str = "other";
 
 /// Bytes of an application's name; PostgreSQL keeps as many.
@@ -320,9 +419,11 @@ mod tests {
         pinned.update(pins(&[PinReason::Listen]), |_| None, after(3));
         assert_eq!(ledger.current(after(3)).len(), 1);
         let totals = ledger.totals(after(5));
-        let of = |reason| totals.iter().find(|row| row.0 == reason).map(|row| row.2);
-        let total =
-            |count, seconds, now| Some(Total { count, lasted: Duration::from_secs(seconds), now });
+        let of = |reason| totals.iter().find(|row| row.0 == reason).map(|row| row.3);
+        let total = |count, seconds, now| {
+            let lasted = Duration::from_secs(seconds);
+            Some(Total { count, lasted, now, longest: lasted })
+        };
         assert_eq!(of(PinReason::TempObject), total(1, 3, 0));
         assert_eq!(of(PinReason::Listen), total(1, 5, 1));
         drop(pinned);
@@ -342,6 +443,32 @@ mod tests {
         let totals = ledger.totals(Instant::now());
         assert_eq!(totals.len(), MAX_APPLICATIONS + 1);
         let other = totals.iter().find(|row| &*row.1 == OTHER).expect("the row of the rest");
-        assert_eq!(other.2.count, 5);
+        assert_eq!(other.3.count, 5);
+    }
+
+    #[test]
+    fn what_would_pin_is_totalled_by_what_brings_it_about_up_to_a_bound() {
+        let metrics = Metrics::new();
+        let ledger = Arc::new(Ledger::observed(&metrics));
+        let start = Instant::now();
+        for number in 0..MAX_ORIGINS + 3 {
+            let cause = Cause { object: Box::default(), statement: format!("s{number}").into() };
+            for _ in 0..2 {
+                let mut pinned = ledger.begin(&who(1), b"x", 1);
+                pinned.update(pins(&[PinReason::TempObject]), |_| Some(&cause), start);
+            }
+        }
+        let totals = ledger.totals(start);
+        assert_eq!(totals.len(), MAX_ORIGINS + 1);
+        let of = |text: &str| totals.iter().find(|row| &*row.2.cause.statement == text);
+        assert_eq!(of("s7").map(|row| (&*row.2.database, row.3.count)), Some(("shop", 2)));
+        assert_eq!(of(OTHER).map(|row| row.3.count), Some(6));
+        let text = metrics.render();
+        assert!(text.contains("pgweir_observed_pins_total{reason=\"temp_object\"} 4006"), "{text}");
+        assert!(
+            text.contains("pgweir_pins_total{reason=\"temp_object\"} 0")
+                || !text.contains("pgweir_pins_total"),
+            "{text}"
+        );
     }
 }

@@ -12,6 +12,7 @@ mod errors;
 mod host;
 mod labels;
 mod names;
+mod observed;
 mod pins;
 mod pool;
 mod tally;
@@ -32,6 +33,7 @@ pub use self::labels::{
     Abandoned, CancelOutcome, Clean, CloseReason, ErrorSource, LoginResult, LookupResult,
     ServerState,
 };
+pub use self::observed::ObservedMetrics;
 pub use self::pins::PinMetrics;
 pub use self::pool::{PoolMetrics, ServerCount};
 use self::tally::{Sink, Tally};
@@ -90,7 +92,13 @@ impl Metrics {
 
     /// The handles of pins, for these reasons.
     pub fn pins(&self, reasons: &[&str]) -> PinMetrics {
-        PinMetrics::new(&self.registry, reasons)
+        PinMetrics::new(&self.registry, [names::PINS, names::PINNED_SECONDS], reasons)
+    }
+
+    /// The same of pins that transaction pooling would have made.
+    pub fn observed_pins(&self, reasons: &[&str]) -> PinMetrics {
+        let names = [names::OBSERVED_PINS, names::OBSERVED_PIN_SECONDS];
+        PinMetrics::new(&self.registry, names, reasons)
     }
 
     /// All metrics in Prometheus' text format. Takes milliseconds with many pools.
@@ -217,7 +225,7 @@ fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
     Key::from_parts(name, labels.iter().map(pair).collect::<Vec<_>>())
 }
 
-/// Pools with labels of their own; each has about fifty time series.
+/// Pools with labels of their own; each has about sixty time series.
 pub const MAX_POOLS: usize = 256;
 
 /// SQLSTATEs with a label of their own.

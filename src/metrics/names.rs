@@ -32,8 +32,17 @@ pub(super) const HOST_SLOTS_LIMIT: &str = "pgweir_host_slots_limit";
 pub(super) const HOST_STARVING: &str = "pgweir_host_starving_pools";
 pub(super) const LOOKUPS: &str = "pgweir_user_lookups_total";
 pub(super) const CONTROL_CLOSE_TIMEOUTS: &str = "pgweir_control_close_timeouts_total";
+pub(super) const OBSERVED_HELD: &str = "pgweir_observed_servers_held";
+pub(super) const OBSERVED_HELD_PEAK: &str = "pgweir_observed_servers_held_peak";
+pub(super) const OBSERVED_NEEDED: &str = "pgweir_observed_servers_needed";
+pub(super) const OBSERVED_NEEDED_PEAK: &str = "pgweir_observed_servers_needed_peak";
+pub(super) const OBSERVED_PINNED: &str = "pgweir_observed_clients_pinned";
+pub(super) const OBSERVED_PINNED_PEAK: &str = "pgweir_observed_clients_pinned_peak";
+pub(super) const OBSERVED_PINS: &str = "pgweir_observed_pins_total";
+pub(super) const OBSERVED_PIN_SECONDS: &str = "pgweir_observed_pin_seconds_total";
+pub(super) const OBSERVED_LOST_NUMBERS: &str = "pgweir_observed_lost_numbers_total";
 
-const GAUGES: [(&str, &str); 7] = [
+const GAUGES: [(&str, &str); 13] = [
     (CLIENTS, "Clients connected, logged in or not."),
     (CLIENTS_WAITING, "Clients waiting for a server."),
     (CLIENTS_PINNED, "Clients that keep their server between transactions."),
@@ -41,9 +50,15 @@ const GAUGES: [(&str, &str); 7] = [
     (HOST_SLOTS_USED, "Connections to a PostgreSQL host, control connections included."),
     (HOST_SLOTS_LIMIT, "The host's limit of connections; 0 is none."),
     (HOST_STARVING, "Pools that wait for a slot of the host."),
+    (OBSERVED_HELD, "Observed clients that have a server."),
+    (OBSERVED_HELD_PEAK, "The highest of those since the start."),
+    (OBSERVED_NEEDED, "Servers that transaction pooling would have lent to them."),
+    (OBSERVED_NEEDED_PEAK, "The highest of those since the start."),
+    (OBSERVED_PINNED, "Observed clients that transaction pooling would pin."),
+    (OBSERVED_PINNED_PEAK, "The highest of those since the start."),
 ];
 
-const COUNTERS: [(&str, &str); 22] = [
+const COUNTERS: [(&str, &str); 25] = [
     (CLIENT_CONNECTIONS, "Client connections accepted."),
     (LOGINS, "Logins by result."),
     (CANCELS, "Cancel requests by outcome."),
@@ -64,6 +79,9 @@ const COUNTERS: [(&str, &str); 22] = [
     (NOTIFICATION_OVERFLOWS, "Clients ended because they did not take their notifications."),
     (PINS, "Pins that have begun, by reason."),
     (PINNED_SECONDS, "Seconds that pins have lasted, by reason."),
+    (OBSERVED_PINS, "Pins that transaction pooling would have made, by reason."),
+    (OBSERVED_PIN_SECONDS, "Seconds that they would have lasted, by reason."),
+    (OBSERVED_LOST_NUMBERS, "Requests for sequence numbers that transaction pooling would refuse."),
     (LOOKUPS, "User look-ups made in PostgreSQL, by result."),
     (CONTROL_CLOSE_TIMEOUTS, "Closed control connections whose EOF did not come in time."),
 ];

@@ -2,7 +2,7 @@
 
 use ::metrics::Counter;
 
-use super::{Registry, names};
+use super::Registry;
 
 /// Counters of each reason, by its place in the list that they were made from.
 #[derive(Debug)]
@@ -11,13 +11,11 @@ pub struct PinMetrics {
 }
 
 impl PinMetrics {
-    pub(super) fn new(registry: &Registry, reasons: &[&str]) -> Self {
+    pub(super) fn new(registry: &Registry, names: [&'static str; 2], reasons: &[&str]) -> Self {
+        let [pins, seconds] = names;
         let counters = |reason: &&str| {
             let labels = [("reason", *reason)];
-            (
-                registry.counter(names::PINS, &labels),
-                registry.counter(names::PINNED_SECONDS, &labels),
-            )
+            (registry.counter(pins, &labels), registry.counter(seconds, &labels))
         };
         Self { each: reasons.iter().map(counters).collect() }
     }

@@ -7,7 +7,7 @@ use ::metrics::{Counter, Gauge, Histogram};
 
 use super::labels::{Abandoned, Clean, CloseReason, ServerState};
 use super::tally::Tally;
-use super::{Counted, Counters, Registry, names};
+use super::{Counted, Counters, ObservedMetrics, Registry, names};
 
 /// The handles of one pool (database, user).
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct PoolMetrics {
     pub abandoned: Counters<Abandoned>,
     /// Clients ended because they did not take their notifications.
     pub notification_overflows: Counter,
+    /// What transaction pooling would have done.
+    pub observed: ObservedMetrics,
 }
 
 impl PoolMetrics {
@@ -57,6 +59,7 @@ impl PoolMetrics {
             cleans: registry.counters(names::CLEANS, labels),
             abandoned: registry.counters(names::ABANDONED, labels),
             notification_overflows: counter(names::NOTIFICATION_OVERFLOWS),
+            observed: ObservedMetrics::new(registry, labels),
         }
     }
 

@@ -8,6 +8,7 @@ mod channels;
 mod keeper;
 mod lease;
 mod listener;
+pub mod need;
 mod opener;
 mod role;
 pub mod slots;

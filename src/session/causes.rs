@@ -7,7 +7,7 @@ use super::pins::PinReason;
 use crate::sql::{self, Effects};
 
 /// What brought a pin about.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cause {
     /// The object, where the text names one: a table, a cursor, a channel, a function.
     pub object: Box<str>,

@@ -103,17 +103,16 @@ fn pin(pin: &Pin) -> Row {
 
 fn pin_reasons(ledger: &Ledger) -> Vec<Row> {
     let totals = ledger.totals(Instant::now());
-    let row = |(reason, application, total): &(_, Arc<str>, crate::ledger::Total)| {
-        let reason: crate::session::pins::PinReason = *reason;
+    let rows = totals.iter().map(|(reason, application, _, total)| {
         vec![
             reason.text().into(),
             (**application).into(),
-            Value::Int(i64::try_from(total.count).unwrap_or(i64::MAX)),
-            Value::Int(i64::try_from(total.now).unwrap_or(i64::MAX)),
+            number(total.count),
+            number(total.now),
             seconds(total.lasted),
         ]
-    };
-    totals.iter().map(row).collect()
+    });
+    rows.collect()
 }
 
 fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
@@ -146,6 +145,10 @@ fn client(id: u32, card: &Card) -> Row {
         card.state().text().into(),
         time(card.since),
     ]
+}
+
+fn number(count: u64) -> Value {
+    Value::Int(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
 /// In UTC.
