@@ -1,4 +1,4 @@
-//! `timeouts.query`: it ends what stands still, and nothing else.
+//! `timeouts.query` and `timeouts.transaction`: they end what takes too long, and nothing else.
 
 use std::time::Duration;
 
@@ -37,6 +37,19 @@ fn each_query_of_a_transaction_that_stands_still_is_cancelled() {
         assert!(seen.ends_with("E[ERROR 57014] Z[E]"), "{seen}");
         assert_eq!(client.ask(&query("rollback to a")), "C[ROLLBACK] Z[T]");
     }
+}
+
+#[test]
+fn the_transaction_timeout_does_not_run_between_the_transactions_of_a_pinned_client() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("transaction = \"400ms\""));
+    let mut client = stage.client();
+    client.rows("create temp table t (a int)");
+    for _ in 0..2 {
+        assert!(client.within(Duration::from_millis(600)).is_empty());
+        client.rows("select 1");
+    }
+    client.send(&query("select pg_sleep(30)"));
+    assert_eq!(line(&client.rest()), "E[FATAL 25P04] EOF");
 }
 
 #[test]

@@ -40,7 +40,8 @@ struct Relay<'a> {
     behind_since: Option<Instant>,
     /// The pool's listening server was asked for channels.
     joining: Option<Joining>,
-    started: Instant,
+    /// When its transaction began; `None` while the client keeps its server between two of them.
+    started: Option<Instant>,
     /// The client is pinned, for those who look.
     pinned: Option<(Pinned, Counted)>,
     /// When what pins the client was last asked for without a reason in a text.
@@ -216,7 +217,7 @@ impl<'a> Relay<'a> {
             probe: Probe::default(),
             behind_since: None,
             joining: None,
-            started,
+            started: Some(started),
             pinned: None,
             rechecked: started,
             unchecked: false,
@@ -276,7 +277,7 @@ impl<'a> Relay<'a> {
             && Half::has_whole_message(&client.link)
             && (!self.served || !client.pool.has_waiters())
         {
-            self.started = client.since;
+            self.started = Some(client.since);
             return Ok(false);
         }
         let Server { link, backend, .. } = &mut **self.lease;
@@ -289,7 +290,10 @@ impl<'a> Relay<'a> {
         match parting {
             Parting::Free => self.pinned = None,
             Parting::Asked => return Ok(false),
-            Parting::Pinned => return self.on_pinned().map(|()| false),
+            Parting::Pinned => {
+                self.enter_pins();
+                return self.rest().map(|()| false);
+            }
             Parting::Refused(refusal) => {
                 return Err(Ending::Ended(Box::new(edge::pin_refused(refusal))));
             }
@@ -300,10 +304,9 @@ impl<'a> Relay<'a> {
     }
 
     /// The client keeps its server between transactions.
-    fn on_pinned(&mut self) -> Result<(), Ending> {
-        self.started = Instant::now();
+    fn rest(&mut self) -> Result<(), Ending> {
+        self.started = None;
         self.client.count(self.lease);
-        self.enter_pins();
         let client = &mut *self.client;
         if client.draining && client.link.input.is_empty() {
             return Err(Ending::Ended(Box::new(edge::draining())));
@@ -311,6 +314,11 @@ impl<'a> Relay<'a> {
         client.link.release_buffers();
         self.lease.link.release_buffers();
         Ok(())
+    }
+
+    /// The client has begun something on the server that it has kept.
+    fn rise(&mut self) {
+        self.started = Some(self.client.since);
     }
 
     /// Enters what pins the client where it can be seen.
@@ -322,7 +330,7 @@ impl<'a> Relay<'a> {
             let pinned = context.ledger.begin(who, name, self.lease.backend.pid);
             (pinned, self.lease.pool().metrics().pinned())
         });
-        pinned.update(session.pins(), |reason| session.cause(reason), self.started);
+        pinned.update(session.pins(), |reason| session.cause(reason), Instant::now());
     }
 
     /// The client has its server though it is outside a transaction.
@@ -342,6 +350,9 @@ impl<'a> Relay<'a> {
         let used = client.link.input.len() < before;
         self.served |= used;
         self.unchecked |= used;
+        if self.started.is_none() && !self.client.session.may_release() {
+            self.rise();
+        }
         stop
     }
 

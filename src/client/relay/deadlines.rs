@@ -65,7 +65,7 @@ impl Relay<'_> {
     }
 
     fn transaction_due(&self) -> Option<Instant> {
-        due(self.started, self.client.context.timeouts.transaction)
+        due(self.started?, self.client.context.timeouts.transaction)
     }
 
     fn query_due(&self) -> Option<Instant> {
