@@ -83,6 +83,8 @@ fn server(port: u16) -> Target {
         init_query: None,
         max_servers: None,
         listen: None,
+        pooling: None,
+        observe: None,
     };
     Target::new(&database).expect("no file is read")
 }

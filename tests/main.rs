@@ -22,6 +22,7 @@ mod malformed;
 mod metrics;
 mod multiplexing;
 mod notifications;
+mod observe;
 mod oracle;
 mod pins;
 mod pipelines;

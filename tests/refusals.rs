@@ -52,6 +52,26 @@ fn a_bad_setting_is_refused_by_file_and_key() {
 }
 
 #[test]
+fn observing_what_is_not_pooled_by_session_is_refused_by_file_line_and_key() {
+    let database = "[databases.d]\nhost = \"127.0.0.1\"\n";
+    for (toml, place) in [
+        (format!("observe = true\n{database}"), "bad.toml:1: observe: "),
+        (format!("pooling = \"transaction\"\nobserve = true\n{database}"), "bad.toml:2: observe: "),
+        (format!("{database}observe = true\n"), "bad.toml:3: databases.d.observe: "),
+        (
+            format!("pooling = \"session\"\n{database}pooling = \"transaction\"\nobserve = true\n"),
+            "bad.toml:5: databases.d.observe: ",
+        ),
+    ] {
+        let text = refused(&toml);
+        let told = "expected pooling = \"session\" beside it";
+        assert!(text.contains(place) && text.contains(told), "{toml}: {text}");
+    }
+    let text = refused(&format!("pooling = \"statement\"\n{database}"));
+    assert!(text.contains("bad.toml:1: pooling: ") && text.contains("`session`"), "{text}");
+}
+
+#[test]
 fn what_cannot_be_put_to_use_is_refused_by_file_line_and_key() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = taken.local_addr().expect("its address");

@@ -125,6 +125,8 @@ fn target(port: u16) -> Target {
         init_query: None,
         max_servers: None,
         listen: None,
+        pooling: None,
+        observe: None,
     };
     Target::new(&database).expect("a target")
 }

@@ -11,6 +11,7 @@ pub mod edge;
 mod half;
 mod listening;
 pub mod login;
+mod observer;
 mod opening;
 mod relay;
 pub mod users;
@@ -24,7 +25,7 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 
 use crate::config::{Config, OnClientGone, Timeouts};
-use crate::ledger::{Ledger, Who};
+use crate::ledger::{Ledger, Ledgers, Who};
 use crate::metrics::{ErrorSource, Metrics};
 use crate::net::link::{Link, Traffic};
 use crate::pool::{Membership, Pool};
@@ -47,15 +48,18 @@ pub struct Context {
     on_client_gone: OnClientGone,
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
+    /// Pins that transaction pooling would have made.
+    observed: Arc<Ledger>,
 }
 
 impl Context {
     /// With what the configuration says now.
-    pub fn new(config: Arc<ArcSwap<Config>>, metrics: Arc<Metrics>, ledger: Arc<Ledger>) -> Self {
+    pub fn new(config: Arc<ArcSwap<Config>>, metrics: Arc<Metrics>, ledgers: &Ledgers) -> Self {
         let now = config.load();
         let (timeouts, on_client_gone) = (now.timeouts, now.on_client_gone);
         drop(now);
-        Self { config, timeouts, on_client_gone, metrics, ledger }
+        let (ledger, observed) = (Arc::clone(&ledgers.pins), Arc::clone(&ledgers.observed));
+        Self { config, timeouts, on_client_gone, metrics, ledger, observed }
     }
 
     /// Takes over what a reload has changed; the client is told of it by a notice, so that a look at

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::abandon::{Canceling, Probe, abandon, close};
 use super::half::{Half, Stop};
 use super::listening::Joining;
+use super::observer::Observer;
 use super::{Client, Ending, ServerLoss, edge};
 use crate::config::OnClientGone;
 use crate::ledger::Pinned;
@@ -18,6 +19,7 @@ use crate::pool::{Cleaning, Lease};
 use crate::registry::{Notice, State};
 use crate::server::{Server, Work};
 use crate::session::listening::Joined;
+use crate::session::pooling::Pooling;
 use crate::session::{Attach, Parting, ServerFate};
 use crate::wire::ErrorFields;
 use crate::wire::error;
@@ -42,6 +44,8 @@ struct Relay<'a> {
     joining: Option<Joining>,
     /// When its transaction began; `None` while the client keeps its server between two of them.
     started: Option<Instant>,
+    /// What transaction pooling would have done, where that is asked.
+    observer: Option<Box<Observer>>,
     /// The client is pinned, for those who look.
     pinned: Option<(Pinned, Counted)>,
     /// When what pins the client was last asked for without a reason in a text.
@@ -96,8 +100,11 @@ impl Client {
         self.refusals = 0;
         let now = self.since;
         let mut relay = Relay::new(self, &mut lease, now);
+        relay.observe();
         let ended = relay.run().await;
         let (rest, canceling) = (relay.rest, relay.canceling.take());
+        // What counts it must not meet the next client's.
+        drop(relay);
         self.count(&lease);
         self.part(lease, ended, rest, canceling)
     }
@@ -164,6 +171,10 @@ impl Client {
             tally.elided_parses.increment(u64::from(counts.elided_parses));
         }
         tally.transactions.increment(u64::from(counts.transactions));
+        if counts.lost_numbers > 0 {
+            let observed = &lease.pool().metrics().observed;
+            observed.lost_numbers.increment(u64::from(counts.lost_numbers));
+        }
         self.count_bytes();
     }
 
@@ -218,6 +229,7 @@ impl<'a> Relay<'a> {
             behind_since: None,
             joining: None,
             started: Some(started),
+            observer: None,
             pinned: None,
             rechecked: started,
             unchecked: false,
@@ -275,7 +287,7 @@ impl<'a> Relay<'a> {
         // held back by what went ahead of it: it is its turn still.
         if !client.session.must_part()
             && Half::has_whole_message(&client.link)
-            && (!self.served || !client.pool.has_waiters())
+            && (!self.served || !client.pool.has_waiters() || client.session.keeps_server())
         {
             self.started = Some(client.since);
             return Ok(false);
@@ -292,8 +304,9 @@ impl<'a> Relay<'a> {
             Parting::Asked => return Ok(false),
             Parting::Pinned => {
                 self.enter_pins();
-                return self.rest().map(|()| false);
+                return self.on_kept().map(|()| false);
             }
+            Parting::Kept => return self.on_kept().map(|()| false),
             Parting::Refused(refusal) => {
                 return Err(Ending::Ended(Box::new(edge::pin_refused(refusal))));
             }
@@ -304,7 +317,7 @@ impl<'a> Relay<'a> {
     }
 
     /// The client keeps its server between transactions.
-    fn rest(&mut self) -> Result<(), Ending> {
+    fn on_kept(&mut self) -> Result<(), Ending> {
         self.started = None;
         self.client.count(self.lease);
         let client = &mut *self.client;
@@ -313,12 +326,28 @@ impl<'a> Relay<'a> {
         }
         client.link.release_buffers();
         self.lease.link.release_buffers();
+        if let Some(observer) = &mut self.observer {
+            let Client { session, who, context, .. } = &*self.client;
+            observer.end(session, who, context, Instant::now());
+        }
         Ok(())
     }
 
+    fn observe(&mut self) {
+        let Client { session, pool, since, .. } = &*self.client;
+        if session.pooling() == Pooling::Observe {
+            let observer = Observer::new(pool, self.lease.backend.pid, *since);
+            self.observer = Some(Box::new(observer));
+        }
+    }
+
     /// The client has begun something on the server that it has kept.
-    fn rise(&mut self) {
+    fn on_begun(&mut self) {
         self.started = Some(self.client.since);
+        if let Some(observer) = &mut self.observer {
+            observer.begin(self.client.since);
+            self.client.session.ask_anew();
+        }
     }
 
     /// Enters what pins the client where it can be seen.
@@ -334,9 +363,9 @@ impl<'a> Relay<'a> {
     }
 
     /// The client has its server though it is outside a transaction.
-    fn is_idle_pinned(&self) -> bool {
+    fn is_idle_keeper(&self) -> bool {
         let session = &self.client.session;
-        !session.pins().is_empty() && session.may_release()
+        (session.keeps_server() || !session.pins().is_empty()) && session.may_release()
     }
 
     fn pump_client(&mut self) -> Result<Stop, Ending> {
@@ -351,7 +380,7 @@ impl<'a> Relay<'a> {
         self.served |= used;
         self.unchecked |= used;
         if self.started.is_none() && !self.client.session.may_release() {
-            self.rise();
+            self.on_begun();
         }
         stop
     }

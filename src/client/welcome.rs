@@ -61,7 +61,9 @@ impl Client {
             draining: false,
             refusals: 0,
         };
-        client.session.set_listen_mode(client.pool.settings().listen);
+        let settings = client.pool.settings();
+        client.session.set_pooling(settings.pooling);
+        client.session.set_listen_mode(settings.listen);
         match client.greet(&cancel_key).await {
             Ok(()) => Ok(client),
             Err(ending) => {

@@ -65,6 +65,8 @@ fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> 
         admin: raw.admin,
         http_listen: http_listen(context, raw.http_listen.as_deref())?,
         on_client_gone: raw.on_client_gone.unwrap_or(OnClientGone::Cancel),
+        pooling: raw.pooling,
+        observe: raw.observe,
         log: raw.log,
         workers: raw.workers.map_or(0, |count| count.0),
     })
@@ -279,5 +281,7 @@ fn database(
         init_query: raw.init_query,
         max_servers: raw.max_servers.map(|count| count.0),
         listen: raw.listen,
+        pooling: raw.pooling,
+        observe: raw.observe,
     })
 }

@@ -88,6 +88,8 @@ pub const KEYS: &[Key] = &[
     Key::new("", "http_listen", Kind::Text).restart().flag("--http-listen"),
     Key::new("", "workers", Kind::Number).restart(),
     Key::new("", "on_client_gone", Kind::Text),
+    Key::new("", "pooling", Kind::Text),
+    Key::new("", "observe", Kind::Switch),
     Key::new("tls", "mode", Kind::Text),
     Key::new("tls", "cert", Kind::Text),
     Key::new("tls", "key", Kind::Text),
@@ -158,4 +160,6 @@ pub const DATABASE_KEYS: &[&str] = &[
     "init_query",
     "max_servers",
     "listen",
+    "pooling",
+    "observe",
 ];

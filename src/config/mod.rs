@@ -34,8 +34,8 @@ pub use self::flags::Flags;
 pub use self::keys::{DATABASE_KEYS, KEYS, Key, Kind, Reload, USER_KEYS};
 pub use self::model::{
     AdminConfig, AuthConfig, AuthMethod, AuthQuery, CONSOLE, ClientTls, ClientTlsMode, Config,
-    Database, Limits, ListenAddr, LogConfig, OnClientGone, PinsConfig, ServerTls, ServerTlsMode,
-    Timeouts, User,
+    Database, Limits, ListenAddr, LogConfig, OnClientGone, PinsConfig, PoolingMode, ServerTls,
+    ServerTlsMode, Timeouts, User,
 };
 pub use self::reload::{Changes, diff, reload};
 pub use self::render::render;

@@ -12,6 +12,7 @@ use super::secret::Password;
 use super::units::{self, Share};
 use crate::session::listening::ListenMode;
 use crate::session::pins::Pins;
+use crate::session::pooling::Pooling;
 use crate::session::rules::{DynamicSet, PinRules, SequenceRule, Suspicion};
 
 /// Everything pgweir can be told.
@@ -41,6 +42,10 @@ pub struct Config {
     pub admin: AdminConfig,
     /// What happens to the work of a client that is gone.
     pub on_client_gone: OnClientGone,
+    /// For how long clients are lent servers, unless a database says otherwise.
+    pub pooling: PoolingMode,
+    /// Whether it is found out what transaction pooling would do instead; likewise.
+    pub observe: bool,
     /// Log level filter and format.
     pub log: LogConfig,
     /// Worker threads of the runtime; 0 = one per core.
@@ -198,6 +203,10 @@ pub struct Database {
     pub max_servers: Option<usize>,
     /// Overrides `pins.listen` for this database.
     pub listen: Option<ListenMode>,
+    /// Overrides `pooling` for this database.
+    pub pooling: Option<PoolingMode>,
+    /// Overrides `observe` for this database.
+    pub observe: Option<bool>,
 }
 
 /// TLS to one PostgreSQL.
@@ -294,6 +303,17 @@ pub enum OnClientGone {
     Complete,
 }
 
+/// For how long clients are lent servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolingMode {
+    /// For a transaction, or as long as something pins them.
+    #[default]
+    Transaction,
+    /// Until they leave.
+    Session,
+}
+
 /// Log output.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -350,6 +370,16 @@ impl Config {
     /// The database a client means by `alias`: its own entry, else the fallback.
     pub fn database(&self, alias: &str) -> Option<&Database> {
         self.databases.get(alias).or(self.fallback.as_ref())
+    }
+
+    /// Whose the servers of a database are. A database that is pooled by transaction has nothing to
+    /// observe.
+    pub fn pooling_of(&self, database: &Database) -> Pooling {
+        match database.pooling.unwrap_or(self.pooling) {
+            PoolingMode::Transaction => Pooling::Transaction,
+            PoolingMode::Session if database.observe.unwrap_or(self.observe) => Pooling::Observe,
+            PoolingMode::Session => Pooling::Session,
+        }
     }
 }
 

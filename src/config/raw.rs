@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::model::{
-    AdminConfig, AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, ServerTlsMode,
-    Timeouts,
+    AdminConfig, AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, PoolingMode,
+    ServerTlsMode, Timeouts,
 };
 use super::secret::Password;
 use super::units::{Count, Port, Share, Span};
@@ -22,6 +22,8 @@ pub(super) struct Raw {
     pub http_listen: Option<String>,
     pub workers: Option<Count>,
     pub on_client_gone: Option<OnClientGone>,
+    pub pooling: PoolingMode,
+    pub observe: bool,
     pub tls: RawTls,
     pub auth: RawAuth,
     pub users: BTreeMap<String, RawUser>,
@@ -94,4 +96,6 @@ pub(super) struct RawDatabase {
     pub init_query: Option<String>,
     pub max_servers: Option<Count>,
     pub listen: Option<ListenMode>,
+    pub pooling: Option<PoolingMode>,
+    pub observe: Option<bool>,
 }

@@ -30,6 +30,8 @@ pub(super) fn table(config: &Config) -> Table {
         .set("http_listen", http_listen)
         .count("workers", config.workers)
         .name("on_client_gone", config.on_client_gone)
+        .name("pooling", config.pooling)
+        .set("observe", config.observe)
         .set("tls", tls(&config.client_tls))
         .set("auth", auth(&config.auth))
         .set("users", named(&config.users, user))
@@ -94,6 +96,14 @@ fn database(database: &Database) -> Table {
         .text("init_query", database.init_query.as_ref());
     let section = match database.listen {
         Some(mode) => section.name("listen", mode),
+        None => section,
+    };
+    let section = match database.pooling {
+        Some(mode) => section.name("pooling", mode),
+        None => section,
+    };
+    let section = match database.observe {
+        Some(observe) => section.set("observe", observe),
         None => section,
     };
     match database.max_servers {

@@ -10,7 +10,8 @@ use tracing_subscriber::EnvFilter;
 use super::context::{Context, join};
 use super::error::ConfigError;
 use super::model::{
-    AuthMethod, CONSOLE, ClientTlsMode, Config, Database, ListenAddr, ServerTlsMode, Timeouts,
+    AuthMethod, CONSOLE, ClientTlsMode, Config, Database, ListenAddr, PoolingMode, ServerTlsMode,
+    Timeouts,
 };
 use super::secret::{Password, SecretKind};
 
@@ -29,11 +30,14 @@ pub(super) fn config(context: &mut Context<'_>, config: &Config) -> Result<(), C
     auth(context, config)?;
     users(context, config)?;
     admin(context, config)?;
-    for (alias, entry) in &config.databases {
+    observe(context, &["observe"], config.observe, config.pooling)?;
+    let fallback = config.fallback.iter().map(|entry| ("*", entry));
+    let named = config.databases.iter().map(|(alias, entry)| (alias.as_str(), entry));
+    for (alias, entry) in named.chain(fallback) {
         database(context, alias, entry)?;
-    }
-    if let Some(entry) = &config.fallback {
-        database(context, "*", entry)?;
+        let observes = entry.observe.unwrap_or(false);
+        let pooling = entry.pooling.unwrap_or(config.pooling);
+        observe(context, &["databases", alias, "observe"], observes, pooling)?;
     }
     EnvFilter::try_new(&config.log.level).map_err(|_| {
         let problem = format!("{:?} is no filter", config.log.level);
@@ -256,6 +260,20 @@ fn admin(context: &Context<'_>, config: &Config) -> Result<(), ConfigError> {
         ));
     }
     Ok(())
+}
+
+/// Where servers are lent by transaction there is nothing to find out.
+fn observe(
+    context: &Context<'_>,
+    path: &[&str],
+    observes: bool,
+    pooling: PoolingMode,
+) -> Result<(), ConfigError> {
+    if !observes || pooling == PoolingMode::Session {
+        return Ok(());
+    }
+    let problem = "clients are observed while they are pooled by session";
+    Err(context.bad(path, problem, "pooling = \"session\" beside it, or false"))
 }
 
 fn method_name(method: AuthMethod) -> &'static str {

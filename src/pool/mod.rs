@@ -29,6 +29,7 @@ use crate::net::Target;
 use crate::server::{OpenError, Server};
 use crate::session::knowledge::Knowledge;
 use crate::session::listening::ListenMode;
+use crate::session::pooling::Pooling;
 use crate::session::rules::PinRules;
 use crate::session::settings::Settings;
 
@@ -36,6 +37,7 @@ pub use channels::Ear;
 pub use lease::{Cleaning, Lease};
 use listener::Listener;
 pub use listener::Membership;
+use need::{Counted, Needs, Seen, What};
 use opener::Trouble;
 use role::Role;
 pub use slots::{Counts, Size};
@@ -71,6 +73,8 @@ pub struct PoolSettings {
     pub listen: ListenMode,
     /// What may pin clients, and how many.
     pub pins: PinRules,
+    /// Whose servers are, for clients that log in from now on.
+    pub pooling: Pooling,
 }
 
 /// The servers of one (database, user).
@@ -91,6 +95,7 @@ pub struct Pool {
     generation: AtomicU64,
     next_id: AtomicU64,
     metrics: PoolMetrics,
+    needs: Arc<Needs>,
     refused: Refused,
 }
 
@@ -158,6 +163,7 @@ impl Pool {
             role: Mutex::default(),
             generation: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
+            needs: Arc::new(Needs::new(metrics.observed.clone())),
             metrics,
             refused,
         });
@@ -178,6 +184,16 @@ impl Pool {
     /// Its metrics.
     pub fn metrics(&self) -> &PoolMetrics {
         &self.metrics
+    }
+
+    /// Counts one client among those who are observed.
+    pub fn count(&self, what: What, now: Instant) -> Counted {
+        self.needs.count(what, now)
+    }
+
+    /// How many clients are counted.
+    pub fn seen(&self, what: What, now: Instant) -> Seen {
+        self.needs.seen(what, now)
     }
 
     /// What its sessions have learnt.

@@ -146,11 +146,8 @@ impl Admitted {
             return login::refuse(&mut link, &edge::shutting_down()).await;
         };
         // After it is entered: a reload from now on reaches it.
-        let context = Context::new(
-            Arc::clone(&shared.config),
-            Arc::clone(&shared.metrics),
-            Arc::clone(&shared.ledger),
-        );
+        let context =
+            Context::new(Arc::clone(&shared.config), Arc::clone(&shared.metrics), &shared.ledgers);
         let card = card(&startup, peer, tls, State::Idle);
         let (user, database) = (Arc::clone(&card.user), Arc::clone(&card.database));
         registration.introduce(card);

@@ -29,7 +29,7 @@ use crate::admin::http::{self, HttpState, Phase};
 use crate::auth::Mock;
 use crate::client::login::LoginContext;
 use crate::config::{Config, ConfigError, ListenAddr, Source};
-use crate::ledger::Ledger;
+use crate::ledger::Ledgers;
 use crate::metrics::Metrics;
 use crate::net::{ListenError, Listener};
 use crate::pool::PoolKey;
@@ -65,7 +65,7 @@ struct Shared {
     mock: Mock,
     room: Arc<Room>,
     metrics: Arc<Metrics>,
-    ledger: Arc<Ledger>,
+    ledgers: Ledgers,
     registry: Arc<Registry>,
     pools: Pools,
     /// Connections accepted and not yet ended, logged in or not.
@@ -120,7 +120,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         login: ArcSwap::from_pointee(login),
         mock,
         room,
-        ledger: Arc::new(Ledger::new(&metrics)),
+        ledgers: Ledgers::new(&metrics),
         metrics,
         registry: Arc::default(),
         pools,
@@ -175,7 +175,7 @@ async fn upkeep(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         shared.metrics.upkeep();
-        shared.ledger.upkeep(Instant::now());
+        shared.ledgers.upkeep(Instant::now());
         shared.pools.reap();
     }
 }
@@ -192,7 +192,8 @@ impl Shared {
     fn sources(self: &Arc<Self>) -> Sources {
         let shared = Arc::clone(self);
         Sources {
-            ledger: Arc::clone(&self.ledger),
+            ledger: Arc::clone(&self.ledgers.pins),
+            observed: Arc::clone(&self.ledgers.observed),
             registry: Arc::clone(&self.registry),
             pools: Box::new(move || shared.pools.all()),
         }

@@ -126,6 +126,7 @@ impl Inner {
             timeouts: config.timeouts,
             listen: database.listen.unwrap_or(config.pins.listen),
             pins: config.pins.rules(max),
+            pooling: config.pooling_of(database),
         })
     }
 

@@ -39,6 +39,9 @@ impl Session {
     /// Whether the client may be pinned for all of this.
     pub(super) fn admit(&mut self, pins: Pins) -> Result<(), Refusal> {
         let Some(first) = pins.iter().next() else { return Ok(()) };
+        if self.pooling.keeps() {
+            return Ok(());
+        }
         let refused = self.knowledge.rules().refused;
         if let Some(reason) = pins.iter().find(|reason| refused.contains(*reason)) {
             return Err(Refusal::Reason(reason));

@@ -10,6 +10,7 @@ use super::flow::{Kind, Owner};
 use super::listening::{Channels, UNLISTENS};
 use super::own::Own;
 use super::pins::{PinReason, Pins};
+use super::pooling::Pooling;
 use super::rules::{DynamicSet, Refusal, Suspicion};
 use super::{Backend, Note, Session, SessionError, TransactionStatus};
 use crate::sql::{self, Catalogue, Effects, Resets, Subject, Touched};
@@ -32,7 +33,7 @@ pub(crate) struct Questions {
     /// What was asked and is not answered.
     asked: Option<Asked>,
     /// Answers that failed in a row.
-    failures: u8,
+    pub(super) failures: u8,
 }
 
 /// One round of questions.
@@ -95,6 +96,8 @@ pub enum Parting {
     Asked,
     /// The client keeps its server.
     Pinned,
+    /// It does so whatever it has done.
+    Kept,
     /// It would keep its server, and may not.
     Refused(Refusal),
 }
@@ -133,6 +136,9 @@ impl Session {
     /// The client has no more work for its server at the moment: may it go? Asks the server first if
     /// texts raise doubts. Only while [`Session::may_release`].
     pub fn part(&mut self, backend: &mut Backend, out: &mut BytesMut) -> Parting {
+        if self.pooling == Pooling::Session {
+            return self.keep_unasked(backend, out);
+        }
         if is_off("tracking") {
             self.release_ready();
             return Parting::Free;
@@ -157,6 +163,9 @@ impl Session {
         if self.close_ear(backend, out) {
             return Parting::Asked;
         }
+        if self.pooling == Pooling::Observe {
+            return self.keep_asked(backend);
+        }
         self.settle_causes();
         if self.pins.is_empty() {
             self.seat = None;
@@ -179,7 +188,9 @@ impl Session {
         }
         let listens = self.listening.leaves_ear();
         let ear = if listens { Leftovers::Resettable } else { Leftovers::Nothing };
-        self.own_leftovers().max(ear)
+        let kept = self.pooling.keeps();
+        let kept = if kept { Leftovers::Prepared } else { Leftovers::Nothing };
+        self.own_leftovers().max(ear).max(kept)
     }
 
     fn own_leftovers(&self) -> Leftovers {
@@ -204,7 +215,8 @@ impl Session {
     /// need of an answer.
     pub fn survives_loss(&self) -> bool {
         let own = self.flow.head().is_some_and(|head| head.owner == Owner::Proxy);
-        self.status == TransactionStatus::Idle
+        !self.pooling.keeps()
+            && self.status == TransactionStatus::Idle
             && !self.open_segment
             && self.is_asking()
             && own

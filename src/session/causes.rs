@@ -4,6 +4,7 @@
 use super::Session;
 use super::asking::SUSPECT;
 use super::pins::PinReason;
+use super::pooling::Pooling;
 use crate::sql::{self, Effects};
 
 /// What brought a pin about.
@@ -40,6 +41,10 @@ impl Session {
 
     /// A text runs that may pin the client.
     pub(super) fn note_cause(&mut self, effects: Effects, text: &[u8]) {
+        // Nobody looks at them.
+        if self.pooling == Pooling::Session {
+            return;
+        }
         let draws =
             self.pins.contains(PinReason::Sequence) && self.cause(PinReason::Sequence).is_none();
         if !effects.intersects(CAUSES) && !draws {

@@ -111,7 +111,7 @@ impl Session {
     }
 
     /// A name is to mean a statement when its Parse is answered: by the server, or here.
-    fn begin_parse(&mut self, name: &[u8], statement: Arc<Statement>, sent: bool) {
+    pub(super) fn begin_parse(&mut self, name: &[u8], statement: Arc<Statement>, sent: bool) {
         let ticket = self.next_ticket();
         self.statements.begin(name, ticket, Some(Arc::clone(&statement)));
         let note = Note::Parse { name: name.into(), statement, ticket, sent };
@@ -307,13 +307,13 @@ impl Session {
 }
 
 /// The name in a Describe or Close of a statement, if PostgreSQL would read one there.
-fn statement_name(body: &[u8]) -> Option<&[u8]> {
+pub(super) fn statement_name(body: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader::new(body.strip_prefix(b"S")?);
     let name = reader.cstr().ok()?;
     reader.finish().ok().map(|()| name)
 }
 
-fn write_bind(out: &mut BytesMut, portal: &[u8], name: &[u8], rest: &[u8]) {
+pub(super) fn write_bind(out: &mut BytesMut, portal: &[u8], name: &[u8], rest: &[u8]) {
     build::message(out, b'B', |out| {
         build::put_cstr(out, portal);
         build::put_cstr(out, name);

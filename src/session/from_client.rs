@@ -82,6 +82,9 @@ impl Session {
             (b'H', Some(_)) if body.is_empty() => ClientFate::Forward,
             // PostgreSQL refuses it, and skips to the next Sync.
             (b'H', Some(_)) => self.pass(Kind::Describe),
+            (b'P' | b'B' | b'D' | b'C', Some(backend)) if self.pooling.keeps() => {
+                self.pass_statement(header, body, backend, out)
+            }
             (tag @ (b'P' | b'B' | b'D' | b'C'), backend) if is_off("names") => {
                 self.pass_names(tag, backend.is_some())
             }
@@ -245,6 +248,9 @@ impl Session {
             && self.status != TransactionStatus::Failed
             && !is_off("sequences")
         {
+            if self.pooling.keeps() {
+                return self.would_forget_sequences();
+            }
             build::query(out, "DISCARD SEQUENCES");
             backend.statements.clear_unnamed();
             self.inject(Kind::Query, Note::Plain);
@@ -389,7 +395,7 @@ impl Session {
     /// DEALLOCATE and DISCARD ALL of the client's protocol-level statements: they exist under its
     /// names here only, and other clients' copies on the server must live on.
     fn answer_whole(&mut self, whole: &Whole<'_>, leased: bool) -> Option<ClientFate> {
-        if self.open_segment || is_off("deallocate") {
+        if self.open_segment || self.pooling.keeps() || is_off("deallocate") {
             return None;
         }
         if !self.flow.is_empty() {

@@ -185,6 +185,7 @@ impl Session {
             Note::PrepareUnnamed { statement } => backend.statements.confirm_unnamed(&statement),
             Note::Unprepare { statement } => backend.statements.confirm_close(&statement),
             Note::DropUnnamed { ticket } => self.statements.confirm(b"", ticket, None),
+            Note::Close { name, ticket } => self.statements.confirm(&name, ticket, None),
             Note::Answered => self.on_answered(backend),
             Note::Use { name, .. } => {
                 self.statements.tried(&name);

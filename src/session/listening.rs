@@ -56,6 +56,8 @@ pub enum Joined {
 /// The part of a session that is about notifications.
 #[derive(Debug, Default)]
 pub(crate) struct Listening {
+    /// What the pool's rule is, and what holds for this client.
+    rule: ListenMode,
     mode: ListenMode,
     /// What the pool's server listens to for this client.
     shared: Channels,
@@ -109,6 +111,17 @@ enum Handover {
 }
 
 impl Listening {
+    /// Those who keep their server listen there whatever the rule is.
+    pub(super) fn set_mode(&mut self, rule: ListenMode, keeps: bool) {
+        self.rule = rule;
+        self.mode = if keeps { ListenMode::Pin } else { rule };
+    }
+
+    /// Channels would be shared if the client did not keep its server.
+    pub(super) fn would_share(&self) -> bool {
+        self.rule == ListenMode::Share
+    }
+
     /// Whether channels are shared for the client.
     pub(super) fn is_sharing(&self) -> bool {
         !self.shared.is_empty()
@@ -215,11 +228,6 @@ enum Sender {
 }
 
 impl Session {
-    /// What becomes of LISTEN from now on.
-    pub fn set_listen_mode(&mut self, mode: ListenMode) {
-        self.listening.mode = mode;
-    }
-
     pub(super) fn must_hand_over(&self) -> bool {
         self.listening.handover != Handover::None
     }
@@ -426,7 +434,7 @@ impl Session {
     }
 
     /// Notifications come in the encoding of the session that listens; the pool's server has its default.
-    fn has_encoding_of(&self, backend: &Backend) -> bool {
+    pub(super) fn has_encoding_of(&self, backend: &Backend) -> bool {
         let encoding = "client_encoding";
         self.told.get(encoding) == backend.settings.baseline().get(encoding)
     }

@@ -17,7 +17,9 @@ pub mod inbox;
 pub mod knowledge;
 pub mod listening;
 mod own;
+mod passing;
 pub mod pins;
+pub mod pooling;
 mod preparing;
 pub mod proof;
 mod reading;
@@ -46,6 +48,7 @@ use knowledge::{Knowledge, Statement};
 use listening::Listening;
 use own::Own;
 use pins::Pins;
+use pooling::Pooling;
 use reading::Reading;
 use retry::Retry;
 use rules::Seat;
@@ -272,6 +275,7 @@ pub struct Session {
     /// The segment in flight, if it may have to be sent again.
     retry: Option<Box<Retry>>,
     listening: Listening,
+    pooling: Pooling,
     pins: Pins,
     /// The open transaction has changed tables or types.
     altered: bool,
@@ -340,6 +344,8 @@ pub struct Counts {
     pub elided_parses: u32,
     /// Transactions ended.
     pub transactions: u32,
+    /// Requests for numbers of sequences that transaction pooling would have refused.
+    pub lost_numbers: u32,
 }
 
 /// The buffers that a message may be written to.
@@ -371,6 +377,7 @@ impl Session {
             questions: Questions::default(),
             retry: None,
             listening: Listening::default(),
+            pooling: Pooling::default(),
             pins: Pins::NONE,
             altered: false,
             seat: None,

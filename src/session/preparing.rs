@@ -181,7 +181,7 @@ impl Session {
         out: &mut BytesMut,
     ) {
         let names = effects.intersects(NAMES_STATEMENTS) && !is_off("lend");
-        if !names || self.status == TransactionStatus::Failed {
+        if !names || self.pooling.keeps() || self.status == TransactionStatus::Failed {
             return;
         }
         let mut lent = false;

@@ -131,6 +131,8 @@ fn database(dsn: &Dsn) -> Database {
         init_query: None,
         max_servers: None,
         listen: None,
+        pooling: None,
+        observe: None,
     }
 }
 

@@ -9,6 +9,8 @@ pub enum Show {
     Pins,
     /// What came together, by reason and application.
     PinReasons,
+    /// What transaction pooling would pin, by what brings it about.
+    Observed,
     /// Pools and their servers.
     Pools,
     /// Clients.
@@ -45,9 +47,10 @@ pub struct Unknown {
 
 impl Show {
     /// All, with their names and what they show.
-    pub const ALL: [(Self, &'static str, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str, &'static str); 7] = [
         (Self::Pins, "PINS", "clients that keep their server, why, and by which statement"),
         (Self::PinReasons, "PIN_REASONS", "pins since the start, by reason and application"),
+        (Self::Observed, "OBSERVED", "pins that transaction pooling would make, by statement"),
         (Self::Pools, "POOLS", "servers and waiting clients of each pool"),
         (Self::Clients, "CLIENTS", "clients that are logged in"),
         (Self::Version, "VERSION", "the version of pgweir"),

@@ -7,12 +7,15 @@ use super::command::{Show, version};
 use super::table::{Column, Row, Type, Value};
 use crate::ledger::{Ledger, Pin};
 use crate::pool::Pool;
+use crate::pool::need::What;
 use crate::registry::{Card, Registry};
 
 /// Where the tables get their rows from.
 pub struct Sources {
     /// Pins.
     pub ledger: Arc<Ledger>,
+    /// Pins that would be.
+    pub observed: Arc<Ledger>,
     /// Clients.
     pub registry: Arc<Registry>,
     /// The pools that are now.
@@ -42,6 +45,18 @@ pub fn columns(show: Show) -> &'static [Column] {
             ("pinned_now", Int),
             ("seconds", Float),
         ],
+        Show::Observed => &[
+            ("database", Text),
+            ("user", Text),
+            ("application_name", Text),
+            ("reason", Text),
+            ("object", Text),
+            ("pins", Int),
+            ("pinned_now", Int),
+            ("seconds", Float),
+            ("longest_seconds", Float),
+            ("statement", Text),
+        ],
         Show::Pools => &[
             ("database", Text),
             ("user", Text),
@@ -53,6 +68,14 @@ pub fn columns(show: Show) -> &'static [Column] {
             ("max_servers", Int),
             ("clients_pinned", Int),
             ("max_pinned", Int),
+            ("pooling", Text),
+            ("observed_held", Int),
+            ("observed_held_peak", Int),
+            ("observed_needed", Int),
+            ("observed_needed_99", Int),
+            ("observed_needed_peak", Int),
+            ("observed_pinned", Int),
+            ("observed_pinned_peak", Int),
         ],
         Show::Clients => &[
             ("client_id", Int),
@@ -73,6 +96,7 @@ pub fn rows(show: Show, sources: &Sources) -> Vec<Row> {
     match show {
         Show::Pins => sources.ledger.current(Instant::now()).iter().map(pin).collect(),
         Show::PinReasons => pin_reasons(&sources.ledger),
+        Show::Observed => observed(&sources.observed),
         Show::Pools => pools((sources.pools)()),
         Show::Clients => {
             let clients = sources.registry.clients();
@@ -115,10 +139,31 @@ fn pin_reasons(ledger: &Ledger) -> Vec<Row> {
     rows.collect()
 }
 
+fn observed(ledger: &Ledger) -> Vec<Row> {
+    let totals = ledger.totals(Instant::now());
+    let rows = totals.iter().map(|(reason, application, origin, total)| {
+        vec![
+            (*origin.database).into(),
+            (*origin.user).into(),
+            (**application).into(),
+            reason.text().into(),
+            (*origin.cause.object).into(),
+            number(total.count),
+            number(total.now),
+            seconds(total.lasted),
+            seconds(total.longest),
+            (*origin.cause.statement).into(),
+        ]
+    });
+    rows.collect()
+}
+
 fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
     pools.sort_by(|a, b| a.key().cmp(b.key()));
     let row = |pool: &Arc<Pool>| {
-        let (counts, settings) = (pool.counts(), pool.settings());
+        let (counts, settings, now) = (pool.counts(), pool.settings(), Instant::now());
+        let [held, needed, pinned] =
+            [What::Held, What::Needed, What::Pinned].map(|what| pool.seen(what, now));
         vec![
             (*pool.key().database).into(),
             (*pool.key().user).into(),
@@ -130,6 +175,14 @@ fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
             settings.size.max.into(),
             pool.knowledge().pinned().into(),
             settings.pins.max_pinned.into(),
+            settings.pooling.text().into(),
+            held.now.into(),
+            held.peak.into(),
+            needed.now.into(),
+            needed.mostly.into(),
+            needed.peak.into(),
+            pinned.now.into(),
+            pinned.peak.into(),
         ]
     };
     pools.iter().map(row).collect()

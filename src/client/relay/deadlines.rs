@@ -7,6 +7,7 @@ use crate::client::alarm::due;
 use crate::client::{Ending, edge};
 use crate::config::{OnClientGone, Timeouts};
 use crate::server::Server;
+use crate::session::pooling::Pooling;
 
 impl Relay<'_> {
     pub(super) fn set_alarm(&mut self) {
@@ -26,22 +27,28 @@ impl Relay<'_> {
 
     fn idle_due(&self) -> Option<Instant> {
         let client = &*self.client;
-        // It holds a server, and it is its turn: in a transaction, in a segment without Sync, or pinned.
+        // It holds a server, and it is its turn: in a transaction, in a segment without Sync, or keeping it.
         let ours = client.session.awaits_reply() || client.session.is_asking();
         let since = (!ours).then_some(client.since)?;
         let timeouts = &client.context.timeouts;
-        if !self.is_idle_pinned() {
+        if !self.is_idle_keeper() {
             return due(since, timeouts.idle_in_transaction);
         }
-        let dues = [due(since, timeouts.idle_client), due(since, timeouts.pin_idle)];
+        let dues = [due(since, timeouts.idle_client), due(since, self.pin_idle())];
         dues.into_iter().flatten().min()
+    }
+
+    /// Who would keep its server anyway is not ended for that.
+    fn pin_idle(&self) -> Duration {
+        let keeps = self.client.session.keeps_server();
+        if keeps { Duration::ZERO } else { self.client.context.timeouts.pin_idle }
     }
 
     fn on_idle(&self) -> Ending {
         let timeouts = &self.client.context.timeouts;
-        let report = if !self.is_idle_pinned() {
+        let report = if !self.is_idle_keeper() {
             edge::idle_in_transaction()
-        } else if timeouts.pin_idle.is_zero()
+        } else if self.pin_idle().is_zero()
             || (!timeouts.idle_client.is_zero() && timeouts.idle_client < timeouts.pin_idle)
         {
             edge::idle_client()
@@ -54,7 +61,15 @@ impl Relay<'_> {
     /// What pins a client may end in a way that no text shows.
     fn recheck_due(&self) -> Option<Instant> {
         let pause = if self.unchecked { PIN_PAUSE } else { PIN_RECHECK };
-        self.is_idle_pinned().then(|| due(self.rechecked.max(self.client.since), pause))?
+        let session = &self.client.session;
+        let asks = match session.pooling() {
+            Pooling::Transaction => true,
+            // Asked again and again, its session would never be idle for PostgreSQL.
+            Pooling::Observe => self.unchecked,
+            Pooling::Session => false,
+        };
+        let pinned = asks && self.is_idle_keeper() && !session.pins().is_empty();
+        pinned.then(|| due(self.rechecked.max(self.client.since), pause))?
     }
 
     fn recheck(&mut self) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::session::listening::ListenMode;
+use crate::session::pooling::Pooling;
 
 #[test]
 fn defaults_hold_where_nothing_is_said() {
@@ -81,6 +82,26 @@ fn a_whole_file_is_read() {
     assert_eq!(config.timeouts.checkout, Duration::from_secs(7));
     assert_eq!(config.timeouts.server_lifetime, Duration::from_mins(90));
     assert!(config.log.json);
+}
+
+#[test]
+fn each_database_is_pooled_as_it_says_or_as_all_are() {
+    use Pooling::{Observe, Session, Transaction};
+    for (top, own, expected) in [
+        ("", "", Transaction),
+        ("", "pooling = 'session'", Session),
+        ("", "pooling = 'session'\nobserve = true", Observe),
+        ("pooling = 'session'", "", Session),
+        ("pooling = 'session'", "observe = true", Observe),
+        ("pooling = 'session'\nobserve = true", "", Observe),
+        ("pooling = 'session'\nobserve = true", "observe = false", Session),
+        ("pooling = 'session'\nobserve = true", "pooling = 'transaction'", Transaction),
+    ] {
+        let Loaded { config, .. } = load(&format!("{top}\n[databases.d]\nhost = 'h'\n{own}"));
+        let database = config.database("d").expect("the one named");
+        assert_eq!(config.pooling_of(database), expected, "{top} {own}");
+        assert!(render(&config).contains("pooling = "));
+    }
 }
 
 #[test]
@@ -165,6 +186,8 @@ const BAD: &[(&str, usize, &[&str])] = &[
     ("[timeouts]\nquery = -5", 2, &["timeouts.query", "-5", "30s"]),
     ("[pins]\nlisten = 'hope'", 2, &["pins.listen", "`share`", "`pin`", "`refuse`"]),
     ("on_client_gone = 'hope'", 1, &["on_client_gone", "`cancel`", "`complete`"]),
+    ("pooling = 'statement'", 1, &["pooling", "`transaction`", "`session`"]),
+    ("observe = true", 1, &["observe", "pooled by session", "pooling = \"session\""]),
     ("[pins]\nmax_pinned = '0%'", 2, &["pins.max_pinned", "0%", "100%"]),
     ("[pins]\nmax_pinned = -1", 2, &["pins.max_pinned", "-1", "no limit"]),
     ("[pins]\nrefuse = ['temp']", 2, &["pins.refuse", "\"temp\"", "temp_object"]),

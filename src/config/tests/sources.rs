@@ -18,6 +18,7 @@ fn every_key_can_be_given_in_the_environment() {
             (Kind::List, _) => "127.0.0.1:1, [::1]:2",
             (_, "http_listen") => "127.0.0.1:3",
             (_, "on_client_gone") => "complete",
+            (_, "pooling") => "session",
             (_, "listen") => "refuse",
             (_, "level") => "debug",
             (_, "mode") => "disable",
@@ -34,6 +35,9 @@ fn every_key_can_be_given_in_the_environment() {
         // These say nothing without the user they are about.
         if key.section == "auth" && key.name != "query_user" {
             pairs.push(("PGWEIR_AUTH_QUERY_USER", "lookup"));
+        }
+        if key.name == "observe" {
+            pairs.push(("PGWEIR_POOLING", "session"));
         }
         let loaded = Source::new(Flags::default(), environment(&pairs)).load();
         let Loaded { config, .. } = loaded.unwrap_or_else(|error| panic!("{variable}: {error}"));

@@ -125,6 +125,8 @@ pub(in crate::net) fn database(
         init_query: None,
         max_servers: None,
         listen: None,
+        pooling: None,
+        observe: None,
     }
 }
 
