@@ -72,13 +72,26 @@ pub fn both_with(setup: &Setup, scenario: impl Fn(&Target) -> Vec<String>) -> Ve
     if std::env::var_os("PGWEIR_TEST_ORACLE").is_some() {
         return direct;
     }
-    let stage = Stage::new(setup);
+    let stage = Stage::new(&as_told(setup));
     let through = anonymous(scenario(&stage.weir.target()), &stage.database);
     for (number, (through, direct)) in through.iter().zip(&direct).enumerate() {
         assert_eq!(through, direct, "line {number} through pgweir (left) and directly (right)");
     }
     assert_eq!(through.len(), direct.len(), "the lines that follow");
     direct
+}
+
+/// With `PGWEIR_TEST_POOLING` set to `session` or `observe`, scenarios are run in that mode, with a server
+/// for each of their clients.
+fn as_told(setup: &Setup) -> Setup {
+    let Ok(mode) = std::env::var("PGWEIR_TEST_POOLING") else { return setup.clone() };
+    let lines = match &*mode {
+        "session" => "pooling = \"session\"",
+        "observe" => "pooling = \"session\"\nobserve = true",
+        _ => panic!("PGWEIR_TEST_POOLING is neither session nor observe: {mode}"),
+    };
+    let limits = setup.limits.replace("max_servers = 1", "max_servers = 9");
+    Setup { limits, ..setup.clone().top(lines) }
 }
 
 /// PostgreSQL 13 reports a setting the moment it changes, later versions and pgweir ahead of
