@@ -411,6 +411,7 @@ impl Session {
             Some(b"f") => Subject::Function,
             Some(b"r") => Subject::Relation,
             Some(b"x") => Subject::Foreign,
+            Some(b"d") => Subject::Drawing,
             _ => Subject::Opaque,
         };
         let name: Box<[u8]> = columns.next()?.unwrap_or_default().into();
@@ -485,7 +486,6 @@ impl Session {
             }
         }
         if suspects.intersects(Effects::DISCARD_SEQUENCES | Effects::DISCARD_ALL) {
-            self.sequences.undrawn = true;
             self.pins.set(PinReason::Sequence, false);
         }
         if suspects.contains(Effects::LOAD) {

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::flow::{Entry, Owner, Reaction, Sent};
+use super::own::Own;
 use super::pins::PinReason;
 use super::settings;
 use super::{Backend, Note, Session, SessionError, TransactionStatus, Unsynced};
@@ -148,12 +149,22 @@ impl Session {
                 Ok(ServerFate::Swallow)
             }
             Reaction::Pass(Owner::Client) | Reaction::Failed(Owner::Client) => {
+                if let (b'C', Some(Note::Query { draw, .. })) =
+                    (tag, self.flow.head().map(|head| &head.note))
+                {
+                    self.on_drawn(*draw, body);
+                }
                 self.note_command(tag, body, backend);
                 Ok(ServerFate::Forward)
             }
             Reaction::Failed(Owner::Proxy) => Ok(ServerFate::Swallow),
             Reaction::Popped(sent) => {
-                self.note_command(tag, body, backend);
+                if let (b'C', Note::Draws(draw)) = (tag, &sent.note) {
+                    self.on_drawn(Some(*draw), body);
+                }
+                if sent.owner == Owner::Client {
+                    self.note_command(tag, body, backend);
+                }
                 Ok(self.on_popped(sent, backend))
             }
         }
@@ -184,7 +195,9 @@ impl Session {
             }
             Note::PrepareUnnamed { statement } => backend.statements.confirm_unnamed(&statement),
             Note::Unprepare { statement } => backend.statements.confirm_close(&statement),
-            Note::DropUnnamed { ticket } => self.statements.confirm(b"", ticket, None),
+            Note::Query { unnamed: Some(ticket), .. } => {
+                self.statements.confirm(b"", ticket, None);
+            }
             Note::Answered => self.on_answered(backend),
             Note::Use { name, .. } => {
                 self.statements.tried(&name);
@@ -243,7 +256,9 @@ impl Session {
             }
             b"DEALLOCATE ALL\0" => self.on_statements_gone(backend),
             b"ROLLBACK\0" => self.on_resets_undone(),
+            b"DISCARD SEQUENCES\0" => self.sequences.on_discarded(),
             b"DISCARD ALL\0" => {
+                self.sequences.on_discarded();
                 self.on_statements_gone(backend);
                 backend.settings.on_reset_all();
                 self.resets = Resets::All;
@@ -339,15 +354,7 @@ impl Session {
             error::with_position(out, body, |position| made.original(position));
             return ServerFate::Swallow;
         }
-        let asks = matches!(fields.routine, b"currval_oid" | b"lastval");
-        if !(self.sequences.forgot && self.sequences.drew_earlier)
-            || fields.code != b"55000"
-            || !asks
-        {
-            return ServerFate::Forward;
-        }
-        error::with_hint(out, body, SEQUENCE_HINT);
-        ServerFate::Swallow
+        self.explain_sequence(body, out)
     }
 
     fn on_failed(
@@ -394,6 +401,7 @@ impl Session {
                 statement.refused();
                 ServerFate::Forward
             }
+            Note::PrepareOwn(Own::Forget) | Note::Forgot => self.on_forget_failed(),
             Note::Asked | Note::Probed | Note::Channels | Note::Catalogued => {
                 self.on_answer_failed();
                 ServerFate::Swallow
@@ -431,7 +439,7 @@ impl Session {
             Note::Close { name, ticket } | Note::Duplicate { name, ticket, .. } => {
                 self.statements.undo(&name, ticket);
             }
-            Note::DropUnnamed { ticket } => self.statements.undo(b"", ticket),
+            Note::Query { unnamed: Some(ticket), .. } => self.statements.undo(b"", ticket),
             Note::Prepare { statement } => backend.statements.undo(&statement),
             Note::PrepareUnnamed { .. } => backend.statements.clear_unnamed(),
             Note::Unprepare { statement } => backend.statements.undo(&statement),
@@ -452,6 +460,9 @@ impl Session {
             | Note::Restored
             | Note::Lent
             | Note::Begin
+            | Note::Query { unnamed: None, .. }
+            | Note::Draws(_)
+            | Note::Forgot
             | Note::Answer(_) => {}
         }
     }
@@ -562,11 +573,6 @@ fn first_column(row: &[u8]) -> Result<Option<&[u8]>, Malformed> {
         len => reader.bytes(usize::try_from(len).map_err(|_| Malformed::Short)?).map(Some),
     }
 }
-
-/// For the first `currval` or `lastval` of a kind of client.
-const SEQUENCE_HINT: &str = "The number was drawn in an earlier transaction, on a connection that has \
-    served others since. From now on pgweir keeps the connections of such clients after they draw a \
-    number. Better use INSERT ... RETURNING.";
 
 /// Bytes of a message that are read before it passes.
 const MAX_PREFIX: usize = 64 << 10;

@@ -265,6 +265,17 @@ impl Knowledge {
         }
     }
 
+    /// Whether a client of this kind may ask for numbers that it draws: it is known to, or all are taken to,
+    /// by the rules or because there are more kinds than are kept.
+    pub fn asks(&self, class: &[u8]) -> bool {
+        if self.rules.load().sequences == SequenceRule::Pin {
+            return true;
+        }
+        let readers = || self.lock().sequence_readers.len();
+        self.has_sequence_readers.load(Ordering::Relaxed)
+            && (self.lock().sequence_readers.contains(class) || readers() >= MAX_SEQUENCE_READERS)
+    }
+
     /// Whether a client of this kind is pinned once it has drawn numbers, by the rules and by
     /// [`Knowledge::learn_sequences`].
     pub fn reads_sequences(&self, class: &[u8]) -> bool {

@@ -23,6 +23,7 @@ pub mod proof;
 mod reading;
 mod retry;
 pub mod rules;
+mod sequences;
 pub mod settings;
 pub mod statements;
 mod texts;
@@ -49,6 +50,7 @@ use pins::Pins;
 use reading::Reading;
 use retry::Retry;
 use rules::Seat;
+use sequences::{Draw, Sequences};
 use settings::{Change, ServerSettings, Settings};
 use statements::{ClientStatements, Name, ServerStatements, Ticket};
 
@@ -126,8 +128,12 @@ pub(crate) enum Note {
     Answered,
     /// Execute of a value that the client's RESET means.
     Restored,
-    /// A Query, which drops the client's unnamed statement.
-    DropUnnamed { ticket: Ticket },
+    /// A Query, which drops the client's unnamed statement if there is one, and may draw numbers.
+    Query { unnamed: Option<Ticket>, draw: Option<Draw> },
+    /// Execute of what may draw numbers.
+    Draws(Draw),
+    /// pgweir's own Bind and Execute of what discards numbers that others have drawn.
+    Forgot,
     /// Bind or Describe of a statement, by the client's name.
     Use { name: Name, statement: Arc<Statement> },
     /// A message made to fail as PostgreSQL would: `internal` becomes the client's `name` in its text.
@@ -290,25 +296,6 @@ pub struct Session {
     reading: Reading,
     load: Load,
     counts: Counts,
-}
-
-/// Whose numbers `currval` and `lastval` would give.
-#[derive(Debug, Default)]
-struct Sequences {
-    /// Nothing of the client's in this lease can have drawn a number.
-    undrawn: bool,
-    /// What others have drawn on this server was discarded for it.
-    forgot: bool,
-    /// The client may have drawn a number in an earlier lease.
-    drew_earlier: bool,
-}
-
-impl Sequences {
-    /// A lease begins.
-    fn begin(&mut self) {
-        self.undrawn = true;
-        self.forgot = false;
-    }
 }
 
 /// What the next Sync has to commit besides its own segment.
@@ -504,7 +491,7 @@ impl Session {
     pub fn detach(&mut self) {
         self.flow.reset();
         self.retry = None;
-        self.sequences.drew_earlier |= !self.sequences.undrawn;
+        self.sequences.end();
         self.questions = Questions::default();
         self.listening.detach();
         self.pins = Pins::NONE;

@@ -5,6 +5,7 @@ use super::asking::Parameters;
 use super::knowledge::Statement;
 use super::pins::PinReason;
 use super::rules::Suspicion;
+use super::sequences::MAY_DRAW;
 use super::settings::Change;
 use crate::sql::{self, Effects};
 use crate::without::is_off;
@@ -20,11 +21,8 @@ impl Session {
         if is_off("tracking") {
             return;
         }
-        if effects.intersects(MAY_DRAW) {
-            self.sequences.undrawn = false;
-            if self.admits_sequence() {
-                self.pins.set(PinReason::Sequence, true);
-            }
+        if effects.intersects(MAY_DRAW) && self.admits_sequence() {
+            self.pins.set(PinReason::Sequence, true);
         }
         self.note_cause(effects, text);
         let listens = effects.contains(Effects::UNLISTEN) && self.listening.is_sharing();
@@ -132,10 +130,6 @@ const NAMES_SETTINGS: Effects = Effects::SETTING
     .union(Effects::UNKNOWN)
     .union(Effects::SQL_PREPARE)
     .union(Effects::DISCARD_ALL);
-
-/// Effects of what draws a number from a sequence. What only may, such as a function that nobody has
-/// read, does not count: a number that is missing is better than another client's.
-const MAY_DRAW: Effects = Effects::DRAWS.union(Effects::SEQUENCE);
 
 /// What only the code behind a name would show.
 const UNSEEN: Effects = Effects::FUNCTION.union(Effects::ROUTINE).union(Effects::UNREAD);

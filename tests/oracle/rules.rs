@@ -20,8 +20,6 @@ pub enum Rule {
     StatementNames,
     /// The error of a Parse that pgweir answered comes at its Bind.
     LateParseError,
-    /// lastval after an INSERT that drew nothing gives a number of an earlier client's.
-    ForeignSequence,
     /// A Bind in a failed transaction of a statement that its server lacks: the transaction's error hides
     /// the Bind's own.
     FailedBind,
@@ -33,14 +31,13 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::SequenceHint,
         Self::LoudSequence,
         Self::PlaceholderResidue,
         Self::PlaceholderForgotten,
         Self::StatementNames,
         Self::LateParseError,
-        Self::ForeignSequence,
         Self::FailedBind,
         Self::TemporaryResidue,
         Self::ListeningChannels,
@@ -55,7 +52,6 @@ impl Rule {
             Self::PlaceholderForgotten => "placeholder is missing, not empty",
             Self::StatementNames => "names in pg_prepared_statements",
             Self::LateParseError => "error of a Parse comes later",
-            Self::ForeignSequence => "lastval after an INSERT that drew nothing",
             Self::FailedBind => "error of a Bind in a failed transaction",
             Self::TemporaryResidue => {
                 "pg_temp is empty instead of missing, or missing instead of empty"
@@ -72,7 +68,6 @@ impl Rule {
                 | Self::LateParseError
                 | Self::PlaceholderResidue
                 | Self::PlaceholderForgotten
-                | Self::ForeignSequence
         )
     }
 }
@@ -94,7 +89,7 @@ pub fn allowed(
     }
     let (ours, theirs) = (&through.lines, &direct.lines);
     let sql = step.sql();
-    let rules: [(Rule, bool); 10] = [
+    let rules: [(Rule, bool); 9] = [
         (Rule::SequenceHint, has_hint(theirs, ours)),
         (Rule::StatementNames, same_statements(texts, theirs, ours)),
         (Rule::PlaceholderResidue, is_residue(texts, theirs, ours)),
@@ -103,7 +98,6 @@ pub fn allowed(
         (Rule::TemporaryResidue, is_temporary_residue(theirs, ours)),
         (Rule::ListeningChannels, hides_channels(texts, theirs, ours)),
         (Rule::LateParseError, is_late(theirs, ours)),
-        (Rule::ForeignSequence, is_foreign(texts, theirs, ours) && draws.inserted(step.session)),
         (Rule::FailedBind, is_failed_bind(theirs, ours)),
     ];
     rules.into_iter().find_map(|(rule, holds)| holds.then_some(rule))
@@ -115,7 +109,6 @@ pub fn allowed(
 pub struct Draws {
     learnt: BTreeSet<String>,
     drawn: BTreeSet<(usize, &'static str)>,
-    inserted: BTreeSet<usize>,
 }
 
 impl Draws {
@@ -124,10 +117,6 @@ impl Draws {
     pub fn on_step(&mut self, step: &Step, class: &str, rule: Option<Rule>, ran: bool) {
         if matches!(step.act, Act::LogIn(_)) {
             self.drawn.retain(|(session, _)| *session != step.session);
-            self.inserted.remove(&step.session);
-        }
-        if step.sql().contains("insert") {
-            self.inserted.insert(step.session);
         }
         if rule == Some(Rule::LoudSequence) {
             self.learnt.insert(class.to_owned());
@@ -136,10 +125,6 @@ impl Draws {
             let drawn = DRAWS.iter().filter(|(word, _)| sql.contains(word));
             self.drawn.extend(drawn.map(|(_, sequence)| (step.session, *sequence)));
         }
-    }
-
-    fn inserted(&self, session: usize) -> bool {
-        self.inserted.contains(&session)
     }
 
     fn remembered(&self, session: usize, sql: &str) -> bool {
@@ -211,12 +196,6 @@ fn is_loud(direct: &[Line], through: &[Line]) -> bool {
     differing.next().is_some_and(|(theirs, ours)| loud(ours) && !theirs.is('E'))
 }
 
-/// The other way round, of what no text of the session's has shown to draw.
-fn is_foreign(sql: &str, direct: &[Line], through: &[Line]) -> bool {
-    let undefined = |line: &Line| line.text.starts_with("E[ERROR 55000] lastval is not yet");
-    sql.contains("lastval") && direct.iter().any(undefined) && !through.iter().any(|l| l.is('E'))
-}
-
 /// The first difference is between these two errors.
 fn is_failed_bind(direct: &[Line], through: &[Line]) -> bool {
     let mut lines = direct.iter().zip(through).filter(|(theirs, ours)| theirs != ours);
@@ -230,8 +209,10 @@ fn is_failed_bind(direct: &[Line], through: &[Line]) -> bool {
 /// The same but for the hint.
 fn has_hint(direct: &[Line], through: &[Line]) -> bool {
     let without = |line: &Line| {
-        let text = line.text.split(" | The number was drawn in an earlier").next();
-        text.unwrap_or_default().to_owned()
+        let hints = ["The number was drawn in an earlier", "pgweir could not tell whether"];
+        let starts = hints.iter().filter_map(|hint| line.text.find(&format!(" | {hint}")));
+        let end = starts.min().unwrap_or(line.text.len());
+        line.text[..end].to_owned()
     };
     let hinted = through.iter().any(|line| without(line) != line.text);
     hinted
