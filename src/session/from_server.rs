@@ -155,6 +155,9 @@ impl Session {
                     self.on_drawn(*draw, body);
                 }
                 self.note_command(tag, body, backend);
+                if tag == b'C' {
+                    self.on_statement_done();
+                }
                 Ok(ServerFate::Forward)
             }
             Reaction::Failed(Owner::Proxy) => Ok(ServerFate::Swallow),
@@ -255,7 +258,7 @@ impl Session {
                 }
             }
             b"DEALLOCATE ALL\0" => self.on_statements_gone(backend),
-            b"ROLLBACK\0" => self.on_resets_undone(),
+            b"ROLLBACK\0" => self.on_resets_undone(false),
             b"DISCARD SEQUENCES\0" => self.sequences.on_discarded(),
             b"DISCARD ALL\0" => {
                 self.sequences.on_discarded();
@@ -278,14 +281,6 @@ impl Session {
             || self.pins.contains(PinReason::TempObject)
     }
 
-    /// What was reset since the last ReadyForQuery was rolled back.
-    fn on_resets_undone(&mut self) {
-        self.resets = Resets::None;
-        if !self.open_segment {
-            self.restoring.clear();
-        }
-    }
-
     fn on_statements_gone(&mut self, backend: &mut Backend) {
         if is_off("deallocate") {
             return;
@@ -305,7 +300,7 @@ impl Session {
             let unseen = self.survives_loss();
             return Ok(if unseen { ServerFate::Swallow } else { ServerFate::Forward });
         }
-        self.on_resets_undone();
+        self.on_resets_undone(true);
         match self.flow.on_backend(b'E')? {
             Reaction::Failed(owner) => {
                 let mut dropped: Vec<_> = self.flow.take_dropped().collect();
@@ -494,6 +489,7 @@ impl Session {
             return Ok(ServerFate::Swallow);
         }
         self.status = status;
+        self.course = None;
         self.made = None;
         self.counts.transactions += u32::from(status == TransactionStatus::Idle);
         if self.altered && status == TransactionStatus::Idle {

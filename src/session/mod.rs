@@ -21,6 +21,7 @@ pub mod pins;
 mod preparing;
 pub mod proof;
 mod reading;
+mod resetting;
 mod retry;
 pub mod rules;
 mod sequences;
@@ -48,6 +49,7 @@ use listening::Listening;
 use own::Own;
 use pins::Pins;
 use reading::Reading;
+use resetting::Course;
 use retry::Retry;
 use rules::Seat;
 use sequences::{Draw, Sequences};
@@ -268,6 +270,8 @@ pub struct Session {
     resets: Resets,
     /// Settings that must be restored behind the client's message, see [`Session::restore`].
     restoring: Vec<Change>,
+    /// Of the Query in flight, if its statements reset settings.
+    course: Option<Course>,
     /// The Query in flight, where it is not the client's own.
     made: Option<sql::Made>,
     /// Why the last server refused the client's settings.
@@ -352,6 +356,7 @@ impl Session {
             tell: false,
             resets: Resets::None,
             restoring: Vec::new(),
+            course: None,
             made: None,
             fault: Fault::Client,
             deallocating: VecDeque::new(),
@@ -500,6 +505,7 @@ impl Session {
         self.forget_causes();
         self.owed = Leftovers::Nothing;
         self.restoring.clear();
+        self.course = None;
         self.made = None;
         self.deallocating.clear();
         self.resets = Resets::None;

@@ -6,7 +6,6 @@ use super::knowledge::Statement;
 use super::pins::PinReason;
 use super::rules::Suspicion;
 use super::sequences::MAY_DRAW;
-use super::settings::Change;
 use crate::sql::{self, Effects};
 use crate::without::is_off;
 
@@ -50,13 +49,7 @@ impl Session {
         if effects.contains(Effects::EXECUTE) {
             self.note_executed();
         }
-        if !is_off("startup_on_reset") {
-            let resets = |(name, _): &(&str, &[u8])| touched.resets.contains(name);
-            for (name, value) in self.startup.iter().filter(resets) {
-                self.restoring.push(Change { name: name.into(), value: Some(value.into()) });
-            }
-            self.resets.add(touched.resets.clone());
-        }
+        self.note_resets(&touched, (!self.open_segment).then_some(text));
         self.note_touched(touched, parameters);
     }
 

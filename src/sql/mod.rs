@@ -14,6 +14,7 @@ mod call;
 mod catalogue;
 mod classify;
 mod code;
+mod course;
 mod defaults;
 mod draws;
 mod effects;
@@ -33,6 +34,7 @@ mod tests;
 
 pub use self::catalogue::{Catalogue, Deed, Subject};
 pub use self::classify::{Options, classify};
+pub use self::course::{Turn, course};
 pub use self::defaults::{Argument, Made, defaulting, with_defaults};
 pub use self::draws::is_drawn;
 pub use self::effects::Effects;
