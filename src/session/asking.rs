@@ -150,6 +150,9 @@ impl Session {
         if self.questions.asked.is_some() || self.must_hand_over() {
             return Parting::Asked;
         }
+        if self.return_to_own(backend, out) {
+            return Parting::Asked;
+        }
         self.release_ready();
         if self.is_behind() {
             return Parting::Asked;

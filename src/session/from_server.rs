@@ -207,6 +207,7 @@ impl Session {
                 self.retry = None;
             }
             Note::Unlistened => self.on_unlistened(),
+            Note::Returned => self.on_returned(),
             _ => {}
         }
         match sent.owner {
@@ -334,6 +335,7 @@ impl Session {
         match self.flow.head().map(|head| &head.note) {
             Some(Note::Listened) => self.on_listen_failed(false),
             Some(Note::Unlistened) => self.on_listen_failed(true),
+            Some(Note::Returned) => self.go_on(),
             _ => {}
         }
     }
@@ -451,6 +453,7 @@ impl Session {
             | Note::Channels
             | Note::Listened
             | Note::Unlistened
+            | Note::Returned
             | Note::Answered
             | Note::Restored
             | Note::Lent

@@ -126,6 +126,8 @@ pub(crate) enum Note {
     Listened,
     /// pgweir's own UNLISTEN.
     Unlistened,
+    /// pgweir's own NOTIFY, from which on the client listens by itself.
+    Returned,
     /// The Sync behind all questions.
     Answered,
     /// Execute of a value that the client's RESET means.

@@ -25,13 +25,16 @@ pub enum Rule {
     FailedBind,
     /// A server that has had temporary objects knows `pg_temp`, if only as an empty schema.
     TemporaryResidue,
+    /// Where a text asks for a number behind setting the level of isolation, others' numbers cannot be
+    /// discarded ahead of it.
+    LateIsolation,
     /// pg_listening_channels shows nothing, since another server listens for the client.
     ListeningChannels,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SequenceHint,
         Self::LoudSequence,
         Self::PlaceholderResidue,
@@ -40,6 +43,7 @@ impl Rule {
         Self::LateParseError,
         Self::FailedBind,
         Self::TemporaryResidue,
+        Self::LateIsolation,
         Self::ListeningChannels,
     ];
 
@@ -56,6 +60,7 @@ impl Rule {
             Self::TemporaryResidue => {
                 "pg_temp is empty instead of missing, or missing instead of empty"
             }
+            Self::LateIsolation => "level of isolation behind DISCARD SEQUENCES",
             Self::ListeningChannels => "pg_listening_channels shows nothing",
         }
     }
@@ -65,6 +70,7 @@ impl Rule {
         !matches!(
             self,
             Self::LoudSequence
+                | Self::LateIsolation
                 | Self::LateParseError
                 | Self::PlaceholderResidue
                 | Self::PlaceholderForgotten
@@ -89,13 +95,14 @@ pub fn allowed(
     }
     let (ours, theirs) = (&through.lines, &direct.lines);
     let sql = step.sql();
-    let rules: [(Rule, bool); 9] = [
+    let rules: [(Rule, bool); 10] = [
         (Rule::SequenceHint, has_hint(theirs, ours)),
         (Rule::StatementNames, same_statements(texts, theirs, ours)),
         (Rule::PlaceholderResidue, is_residue(texts, theirs, ours)),
         (Rule::PlaceholderForgotten, is_residue(texts, ours, theirs)),
         (Rule::LoudSequence, is_loud(theirs, ours) && !draws.remembered(step.session, &sql)),
         (Rule::TemporaryResidue, is_temporary_residue(theirs, ours)),
+        (Rule::LateIsolation, is_late_isolation(&sql, theirs, ours)),
         (Rule::ListeningChannels, hides_channels(texts, theirs, ours)),
         (Rule::LateParseError, is_late(theirs, ours)),
         (Rule::FailedBind, is_failed_bind(theirs, ours)),
@@ -132,7 +139,7 @@ impl Draws {
         let has = |sequence| self.drawn.contains(&(session, sequence));
         let any = has(SEQ) || has(SERIAL) || has(SHARED);
         (sql.contains("lastval") && any)
-            || (sql.contains("currval('public.seq_") && has(SEQ))
+            || (sql.contains("currval('public.seq_") && (has(SEQ) || has(SET)))
             || (sql.contains("currval('public.serial_") && has(SERIAL))
     }
 }
@@ -140,11 +147,13 @@ impl Draws {
 const SEQ: &str = "seq";
 const SERIAL: &str = "serial";
 const SHARED: &str = "shared";
+/// `currval` is known then, and `lastval` is not.
+const SET: &str = "set";
 
 /// What in a text says that it draws from which sequence.
 const DRAWS: [(&str, &str); 5] = [
     ("nextval('public.seq_", SEQ),
-    ("setval('public.seq_", SEQ),
+    ("setval('public.seq_", SET),
     ("hide_next('public.seq_", SEQ),
     ("insert into public.serial_", SERIAL),
     ("nextval('public.shared_seq", SHARED),
@@ -251,6 +260,14 @@ fn is_temporary_residue(direct: &[Line], through: &[Line]) -> bool {
     let one_way = no_schema(theirs) && nothing_there(ours);
     let other_way = nothing_there(theirs) && no_schema(ours);
     (one_way || other_way) && direct[common + 1..] == through[common + 1..]
+}
+
+/// In a transaction that has run nothing yet, one text sets the level and asks.
+fn is_late_isolation(sql: &str, direct: &[Line], through: &[Line]) -> bool {
+    let late = "E[ERROR 25001] SET TRANSACTION ISOLATION LEVEL must be called before any query";
+    let refused = |lines: &[Line]| lines.iter().any(|line| line.text.starts_with(late));
+    let asks = sql.contains("lastval()") || sql.contains("currval(");
+    asks && sql.contains("isolation level") && refused(through) && !refused(direct)
 }
 
 /// The same without the rows.
