@@ -49,6 +49,15 @@ impl Deed {
     }
 }
 
+/// A column that a sequence fills where an INSERT leaves it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filled {
+    /// Its name.
+    pub column: Box<[u8]>,
+    /// The last part of the name of the sequence.
+    pub sequence: Box<[u8]>,
+}
+
 /// What a row of the catalogue is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
@@ -69,7 +78,7 @@ pub enum Subject {
 pub struct Catalogue {
     functions: HashMap<Box<[u8]>, Option<Box<Deed>>, FxBuildHasher>,
     relations: HashMap<Box<[u8]>, Box<Deed>, FxBuildHasher>,
-    drawing: HashMap<Box<[u8]>, Vec<(Box<[u8]>, Box<[u8]>)>, FxBuildHasher>,
+    drawing: HashMap<Box<[u8]>, Vec<Filled>, FxBuildHasher>,
     has_mentions: bool,
 }
 
@@ -80,7 +89,7 @@ impl Catalogue {
         let mut drawing: HashMap<_, Vec<_>, _> = HashMap::default();
         for (subject, name, code) in rows {
             if subject == Subject::Drawing {
-                drawing.entry(name.into()).or_default().extend(column_and_sequence(code));
+                drawing.entry(name.into()).or_default().extend(filled(code));
             } else {
                 all.add(subject, name, code);
             }
@@ -117,9 +126,8 @@ impl Catalogue {
         })
     }
 
-    /// The columns of a table that sequences fill where an INSERT leaves them out, and these sequences:
-    /// those that all tables of this name have.
-    pub fn drawing(&self, table: &[u8]) -> &[(Box<[u8]>, Box<[u8]>)] {
+    /// The columns that sequences fill in all tables of this name.
+    pub fn drawing(&self, table: &[u8]) -> &[Filled] {
         self.drawing.get(table).map_or(&[], Vec::as_slice)
     }
 
@@ -206,10 +214,10 @@ impl Gathered {
     }
 }
 
-fn column_and_sequence(code: &[u8]) -> Option<(Box<[u8]>, Box<[u8]>)> {
+fn filled(code: &[u8]) -> Option<Filled> {
     let mut names = Lexer::new(code, true);
     let mut name = || Some(Box::from(fold(&names.next()?)?.as_bytes()));
-    Some((name()?, name()?))
+    Some(Filled { column: name()?, sequence: name()? })
 }
 
 /// Calls within calls that are followed.

@@ -82,7 +82,7 @@ mod tests {
 
     fn shown(text: &str) -> String {
         let show = |turn: &Turn| match turn {
-            Turn::Touches(touched) => format!("{}", touched.names.join("+")),
+            Turn::Touches(touched) => touched.names.join("+"),
             Turn::Commits => "commit".to_owned(),
             Turn::RollsBack => "rollback".to_owned(),
             Turn::Saves(name) => format!("save {}", String::from_utf8_lossy(name)),

@@ -87,8 +87,8 @@ impl Reader<'_> {
                 // The column is named as it is, the table as in a text.
                 let (table, column) = (last_name(table)?, touched::body(column)?);
                 let columns = self.catalogue()?.drawing(&table);
-                let found = columns.iter().find(|(name, _)| **name == *column)?;
-                Some(found.1.clone())
+                let found = columns.iter().find(|filled| *filled.column == *column)?;
+                Some(found.sequence.clone())
             }
             [name, rest @ ..] if ends(rest) => last_name(name),
             _ => None,
@@ -172,11 +172,11 @@ impl Reader<'_> {
             _ => token.kind == Kind::Comma,
         });
         let columns = self.catalogue().map_or(&[][..], |c| c.drawing(name.as_bytes()));
-        for (column, sequence) in columns.iter().filter(|_| is_list) {
+        for filled in columns.iter().filter(|_| is_list) {
             let mut names = given.iter().step_by(2).map(fold);
-            if !names.any(|name| name.is_none_or(|name| *name.as_bytes() == **column)) {
+            if !names.any(|name| name.is_none_or(|name| *name.as_bytes() == *filled.column)) {
                 known.last = true;
-                known.sequences.push(sequence.clone());
+                known.sequences.push(filled.sequence.clone());
             }
         }
     }
@@ -302,7 +302,7 @@ mod tests {
         ] {
             assert_eq!(is_drawn(asking, &drawing), expected, "{asking}");
         }
-        assert!(is_drawn("select currval('B')", &["insert into two (a) values (1)"]) == false);
+        assert!(!is_drawn("select currval('B')", &["insert into two (a) values (1)"]));
         assert!(is_drawn("select currval('\"B\"')", &["insert into two (a) values (1)"]));
     }
 }

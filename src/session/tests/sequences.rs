@@ -104,7 +104,7 @@ fn where_nothing_can_be_discarded_the_numbers_stay_those_of_others() {
     // In a segment, the error is that of the message that is skipped for it.
     let mut p = scene();
     p.send(0, "Q(begin) Q(bad) P(,select lastval()) B E S");
-    p.answer(0, &format!("C(BEGIN) Z(T) E(42601,no) Z(E) 1 E(25P02,no) Z(E)"));
+    p.answer(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 1 E(25P02,no) Z(E)");
     p.client_got(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 1 E(25P02,no) Z(E)");
 }
 
