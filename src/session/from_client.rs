@@ -406,7 +406,7 @@ impl Session {
     }
 
     /// All there is to discard is what pgweir keeps. What a server reports differently afterwards, it
-    /// must tell itself.
+    /// must tell itself, as it does `is_superuser` with the role.
     fn may_discard_here(&self, leased: bool) -> bool {
         let reported = |settings: &Settings| {
             settings
@@ -419,7 +419,9 @@ impl Session {
             && self.leftovers() == Leftovers::Nothing
             && !self.listening.is_sharing()
             && (self.desired == self.startup
-                || (!leased && reported(&self.desired) == reported(&self.startup)))
+                || (!leased
+                    && self.desired.get("role") == self.startup.get("role")
+                    && reported(&self.desired) == reported(&self.startup)))
     }
 
     fn answer(&mut self, write: impl FnOnce(&mut BytesMut, TransactionStatus)) {
