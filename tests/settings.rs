@@ -105,3 +105,30 @@ fn resets_in_one_text_hold_by_the_order_of_its_statements() {
     });
     assert!(lines[0].ends_with("German, DMY; 1MB"), "{lines:?}");
 }
+
+#[test]
+fn a_discard_that_is_refused_in_a_longer_text_discards_nothing() {
+    let setup = Setup::servers(2).tables("[pins]\nmax_pinned = \"100%\"");
+    both_with(&setup, |target| {
+        let (mut client, mut other) = (target.connect(), target.connect());
+        let set = "select set_config('app.' || 'tenant', 'A', false)";
+        let mut seen = Vec::new();
+        for text in [
+            "rollback; discard all",
+            "begin; reset all; rollback",
+            "begin; savepoint a; reset all; rollback to a; commit",
+            "reset all; select 1 / 0",
+        ] {
+            client.rows(set);
+            seen.push(client.ask(&query(text)));
+            seen.push(client.value("select current_setting('app.tenant', true)"));
+        }
+        for text in ["begin", set, "savepoint a", "reset all", "rollback to a", "commit"] {
+            client.rows(text);
+        }
+        seen.push(client.value("select current_setting('app.tenant', true)"));
+        client.rows("reset all");
+        seen.push(other.value("select coalesce(current_setting('app.tenant', true), '')"));
+        seen
+    });
+}

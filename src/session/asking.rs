@@ -231,8 +231,8 @@ impl Session {
         }
         all.names.retain(|name| !is_off(kind_of(name)));
         if touched.resets == Resets::All {
-            all.any = false;
-            self.pins.set(PinReason::Setting, false);
+            let unnamed = std::mem::take(&mut all.any);
+            self.reset_all = Some(self.reset_all.unwrap_or_default() || unnamed);
             for (name, _) in self.desired.iter().chain(self.startup.iter()) {
                 all.add(name);
             }

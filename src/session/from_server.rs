@@ -118,6 +118,9 @@ impl Session {
         if !self.flow.is_status_known() {
             return;
         }
+        if self.status == TransactionStatus::Idle {
+            self.on_resets_kept();
+        }
         let resets = std::mem::take(&mut self.resets);
         if resets == Resets::None {
             return;

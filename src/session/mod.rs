@@ -270,6 +270,9 @@ pub struct Session {
     tell: bool,
     /// Settings that the client has reset since the last ReadyForQuery.
     resets: Resets,
+    /// All settings were reset in the open transaction: whether some had been set before whose names no
+    /// text shows.
+    reset_all: Option<bool>,
     /// Settings that must be restored behind the client's message, see [`Session::restore`].
     restoring: Vec<Change>,
     /// Of the Query in flight, if its statements reset settings.
@@ -357,6 +360,7 @@ impl Session {
             told: Settings::default(),
             tell: false,
             resets: Resets::None,
+            reset_all: None,
             restoring: Vec::new(),
             course: None,
             made: None,
@@ -511,6 +515,7 @@ impl Session {
         self.made = None;
         self.deallocating.clear();
         self.resets = Resets::None;
+        self.reset_all = None;
         self.syncing = None;
         self.load = Load::default();
         self.reading.end(&self.desired);

@@ -5,6 +5,7 @@
 //! fails, is worked out ahead, and their tags tell how far they are.
 
 use super::Session;
+use super::pins::PinReason;
 use super::settings::{Change, Settings};
 use crate::sql::{self, Resets, Touched, Turn};
 use crate::without::is_off;
@@ -113,9 +114,19 @@ impl Session {
         self.reset_only(then);
     }
 
+    /// The client's transaction is over, and all that was reset in it is.
+    pub(super) fn on_resets_kept(&mut self) {
+        if self.reset_all.take().is_some() {
+            self.pins.set(PinReason::Setting, false);
+        }
+    }
+
     /// What was reset since the last ReadyForQuery was rolled back, unless a Query goes on behind that, or
     /// had committed some of it.
     pub(super) fn on_resets_undone(&mut self, failed: bool) {
+        if let Some(unnamed) = self.reset_all.take() {
+            self.questions.touched.any |= unnamed;
+        }
         if let Some(course) = &self.course {
             if failed {
                 let kept = course.stage().kept;
