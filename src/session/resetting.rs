@@ -101,7 +101,8 @@ impl Session {
     fn reset_only(&mut self, names: Vec<Box<str>>) {
         let is_reset = |name: &str| names.iter().any(|n| **n == *name);
         let values = self.startup.iter().filter(|(name, _)| is_reset(name));
-        let change = |(name, value): (&str, &[u8])| Change { name: name.into(), value: Some(value.into()) };
+        let change =
+            |(name, value): (&str, &[u8])| Change { name: name.into(), value: Some(value.into()) };
         self.restoring = values.map(change).collect();
         self.resets = if names.is_empty() { Resets::None } else { Resets::Names(names) };
     }
