@@ -30,6 +30,7 @@ mod prepared;
 mod refusals;
 mod relay;
 mod reload;
+mod sequences;
 mod servers;
 mod settings;
 mod sql_oracle;

@@ -77,3 +77,58 @@ fn clients_with_settings_of_their_own_get_on_when_they_wait_for_each_other() {
         thread.join().expect("its own settings");
     }
 }
+
+#[test]
+fn resets_in_one_text_hold_by_the_order_of_its_statements() {
+    let lines = both(|target| {
+        let startup = [("DateStyle", "German, DMY"), ("work_mem", "1MB")];
+        let texts = [
+            "begin; listen c; rollback; reset all",
+            "set DateStyle = 'ISO'; rollback; reset work_mem",
+            "begin; reset all; commit; begin; select 1; rollback",
+            "reset all; rollback; set work_mem = '2MB'",
+            "reset DateStyle; set DateStyle = 'SQL, MDY'; select 1",
+            "begin; reset all; savepoint a; select 1; rollback to a; commit",
+            "begin; savepoint a; reset all; rollback to a; commit",
+            "begin; reset all; commit; select 1 / 0",
+            "reset all; select 1 / 0",
+            "set DateStyle = 'SQL, MDY'; begin; reset DateStyle; rollback",
+        ];
+        let look = "select current_setting('DateStyle') || '; ' || current_setting('work_mem')";
+        let run = |text: &&str| {
+            let mut client = target.connect_with(&startup);
+            client.rows("set DateStyle = 'ISO, YMD'; set work_mem = '3MB'");
+            client.ask(&query(text));
+            format!("{text}: {} and {}", client.value(look), client.value(look))
+        };
+        texts.iter().map(run).collect()
+    });
+    assert!(lines[0].ends_with("German, DMY; 1MB"), "{lines:?}");
+}
+
+#[test]
+fn a_discard_that_is_refused_in_a_longer_text_discards_nothing() {
+    let setup = Setup::servers(2).tables("[pins]\nmax_pinned = \"100%\"");
+    both_with(&setup, |target| {
+        let (mut client, mut other) = (target.connect(), target.connect());
+        let set = "select set_config('app.' || 'tenant', 'A', false)";
+        let mut seen = Vec::new();
+        for text in [
+            "rollback; discard all",
+            "begin; reset all; rollback",
+            "begin; savepoint a; reset all; rollback to a; commit",
+            "reset all; select 1 / 0",
+        ] {
+            client.rows(set);
+            seen.push(client.ask(&query(text)));
+            seen.push(client.value("select current_setting('app.tenant', true)"));
+        }
+        for text in ["begin", set, "savepoint a", "reset all", "rollback to a", "commit"] {
+            client.rows(text);
+        }
+        seen.push(client.value("select current_setting('app.tenant', true)"));
+        client.rows("reset all");
+        seen.push(other.value("select coalesce(current_setting('app.tenant', true), '')"));
+        seen
+    });
+}

@@ -23,6 +23,9 @@ impl Client {
         } else {
             self.session.hear(&mut self.link.output)
         };
+        if self.membership.is_some() && !self.session.is_member() {
+            self.membership = None;
+        }
         heard.map_err(|_overflow| {
             self.pool.metrics().notification_overflows.increment(1);
             Ending::Ended(Box::new(edge::too_many_notifications()))
@@ -35,8 +38,12 @@ impl Client {
         let pool = &self.pool;
         let membership = self.membership.get_or_insert_with(|| Membership::new(pool));
         let ear = Ear { inbox, mailbox: Arc::clone(self.registration.mailbox()) };
-        let answer = membership.join(ear, &channels);
-        if channels.is_empty() {
+        let answer = if self.session.listens_itself() {
+            membership.leave_at_cut()
+        } else {
+            membership.join(ear, &channels)
+        };
+        if channels.is_empty() && !self.session.listens_itself() {
             self.membership = None;
         }
         let timeouts = &self.context.timeouts;

@@ -48,14 +48,19 @@ struct Relay<'a> {
     observer: Option<Box<Observer>>,
     /// The client is pinned, for those who look.
     pinned: Option<(Pinned, Counted)>,
-    /// When what pins the client was last asked for without a reason in a text.
-    rechecked: Instant,
-    /// The client has done something since.
-    unchecked: bool,
+    recheck: Recheck,
     /// The answer that the server owes; only kept while `timeouts.query` is on.
     asked: Option<Asked>,
     /// When the client was first found to have ended its side.
     gone_since: Option<Instant>,
+}
+
+/// When what pins the client was last asked for without a reason in a text, and whether the client has done
+/// something since.
+#[derive(Debug, Clone, Copy)]
+struct Recheck {
+    last: Instant,
+    stirred: bool,
 }
 
 /// Bytes of the server's input that pass as they are, and where the next message begins.
@@ -231,8 +236,7 @@ impl<'a> Relay<'a> {
             started: Some(started),
             observer: None,
             pinned: None,
-            rechecked: started,
-            unchecked: false,
+            recheck: Recheck { last: started, stirred: false },
             asked: None,
             gone_since: None,
         }
@@ -378,7 +382,7 @@ impl<'a> Relay<'a> {
         let stop = client.half.pump(&mut client.link, &mut client.session, Some(self.lease));
         let used = client.link.input.len() < before;
         self.served |= used;
-        self.unchecked |= used;
+        self.recheck.stirred |= used;
         if self.started.is_none() && !self.client.session.may_release() {
             self.on_begun();
         }

@@ -34,9 +34,14 @@ pub struct Link {
     unflushed: bool,
     /// The peer sends no more.
     ended: bool,
-    /// Whom the runtime wakes when there is something to read, if it was told to and has not done so.
-    watcher: Option<Waker>,
-    watched: bool,
+    watched: Watched,
+}
+
+/// Whom the runtime wakes when there is something to read, if it was told to and has not done so.
+#[derive(Debug, Default)]
+struct Watched {
+    waker: Option<Waker>,
+    on: bool,
 }
 
 /// Bytes that have passed.
@@ -71,8 +76,7 @@ impl Link {
             fills: false,
             unflushed: false,
             ended: false,
-            watcher: None,
-            watched: false,
+            watched: Watched::default(),
         }
     }
 
@@ -222,9 +226,10 @@ impl Link {
         }
         let read = if self.fills { self.poll_long(cx) } else { self.poll_short(cx) };
         // Who has used up its turn is woken at once instead.
-        self.watched = read.is_pending() && coop::has_budget_remaining();
+        self.watched.on = read.is_pending() && coop::has_budget_remaining();
         let Poll::Ready(read) = read else {
-            self.watcher.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
+            let waker = &mut self.watched.waker;
+            waker.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
             return Poll::Pending;
         };
         let read = read?;
@@ -240,7 +245,7 @@ impl Link {
     /// Whether the runtime has this waker already, for as long as there is nothing to read: asking it to
     /// wake somebody costs more than all else of a look at a socket.
     fn is_watched(&self, waker: &Waker) -> bool {
-        self.watched && self.watcher.as_ref().is_some_and(|watcher| watcher.will_wake(waker))
+        self.watched.on && self.watched.waker.as_ref().is_some_and(|own| own.will_wake(waker))
     }
 
     /// Most messages fit into a few bytes, which are copied into a buffer of just their length.

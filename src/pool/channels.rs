@@ -48,6 +48,8 @@ pub(super) struct Table<W> {
 struct Member<W> {
     ear: Ear,
     channels: BTreeMap<Box<[u8]>, Standing>,
+    /// It is a member up to the cut with this number.
+    until: Option<u64>,
     waiting: Option<(W, Joined)>,
 }
 
@@ -116,8 +118,10 @@ impl<W> Table<W> {
         let member = self.members.entry(id).or_insert_with(|| Member {
             ear,
             channels: BTreeMap::new(),
+            until: None,
             waiting: None,
         });
+        member.until = None;
         let gone: Vec<_> =
             member.channels.keys().filter(|name| !channels.contains(*name)).cloned().collect();
         member.channels.retain(|name, _| channels.contains(name));
@@ -149,6 +153,22 @@ impl<W> Table<W> {
         let Some(member) = self.members.remove(&id) else { return };
         for name in member.channels.into_keys() {
             self.part(id, name);
+        }
+    }
+
+    /// A member listens by itself, and is told only what stands before the cut. False if that cannot be
+    /// known: then it is a member no more.
+    pub(super) fn leave_at(&mut self, id: MemberId, cut: u64) -> bool {
+        let whole = self.line == Line::Whole;
+        match self.members.get_mut(&id) {
+            Some(member) if whole && member.waiting.is_none() => {
+                member.until = Some(cut);
+                true
+            }
+            _ => {
+                self.leave(id);
+                false
+            }
         }
     }
 
@@ -229,6 +249,10 @@ impl<W> Table<W> {
         for member in self.members.values() {
             member.ear.tell(News::Lost);
         }
+        let leaving = self.members.iter().filter(|(_, member)| member.until.is_some());
+        for id in leaving.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.leave(id);
+        }
     }
 
     /// There is a server again, which listens to everything. Nobody knows which cuts were missed.
@@ -241,6 +265,11 @@ impl<W> Table<W> {
     }
 
     fn on_cut(&mut self, cut: u64) {
+        let leaving = self.members.iter().find(|(_, member)| member.until == Some(cut));
+        if let Some((id, member)) = leaving {
+            member.ear.tell(News::Cut(cut));
+            return self.leave(*id);
+        }
         let from = Standing::From(cut);
         let member = self.members.values_mut().find(|m| m.channels.values().any(|s| *s == from));
         let Some(member) = member else { return };
@@ -439,6 +468,27 @@ mod tests {
         assert_eq!(scene.heard(1), "");
         assert_eq!(scene.work().0, "");
         assert_eq!(scene.table.members.len(), 1);
+    }
+
+    #[test]
+    fn who_leaves_at_a_cut_is_told_what_stands_before_it() {
+        let mut scene = Scene::new(2);
+        scene.join(0, "a", 1);
+        scene.join(1, "a", 2);
+        scene.work();
+        scene.notify(CUT, "1");
+        scene.notify(CUT, "2");
+        assert!(scene.table.leave_at(MemberId(0), 7));
+        scene.notify("a", "before");
+        scene.notify(CUT, "7");
+        scene.notify("a", "behind");
+        assert_eq!(scene.heard(0), "a=before Cut(7)");
+        assert_eq!(scene.heard(1), "a=before a=behind");
+        assert!(scene.table.leave_at(MemberId(1), 8));
+        scene.table.on_lost();
+        assert_eq!(scene.heard(1), "Lost");
+        assert!(scene.table.is_empty());
+        assert!(!scene.table.leave_at(MemberId(1), 9));
     }
 
     #[test]

@@ -105,6 +105,20 @@ impl Membership {
     }
 }
 
+impl Membership {
+    /// The client listens by itself. It is told here only what stands before a cut, of which it gets the
+    /// number.
+    pub fn leave_at_cut(&self) -> oneshot::Receiver<Joined> {
+        let (waiter, answer) = oneshot::channel();
+        let cut = rand::random();
+        let known = lock(&self.pool.listener.state).table.leave_at(self.id, cut);
+        let joined = if known { Joined::Until(cut) } else { Joined::Refused };
+        tell(Some((waiter, joined)));
+        self.pool.listener.wake.notify_one();
+        answer
+    }
+}
+
 impl Drop for Membership {
     fn drop(&mut self) {
         lock(&self.pool.listener.state).table.leave(self.id);

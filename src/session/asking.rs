@@ -156,6 +156,9 @@ impl Session {
         if self.questions.asked.is_some() || self.must_hand_over() {
             return Parting::Asked;
         }
+        if self.return_to_own(backend, out) {
+            return Parting::Asked;
+        }
         self.release_ready();
         if self.is_behind() {
             return Parting::Asked;
@@ -240,8 +243,8 @@ impl Session {
         }
         all.names.retain(|name| !is_off(kind_of(name)));
         if touched.resets == Resets::All {
-            all.any = false;
-            self.pins.set(PinReason::Setting, false);
+            let unnamed = std::mem::take(&mut all.any);
+            self.reset_all = Some(self.reset_all.unwrap_or_default() || unnamed);
             for (name, _) in self.desired.iter().chain(self.startup.iter()) {
                 all.add(name);
             }
@@ -423,6 +426,7 @@ impl Session {
             Some(b"f") => Subject::Function,
             Some(b"r") => Subject::Relation,
             Some(b"x") => Subject::Foreign,
+            Some(b"d") => Subject::Drawing,
             _ => Subject::Opaque,
         };
         let name: Box<[u8]> = columns.next()?.unwrap_or_default().into();
@@ -497,7 +501,6 @@ impl Session {
             }
         }
         if suspects.intersects(Effects::DISCARD_SEQUENCES | Effects::DISCARD_ALL) {
-            self.sequences.undrawn = true;
             self.pins.set(PinReason::Sequence, false);
         }
         if suspects.contains(Effects::LOAD) {

@@ -62,7 +62,6 @@ impl Session {
         self.open_segment = true;
         let made = if whole { self.with_defaults(effects, rest) } else { None };
         let rest = made.as_ref().map_or(rest, |made| &made.text);
-        self.forget_sequences(effects, backend, out.server);
         self.lend(effects, rest, false, backend, out.server);
         self.note_effects(if whole { Effects::PURE } else { effects }, rest, &Parameters::NONE);
         // What is too long to keep works as long as it stays the server's unnamed statement.
@@ -212,7 +211,9 @@ impl Session {
             if let Err(refusal) = self.admit_text(effects, &statement.body) {
                 return self.refuse_message(true, out.server, refusal.report());
             }
-            self.forget_sequences(effects, backend, out.server);
+            if self.mind_sequences(effects, &statement.body, backend, out.server) {
+                return self.wait_flushed(out);
+            }
             self.lend(effects, &statement.body, false, backend, out.server);
         }
         let before = self.flow.len();
@@ -221,14 +222,17 @@ impl Session {
         };
         self.open_segment = true;
         let mut made = None;
+        let mut draw = None;
         if let Note::Use { statement, .. } = &target.note {
             let statement = Arc::clone(statement);
             let parameters = Parameters::of_bind(reader.rest());
             self.note_effects(statement.effects(), &statement.body, &parameters);
+            draw = self.note_draw(statement.effects(), &statement.body);
             if body.len() == header.body {
                 made = self.bound_defaults(&statement, reader.rest());
             }
         }
+        self.note_bound(portal, draw);
         self.send(Kind::Bind, target.note);
         self.begin_retry(meaning.tried, before);
         if let Some(rest) = made {
@@ -241,6 +245,14 @@ impl Session {
         build::put_cstr(out.server, portal);
         build::put_cstr(out.server, &rename);
         ClientFate::Rewritten { skip: portal.len() + name.len() + 2 }
+    }
+
+    pub(super) fn on_execute(&mut self, body: &[u8]) -> ClientFate {
+        let Some(draw) = self.executes_draw(body) else { return self.pass(Kind::Execute) };
+        self.open_segment = true;
+        self.counts.queries += 1;
+        self.send(Kind::Execute, Note::Draws(draw));
+        ClientFate::Forward
     }
 
     pub(super) fn on_describe(

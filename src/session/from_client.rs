@@ -94,7 +94,7 @@ impl Session {
             (_, None) => ClientFate::NeedServer,
             (b'B', Some(backend)) => self.on_bind(header, body, backend, out),
             (b'D', Some(backend)) => self.on_describe(body, backend, out),
-            (b'E', Some(_)) => self.pass(Kind::Execute),
+            (b'E', Some(_)) => self.on_execute(body),
             (_, Some(_)) => self.on_call(body),
         };
         if fate != ClientFate::Wait {
@@ -120,7 +120,7 @@ impl Session {
     }
 
     /// Waits for replies. The server may hold back all of them until it is asked for them.
-    fn wait_flushed(&mut self, out: &mut Out<'_>) -> ClientFate {
+    pub(super) fn wait_flushed(&mut self, out: &mut Out<'_>) -> ClientFate {
         if !self.load.flushed && !self.flow.is_skipping() {
             build::empty(out.server, b'H');
             self.load.flushed = true;
@@ -235,30 +235,6 @@ impl Session {
         self.inject(Kind::Execute, Note::Restored);
     }
 
-    /// What `currval` and `lastval` give before this client has drawn a number is another client's.
-    /// Discarded, they fail as in a new session (`sql-discard.html`, `functions-sequence.html`).
-    pub(super) fn forget_sequences(
-        &mut self,
-        effects: Effects,
-        backend: &mut Backend,
-        out: &mut BytesMut,
-    ) {
-        if effects.contains(Effects::READS_SEQUENCE)
-            && std::mem::take(&mut self.sequences.undrawn)
-            && self.status != TransactionStatus::Failed
-            && !is_off("sequences")
-        {
-            if self.pooling.keeps() {
-                return self.would_forget_sequences();
-            }
-            build::query(out, "DISCARD SEQUENCES");
-            backend.statements.clear_unnamed();
-            self.inject(Kind::Query, Note::Plain);
-            self.sequences.forgot = true;
-            self.knowledge.learn_sequences(self.application_name());
-        }
-    }
-
     fn end_segment(&mut self) {
         self.open_segment = false;
         self.ticket.segment += 1;
@@ -367,23 +343,23 @@ impl Session {
         if effects.intersects(RESETS) && !self.open_segment && !self.flow.is_empty() {
             return ClientFate::Wait;
         }
+        if self.mind_sequences(effects, body, backend, out.server) {
+            return self.wait_flushed(out);
+        }
         let whole = body.len() == header.body;
         let made = if whole { self.with_defaults(effects, body) } else { None };
         let text = made.as_ref().map_or(body, |made| &made.text);
-        self.forget_sequences(effects, backend, out.server);
         self.lend(effects, text, true, backend, out.server);
         self.note_effects(effects, text, &Parameters::NONE);
         backend.statements.clear_unnamed();
         self.cut_segment(|| !whole || may_copy(body));
         self.counts.queries += 1;
-        let note = if self.statements.has_unnamed() {
-            let ticket = self.next_ticket();
+        let unnamed = self.statements.has_unnamed().then(|| self.next_ticket());
+        if let Some(ticket) = unnamed {
             self.statements.begin(b"", ticket, None);
-            Note::DropUnnamed { ticket }
-        } else {
-            Note::Plain
-        };
-        self.send(Kind::Query, note);
+        }
+        let draw = self.note_draw(effects, text);
+        self.send(Kind::Query, Note::Query { unnamed, draw });
         if made.is_none() {
             return ClientFate::Forward;
         }
@@ -414,6 +390,7 @@ impl Session {
             Whole::DiscardAll if self.may_discard_here(leased) => {
                 self.statements.clear();
                 self.desired = self.startup.clone();
+                self.sequences.disown();
                 "DISCARD ALL"
             }
             _ => return None,
@@ -432,7 +409,7 @@ impl Session {
     }
 
     /// All there is to discard is what pgweir keeps. What a server reports differently afterwards, it
-    /// must tell itself.
+    /// must tell itself, as it does `is_superuser` with the role.
     fn may_discard_here(&self, leased: bool) -> bool {
         let reported = |settings: &Settings| {
             settings
@@ -445,7 +422,9 @@ impl Session {
             && self.leftovers() == Leftovers::Nothing
             && !self.listening.is_sharing()
             && (self.desired == self.startup
-                || (!leased && reported(&self.desired) == reported(&self.startup)))
+                || (!leased
+                    && self.desired.get("role") == self.startup.get("role")
+                    && reported(&self.desired) == reported(&self.startup)))
     }
 
     fn answer(&mut self, write: impl FnOnce(&mut BytesMut, TransactionStatus)) {

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::flow::{Entry, Owner, Reaction, Sent};
+use super::own::Own;
 use super::pins::PinReason;
 use super::settings;
 use super::{Backend, Note, Session, SessionError, TransactionStatus, Unsynced};
@@ -117,6 +118,9 @@ impl Session {
         if !self.flow.is_status_known() {
             return;
         }
+        if self.status == TransactionStatus::Idle {
+            self.on_resets_kept();
+        }
         let resets = std::mem::take(&mut self.resets);
         if resets == Resets::None {
             return;
@@ -148,12 +152,25 @@ impl Session {
                 Ok(ServerFate::Swallow)
             }
             Reaction::Pass(Owner::Client) | Reaction::Failed(Owner::Client) => {
+                if let (b'C', Some(Note::Query { draw, .. })) =
+                    (tag, self.flow.head().map(|head| &head.note))
+                {
+                    self.on_drawn(*draw, body);
+                }
                 self.note_command(tag, body, backend);
+                if tag == b'C' {
+                    self.on_statement_done();
+                }
                 Ok(ServerFate::Forward)
             }
             Reaction::Failed(Owner::Proxy) => Ok(ServerFate::Swallow),
             Reaction::Popped(sent) => {
-                self.note_command(tag, body, backend);
+                if let (b'C', Note::Draws(draw)) = (tag, &sent.note) {
+                    self.on_drawn(Some(*draw), body);
+                }
+                if sent.owner == Owner::Client {
+                    self.note_command(tag, body, backend);
+                }
                 Ok(self.on_popped(sent, backend))
             }
         }
@@ -184,14 +201,17 @@ impl Session {
             }
             Note::PrepareUnnamed { statement } => backend.statements.confirm_unnamed(&statement),
             Note::Unprepare { statement } => backend.statements.confirm_close(&statement),
-            Note::DropUnnamed { ticket } => self.statements.confirm(b"", ticket, None),
             Note::Close { name, ticket } => self.statements.confirm(&name, ticket, None),
+            Note::Query { unnamed: Some(ticket), .. } => {
+                self.statements.confirm(b"", ticket, None);
+            }
             Note::Answered => self.on_answered(backend),
             Note::Use { name, .. } => {
                 self.statements.tried(&name);
                 self.retry = None;
             }
             Note::Unlistened => self.on_unlistened(),
+            Note::Returned => self.on_returned(),
             _ => {}
         }
         match sent.owner {
@@ -243,8 +263,10 @@ impl Session {
                 }
             }
             b"DEALLOCATE ALL\0" => self.on_statements_gone(backend),
-            b"ROLLBACK\0" => self.on_resets_undone(),
+            b"ROLLBACK\0" => self.on_resets_undone(false),
+            b"DISCARD SEQUENCES\0" => self.sequences.on_discarded(),
             b"DISCARD ALL\0" => {
+                self.sequences.on_discarded();
                 self.on_statements_gone(backend);
                 backend.settings.on_reset_all();
                 self.resets = Resets::All;
@@ -262,14 +284,6 @@ impl Session {
     fn is_about_temporary(&self) -> bool {
         self.questions.suspects.contains(Effects::TEMP_OBJECT)
             || self.pins.contains(PinReason::TempObject)
-    }
-
-    /// What was reset since the last ReadyForQuery was rolled back.
-    fn on_resets_undone(&mut self) {
-        self.resets = Resets::None;
-        if !self.open_segment {
-            self.restoring.clear();
-        }
     }
 
     fn on_statements_gone(&mut self, backend: &mut Backend) {
@@ -291,7 +305,7 @@ impl Session {
             let unseen = self.survives_loss();
             return Ok(if unseen { ServerFate::Swallow } else { ServerFate::Forward });
         }
-        self.on_resets_undone();
+        self.on_resets_undone(true);
         match self.flow.on_backend(b'E')? {
             Reaction::Failed(owner) => {
                 let mut dropped: Vec<_> = self.flow.take_dropped().collect();
@@ -325,6 +339,7 @@ impl Session {
         match self.flow.head().map(|head| &head.note) {
             Some(Note::Listened) => self.on_listen_failed(false),
             Some(Note::Unlistened) => self.on_listen_failed(true),
+            Some(Note::Returned) => self.go_on(),
             _ => {}
         }
     }
@@ -340,15 +355,7 @@ impl Session {
             error::with_position(out, body, |position| made.original(position));
             return ServerFate::Swallow;
         }
-        let asks = matches!(fields.routine, b"currval_oid" | b"lastval");
-        if !(self.sequences.forgot && self.sequences.drew_earlier)
-            || fields.code != b"55000"
-            || !asks
-        {
-            return ServerFate::Forward;
-        }
-        error::with_hint(out, body, SEQUENCE_HINT);
-        ServerFate::Swallow
+        self.explain_sequence(body, out)
     }
 
     fn on_failed(
@@ -395,6 +402,7 @@ impl Session {
                 statement.refused();
                 ServerFate::Forward
             }
+            Note::PrepareOwn(Own::Forget) | Note::Forgot => self.on_forget_failed(),
             Note::Asked | Note::Probed | Note::Channels | Note::Catalogued => {
                 self.on_answer_failed();
                 ServerFate::Swallow
@@ -432,7 +440,7 @@ impl Session {
             Note::Close { name, ticket } | Note::Duplicate { name, ticket, .. } => {
                 self.statements.undo(&name, ticket);
             }
-            Note::DropUnnamed { ticket } => self.statements.undo(b"", ticket),
+            Note::Query { unnamed: Some(ticket), .. } => self.statements.undo(b"", ticket),
             Note::Prepare { statement } => backend.statements.undo(&statement),
             Note::PrepareUnnamed { .. } => backend.statements.clear_unnamed(),
             Note::Unprepare { statement } => backend.statements.undo(&statement),
@@ -449,10 +457,14 @@ impl Session {
             | Note::Channels
             | Note::Listened
             | Note::Unlistened
+            | Note::Returned
             | Note::Answered
             | Note::Restored
             | Note::Lent
             | Note::Begin
+            | Note::Query { unnamed: None, .. }
+            | Note::Draws(_)
+            | Note::Forgot
             | Note::Answer(_) => {}
         }
     }
@@ -484,6 +496,7 @@ impl Session {
             return Ok(ServerFate::Swallow);
         }
         self.status = status;
+        self.course = None;
         self.made = None;
         self.counts.transactions += u32::from(status == TransactionStatus::Idle);
         if self.altered && status == TransactionStatus::Idle {
@@ -563,11 +576,6 @@ fn first_column(row: &[u8]) -> Result<Option<&[u8]>, Malformed> {
         len => reader.bytes(usize::try_from(len).map_err(|_| Malformed::Short)?).map(Some),
     }
 }
-
-/// For the first `currval` or `lastval` of a kind of client.
-const SEQUENCE_HINT: &str = "The number was drawn in an earlier transaction, on a connection that has \
-    served others since. From now on pgweir keeps the connections of such clients after they draw a \
-    number. Better use INSERT ... RETURNING.";
 
 /// Bytes of a message that are read before it passes.
 const MAX_PREFIX: usize = 64 << 10;

@@ -18,6 +18,8 @@ pub enum News {
     Lost,
     /// There is one again.
     Back,
+    /// Everything that stands before the cut with this number was told.
+    Cut(u64),
 }
 
 /// What a session has not taken yet.
@@ -77,6 +79,15 @@ impl Inbox {
         Ok(std::mem::take(&mut inner.news))
     }
 
+    /// The same once a cut is among them, or will not be any more.
+    pub fn take_with_cut(&self, cut: u64) -> Result<Option<VecDeque<News>>, Overflow> {
+        let inner = self.lock();
+        let ends = |news: &News| matches!(news, News::Lost) || *news == News::Cut(cut);
+        let ready = inner.overflowed || inner.news.iter().any(ends);
+        drop(inner);
+        if ready { self.take().map(Some) } else { Ok(None) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,13 +101,17 @@ pub(super) struct Expected {
     bytes: usize,
     /// Notifications that are still to come.
     due: usize,
+    /// How many bodies were told.
+    told: u64,
 }
 
 /// Of notifications with the same body.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Ahead {
     /// How many more the own server has told.
     by: i32,
+    /// Which ones of all that it has told these are.
+    told: VecDeque<u64>,
     /// The client has sent it.
     own: bool,
 }
@@ -104,19 +119,35 @@ struct Ahead {
 impl Expected {
     /// The client's own server tells it; `own` is whether the client has sent it.
     pub(super) fn expect(&mut self, body: &[u8], own: bool) {
-        self.due += usize::from(self.change(body, 1, own).by > 0);
+        self.told += 1;
+        let told = self.told;
+        let ahead = self.entry(body);
+        ahead.own |= own;
+        ahead.by = ahead.by.saturating_add(1);
+        if ahead.by > 0 {
+            ahead.told.push_back(told);
+            self.due += 1;
+            self.bytes += EACH;
+        }
+        self.forget_if_even(body);
     }
 
     /// The listening server tells it; `both` is whether the own server tells it too. Gives whether the
     /// client has sent it.
     pub(super) fn meet(&mut self, body: &[u8], both: bool) -> bool {
-        let ahead = self.ahead.get(body).copied();
-        let due = ahead.is_some_and(|ahead| ahead.by > 0);
-        if due || both {
-            self.change(body, -1, false);
+        let due = self.is_ahead(body);
+        if !due && !both {
+            return false;
         }
-        self.due -= usize::from(due);
-        due && ahead.is_some_and(|ahead| ahead.own)
+        let ahead = self.entry(body);
+        let own = due && ahead.own;
+        ahead.by = ahead.by.saturating_sub(1);
+        if ahead.told.pop_front().is_some() {
+            self.due -= 1;
+            self.bytes -= EACH;
+        }
+        self.forget_if_even(body);
+        own
     }
 
     /// Whether there is something that the client must have before it goes on.
@@ -124,25 +155,38 @@ impl Expected {
         self.due > 0
     }
 
-    fn change(&mut self, body: &[u8], by: i32, own: bool) -> Ahead {
+    /// Whether the own server alone has told it.
+    pub(super) fn is_ahead(&self, body: &[u8]) -> bool {
+        self.ahead.get(body).is_some_and(|ahead| ahead.by > 0)
+    }
+
+    /// What the own server alone has told, in its order, and whether the client has sent it.
+    pub(super) fn told(&self) -> Vec<(&[u8], bool)> {
+        let each = |(body, ahead): (_, &'_ Ahead)| {
+            let own = ahead.own;
+            ahead.told.iter().map(move |told| (*told, body, own)).collect::<Vec<_>>()
+        };
+        let mut told: Vec<(u64, &Box<[u8]>, bool)> = self.ahead.iter().flat_map(each).collect();
+        told.sort_unstable_by_key(|(told, ..)| *told);
+        told.into_iter().map(|(_, body, own)| (&**body, own)).collect()
+    }
+
+    fn entry(&mut self, body: &[u8]) -> &mut Ahead {
         if self.bytes > MAX_INBOX {
             // One is far ahead of the other: what it tells is no longer waited for.
-            *self = Self::default();
+            *self = Self { told: self.told, ..Self::default() };
         }
-        let Some(ahead) = self.ahead.get_mut(body) else {
-            let ahead = Ahead { by, own };
-            self.ahead.insert(body.into(), ahead);
+        if !self.ahead.contains_key(body) {
             self.bytes += OVERHEAD + body.len();
-            return ahead;
-        };
-        ahead.by = ahead.by.saturating_add(by);
-        ahead.own |= own;
-        let now = *ahead;
-        if now.by == 0 {
+        }
+        self.ahead.entry(body.into()).or_default()
+    }
+
+    fn forget_if_even(&mut self, body: &[u8]) {
+        if self.ahead.get(body).is_some_and(|ahead| ahead.by == 0) {
             self.ahead.remove(body);
             self.bytes -= OVERHEAD + body.len();
         }
-        now
     }
 }
 
@@ -151,6 +195,9 @@ pub const MAX_INBOX: usize = 4 << 20;
 
 /// What an entry costs besides its bytes.
 const OVERHEAD: usize = 64;
+
+/// What it costs each time that it is told.
+const EACH: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -204,6 +251,20 @@ mod tests {
         ] {
             assert_eq!(told(script), seen, "{script}");
         }
+    }
+
+    #[test]
+    fn what_the_own_server_alone_has_told_is_there_in_its_order() {
+        let mut expected = Expected::default();
+        for body in [b"a", b"b", b"a", b"c", b"a"] {
+            expected.expect(body, body == b"c");
+        }
+        for body in [b"b", b"d", b"a"] {
+            expected.meet(body, true);
+        }
+        let told: Vec<_> = expected.told().iter().map(|(body, own)| (body[0], *own)).collect();
+        assert_eq!(told, [(b'a', false), (b'c', true), (b'a', false)]);
+        assert!(expected.is_ahead(b"a") && !expected.is_ahead(b"b"));
     }
 
     #[test]

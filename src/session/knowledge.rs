@@ -142,12 +142,12 @@ struct Inner {
 
 impl Inner {
     /// The value as the server shows it; leaves its key in `key`.
-    fn find_accepted(&mut self, name: &str, value: &[u8]) -> Option<&Box<[u8]>> {
+    fn find_accepted(&mut self, name: &str, value: &[u8]) -> Option<&[u8]> {
         self.key.clear();
         self.key.extend(name.bytes().map(|c| c.to_ascii_lowercase()));
         self.key.push(0);
         self.key.extend_from_slice(value);
-        self.accepted.get(&self.key[..])
+        self.accepted.get(&self.key[..]).map(|shown| &**shown)
     }
 }
 
@@ -232,7 +232,7 @@ impl Knowledge {
     /// How the server shows a value that it has accepted before in this pool.
     pub fn accepted(&self, name: &str, value: &[u8]) -> Option<Box<[u8]>> {
         let mut inner = self.lock();
-        inner.find_accepted(name, value).cloned()
+        inner.find_accepted(name, value).map(Box::from)
     }
 
     /// Whether a server of this pool has accepted a value.
@@ -243,7 +243,7 @@ impl Knowledge {
     /// The server accepted a value and shows it so.
     pub fn accept(&self, name: &str, value: &[u8], shown: &[u8]) {
         let mut inner = self.lock();
-        if inner.find_accepted(name, value).is_some_and(|known| **known == *shown) {
+        if inner.find_accepted(name, value).is_some_and(|known| known == shown) {
             return;
         }
         if inner.accepted.len() >= MAX_ACCEPTED {
@@ -263,6 +263,17 @@ impl Knowledge {
             readers.insert(class.into());
             self.has_sequence_readers.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether a client of this kind may ask for numbers that it draws: it is known to, or all are taken to,
+    /// by the rules or because there are more kinds than are kept.
+    pub fn asks(&self, class: &[u8]) -> bool {
+        if self.rules.load().sequences == SequenceRule::Pin {
+            return true;
+        }
+        let readers = || self.lock().sequence_readers.len();
+        self.has_sequence_readers.load(Ordering::Relaxed)
+            && (self.lock().sequence_readers.contains(class) || readers() >= MAX_SEQUENCE_READERS)
     }
 
     /// Whether a client of this kind is pinned once it has drawn numbers, by the rules and by

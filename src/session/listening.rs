@@ -8,9 +8,13 @@
 //! ```text
 //!            client's message        nothing more to do
 //!   Closed ───────────────────> Open ──────────────────> Closing ──> Closed
-//!                                │ new channels, the pool's server listens     ^
-//!                                └──────────────────> Cutting ────> Closing ───┘
+//!                                ││ new channels, the pool's server listens     ^
+//!                                │└──────────────────> Cutting ────> Closing ───┘
+//!                                └ the client is to listen by itself
+//!                                   └──> Returning ──> Open, with nothing shared
 //! ```
+
+mod returning;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -49,6 +53,8 @@ pub enum Joined {
     Already,
     /// It listens to new ones. The client hears them by it from a notification with this payload on.
     From(u64),
+    /// It tells the client what stands before a notification with this payload, and nothing more.
+    Until(u64),
     /// It cannot.
     Refused,
 }
@@ -82,8 +88,23 @@ enum Ear {
     Failed,
     /// Everything up to the cut; it does not tell of the new channels twice.
     Cutting { cut: u64, new: Channels, sent: bool },
+    /// Everything, and from a cut on it alone does.
+    Returning { cut: u64, stage: Return },
     /// Nothing more that counts: it listens until UNLISTEN is done.
     Closing,
+}
+
+/// How far a client is that is to listen by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Return {
+    /// Its server is to send the cut.
+    Wanted,
+    /// It was told to.
+    Sent,
+    /// It has, and told everything up to it.
+    Told,
+    /// The pool's server is not waited for.
+    Late,
 }
 
 /// The ReadyForQuery of a transaction that may have listened.
@@ -139,14 +160,14 @@ impl Listening {
     pub(super) fn is_busy(&self) -> bool {
         matches!(self.ready, Ready::Held | Ready::Behind)
             || self.handover != Handover::None
-            || matches!(self.ear, Ear::Cutting { .. } | Ear::Closing)
+            || matches!(self.ear, Ear::Cutting { .. } | Ear::Returning { .. } | Ear::Closing)
     }
 
     /// The client would miss something if its server were lost now.
     pub(super) fn needs_server(&self) -> bool {
         matches!(self.ready, Ready::Held | Ready::Behind)
             || self.handover != Handover::None
-            || matches!(self.ear, Ear::Cutting { .. })
+            || matches!(self.ear, Ear::Cutting { .. } | Ear::Returning { .. })
     }
 
     /// The server would go on listening.
@@ -214,7 +235,7 @@ impl Listening {
         if !self.shared.contains(channel) {
             return None;
         }
-        let both = matches!(self.ear, Ear::Open | Ear::Cutting { .. });
+        let both = matches!(self.ear, Ear::Open | Ear::Cutting { .. } | Ear::Returning { .. });
         Some(if self.expected.meet(body, both) { Sender::Client } else { Sender::Other })
     }
 }
@@ -235,7 +256,10 @@ impl Session {
     /// The client may have to be told something that is not known yet: its server must not go on to the
     /// next message.
     pub fn must_part(&self) -> bool {
-        let unsent = matches!(self.listening.ear, Ear::Cutting { sent: false, .. });
+        let unsent = matches!(
+            self.listening.ear,
+            Ear::Cutting { sent: false, .. } | Ear::Returning { stage: Return::Wanted, .. }
+        );
         self.listening.ready == Ready::Held || self.listening.handover != Handover::None || unsent
     }
 
@@ -255,14 +279,21 @@ impl Session {
         let Handover::Asked(channels) = std::mem::take(&mut self.listening.handover) else {
             return;
         };
+        let returns = self.listens_itself();
         let listening = &mut self.listening;
         match joined {
+            Joined::Refused if returns => {
+                listening.ear = Ear::Returning { cut: 0, stage: Return::Late };
+            }
             Joined::Refused => {
                 self.pins.set(PinReason::Listen, true);
                 listening.pinned = true;
                 listening.leave();
             }
             Joined::Already if listening.pinned => listening.leave(),
+            Joined::Until(cut) => {
+                listening.ear = Ear::Returning { cut, stage: Return::Wanted };
+            }
             Joined::Already => {
                 // Of those that were left nothing more is told.
                 listening.expected = Expected::default();
@@ -279,6 +310,9 @@ impl Session {
     /// Tells the client what the pool's server has heard, where a client may be told: outside a
     /// transaction, with nothing in flight (`protocol-flow.html#PROTOCOL-ASYNC`).
     pub fn hear(&mut self, out: &mut BytesMut) -> Result<(), Overflow> {
+        if let Ear::Returning { .. } = self.listening.ear {
+            return self.hear_on_return(out);
+        }
         let idle = self.status == TransactionStatus::Idle
             && !self.open_segment
             && !self.flow.holds_for_client()
@@ -312,6 +346,7 @@ impl Session {
                     None => {}
                 },
                 News::Lost => self.listening.expected = Expected::default(),
+                News::Cut(_) => {}
                 News::Back => lost_and_back().encode(out),
             }
         }
@@ -398,11 +433,16 @@ impl Session {
 
     /// The client waits for what the pool's server has still to tell.
     pub fn is_behind(&self) -> bool {
-        self.listening.ready == Ready::Behind
+        let returns = matches!(self.listening.ear, Ear::Returning { stage: Return::Told, .. });
+        self.listening.ready == Ready::Behind || returns
     }
 
     /// The client does not wait for it any longer: it will come when it comes.
     pub fn go_on(&mut self) {
+        if let Ear::Returning { stage, .. } = &mut self.listening.ear {
+            *stage = Return::Late;
+            return;
+        }
         self.listening.expected = Expected::default();
         self.release_ready();
     }
@@ -430,7 +470,9 @@ impl Session {
 
     /// A client that changes its encoding must not be told in that of the pool's server.
     pub(super) fn leaves_channels(&self, backend: &Backend) -> bool {
-        self.listening.is_sharing() && !(self.listening.shares() && self.has_encoding_of(backend))
+        let stays = self.listening.shares() && self.has_encoding_of(backend);
+        // It may be on its way already.
+        self.listening.is_sharing() && !stays && !self.listening.pinned
     }
 
     /// Notifications come in the encoding of the session that listens; the pool's server has its default.
@@ -479,7 +521,7 @@ impl Session {
     pub(super) fn close_ear(&mut self, backend: &mut Backend, out: &mut BytesMut) -> bool {
         match &mut self.listening.ear {
             Ear::Closed => return false,
-            Ear::Cutting { sent: true, .. } | Ear::Closing => return true,
+            Ear::Cutting { sent: true, .. } | Ear::Returning { .. } | Ear::Closing => return true,
             Ear::Cutting { cut, sent, .. } => {
                 *sent = true;
                 build::query(out, &format!("LISTEN {CUT}"));

@@ -23,8 +23,10 @@ pub mod pooling;
 mod preparing;
 pub mod proof;
 mod reading;
+mod resetting;
 mod retry;
 pub mod rules;
+mod sequences;
 pub mod settings;
 pub mod statements;
 mod texts;
@@ -50,8 +52,10 @@ use own::Own;
 use pins::Pins;
 use pooling::Pooling;
 use reading::Reading;
+use resetting::Course;
 use retry::Retry;
 use rules::Seat;
+use sequences::{Draw, Sequences};
 use settings::{Change, ServerSettings, Settings};
 use statements::{ClientStatements, Name, ServerStatements, Ticket};
 
@@ -125,12 +129,18 @@ pub(crate) enum Note {
     Listened,
     /// pgweir's own UNLISTEN.
     Unlistened,
+    /// pgweir's own NOTIFY, from which on the client listens by itself.
+    Returned,
     /// The Sync behind all questions.
     Answered,
     /// Execute of a value that the client's RESET means.
     Restored,
-    /// A Query, which drops the client's unnamed statement.
-    DropUnnamed { ticket: Ticket },
+    /// A Query, which drops the client's unnamed statement if there is one, and may draw numbers.
+    Query { unnamed: Option<Ticket>, draw: Option<Draw> },
+    /// Execute of what may draw numbers.
+    Draws(Draw),
+    /// pgweir's own Bind and Execute of what discards numbers that others have drawn.
+    Forgot,
     /// Bind or Describe of a statement, by the client's name.
     Use { name: Name, statement: Arc<Statement> },
     /// A message made to fail as PostgreSQL would: `internal` becomes the client's `name` in its text.
@@ -263,8 +273,13 @@ pub struct Session {
     tell: bool,
     /// Settings that the client has reset since the last ReadyForQuery.
     resets: Resets,
+    /// All settings were reset in the open transaction: whether some had been set before whose names no
+    /// text shows.
+    reset_all: Option<bool>,
     /// Settings that must be restored behind the client's message, see [`Session::restore`].
     restoring: Vec<Change>,
+    /// Of the Query in flight, if its statements reset settings.
+    course: Option<Course>,
     /// The Query in flight, where it is not the client's own.
     made: Option<sql::Made>,
     /// Why the last server refused the client's settings.
@@ -294,25 +309,6 @@ pub struct Session {
     reading: Reading,
     load: Load,
     counts: Counts,
-}
-
-/// Whose numbers `currval` and `lastval` would give.
-#[derive(Debug, Default)]
-struct Sequences {
-    /// Nothing of the client's in this lease can have drawn a number.
-    undrawn: bool,
-    /// What others have drawn on this server was discarded for it.
-    forgot: bool,
-    /// The client may have drawn a number in an earlier lease.
-    drew_earlier: bool,
-}
-
-impl Sequences {
-    /// A lease begins.
-    fn begin(&mut self) {
-        self.undrawn = true;
-        self.forgot = false;
-    }
 }
 
 /// What the next Sync has to commit besides its own segment.
@@ -370,7 +366,9 @@ impl Session {
             told: Settings::default(),
             tell: false,
             resets: Resets::None,
+            reset_all: None,
             restoring: Vec::new(),
+            course: None,
             made: None,
             fault: Fault::Client,
             deallocating: VecDeque::new(),
@@ -511,7 +509,7 @@ impl Session {
     pub fn detach(&mut self) {
         self.flow.reset();
         self.retry = None;
-        self.sequences.drew_earlier |= !self.sequences.undrawn;
+        self.sequences.end();
         self.questions = Questions::default();
         self.listening.detach();
         self.pins = Pins::NONE;
@@ -520,9 +518,11 @@ impl Session {
         self.forget_causes();
         self.owed = Leftovers::Nothing;
         self.restoring.clear();
+        self.course = None;
         self.made = None;
         self.deallocating.clear();
         self.resets = Resets::None;
+        self.reset_all = None;
         self.syncing = None;
         self.load = Load::default();
         self.reading.end(&self.desired);

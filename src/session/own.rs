@@ -23,6 +23,8 @@ pub(crate) enum Own {
     /// Spares the statements behind it, up to the Sync, compilation that takes longer than they do, and
     /// the client's `statement_timeout`.
     Calm,
+    /// Discards the numbers that were drawn from sequences.
+    Forget,
 }
 
 impl Own {
@@ -37,6 +39,7 @@ impl Own {
             Self::Channels => "__pgweir_channels",
             Self::Catalogue => "__pgweir_catalogue",
             Self::Calm => "__pgweir_calm",
+            Self::Forget => "__pgweir_forget",
         }
     }
 
@@ -50,6 +53,7 @@ impl Own {
             Self::Channels => "SELECT pg_catalog.pg_listening_channels()",
             Self::Catalogue => CATALOGUE,
             Self::Calm => CALM,
+            Self::Forget => "DISCARD SEQUENCES",
         }
     }
 }

@@ -23,7 +23,7 @@ impl Session {
     ) -> ClientFate {
         match header.tag {
             b'P' => self.pass_parse(header, body, backend, out),
-            b'B' => self.pass_bind(header, body, backend, out.server),
+            b'B' => self.pass_bind(header, body, out.server),
             b'D' => self.pass(Kind::Describe),
             _ => self.pass_close(body),
         }
@@ -58,13 +58,7 @@ impl Session {
         ClientFate::Consumed
     }
 
-    fn pass_bind(
-        &mut self,
-        header: Header,
-        body: &[u8],
-        backend: &mut Backend,
-        out: &mut BytesMut,
-    ) -> ClientFate {
+    fn pass_bind(&mut self, header: Header, body: &[u8], out: &mut BytesMut) -> ClientFate {
         let mut reader = Reader::new(body);
         let (Ok(portal), Ok(name)) = (reader.cstr(), reader.cstr()) else {
             return self.pass_unknown();
@@ -74,7 +68,9 @@ impl Session {
             return self.pass_unknown();
         };
         let effects = self.effects_of_statement(&statement);
-        self.forget_sequences(effects, backend, out);
+        self.observe_sequences(effects);
+        let draw = self.note_draw(effects, &statement.body);
+        self.note_bound(portal, draw);
         self.note_effects(effects, &statement.body, &Parameters::of_bind(rest));
         let whole = body.len() == header.body;
         let made = if whole { self.bound_defaults(&statement, rest) } else { None };

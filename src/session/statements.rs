@@ -218,7 +218,7 @@ pub struct ServerStatements {
     /// Statements of the client that are prepared under its own names as well.
     lent: Vec<Name>,
     /// Which of pgweir's own statements are prepared, by their bits.
-    own: u8,
+    own: u16,
     /// What is not in `own` may be there all the same.
     pub(crate) own_in_doubt: bool,
 }

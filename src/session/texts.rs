@@ -5,7 +5,7 @@ use super::asking::Parameters;
 use super::knowledge::Statement;
 use super::pins::PinReason;
 use super::rules::Suspicion;
-use super::settings::Change;
+use super::sequences::MAY_DRAW;
 use crate::sql::{self, Effects};
 use crate::without::is_off;
 
@@ -20,11 +20,8 @@ impl Session {
         if is_off("tracking") {
             return;
         }
-        if effects.intersects(MAY_DRAW) {
-            self.sequences.undrawn = false;
-            if self.admits_sequence() {
-                self.pins.set(PinReason::Sequence, true);
-            }
+        if effects.intersects(MAY_DRAW) && self.admits_sequence() {
+            self.pins.set(PinReason::Sequence, true);
         }
         self.note_cause(effects, text);
         let listens = effects.contains(Effects::UNLISTEN) && self.listening.is_sharing();
@@ -52,13 +49,7 @@ impl Session {
         if effects.contains(Effects::EXECUTE) {
             self.note_executed();
         }
-        if !is_off("startup_on_reset") {
-            let resets = |(name, _): &(&str, &[u8])| touched.resets.contains(name);
-            for (name, value) in self.startup.iter().filter(resets) {
-                self.restoring.push(Change { name: name.into(), value: Some(value.into()) });
-            }
-            self.resets.add(touched.resets.clone());
-        }
+        self.note_resets(&touched, (!self.open_segment).then_some(text));
         self.note_touched(touched, parameters);
     }
 
@@ -132,10 +123,6 @@ const NAMES_SETTINGS: Effects = Effects::SETTING
     .union(Effects::UNKNOWN)
     .union(Effects::SQL_PREPARE)
     .union(Effects::DISCARD_ALL);
-
-/// Effects of what draws a number from a sequence. What only may, such as a function that nobody has
-/// read, does not count: a number that is missing is better than another client's.
-const MAY_DRAW: Effects = Effects::DRAWS.union(Effects::SEQUENCE);
 
 /// What only the code behind a name would show.
 const UNSEEN: Effects = Effects::FUNCTION.union(Effects::ROUTINE).union(Effects::UNREAD);

@@ -8,8 +8,10 @@ use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 
+use super::call::fold;
 use super::code::{self, Code};
 use super::effects::Effects;
+use super::lexer::Lexer;
 use super::touched::Touched;
 
 /// What is known of one name.
@@ -47,6 +49,15 @@ impl Deed {
     }
 }
 
+/// A column that a sequence fills where an INSERT leaves it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filled {
+    /// Its name.
+    pub column: Box<[u8]>,
+    /// The last part of the name of the sequence.
+    pub sequence: Box<[u8]>,
+}
+
 /// What a row of the catalogue is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
@@ -58,6 +69,8 @@ pub enum Subject {
     Opaque,
     /// A table or view, with code that runs when it is used.
     Relation,
+    /// A table with a column that a sequence fills: the code is the names of both.
+    Drawing,
 }
 
 /// The names of one database that matter.
@@ -65,6 +78,7 @@ pub enum Subject {
 pub struct Catalogue {
     functions: HashMap<Box<[u8]>, Option<Box<Deed>>, FxBuildHasher>,
     relations: HashMap<Box<[u8]>, Box<Deed>, FxBuildHasher>,
+    drawing: HashMap<Box<[u8]>, Vec<Filled>, FxBuildHasher>,
     has_mentions: bool,
 }
 
@@ -72,8 +86,13 @@ impl Catalogue {
     /// Reads the code of everything. Each row is what it is about, its name, and its code.
     pub fn new<'a>(rows: impl Iterator<Item = (Subject, &'a [u8], &'a [u8])>) -> Self {
         let mut all = Gathered::default();
+        let mut drawing: HashMap<_, Vec<_>, _> = HashMap::default();
         for (subject, name, code) in rows {
-            all.add(subject, name, code);
+            if subject == Subject::Drawing {
+                drawing.entry(name.into()).or_default().extend(filled(code));
+            } else {
+                all.add(subject, name, code);
+            }
         }
         all.settle();
         let keep = |deed: Deed| (!deed.is_nothing()).then(|| Box::new(deed));
@@ -84,6 +103,7 @@ impl Catalogue {
                 .filter(|(_, entry)| !entry.deed.is_only_drawing())
                 .filter_map(|(n, e)| Some((n, keep(e.deed)?)))
                 .collect(),
+            drawing,
             has_mentions: false,
         };
         let own = |deed: &Deed| deed.effects != Effects::FUNCTION;
@@ -104,6 +124,11 @@ impl Catalogue {
         relation.or_else(|| {
             self.functions.get(name)?.as_deref().filter(|d| d.effects != Effects::FUNCTION)
         })
+    }
+
+    /// The columns that sequences fill in all tables of this name.
+    pub fn drawing(&self, table: &[u8]) -> &[Filled] {
+        self.drawing.get(table).map_or(&[], Vec::as_slice)
     }
 
     /// Whether any name without parentheses can matter.
@@ -133,10 +158,10 @@ impl Gathered {
         let Code { effects, touched, uses } = match subject {
             Subject::Foreign => code::foreign(text),
             Subject::Opaque => Code { effects: Effects::FUNCTION, ..Code::default() },
-            Subject::Function | Subject::Relation => code::read(text),
+            Subject::Function | Subject::Relation | Subject::Drawing => code::read(text),
         };
         let entries = match subject {
-            Subject::Relation => &mut self.relations,
+            Subject::Relation | Subject::Drawing => &mut self.relations,
             Subject::Function | Subject::Foreign | Subject::Opaque => &mut self.functions,
         };
         let entry = entries.entry(name.into()).or_default();
@@ -187,6 +212,12 @@ impl Gathered {
         }
         changed
     }
+}
+
+fn filled(code: &[u8]) -> Option<Filled> {
+    let mut names = Lexer::new(code, true);
+    let mut name = || Some(Box::from(fold(&names.next()?)?.as_bytes()));
+    Some(Filled { column: name()?, sequence: name()? })
 }
 
 /// Calls within calls that are followed.

@@ -194,6 +194,19 @@ impl Reader<'_> {
     }
 }
 
+/// The same of one statement of a text.
+pub(crate) fn touched_by_statement(tokens: &[Token<'_>], options: &Options<'_>) -> Touched {
+    let mut found = Touched::default();
+    let conforming = options.standard_conforming_strings;
+    let reader = Reader { conforming, depth: 0, catalogue: options.catalogue };
+    reader.statement(tokens, &mut found);
+    for at in 0..tokens.len() {
+        call(&tokens[at..], &mut found);
+        reader.mention(&tokens[at], &mut found);
+    }
+    found
+}
+
 /// Reads code that is known from elsewhere: a function's body.
 pub(crate) fn touched_by_code(code: &[u8]) -> Touched {
     let mut found = Touched::default();

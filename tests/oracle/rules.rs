@@ -20,13 +20,14 @@ pub enum Rule {
     StatementNames,
     /// The error of a Parse that pgweir answered comes at its Bind.
     LateParseError,
-    /// lastval after an INSERT that drew nothing gives a number of an earlier client's.
-    ForeignSequence,
     /// A Bind in a failed transaction of a statement that its server lacks: the transaction's error hides
     /// the Bind's own.
     FailedBind,
     /// A server that has had temporary objects knows `pg_temp`, if only as an empty schema.
     TemporaryResidue,
+    /// Where a text asks for a number behind setting the level of isolation, others' numbers cannot be
+    /// discarded ahead of it.
+    LateIsolation,
     /// pg_listening_channels shows nothing, since another server listens for the client.
     ListeningChannels,
 }
@@ -40,9 +41,9 @@ impl Rule {
         Self::PlaceholderForgotten,
         Self::StatementNames,
         Self::LateParseError,
-        Self::ForeignSequence,
         Self::FailedBind,
         Self::TemporaryResidue,
+        Self::LateIsolation,
         Self::ListeningChannels,
     ];
 
@@ -55,11 +56,11 @@ impl Rule {
             Self::PlaceholderForgotten => "placeholder is missing, not empty",
             Self::StatementNames => "names in pg_prepared_statements",
             Self::LateParseError => "error of a Parse comes later",
-            Self::ForeignSequence => "lastval after an INSERT that drew nothing",
             Self::FailedBind => "error of a Bind in a failed transaction",
             Self::TemporaryResidue => {
                 "pg_temp is empty instead of missing, or missing instead of empty"
             }
+            Self::LateIsolation => "level of isolation behind DISCARD SEQUENCES",
             Self::ListeningChannels => "pg_listening_channels shows nothing",
         }
     }
@@ -69,10 +70,10 @@ impl Rule {
         !matches!(
             self,
             Self::LoudSequence
+                | Self::LateIsolation
                 | Self::LateParseError
                 | Self::PlaceholderResidue
                 | Self::PlaceholderForgotten
-                | Self::ForeignSequence
         )
     }
 }
@@ -101,9 +102,9 @@ pub fn allowed(
         (Rule::PlaceholderForgotten, is_residue(texts, ours, theirs)),
         (Rule::LoudSequence, is_loud(theirs, ours) && !draws.remembered(step.session, &sql)),
         (Rule::TemporaryResidue, is_temporary_residue(theirs, ours)),
+        (Rule::LateIsolation, is_late_isolation(&sql, theirs, ours)),
         (Rule::ListeningChannels, hides_channels(texts, theirs, ours)),
         (Rule::LateParseError, is_late(theirs, ours)),
-        (Rule::ForeignSequence, is_foreign(texts, theirs, ours) && draws.inserted(step.session)),
         (Rule::FailedBind, is_failed_bind(theirs, ours)),
     ];
     rules.into_iter().find_map(|(rule, holds)| holds.then_some(rule))
@@ -115,7 +116,6 @@ pub fn allowed(
 pub struct Draws {
     learnt: BTreeSet<String>,
     drawn: BTreeSet<(usize, &'static str)>,
-    inserted: BTreeSet<usize>,
 }
 
 impl Draws {
@@ -124,29 +124,22 @@ impl Draws {
     pub fn on_step(&mut self, step: &Step, class: &str, rule: Option<Rule>, ran: bool) {
         if matches!(step.act, Act::LogIn(_)) {
             self.drawn.retain(|(session, _)| *session != step.session);
-            self.inserted.remove(&step.session);
-        }
-        if step.sql().contains("insert") {
-            self.inserted.insert(step.session);
         }
         if rule == Some(Rule::LoudSequence) {
             self.learnt.insert(class.to_owned());
         } else if self.learnt.contains(class) && ran {
             let sql = step.sql();
-            let drawn = DRAWS.iter().filter(|(word, _)| sql.contains(word));
+            let idle = IDLE.iter().any(|word| sql.contains(word));
+            let drawn = DRAWS.iter().filter(|(word, _)| sql.contains(word) && !idle);
             self.drawn.extend(drawn.map(|(_, sequence)| (step.session, *sequence)));
         }
-    }
-
-    fn inserted(&self, session: usize) -> bool {
-        self.inserted.contains(&session)
     }
 
     fn remembered(&self, session: usize, sql: &str) -> bool {
         let has = |sequence| self.drawn.contains(&(session, sequence));
         let any = has(SEQ) || has(SERIAL) || has(SHARED);
         (sql.contains("lastval") && any)
-            || (sql.contains("currval('public.seq_") && has(SEQ))
+            || (sql.contains("currval('public.seq_") && (has(SEQ) || has(SET)))
             || (sql.contains("currval('public.serial_") && has(SERIAL))
     }
 }
@@ -154,15 +147,20 @@ impl Draws {
 const SEQ: &str = "seq";
 const SERIAL: &str = "serial";
 const SHARED: &str = "shared";
+/// `currval` is known then, and `lastval` is not.
+const SET: &str = "set";
 
 /// What in a text says that it draws from which sequence.
 const DRAWS: [(&str, &str); 5] = [
     ("nextval('public.seq_", SEQ),
-    ("setval('public.seq_", SEQ),
+    ("setval('public.seq_", SET),
     ("hide_next('public.seq_", SEQ),
     ("insert into public.serial_", SERIAL),
     ("nextval('public.shared_seq", SHARED),
 ];
+
+/// What in a text of one of these says that it draws nothing.
+const IDLE: [&str; 2] = ["(id, a) values", "where false"];
 
 /// Those prepared by SQL are the same.
 fn same_statements(sql: &str, direct: &[Line], through: &[Line]) -> bool {
@@ -211,12 +209,6 @@ fn is_loud(direct: &[Line], through: &[Line]) -> bool {
     differing.next().is_some_and(|(theirs, ours)| loud(ours) && !theirs.is('E'))
 }
 
-/// The other way round, of what no text of the session's has shown to draw.
-fn is_foreign(sql: &str, direct: &[Line], through: &[Line]) -> bool {
-    let undefined = |line: &Line| line.text.starts_with("E[ERROR 55000] lastval is not yet");
-    sql.contains("lastval") && direct.iter().any(undefined) && !through.iter().any(|l| l.is('E'))
-}
-
 /// The first difference is between these two errors.
 fn is_failed_bind(direct: &[Line], through: &[Line]) -> bool {
     let mut lines = direct.iter().zip(through).filter(|(theirs, ours)| theirs != ours);
@@ -230,8 +222,10 @@ fn is_failed_bind(direct: &[Line], through: &[Line]) -> bool {
 /// The same but for the hint.
 fn has_hint(direct: &[Line], through: &[Line]) -> bool {
     let without = |line: &Line| {
-        let text = line.text.split(" | The number was drawn in an earlier").next();
-        text.unwrap_or_default().to_owned()
+        let hints = ["The number was drawn in an earlier", "pgweir could not tell whether"];
+        let starts = hints.iter().filter_map(|hint| line.text.find(&format!(" | {hint}")));
+        let end = starts.min().unwrap_or(line.text.len());
+        line.text[..end].to_owned()
     };
     let hinted = through.iter().any(|line| without(line) != line.text);
     hinted
@@ -266,6 +260,14 @@ fn is_temporary_residue(direct: &[Line], through: &[Line]) -> bool {
     let one_way = no_schema(theirs) && nothing_there(ours);
     let other_way = nothing_there(theirs) && no_schema(ours);
     (one_way || other_way) && direct[common + 1..] == through[common + 1..]
+}
+
+/// In a transaction that has run nothing yet, one text sets the level and asks.
+fn is_late_isolation(sql: &str, direct: &[Line], through: &[Line]) -> bool {
+    let late = "E[ERROR 25001] SET TRANSACTION ISOLATION LEVEL must be called before any query";
+    let refused = |lines: &[Line]| lines.iter().any(|line| line.text.starts_with(late));
+    let asks = sql.contains("lastval()") || sql.contains("currval(");
+    asks && sql.contains("isolation level") && refused(through) && !refused(direct)
 }
 
 /// The same without the rows.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Asked, Relay};
+use super::{Asked, Recheck, Relay};
 use crate::client::alarm::due;
 use crate::client::{Ending, edge};
 use crate::config::{OnClientGone, Timeouts};
@@ -60,21 +60,20 @@ impl Relay<'_> {
 
     /// What pins a client may end in a way that no text shows.
     fn recheck_due(&self) -> Option<Instant> {
-        let pause = if self.unchecked { PIN_PAUSE } else { PIN_RECHECK };
+        let pause = if self.recheck.stirred { PIN_PAUSE } else { PIN_RECHECK };
         let session = &self.client.session;
         let asks = match session.pooling() {
             Pooling::Transaction => true,
             // Asked again and again, its session would never be idle for PostgreSQL.
-            Pooling::Observe => self.unchecked,
+            Pooling::Observe => self.recheck.stirred,
             Pooling::Session => false,
         };
         let pinned = asks && self.is_idle_keeper() && !session.pins().is_empty();
-        pinned.then(|| due(self.rechecked.max(self.client.since), pause))?
+        pinned.then(|| due(self.recheck.last.max(self.client.since), pause))?
     }
 
     fn recheck(&mut self) {
-        self.rechecked = Instant::now();
-        self.unchecked = false;
+        self.recheck = Recheck { last: Instant::now(), stirred: false };
         let Server { link, backend, .. } = &mut **self.lease;
         self.client.session.ask_again(backend, &mut link.output);
     }

@@ -251,3 +251,68 @@ fn a_refused_listen_fails_on_the_server_and_says_why() {
     p.answer(0, "E(26000,missing) Z(E)");
     p.client_got(0, "E(0A000,LISTEN is not supported in transaction pooling mode) Z(E)");
 }
+
+/// The client that shares `ch` has told its server to use another encoding; what has come by then.
+fn returning(told: &str) -> (Pair, Arc<Inbox>) {
+    let (mut p, inbox) = shared();
+    p.send(0, "Q(set client_encoding = latin1)");
+    p.attach(0, 0);
+    p.answer(0, "C(LISTEN) Z(I)");
+    p.servers[0].received.clear();
+    p.answer(0, &format!("C(SET) {told} S(client_encoding=LATIN1) Z(I)"));
+    p.client_got(0, "C(SET) S(client_encoding=LATIN1)");
+    asked(&mut p, "ch");
+    assert!(p.clients[0].session.listens_itself());
+    assert!(wanted(&mut p).0.is_empty());
+    (p, inbox)
+}
+
+#[test]
+fn a_client_that_changes_its_encoding_goes_on_with_its_own_server_at_a_cut() {
+    let (mut p, inbox) = returning("A(8,ch,one) A(8,ch,é) A(7,ch,own)");
+    p.clients[0].session.on_joined(Joined::Until(6));
+    assert_eq!(p.part(0), Parting::Asked);
+    p.server_got(0, "Q(SELECT pg_catalog.pg_notify('__pgweir_cut', '6'))");
+    for notification in ["A(8,ch,before)", "A(8,ch,one)", "A(8,ch,other é)", "A(7,ch,own)"] {
+        told(&inbox, notification);
+    }
+    p.answer(0, "D() C(SELECT 1) A(8,ch,two) Z(I)");
+    assert_eq!(p.part(0), Parting::Asked);
+    told(&inbox, "A(8,ch,two)");
+    hears(&mut p, "");
+    inbox.push(News::Cut(6));
+    hears(&mut p, "A(8,ch,before) A(8,ch,one) A(8,ch,é) A(99,ch,own) A(8,ch,two) Z(I)");
+    assert_eq!(p.part(0), Parting::Pinned);
+    assert!(!p.clients[0].session.is_member());
+    p.answer(0, "A(8,ch,three)");
+    p.client_got(0, "A(8,ch,three)");
+}
+
+#[test]
+fn where_the_cut_does_not_come_the_client_is_told_that_it_may_have_missed_something() {
+    for (lost, tells) in [("late", "A(8,ch,one) N Z(I)"), ("lost", "A(8,ch,one) N Z(I)")] {
+        let (mut p, inbox) = returning("A(8,ch,one)");
+        p.clients[0].session.on_joined(Joined::Until(6));
+        assert_eq!(p.part(0), Parting::Asked);
+        p.answer(0, "D() C(SELECT 1) Z(I)");
+        assert!(p.clients[0].session.is_behind());
+        match lost {
+            "late" => p.clients[0].session.go_on(),
+            _ => inbox.push(News::Lost),
+        }
+        hears(&mut p, tells);
+        assert_eq!(p.part(0), Parting::Pinned);
+    }
+    let (mut p, _) = returning("A(8,ch,one)");
+    p.clients[0].session.on_joined(Joined::Refused);
+    assert_eq!(p.part(0), Parting::Asked);
+    hears(&mut p, "A(8,ch,one) N Z(I)");
+    // What it has heard in the other encoding only may have been anything.
+    let (mut p, inbox) = returning("");
+    p.clients[0].session.on_joined(Joined::Until(6));
+    p.part(0);
+    p.answer(0, "D() C(SELECT 1) Z(I)");
+    told(&inbox, "A(8,ch,é)");
+    inbox.push(News::Cut(6));
+    hears(&mut p, "N Z(I)");
+}

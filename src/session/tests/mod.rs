@@ -10,6 +10,7 @@ mod property;
 mod replies;
 mod retry;
 mod script;
+mod sequences;
 mod settings;
 mod statements;
 mod unnamed;

@@ -355,3 +355,12 @@ fn a_server_that_cannot_be_asked_is_not_let_go() {
     assert_eq!(p.part(0), Parting::Pinned);
     assert_ne!(p.clients[0].session.leftovers(), Leftovers::Nothing);
 }
+
+#[test]
+fn a_discard_that_changes_what_the_server_reports_is_left_to_a_server() {
+    for (name, expected) in [("work_mem", Stop::More), ("role", Stop::NeedServer(b'Q'))] {
+        let mut p = Pair::new(1);
+        p.clients[0].session.desired.set(name, b"x");
+        assert_eq!(p.send(0, "Q(discard all)"), expected, "{name}");
+    }
+}

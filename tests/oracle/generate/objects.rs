@@ -168,6 +168,9 @@ const DRAWS: &[&str] = &[
     "insert into public.serial_% (a) values (1)",
     "insert into public.serial_% (a) values (1), (2) returning id",
     "insert into public.serial_% default values",
+    "insert into public.serial_% (id, a) values (70, 1)",
+    "insert into public.serial_% (a) select 1 where false",
+    "insert into public.own_% (a) select 1 where false",
 ];
 
 const DRAW_AND_ASK: &[&str] = &[

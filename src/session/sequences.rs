@@ -1,0 +1,273 @@
+//! Whose numbers `currval` and `lastval` would give (`functions-sequence.html`, docs/semantics.md "Pins").
+//!
+//! A server process keeps the numbers that its sessions have drawn, whichever client they served. A client
+//! of a kind that is known to ask for them draws where those of others were discarded; of another kind, it
+//! is shown what it has drawn for certain, and else the others' are discarded before it asks.
+//!
+//! ```text
+//!             may draw                asks for what it may not have drawn
+//!  Foreign ──────────────> Mixed ──────────────────────────────────────────> Own
+//!     │ asks, or draws and is known to ask                                     ^
+//!     └────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+use bytes::BytesMut;
+
+use super::flow::Kind;
+use super::from_server::ServerFate;
+use super::own::Own;
+use super::pooling::Pooling;
+use super::{Backend, Note, Session, TransactionStatus};
+use crate::sql::{self, Effects};
+use crate::wire::build;
+use crate::wire::error::{self, ErrorFields};
+use crate::without::is_off;
+
+/// What a lease has to do with numbers of sequences.
+#[derive(Debug, Default)]
+pub(super) struct Sequences {
+    numbers: Numbers,
+    /// A number may have been drawn in this lease.
+    drew: bool,
+    /// The same of an earlier lease.
+    drew_earlier: bool,
+    /// What the client is told besides, when there is no number.
+    hint: Option<&'static str>,
+    /// The others' were discarded inside of a segment of the client's.
+    inside: bool,
+    /// The text that the unnamed portal runs.
+    bound: Option<Draw>,
+}
+
+/// What the server has.
+#[derive(Debug, Default)]
+enum Numbers {
+    /// None of the client's, maybe those of others.
+    #[default]
+    Foreign,
+    /// Maybe both: these texts may have drawn.
+    Mixed(Vec<Drawing>),
+    /// None but those of the client.
+    Own,
+}
+
+#[derive(Debug)]
+struct Drawing {
+    text: Box<[u8]>,
+    /// It has told of rows.
+    rows: bool,
+}
+
+/// Which of the texts that may have drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Draw(usize);
+
+impl Sequences {
+    /// A lease begins.
+    pub(super) fn begin(&mut self) {
+        *self = Self { drew_earlier: self.drew_earlier, ..Self::default() };
+    }
+
+    /// A lease ends.
+    pub(super) fn end(&mut self) {
+        self.drew_earlier |= self.drew;
+        self.begin();
+    }
+
+    /// All that the server had was discarded for the client.
+    pub(super) fn on_discarded(&mut self) {
+        *self = Self { numbers: Numbers::Own, ..Self::default() };
+    }
+
+    /// The client has none any more, but the server may.
+    pub(super) fn disown(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A text may draw.
+    fn note(&mut self, text: &[u8]) -> Option<Draw> {
+        self.drew = true;
+        if matches!(self.numbers, Numbers::Foreign) {
+            self.numbers = Numbers::Mixed(Vec::new());
+        }
+        let Numbers::Mixed(drawing) = &mut self.numbers else { return None };
+        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        let known = drawing.iter().position(|drawing| *drawing.text == *text);
+        if known.is_none() && drawing.len() < MAX_DRAWING && text.len() <= MAX_TEXT {
+            drawing.push(Drawing { text: text.into(), rows: false });
+            return Some(Draw(drawing.len() - 1));
+        }
+        known.map(Draw)
+    }
+
+    /// A statement of such a text is done.
+    fn on_command(&mut self, draw: Draw, tag: &[u8]) {
+        if let Numbers::Mixed(drawing) = &mut self.numbers
+            && let Some(drawing) = drawing.get_mut(draw.0)
+        {
+            drawing.rows |= tells_of_rows(tag);
+        }
+    }
+}
+
+impl Session {
+    /// Ahead of a text that asks for numbers or draws them: discards what is not the client's
+    /// (`sql-discard.html`), so that asking fails as in a new session. True if it is not known yet whether
+    /// that must be.
+    pub(super) fn mind_sequences(
+        &mut self,
+        effects: Effects,
+        text: &[u8],
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> bool {
+        let asks = effects.contains(Effects::READS_SEQUENCE);
+        let concerned = asks || effects.intersects(MAY_DRAW);
+        if !concerned || self.status == TransactionStatus::Failed || is_off("sequences") {
+            return false;
+        }
+        if self.pooling.keeps() {
+            self.observe_sequences(effects);
+            return false;
+        }
+        match &self.sequences.numbers {
+            Numbers::Own => return false,
+            Numbers::Foreign if asks || self.knowledge.asks(self.application_name()) => {
+                self.sequences.hint = self.sequences.drew_earlier.then_some(EARLIER);
+            }
+            Numbers::Foreign => return false,
+            Numbers::Mixed(drawing) if !asks || self.is_drawn(drawing, text) => return false,
+            Numbers::Mixed(_) if !self.flow.is_empty() => return true,
+            Numbers::Mixed(_) => self.sequences.hint = Some(UNSURE),
+        }
+        if asks {
+            self.knowledge.learn_sequences(self.application_name());
+        }
+        self.forget_sequences(backend, out);
+        false
+    }
+
+    fn is_drawn(&self, drawing: &[Drawing], text: &[u8]) -> bool {
+        let catalogue = self.knowledge.catalogue();
+        let options = self.reading.options(false, catalogue.as_deref());
+        let done = drawing.iter().filter(|drawing| drawing.rows).map(|drawing| &*drawing.text);
+        sql::is_drawn(text, done, &options)
+    }
+
+    /// Under transaction pooling the numbers of earlier leases would be gone, and clients of this kind kept
+    /// from then on.
+    pub(super) fn observe_sequences(&mut self, effects: Effects) {
+        let asks = effects.contains(Effects::READS_SEQUENCE);
+        let foreign = matches!(self.sequences.numbers, Numbers::Foreign);
+        if asks && foreign && self.pooling == Pooling::Observe {
+            self.counts.lost_numbers += u32::from(self.sequences.drew_earlier);
+            self.knowledge.learn_sequences(self.application_name());
+            self.sequences.numbers = Numbers::Own;
+        }
+    }
+
+    /// Within a segment of the client's it is part of that one, and ends no transaction.
+    fn forget_sequences(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        // The segment may have deallocated it.
+        if self.questions.suspects.intersects(Effects::LOCAL) {
+            backend.statements.doubt_own(Own::Forget);
+        }
+        self.prepare_own(Own::Forget, backend, out);
+        build::bind_text(out, Own::Forget.name(), &[]);
+        build::execute(out);
+        self.inject(Kind::Bind, Note::Forgot);
+        self.inject(Kind::Execute, Note::Forgot);
+        self.sequences.inside = self.open_segment;
+        if !self.open_segment {
+            build::empty(out, b'S');
+            self.inject(Kind::Sync, Note::Plain);
+        }
+        self.sequences.numbers = Numbers::Own;
+    }
+
+    /// They could not be discarded, as in a failed transaction. In a segment of the client's that is the
+    /// error of its own message, which is skipped for it.
+    pub(super) fn on_forget_failed(&mut self) -> ServerFate {
+        self.sequences.numbers = Numbers::Foreign;
+        if self.sequences.inside { ServerFate::Forward } else { ServerFate::Swallow }
+    }
+
+    /// A text may run that may draw.
+    pub(super) fn note_draw(&mut self, effects: Effects, text: &[u8]) -> Option<Draw> {
+        effects.intersects(MAY_DRAW).then(|| self.sequences.note(text)).flatten()
+    }
+
+    /// A portal is to run such a text.
+    pub(super) fn note_bound(&mut self, portal: &[u8], draw: Option<Draw>) {
+        self.sequences.bound = draw.filter(|_| portal.is_empty());
+    }
+
+    /// What Execute of this portal may draw.
+    pub(super) fn executes_draw(&self, body: &[u8]) -> Option<Draw> {
+        self.sequences.bound.filter(|_| body.first() == Some(&0))
+    }
+
+    /// A statement of the client's is done.
+    pub(super) fn on_drawn(&mut self, note: Option<Draw>, tag: &[u8]) {
+        if let Some(draw) = note {
+            self.sequences.on_command(draw, tag);
+        }
+    }
+
+    /// Says why there is no number, where PostgreSQL would have had one.
+    pub(super) fn explain_sequence(&self, body: &[u8], out: &mut BytesMut) -> ServerFate {
+        let fields = ErrorFields::read(body);
+        let asks = matches!(fields.routine, b"currval_oid" | b"lastval");
+        match self.sequences.hint {
+            Some(hint) if asks && fields.code == b"55000" => {
+                error::with_hint(out, body, hint);
+                ServerFate::Swallow
+            }
+            _ => ServerFate::Forward,
+        }
+    }
+}
+
+/// `INSERT 0 2`, `SELECT 1`: the last word is how many (`protocol-message-formats.html`).
+fn tells_of_rows(tag: &[u8]) -> bool {
+    let tag = tag.strip_suffix(b"\0").unwrap_or(tag);
+    let digits = tag.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    digits.iter().all(u8::is_ascii_digit) && digits.iter().any(|digit| *digit != b'0')
+}
+
+/// Effects of what draws a number from a sequence. What only may, such as a function that nobody has
+/// read, does not count: a number that is missing is better than another client's.
+pub(super) const MAY_DRAW: Effects = Effects::DRAWS.union(Effects::SEQUENCE);
+
+/// Texts of one lease that are kept, and the longest of them.
+const MAX_DRAWING: usize = 8;
+const MAX_TEXT: usize = 1 << 10;
+
+/// For the first `currval` or `lastval` of a kind of client.
+const EARLIER: &str = "The number was drawn in an earlier transaction, on a connection that has \
+    served others since. From now on pgweir keeps the connections of such clients after they draw a \
+    number. Better use INSERT ... RETURNING.";
+
+/// The same in a transaction that may have drawn it.
+const UNSURE: &str = "pgweir could not tell whether this number is the session's own or that of an earlier \
+    one. From now on it can, for such clients. Better use INSERT ... RETURNING.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_told_by_the_last_word_of_a_tag() {
+        for (tag, expected) in [
+            ("INSERT 0 1\0", true),
+            ("INSERT 0 10\0", true),
+            ("INSERT 0 0\0", false),
+            ("SELECT 3\0", true),
+            ("SELECT 0\0", false),
+            ("BEGIN\0", false),
+            ("\0", false),
+        ] {
+            assert_eq!(tells_of_rows(tag.as_bytes()), expected, "{tag}");
+        }
+    }
+}

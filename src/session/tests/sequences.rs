@@ -1,0 +1,137 @@
+//! Whose numbers `currval` and `lastval` give.
+
+use super::pair::{Pair, Stop};
+use crate::sql::{Catalogue, Subject};
+
+/// A client with a server, in a database where `orders.id` is filled by a sequence.
+fn scene() -> Pair {
+    let p = Pair::attached();
+    let rows = [(Subject::Drawing, b"orders".as_slice(), b"id orders_id_seq".as_slice())];
+    p.knowledge.learn_catalogue(Catalogue::new(rows.into_iter()));
+    p
+}
+
+const FORGET: &str = "P(__pgweir_forget,DISCARD SEQUENCES) B(__pgweir_forget) E S";
+const FORGOT: &str = "1 2 C(DISCARD SEQUENCES) Z(T)";
+
+/// In a transaction, `texts` run and tell of their tags; then `asking` reaches the server behind `ahead`.
+#[track_caller]
+fn asks_behind(texts: &[(&str, &str)], asking: &str, ahead: &str) {
+    let mut p = scene();
+    p.exchange(0, ["Q(begin)", "Q(begin)", "C(BEGIN) Z(T)", "C(BEGIN) Z(T)"]);
+    for (text, tag) in texts {
+        let (text, tag) = (format!("Q({text})"), format!("C({tag}) Z(T)"));
+        p.exchange(0, [&text, &text, &tag, &tag]);
+    }
+    p.send(0, &format!("Q({asking})"));
+    p.server_got(0, format!("{ahead} Q({asking})").trim_start());
+}
+
+#[test]
+fn what_the_transaction_has_drawn_for_certain_is_shown_to_whoever_asks_first() {
+    for texts in [
+        &[("insert into orders (a) values (1)", "INSERT 0 1")][..],
+        &[("select 1", "SELECT 1"), ("select nextval('s')", "SELECT 1")],
+        &[("insert into plain values (1)", "INSERT 0 1"), ("select nextval('s')", "SELECT 1")],
+    ] {
+        asks_behind(texts, "select lastval()", "");
+    }
+    let set = [("select setval('s', 5)", "SELECT 1")];
+    asks_behind(&set, "select currval('s')", "");
+}
+
+#[test]
+fn what_others_may_have_drawn_is_discarded_before_the_client_asks() {
+    for text in [
+        ("select 1", "SELECT 1"),
+        ("select setval('s', 5)", "SELECT 1"),
+        ("select nextval('s') where false", "SELECT 0"),
+        ("insert into plain (a) values (1)", "INSERT 0 1"),
+        ("insert into orders (a) select 1 where false", "INSERT 0 0"),
+        ("insert into orders (id) values (1)", "INSERT 0 1"),
+        ("with x as (select 1) select * from x", "SELECT 1"),
+    ] {
+        asks_behind(&[text], "select lastval()", FORGET);
+    }
+    let drawn = [("select nextval('s')", "SELECT 1")];
+    asks_behind(&drawn, "select currval('t')", FORGET);
+}
+
+#[test]
+fn who_is_known_to_ask_draws_where_nobody_elses_numbers_are() {
+    let mut p = scene();
+    p.knowledge.learn_sequences(b"");
+    p.send(0, "Q(insert into plain values (1)) Q(select lastval())");
+    p.server_got(0, &format!("{FORGET} Q(insert into plain values (1)) Q(select lastval())"));
+    // In a segment it is part of that one.
+    let mut p = scene();
+    p.knowledge.learn_sequences(b"");
+    p.send(0, "P(,insert into orders values (1)) B E P(,select lastval()) B E S");
+    p.server_got(
+        0,
+        "P(,insert into orders values (1)) P(__pgweir_forget,DISCARD SEQUENCES) B(__pgweir_forget) E \
+         B E P(,select lastval()) B E S",
+    );
+    p.answer(0, "1 1 2 C(DISCARD SEQUENCES) 2 C(INSERT 0 1) 1 2 D(7) C(SELECT 1) Z(I)");
+    p.client_got(0, "1 2 C(INSERT 0 1) 1 2 D(7) C(SELECT 1) Z(I)");
+}
+
+#[test]
+fn a_question_in_a_pipeline_waits_until_it_is_known_what_was_drawn() {
+    let pipeline = "P(,insert into orders (a) values (1)) B E P(,select lastval()) B E S";
+    for (tag, ahead) in [
+        ("INSERT 0 1", ""),
+        ("INSERT 0 0", "P(__pgweir_forget,DISCARD SEQUENCES) B(__pgweir_forget) E "),
+    ] {
+        let mut p = scene();
+        assert_eq!(p.send(0, pipeline), Stop::Wait);
+        p.server_got(0, "P(,insert into orders (a) values (1)) B E P(,select lastval()) H");
+        p.answer(0, &format!("1 2 C({tag}) 1"));
+        p.server_got(0, &format!("{ahead}B E S"));
+    }
+}
+
+#[test]
+fn where_nothing_can_be_discarded_the_numbers_stay_those_of_others() {
+    let mut p = scene();
+    p.send(0, "Q(begin) Q(bad) Q(select lastval()) Q(rollback)");
+    p.server_got(0, &format!("Q(begin) Q(bad) {FORGET} Q(select lastval()) Q(rollback)"));
+    let failed = "E(25P02,no) Z(E)";
+    p.answer(0, &format!("C(BEGIN) Z(T) E(42601,no) Z(E) {failed} {failed} C(ROLLBACK) Z(I)"));
+    p.client_got(0, &format!("C(BEGIN) Z(T) E(42601,no) Z(E) {failed} C(ROLLBACK) Z(I)"));
+    p.send(0, "Q(select lastval())");
+    p.server_got(0, &format!("{FORGET} Q(select lastval())"));
+    // In a segment, the error is that of the message that is skipped for it.
+    let mut p = scene();
+    p.send(0, "Q(begin) Q(bad) P(,select lastval()) B E S");
+    p.answer(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 1 E(25P02,no) Z(E)");
+    p.client_got(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 1 E(25P02,no) Z(E)");
+}
+
+#[test]
+fn the_first_error_says_why_there_is_no_number() {
+    let error = "E(55000,lastval is not yet defined in this session,lastval)";
+    for (text, hinted) in [("insert into plain values (1)", true), ("select 1", false)] {
+        let mut p = scene();
+        p.exchange(0, ["Q(begin)", "Q(begin)", "C(BEGIN) Z(T)", "C(BEGIN) Z(T)"]);
+        p.send(0, &format!("Q({text})"));
+        p.answer(0, "C(INSERT 0 1) Z(T)");
+        p.send(0, "Q(select lastval())");
+        p.clients[0].output.clear();
+        p.answer(0, &format!("{FORGOT} {error} Z(E)"));
+        let said = String::from_utf8_lossy(&p.clients[0].output).into_owned();
+        assert_eq!(said.contains("could not tell"), hinted, "{said}");
+    }
+}
+
+#[test]
+fn after_a_discard_of_its_own_the_client_has_its_own_numbers_only() {
+    let mut p = scene();
+    for sent in
+        ["Q(discard sequences)", "Q(insert into orders (id) values (1))", "Q(select lastval())"]
+    {
+        p.send(0, sent);
+        p.server_got(0, sent);
+        p.answer(0, "C(DISCARD SEQUENCES) Z(I)");
+    }
+}

@@ -1,0 +1,103 @@
+//! Numbers of sequences: nobody is given another client's (docs/semantics.md "Pins").
+
+use super::support::*;
+
+/// One server, on which a client has drawn from the sequences there are.
+fn stage() -> (Stage, Raw) {
+    let stage = Stage::new(&Setup::servers(1));
+    let mut one = stage.client();
+    for text in [
+        "create table numbered (n serial, a int)",
+        "create table small (n smallserial, a int)",
+        "create table identified (i int generated always as identity, a int)",
+        "create table plain (a int)",
+        "create sequence s",
+        "insert into numbered (a) values (0)",
+        "insert into small (a) values (0)",
+        "insert into identified (a) values (0)",
+        "select nextval('s')",
+    ] {
+        one.rows(text);
+    }
+    (stage, one)
+}
+
+/// In one transaction of a client of a new kind, behind `text`: what comes of `asking`.
+#[track_caller]
+fn asks(stage: &Stage, kind: usize, text: &str, asking: &str) -> String {
+    let kind = format!("kind {kind}");
+    let mut client = stage.weir.target().connect_with(&[("application_name", &*kind)]);
+    client.rows("begin");
+    client.rows(text);
+    let said = client.ask(&query(asking));
+    client.ask(&query("rollback"));
+    said
+}
+
+#[test]
+fn what_a_transaction_has_drawn_is_shown_in_it_the_first_time() {
+    let (stage, _one) = stage();
+    for (kind, (text, asking)) in [
+        ("insert into numbered (a) values (1)", "select lastval() * 0"),
+        ("insert into numbered (a) values (1)", "select currval('numbered_n_seq') * 0"),
+        (
+            "insert into public.numbered default values",
+            "select currval(pg_get_serial_sequence('numbered', 'n')) * 0",
+        ),
+        ("insert into small (a) select 1", "select lastval() * 0"),
+        ("insert into identified (a) values (1) returning i", "select lastval() * 0"),
+        ("select nextval('s')", "select lastval() * 0"),
+        ("select nextval('s')", "select currval('public.s') * 0"),
+        ("select setval('s', 7)", "select currval('s') * 0"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let said = asks(&stage, kind, text, asking);
+        assert_eq!(said, "T D(0) C[SELECT 1] Z[T]", "{text}; {asking}");
+    }
+}
+
+#[test]
+fn what_a_transaction_has_not_drawn_is_not_shown_in_it() {
+    let (stage, mut one) = stage();
+    for (kind, (text, asking)) in [
+        ("select 1", "select lastval()"),
+        ("select setval('s', 7)", "select lastval()"),
+        ("insert into plain (a) values (1)", "select lastval()"),
+        ("insert into numbered (n) values (1)", "select lastval()"),
+        ("insert into numbered (a) select 1 where false", "select lastval()"),
+        ("select nextval('s') where false", "select lastval()"),
+        ("explain insert into numbered (a) values (1)", "select lastval()"),
+        ("insert into numbered (a) values (1)", "select currval('s')"),
+        ("select setval('s', 7, false)", "select currval('s')"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        one.rows("select nextval('s')");
+        let said = asks(&stage, kind, text, asking);
+        assert_eq!(said, "T E[ERROR 55000] Z[E]", "{text}; {asking}");
+    }
+}
+
+#[test]
+fn who_has_asked_before_asks_for_its_own_numbers_only() {
+    let (stage, mut one) = stage();
+    let mut two = stage.weir.target().connect_with(&[("application_name", "two")]);
+    assert_eq!(two.ask(&query("select lastval()")), "T E[ERROR 55000] Z[I]");
+    one.rows("select nextval('s')");
+    // In a segment that changes something: it stays one transaction.
+    let segment =
+        |asking| [extended("insert into plain values (1)"), extended(asking), sync()].concat();
+    assert_eq!(two.ask(&segment("select lastval()")), "1 2 C[INSERT 0 1] 1 2 E[ERROR 55000] Z[I]");
+    assert_eq!(two.value("select count(*) from plain"), "0");
+    assert_eq!(
+        two.ask(&segment("select nextval('s') * 0 + lastval() * 0")),
+        "1 2 C[INSERT 0 1] 1 2 D(0) C[SELECT 1] Z[I]"
+    );
+    // It keeps its server, and so its number.
+    assert_eq!(two.ask(&query("select lastval() * 0")), "T D(0) C[SELECT 1] Z[I]");
+    two.rows("discard sequences");
+    assert_eq!(two.ask(&query("select lastval()")), "T E[ERROR 55000] Z[I]");
+}
