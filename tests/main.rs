@@ -22,6 +22,7 @@ mod malformed;
 mod metrics;
 mod multiplexing;
 mod notifications;
+mod opening;
 mod oracle;
 mod pins;
 mod pipelines;

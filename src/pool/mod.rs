@@ -11,6 +11,7 @@ mod listener;
 mod opener;
 mod role;
 pub mod slots;
+mod trouble;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,10 +36,10 @@ pub use channels::Ear;
 pub use lease::{Cleaning, Lease};
 use listener::Listener;
 pub use listener::Membership;
-use opener::Trouble;
 use role::Role;
 pub use slots::{Counts, Size};
 use slots::{Freed, Slots, WaiterId};
+use trouble::Trouble;
 
 /// What names a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -200,6 +201,7 @@ impl Pool {
             return;
         }
         lock(&self.login).credential = Some(credential);
+        lock(&self.trouble).on_credential();
     }
 
     /// Takes a server that is free and need not be asked whether it still answers, if it can be one
@@ -262,6 +264,7 @@ impl Pool {
             *lock(&self.role) = Role::default();
             self.replace_servers();
         }
+        lock(&self.trouble).on_reload();
         self.tend(Instant::now());
         self.open_more();
     }
@@ -321,7 +324,7 @@ impl Pool {
 
     fn timed_out(&self, started: Instant) -> CheckoutError {
         let waited = started.elapsed();
-        match lock(&self.trouble).error() {
+        match lock(&self.trouble).waited_for() {
             Some(error) => CheckoutError::Unreachable { error, waited },
             None => {
                 let slots = lock(&self.slots);

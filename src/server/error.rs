@@ -149,6 +149,16 @@ impl OpenError {
         }
     }
 
+    /// It cannot be otherwise before there is something else to log in with.
+    pub fn needs_credential(&self) -> bool {
+        self.is_bad_credential() || self.lacks_credential()
+    }
+
+    /// PostgreSQL asks for what pgweir does not have for this user.
+    pub fn lacks_credential(&self) -> bool {
+        matches!(self, Self::Login(LoginError::CannotAnswer { .. }))
+    }
+
     /// The server's error, if it may be shown to a client as it is. An error that comes before
     /// AuthenticationOk is the word of somebody who has proved nothing, and is shown only where it
     /// says why a login is refused, which clients rely on.
