@@ -1,6 +1,6 @@
 //! `timeouts.query`: it ends what stands still, and nothing else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::support::events::line;
 use super::support::*;
@@ -48,4 +48,17 @@ fn a_client_that_does_not_read_its_rows_is_no_reason_to_wait_for_ever() {
     let mut other = stage.client();
     other.patience = Duration::from_secs(20);
     assert_eq!(other.value("select 1"), "1");
+}
+
+#[test]
+fn a_query_is_cancelled_when_its_time_is_over_and_not_later() {
+    let times = "query = \"2s\"\ntransaction = \"3500ms\"";
+    let stage = Stage::new(&Setup::servers(1).timeouts(times));
+    let mut client = stage.client();
+    client.rows("select 1");
+    let began = Instant::now();
+    let seen = client.ask(&query("select pg_sleep(30)"));
+    assert!(began.elapsed() >= Duration::from_secs(2), "after {:?}", began.elapsed());
+    // Past the second timeout it would be ended by that: FATAL 25P04.
+    assert!(seen.ends_with("E[ERROR 57014] Z[I]"), "{seen}");
 }

@@ -86,6 +86,14 @@ impl Relay<'_> {
         }
     }
 
+    /// Bytes move without waking anybody, too: the time counts from then, not from when that is found
+    /// out.
+    pub(super) fn note_moved(&mut self) {
+        if self.asked.is_some() {
+            self.note_asked();
+        }
+    }
+
     /// Bytes that have moved, in either direction. A client that has ended its side is sent bytes
     /// only to see whether it reads.
     fn moved(&self) -> u64 {
@@ -125,8 +133,6 @@ impl Relay<'_> {
         if passed(self.gone_due()) {
             return Err(Ending::Left);
         }
-        // Bytes may have moved without waking anybody.
-        self.note_asked();
         if passed(self.query_due()) {
             self.on_query_timeout()?;
         }
