@@ -79,7 +79,10 @@ impl Session {
             }
             _ if self.flow.is_skipping() => ClientFate::Consumed,
             (b'H', None) if body.is_empty() => ClientFate::Consumed,
-            (b'H', Some(_)) if body.is_empty() => ClientFate::Forward,
+            (b'H', Some(_)) if body.is_empty() => {
+                self.flow.flushed();
+                ClientFate::Forward
+            }
             // PostgreSQL refuses it, and skips to the next Sync.
             (b'H', Some(_)) => self.pass(Kind::Describe),
             (tag @ (b'P' | b'B' | b'D' | b'C'), backend) if is_off("names") => {
@@ -120,6 +123,7 @@ impl Session {
     fn wait_flushed(&mut self, out: &mut Out<'_>) -> ClientFate {
         if !self.load.flushed && !self.flow.is_skipping() {
             build::empty(out.server, b'H');
+            self.flow.flushed();
             self.load.flushed = true;
         }
         ClientFate::Wait

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Asked, Relay};
 use crate::client::alarm::due;
-use crate::client::{Ending, edge};
+use crate::client::{Client, Ending, edge};
 use crate::config::{OnClientGone, Timeouts};
 use crate::server::Server;
 
@@ -26,15 +26,24 @@ impl Relay<'_> {
 
     fn idle_due(&self) -> Option<Instant> {
         let client = &*self.client;
-        // It holds a server, and it is its turn: in a transaction, in a segment without Sync, or pinned.
-        let ours = client.session.awaits_reply() || client.session.is_asking();
-        let since = (!ours).then_some(client.since)?;
+        let since = self.is_clients_turn().then_some(client.since)?;
         let timeouts = &client.context.timeouts;
         if !self.is_idle_pinned() {
             return due(since, timeouts.idle_in_transaction);
         }
         let dues = [due(since, timeouts.idle_client), due(since, timeouts.pin_idle)];
         dues.into_iter().flatten().min()
+    }
+
+    /// The client holds a server and is to go on: in a transaction, in a segment without Sync, inside a
+    /// message of its own, or pinned.
+    fn is_clients_turn(&self) -> bool {
+        let Client { session, half, .. } = &*self.client;
+        if session.is_asking() {
+            return false;
+        }
+        let inside = self.rest > 0;
+        !session.awaits_reply() || (!inside && !session.awaits_server(half.is_inside_message()))
     }
 
     fn on_idle(&self) -> Ending {
@@ -118,7 +127,11 @@ impl Relay<'_> {
         let now = Instant::now();
         let passed = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         if passed(self.idle_due()) {
-            return Err(self.on_idle());
+            if self.lease.link.output.is_empty() {
+                return Err(self.on_idle());
+            }
+            // The server has yet to take what the client has sent.
+            self.client.since = now;
         }
         if passed(self.recheck_due()) {
             self.recheck();
