@@ -106,6 +106,8 @@ struct Login {
     credential: Option<ServerCredential>,
     /// Derived from a password once, since deriving takes milliseconds.
     keys: Option<ScramKeys>,
+    /// There was a credential, and PostgreSQL has refused it.
+    forgotten: bool,
 }
 
 /// Why a client got no server.
@@ -200,7 +202,9 @@ impl Pool {
         if matches!(credential, ServerCredential::None) {
             return;
         }
-        lock(&self.login).credential = Some(credential);
+        let mut login = lock(&self.login);
+        (login.credential, login.forgotten) = (Some(credential), false);
+        drop(login);
         lock(&self.trouble).on_credential();
     }
 

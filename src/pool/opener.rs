@@ -8,7 +8,7 @@ use rand::RngExt;
 use tracing::{debug, info, warn};
 
 use super::role::Role;
-use super::{Pool, PoolSettings, lock};
+use super::{Login, Pool, PoolSettings, lock};
 use crate::auth::ServerCredential;
 use crate::host::Slot;
 use crate::metrics::ServerState;
@@ -102,11 +102,17 @@ impl Pool {
             count: self.metrics.server(ServerState::Connecting),
             slot,
         };
-        let opened = server::open(request).await?;
+        let opened = server::open(request).await.map_err(|error| self.explained(error))?;
         if let Some(keys) = opened.keys {
             lock(&self.login).keys = Some(keys);
         }
         Ok(opened.server)
+    }
+
+    /// Why there is nothing to log in with, if there is nothing.
+    fn explained(&self, error: OpenError) -> OpenError {
+        let forgotten = error.lacks_credential() && lock(&self.login).forgotten;
+        if forgotten { OpenError::Forgotten } else { error }
     }
 
     fn on_opened(self: &Arc<Self>, mut server: Box<Server>) {
@@ -149,7 +155,7 @@ impl Pool {
         self.metrics.failed.increment(1);
         let error = Arc::new(error);
         if error.is_bad_credential() {
-            *lock(&self.login) = super::Login::default();
+            *lock(&self.login) = Login { forgotten: true, ..Login::default() };
             // If so many say so that there is no room, what is believed ends by itself soon enough.
             let _ = self.refused.try_send(self.key.clone());
         }
