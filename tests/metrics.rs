@@ -266,6 +266,28 @@ fn errors_before_a_session_are_counted_by_their_code() {
 }
 
 #[test]
+fn connections_count_from_accept_to_their_end_logged_in_or_not() {
+    let stage = Stage::new(&Setup::servers(1).limits("max_clients = 1"));
+    let target = stage.weir.target();
+    counted(&stage, "pgweir_clients", "", 0.0);
+    let before = stage.weir.metric("pgweir_client_connections_total", "");
+    let are = |now: f64, ever: f64| {
+        counted(&stage, "pgweir_clients", "", now);
+        counted(&stage, "pgweir_client_connections_total", "", before + ever);
+    };
+    let silent = target.open();
+    are(1.0, 1.0);
+    let logged_in = target.connect();
+    are(2.0, 2.0);
+    let mut refused = target.open();
+    refused.log_in(&target.startup(V3_0, &[]), &target.password);
+    drop(refused);
+    are(2.0, 3.0);
+    drop((silent, logged_in));
+    are(0.0, 3.0);
+}
+
+#[test]
 fn the_end_of_the_process_closes_servers_for_a_drain() {
     let stage = Stage::new(&Setup::servers(1));
     let server = stage.client().value("select pg_backend_pid()");

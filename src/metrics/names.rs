@@ -34,7 +34,7 @@ pub(super) const LOOKUPS: &str = "pgweir_user_lookups_total";
 pub(super) const CONTROL_CLOSE_TIMEOUTS: &str = "pgweir_control_close_timeouts_total";
 
 const GAUGES: [(&str, &str); 7] = [
-    (CLIENTS, "Clients connected, logged in or not."),
+    (CLIENTS, "Client connections, logged in or not."),
     (CLIENTS_WAITING, "Clients waiting for a server."),
     (CLIENTS_PINNED, "Clients that keep their server between transactions."),
     (SERVERS, "Connections to PostgreSQL by state."),

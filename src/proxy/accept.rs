@@ -14,7 +14,7 @@ use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
 use crate::client::{Client, Context, Welcomed, edge};
 use crate::config::CONSOLE;
 use crate::ledger::Who;
-use crate::metrics::{CancelOutcome, LoginResult};
+use crate::metrics::{CancelOutcome, Counted, LoginResult};
 use crate::net::link::Link;
 use crate::net::{Listener, PeerAddr, Stream, is_fd_exhaustion};
 use crate::registry::{Card, Registration, State};
@@ -60,7 +60,8 @@ impl Shortage {
 /// A connection counts from here on; far too many are closed without a word.
 fn admit(shared: &Arc<Shared>, stream: Stream, peer: PeerAddr) {
     let connected = shared.connections.fetch_add(1, Ordering::Relaxed);
-    let admitted = Admitted { shared: Arc::clone(shared) };
+    let admitted =
+        Admitted { shared: Arc::clone(shared), _counted: shared.metrics.clients.connected() };
     if connected >= shared.max_clients() + LOGIN_MARGIN {
         return;
     }
@@ -70,6 +71,7 @@ fn admit(shared: &Arc<Shared>, stream: Stream, peer: PeerAddr) {
 /// One connection, counted.
 struct Admitted {
     shared: Arc<Shared>,
+    _counted: Counted,
 }
 
 impl Drop for Admitted {
@@ -116,7 +118,6 @@ impl Admitted {
             return self.refuse(&mut link, &edge::shutting_down()).await;
         };
         shared.metrics.clients.logins.count(LoginResult::Accepted);
-        let _counted = shared.metrics.clients.connected();
         registration.introduce(card(&startup, peer, tls, State::Console));
         let Startup { user, .. } = startup;
         let config = Arc::clone(&shared.config);
@@ -164,7 +165,6 @@ impl Admitted {
         match Client::welcome(welcomed).await {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);
-                let _counted = shared.metrics.clients.connected();
                 let ending = client.serve().await;
                 debug!(%peer, user = startup.user, %ending, "a client has gone");
             }
