@@ -162,7 +162,7 @@ fn full_pool(now: Instant) -> Slots<u64, u64> {
     let mut slots = Slots::new(Size { max: SERVERS, min_idle: 0, max_idle: SERVERS });
     for server in 0..SERVERS as u64 {
         slots.wait(server, now);
-        slots.open();
+        slots.open(true);
         slots.opened();
         slots.freed();
         slots.park(server);

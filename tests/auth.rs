@@ -239,10 +239,14 @@ fn a_key_that_postgresql_no_longer_takes_is_forgotten() {
         early.rows("begin");
         admin.rows(&format!("alter role {role} password '{new}'"));
 
-        let seen = waiting.ask_in_detail(&query("select 1"));
         let refused =
             format!("E[ERROR 28P01 password authentication failed for user \"{role}\"] Z[I]");
-        assert_eq!(seen, refused);
+        // Refused by PostgreSQL, and then for want of anything else to try.
+        assert_eq!(waiting.ask_in_detail(&query("select 1")), refused);
+        waiting.send(&query("select 1"));
+        let seen = waiting.ready(1);
+        assert_eq!(detailed(&seen), refused);
+        assert!(seen[0].field('H').starts_with("Connect again"), "{}", seen[0].field('H'));
         let client = std::cell::OnceCell::new();
         wait_until("the new password is looked up", || {
             let mut raw = target("new").open();
@@ -255,6 +259,17 @@ fn a_key_that_postgresql_no_longer_takes_is_forgotten() {
         assert!(line(&login(&target("old"))).ends_with("E[FATAL 28P01] EOF"));
         early.rows("commit");
     }
+}
+
+#[test]
+fn a_login_that_pgweir_has_nothing_for_says_which_setting_is_missing() {
+    let setup = Setup { method: "trust".into(), ..Setup::servers(1) };
+    let stage = Stage::new(&setup);
+    let seen = login(&stage.weir.target());
+    let refused = "E[FATAL 28P01 password authentication failed for user \"app\"] EOF";
+    assert!(detailed(&seen).ends_with(refused), "{seen:?}");
+    let hint = seen.iter().map(|event| event.field('H')).collect::<String>();
+    assert!(hint.contains("users.app.server_password"), "{hint}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod metrics;
 mod multiplexing;
 mod notifications;
 mod observe;
+mod opening;
 mod oracle;
 mod pins;
 mod pipelines;

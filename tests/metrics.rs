@@ -234,6 +234,60 @@ fn logins_are_counted_by_their_result() {
 }
 
 #[test]
+fn errors_before_a_session_are_counted_by_their_code() {
+    let setup = Setup::servers(1).limits("max_clients = 1").timeouts("login = \"300ms\"");
+    let stage = Stage::new(&setup);
+    let target = stage.weir.target();
+    let is = |code: &str, count: f64| {
+        let labels = format!("code=\"{code}\",source=\"pgweir\"");
+        counted(&stage, "pgweir_errors_total", &labels, count);
+    };
+    let wrong = target.as_user("app", "wrong");
+    wrong.open().log_in(&wrong.startup(V3_0, &[]), &wrong.password);
+    is("28P01", 1.0);
+    target.open().log_in(&target.startup(V3_0, &[("replication", "true")]), &target.password);
+    is("0A000", 1.0);
+    let mut version_2 = target.open();
+    version_2.send(&packet(&[&0x0002_0000_u32.to_be_bytes()[..], &[0; 32]].concat()));
+    version_2.rest();
+    is("0A000", 2.0);
+    let elsewhere = Target { database: "no_such_database".into(), ..target.clone() };
+    elsewhere.open().log_in(&elsewhere.startup(V3_0, &[]), &elsewhere.password);
+    is("3D000", 1.0);
+    target.challenged().rest();
+    is("08P01", 1.0);
+    let _one = target.connect();
+    target.open().log_in(&target.startup(V3_0, &[]), &target.password);
+    is("53300", 1.0);
+    // Who leaves, or is left, without a word is told nothing.
+    target.open().send(&[0, 0, 0, 3]);
+    is("08P01", 1.0);
+    counted(&stage, "pgweir_errors_total", "", 6.0);
+}
+
+#[test]
+fn connections_count_from_accept_to_their_end_logged_in_or_not() {
+    let stage = Stage::new(&Setup::servers(1).limits("max_clients = 1"));
+    let target = stage.weir.target();
+    counted(&stage, "pgweir_clients", "", 0.0);
+    let before = stage.weir.metric("pgweir_client_connections_total", "");
+    let are = |now: f64, ever: f64| {
+        counted(&stage, "pgweir_clients", "", now);
+        counted(&stage, "pgweir_client_connections_total", "", before + ever);
+    };
+    let silent = target.open();
+    are(1.0, 1.0);
+    let logged_in = target.connect();
+    are(2.0, 2.0);
+    let mut refused = target.open();
+    refused.log_in(&target.startup(V3_0, &[]), &target.password);
+    drop(refused);
+    are(2.0, 3.0);
+    drop((silent, logged_in));
+    are(0.0, 3.0);
+}
+
+#[test]
 fn the_end_of_the_process_closes_servers_for_a_drain() {
     let stage = Stage::new(&Setup::servers(1));
     let server = stage.client().value("select pg_backend_pid()");

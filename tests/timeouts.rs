@@ -1,6 +1,6 @@
 //! `timeouts.query` and `timeouts.transaction`: they end what takes too long, and nothing else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::support::events::line;
 use super::support::*;
@@ -61,4 +61,72 @@ fn a_client_that_does_not_read_its_rows_is_no_reason_to_wait_for_ever() {
     let mut other = stage.client();
     other.patience = Duration::from_secs(20);
     assert_eq!(other.value("select 1"), "1");
+}
+
+#[test]
+fn a_query_is_cancelled_when_its_time_is_over_and_not_later() {
+    let times = "query = \"2s\"\ntransaction = \"3500ms\"";
+    let stage = Stage::new(&Setup::servers(1).timeouts(times));
+    let mut client = stage.client();
+    client.rows("select 1");
+    let began = Instant::now();
+    let seen = client.ask(&query("select pg_sleep(30)"));
+    assert!(began.elapsed() >= Duration::from_secs(2), "after {:?}", began.elapsed());
+    // Past the second timeout it would be ended by that: FATAL 25P04.
+    assert!(seen.ends_with("E[ERROR 57014] Z[I]"), "{seen}");
+}
+
+/// What a client says before it stops, and what it has seen by then. No text is known to pgweir.
+fn cut_short(tag: &str) -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let bind = framed('B', 1 << 20, &[&b"\0s\0"[..], &[0; 997]].concat());
+    let half_query = framed('Q', 1_000_000, " ".repeat(200_000).as_bytes());
+    let segment = |name: &str| extended(&format!("select 1 as {name}{tag}"));
+    let long_segment = extended(&format!("select pg_sleep(1.5) as {tag}"));
+    vec![
+        ("Bind", [parse("s", &format!("select $1::text as {tag}")), bind].concat(), ""),
+        ("Query", half_query.clone(), ""),
+        ("FunctionCall", framed('F', 100_000, &[0; 1000]), ""),
+        ("Query behind a segment", [segment("a"), half_query.clone()].concat(), ""),
+        ("no Sync", segment("b"), ""),
+        ("Flush, and no Sync", [segment("c"), flush()].concat(), "1 2 D(1) C[SELECT 1] "),
+        (
+            "Query behind a long one",
+            [query("select pg_sleep(1.5)"), half_query].concat(),
+            "T D() C[SELECT 1] Z[I] ",
+        ),
+        (
+            "Parse behind a long segment",
+            [long_segment, flush(), parse("", &format!("select 2 as {tag}"))].concat(),
+            "1 2 D() C[SELECT 1] ",
+        ),
+    ]
+}
+
+#[test]
+fn a_client_that_stops_inside_a_message_or_segment_does_not_keep_its_server() {
+    let setup = Setup::servers(1).timeouts("idle_in_transaction = \"500ms\"");
+    let stage = Stage::new(&setup);
+    for begin in [false, true] {
+        for (name, said, before) in cut_short(&format!("begun_{begin}")) {
+            let mut client = stage.client();
+            if begin {
+                client.rows("begin");
+            }
+            client.send(&said);
+            let before = if begin { before.replace("Z[I]", "Z[T]") } else { before.to_owned() };
+            let seen = line(&client.rest());
+            assert_eq!(seen, format!("{before}E[FATAL 25P03] EOF"), "{name}, begin: {begin}");
+            assert_eq!(stage.client().value("select 1"), "1", "{name}, begin: {begin}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_stands_still_is_not_idle_as_in_postgresql() {
+    let times = "idle_in_transaction = \"500ms\"\ntransaction = \"2s\"";
+    let stage = Stage::new(&Setup::servers(1).timeouts(times));
+    let mut client = stage.client();
+    client.rows("create table t (a int)");
+    client.send(&[query("copy t from stdin"), copy_data("1\n")].concat());
+    assert_eq!(line(&client.rest()), "G E[FATAL 25P04] EOF");
 }

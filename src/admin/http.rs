@@ -3,9 +3,11 @@
 //! Every connection takes one request and is bounded in size and time, and so is their number:
 //! whoever reaches the port can neither hold memory nor slow down the relay.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,8 +19,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::metrics::Metrics;
 
@@ -44,30 +46,27 @@ pub struct HttpState {
 
 /// Answers until `shutdown` is done; connections still open then are cut.
 pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Future<Output = ()>) {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
+    let mut guests = Guests::default();
     tokio::pin!(shutdown);
     loop {
-        // Both arms lose nothing when the other wins: a permit is given back, a connection that
-        // was not accepted stays in the backlog.
-        let (stream, permit) = tokio::select! {
-            accepted = accept(&listener, &room) => accepted,
+        // Nothing is lost by the arm that does not win: a connection that was not accepted stays in
+        // the backlog.
+        let stream = tokio::select! {
+            stream = accept(&listener) => stream,
             () = &mut shutdown => return,
         };
-        connections.spawn(connection(stream, state.clone(), permit));
-        while connections.try_join_next().is_some() {}
+        tokio::select! {
+            () = guests.make_room() => {}
+            () = &mut shutdown => return,
+        }
+        guests.serve(stream, state.clone());
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // The semaphore is never closed.
-    let permit = Arc::clone(room).acquire_owned().await.ok();
+async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, _)) => return stream,
             Err(error) => {
                 // Out of file descriptors, mostly: at once again would spin.
                 tracing::warn!(%error, "cannot accept an HTTP connection");
@@ -77,8 +76,47 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, state: HttpState, _permit: Option<OwnedSemaphorePermit>) {
-    let service = service_fn(move |request| answer(request, state.clone()));
+/// The connections of the moment.
+#[derive(Default)]
+struct Guests {
+    tasks: JoinSet<()>,
+    /// Those whose request has not been read, oldest first.
+    unheard: VecDeque<Unheard>,
+}
+
+struct Unheard {
+    task: AbortHandle,
+    heard: Arc<AtomicBool>,
+}
+
+impl Guests {
+    /// Waits until there is room for one more. Who has been there longest without a whole request
+    /// gives way: else a few connections that say nothing would shut out those who look after health.
+    async fn make_room(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+        self.unheard
+            .retain(|guest| !guest.heard.load(Ordering::Relaxed) && !guest.task.is_finished());
+        if self.tasks.len() < MAX_CONNECTIONS {
+            return;
+        }
+        if let Some(oldest) = self.unheard.pop_front() {
+            oldest.task.abort();
+        }
+        self.tasks.join_next().await;
+    }
+
+    fn serve(&mut self, stream: TcpStream, state: HttpState) {
+        let heard = Arc::<AtomicBool>::default();
+        let task = self.tasks.spawn(connection(stream, state, Arc::clone(&heard)));
+        self.unheard.push_back(Unheard { task, heard });
+    }
+}
+
+async fn connection(stream: TcpStream, state: HttpState, heard: Arc<AtomicBool>) {
+    let service = service_fn(move |request| {
+        heard.store(true, Ordering::Relaxed);
+        answer(request, state.clone())
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
@@ -142,7 +180,7 @@ fn response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Ful
 /// Prometheus' text exposition format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Connections at once; more wait in the backlog.
+/// Connections at once; for more, the oldest without a whole request gives way.
 const MAX_CONNECTIONS: usize = 16;
 
 /// Bytes of a request's head; hyper takes no less.
@@ -225,15 +263,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_past_the_bound_wait_for_room() {
+    async fn half_sent_requests_give_way_to_whole_ones() {
         let (address, _phase, _metrics) = endpoint().await;
         let mut stalled = Vec::new();
-        for _ in 0..MAX_CONNECTIONS {
-            stalled.push(TcpStream::connect(address).await.unwrap());
+        for _ in 0..10 * MAX_CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /healthz HT").await.unwrap();
+            stalled.push(stream);
         }
-        let mut late = tokio::spawn(async move { get(address, "/healthz").await });
-        assert!(tokio::time::timeout(Duration::from_millis(100), &mut late).await.is_err());
-        drop(stalled);
-        assert!(late.await.unwrap().starts_with("HTTP/1.1 200 "));
+        // Waiting for each of them to run out of its time would take far longer.
+        let within = 4 * HEADER_TIME;
+        let answer = tokio::time::timeout(within, get(address, "/healthz")).await;
+        assert!(answer.unwrap().starts_with("HTTP/1.1 200 "));
+        let mut oldest = stalled.swap_remove(0);
+        assert!(!matches!(oldest.read(&mut [0; 1]).await, Ok(1..)), "the oldest was heard");
+    }
+
+    #[tokio::test]
+    async fn connections_past_the_bound_give_way_in_the_order_of_their_age() {
+        let mut guests = Guests::default();
+        let mut never = Vec::new();
+        for number in 0..MAX_CONNECTIONS {
+            let heard = Arc::new(AtomicBool::new(number == 0));
+            let task = guests.tasks.spawn(std::future::pending());
+            never.push(task.clone());
+            guests.unheard.push_back(Unheard { task, heard });
+        }
+        guests.make_room().await;
+        let ended =
+            |never: &[AbortHandle]| never.iter().map(AbortHandle::is_finished).collect::<Vec<_>>();
+        // The first has asked, and has its answer.
+        assert_eq!(ended(&never)[..3], [false, true, false]);
+        guests.make_room().await;
+        assert_eq!(guests.tasks.len(), MAX_CONNECTIONS - 1);
     }
 }

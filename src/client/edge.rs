@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::ServerLoss;
 use super::login::LoginFailure;
-use crate::auth::AuthError;
+use crate::auth::{AuthError, LoginError};
 use crate::control::ControlError;
 use crate::pool::{CheckoutError, Counts, PoolKey, Size};
 use crate::server::OpenError;
@@ -213,8 +213,7 @@ fn full(pool: &PoolKey, size: Size, counts: Counts, waited: Duration) -> Report 
 fn unreachable(error: &OpenError, pool: &PoolKey, waited: Option<Duration>) -> Report {
     let report = match error.for_client() {
         Some(error) => Report::quoting(Severity::Error, &error.fields()),
-        None if error.is_bad_credential() => Some(other_password(pool)),
-        None => None,
+        None => no_login(error, pool),
     };
     let report = report.unwrap_or_else(|| no_connection(error));
     let Some(waited) = waited else { return report };
@@ -229,11 +228,29 @@ fn unreachable(error: &OpenError, pool: &PoolKey, waited: Option<Duration>) -> R
 }
 
 /// What PostgreSQL would say if it were asked; that it is no use asking shows before.
-fn other_password(pool: &PoolKey) -> Report {
-    let text = format!("password authentication failed for user \"{}\"", pool.user);
-    Report::error(SqlState::INVALID_PASSWORD, text)
-        .detail("PostgreSQL has another password for this user than the proxy was shown.")
-        .hint("Connect again with the password that PostgreSQL has.")
+fn no_login(error: &OpenError, pool: &PoolKey) -> Option<Report> {
+    let user = &pool.user;
+    let text = format!("password authentication failed for user \"{user}\"");
+    let report = Report::error(SqlState::INVALID_PASSWORD, text);
+    match error {
+        OpenError::Login(LoginError::CannotAnswer { request, have }) => Some(
+            report
+                .detail(format!(
+                    "PostgreSQL asks for {}, and the proxy has {have} for this user.",
+                    request.name()
+                ))
+                .hint(format!(
+                    "Set users.{user}.server_password in the configuration of pgweir, or the \
+                     password of the database if that names its user."
+                )),
+        ),
+        error if error.needs_credential() => Some(
+            report
+                .detail("PostgreSQL has another password for this user than the proxy was shown.")
+                .hint("Connect again with the password that PostgreSQL has."),
+        ),
+        _ => None,
+    }
 }
 
 fn no_connection(error: &OpenError) -> Report {
@@ -253,7 +270,9 @@ fn public_text(error: &OpenError) -> &'static str {
     match error {
         OpenError::Unreachable(_) => "it cannot be reached",
         OpenError::Refused { .. } | OpenError::InitQuery(_) => "it refused the connection",
-        OpenError::Login(_) | OpenError::Derivation => "the proxy could not log in",
+        OpenError::Login(_) | OpenError::Forgotten | OpenError::Derivation => {
+            "the proxy could not log in"
+        }
         OpenError::Broken(_) => "the connection was lost during the login",
         OpenError::TimedOut => "it did not answer in time",
     }
@@ -271,7 +290,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::auth::{LoginError, Refusal, ScramClientError};
+    use crate::auth::{Refusal, Request, ScramClientError};
     use crate::server::ServerError;
 
     fn key() -> PoolKey {
@@ -326,11 +345,18 @@ mod tests {
 
     #[test]
     fn a_password_that_changed_is_no_failure_to_connect() {
-        let error = LoginError::Scram(ScramClientError::OtherVerifier);
-        let error = CheckoutError::Refused(Arc::new(OpenError::Login(error)));
-        let report = checkout(&error, &key());
-        assert_eq!(report.code, SqlState::INVALID_PASSWORD);
-        assert_eq!(report.message, "password authentication failed for user \"app\"");
+        let other = OpenError::Login(LoginError::Scram(ScramClientError::OtherVerifier));
+        let missing = LoginError::CannotAnswer { request: Request::Sasl, have: "no credential" };
+        for (error, hint) in [
+            (other, "Connect again"),
+            (OpenError::Forgotten, "Connect again"),
+            (OpenError::Login(missing), "users.app.server_password"),
+        ] {
+            let report = checkout(&CheckoutError::Refused(Arc::new(error)), &key());
+            assert_eq!(report.code, SqlState::INVALID_PASSWORD);
+            assert_eq!(report.message, "password authentication failed for user \"app\"");
+            assert!(report.hint.as_ref().is_some_and(|text| text.contains(hint)), "{report:?}");
+        }
     }
 
     #[test]

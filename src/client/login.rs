@@ -24,14 +24,14 @@ use crate::auth::{
 };
 use crate::config::{AuthMethod, CONSOLE, ClientTlsMode, Config};
 use crate::control::ControlError;
-use crate::metrics::LoginResult;
+use crate::metrics::{ErrorMetrics, ErrorSource, LoginResult};
 use crate::net::link::{Link, Moved};
 use crate::net::tls::{AcceptError, Acceptor};
 use crate::net::{PeerAddr, Stream};
 use crate::registry::{Room, Seat};
 use crate::wire::frame::HEADER;
 use crate::wire::startup::{BadStartup, CancelKey, Startup};
-use crate::wire::{Report, SqlState, build};
+use crate::wire::{Report, build};
 
 /// What logins need to know; built anew at a reload.
 #[derive(Debug)]
@@ -185,12 +185,13 @@ impl LoginContext {
 }
 
 /// Takes a client in, unless `draining` is ready before that is done. One that is refused is told
-/// why, and its connection is closed, before this returns. Not cancel safe: dropped midway, the
-/// connection is closed without a word.
+/// why, which counts among `errors`, and its connection is closed, before this returns. Not cancel safe:
+/// dropped midway, the connection is closed without a word.
 pub async fn login(
     stream: Stream,
     peer: PeerAddr,
     context: &LoginContext,
+    errors: &ErrorMetrics,
     draining: impl Future<Output = ()>,
 ) -> Result<Arrival, LoginFailure> {
     let patience = Patience { left: context.timeout };
@@ -204,7 +205,7 @@ pub async fn login(
     match admitted {
         Ok(arrival) => Ok(arrival),
         Err(failure) => {
-            door.turn_away(&failure).await;
+            door.turn_away(&failure, errors).await;
             Err(failure)
         }
     }
@@ -212,7 +213,8 @@ pub async fn login(
 
 /// Tells a client why it is refused and closes the connection, in a way that lets it read the
 /// reason: a socket closed with bytes unread is reset, and the reason lost.
-pub async fn refuse(link: &mut Link, report: &Report) {
+pub async fn refuse(link: &mut Link, report: &Report, errors: &ErrorMetrics) {
+    errors.count(ErrorSource::Pgweir, report.code.as_bytes());
     report.encode(&mut link.output);
     hang_up(link).await;
 }
@@ -362,14 +364,15 @@ impl Door<'_> {
         self.link.as_mut().ok_or(LoginFailure::Left)
     }
 
-    async fn turn_away(&mut self, failure: &LoginFailure) {
+    async fn turn_away(&mut self, failure: &LoginFailure, errors: &ErrorMetrics) {
         let Some(link) = &mut self.link else { return };
+        let Some(report) = edge::login_failed(failure) else { return hang_up(link).await };
         if let LoginFailure::Startup(BadStartup::Version(..3, _)) = failure {
+            errors.count(ErrorSource::Pgweir, report.code.as_bytes());
             version_2_error(&mut link.output, &failure.to_string());
-        } else if let Some(report) = edge::login_failed(failure) {
-            report.encode(&mut link.output);
+            return hang_up(link).await;
         }
-        hang_up(link).await;
+        refuse(link, &report, errors).await;
     }
 }
 
@@ -406,11 +409,6 @@ impl LoginFailure {
             Self::LookUp(_) | Self::Overworked => LoginResult::ServerFailed,
             Self::TimedOut => LoginResult::TimedOut,
         }
-    }
-
-    /// SQLSTATE of what the client was told, if it was told anything.
-    pub fn sqlstate(&self) -> Option<SqlState> {
-        edge::login_failed(self).map(|report| report.code)
     }
 }
 

@@ -409,6 +409,7 @@ impl<'a> Relay<'a> {
                 let joined = joined.ok().and_then(Result::ok).unwrap_or(Joined::Refused);
                 return Poll::Ready(Ok(Woken::Joined(joined)));
             }
+            self.note_moved();
             self.client.alarm.poll(cx).map(|()| Ok(Woken::Alarm))
         })
         .await

@@ -43,7 +43,7 @@ pub(super) const OBSERVED_PIN_SECONDS: &str = "pgweir_observed_pin_seconds_total
 pub(super) const OBSERVED_LOST_NUMBERS: &str = "pgweir_observed_lost_numbers_total";
 
 const GAUGES: [(&str, &str); 13] = [
-    (CLIENTS, "Clients connected, logged in or not."),
+    (CLIENTS, "Client connections, logged in or not."),
     (CLIENTS_WAITING, "Clients waiting for a server."),
     (CLIENTS_PINNED, "Clients that keep their server between transactions."),
     (SERVERS, "Connections to PostgreSQL by state."),

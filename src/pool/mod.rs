@@ -12,6 +12,7 @@ pub mod need;
 mod opener;
 mod role;
 pub mod slots;
+mod trouble;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,10 +39,10 @@ pub use lease::{Cleaning, Lease};
 use listener::Listener;
 pub use listener::Membership;
 use need::{Counted, Needs, Seen, What};
-use opener::Trouble;
 use role::Role;
 pub use slots::{Counts, Size};
 use slots::{Freed, Slots, WaiterId};
+use trouble::Trouble;
 
 /// What names a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,6 +112,8 @@ struct Login {
     credential: Option<ServerCredential>,
     /// Derived from a password once, since deriving takes milliseconds.
     keys: Option<ScramKeys>,
+    /// There was a credential, and PostgreSQL has refused it.
+    forgotten: bool,
 }
 
 /// Why a client got no server.
@@ -216,7 +219,10 @@ impl Pool {
         if matches!(credential, ServerCredential::None) {
             return;
         }
-        lock(&self.login).credential = Some(credential);
+        let mut login = lock(&self.login);
+        (login.credential, login.forgotten) = (Some(credential), false);
+        drop(login);
+        lock(&self.trouble).on_credential();
     }
 
     /// Takes a server that is free and need not be asked whether it still answers, if it can be one
@@ -279,6 +285,7 @@ impl Pool {
             *lock(&self.role) = Role::default();
             self.replace_servers();
         }
+        lock(&self.trouble).on_reload();
         self.tend(Instant::now());
         self.open_more();
     }
@@ -338,7 +345,7 @@ impl Pool {
 
     fn timed_out(&self, started: Instant) -> CheckoutError {
         let waited = started.elapsed();
-        match lock(&self.trouble).error() {
+        match lock(&self.trouble).waited_for() {
             Some(error) => CheckoutError::Unreachable { error, waited },
             None => {
                 let slots = lock(&self.slots);

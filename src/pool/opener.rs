@@ -5,46 +5,28 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::role::Role;
-use super::{Pool, PoolSettings, lock};
+use super::{Login, Pool, PoolSettings, lock};
 use crate::auth::ServerCredential;
 use crate::host::Slot;
 use crate::metrics::ServerState;
 use crate::server::{self, OpenError, OpenRequest, Server};
 
-/// How opening servers goes.
-#[derive(Debug, Default)]
-pub(super) struct Trouble {
-    failures: u32,
-    error: Option<Arc<OpenError>>,
-}
-
-impl Trouble {
-    /// Why the last attempt failed, if it did.
-    pub(super) fn error(&self) -> Option<Arc<OpenError>> {
-        self.error.clone()
-    }
-
-    fn failed(&mut self, error: Arc<OpenError>) -> Duration {
-        self.failures = self.failures.saturating_add(1);
-        self.error = Some(error);
-        let doubled = FIRST_PAUSE.saturating_mul(1 << (self.failures - 1).min(10));
-        doubled.min(LONGEST_PAUSE).mul_f64(rand::rng().random_range(0.75..1.25))
-    }
-}
-
 impl Pool {
     /// Opens as many servers as are wanted and allowed. While opening fails, one attempt at a time.
     pub(super) fn open_more(self: &Arc<Self>) {
-        let failing = lock(&self.trouble).failures > 0;
+        let (failing, ahead) = {
+            let trouble = lock(&self.trouble);
+            (trouble.is_on(), trouble.lets_open_ahead(Instant::now()))
+        };
         loop {
             let mut slots = lock(&self.slots);
             if failing && slots.counts().opening > 0 {
                 return;
             }
-            if !slots.open() {
+            if !slots.open(ahead) {
                 return;
             }
             drop(slots);
@@ -67,7 +49,8 @@ impl Pool {
 
     /// The host has granted a slot after all.
     pub(super) fn on_slot(self: &Arc<Self>, slot: Slot) {
-        let wanted = lock(&self.slots).open();
+        let ahead = lock(&self.trouble).lets_open_ahead(Instant::now());
+        let wanted = lock(&self.slots).open(ahead);
         if wanted {
             self.spawn_open(slot);
             self.open_more();
@@ -119,18 +102,25 @@ impl Pool {
             count: self.metrics.server(ServerState::Connecting),
             slot,
         };
-        let opened = server::open(request).await?;
+        let opened = server::open(request).await.map_err(|error| self.explained(error))?;
         if let Some(keys) = opened.keys {
             lock(&self.login).keys = Some(keys);
         }
         Ok(opened.server)
     }
 
+    /// Why there is nothing to log in with, if there is nothing.
+    fn explained(&self, error: OpenError) -> OpenError {
+        let forgotten = error.lacks_credential() && lock(&self.login).forgotten;
+        if forgotten { OpenError::Forgotten } else { error }
+    }
+
     fn on_opened(self: &Arc<Self>, mut server: Box<Server>) {
         self.metrics.opened.increment(1);
-        let recovered = std::mem::take(&mut *lock(&self.trouble)).failures > 0;
+        let recovered = std::mem::take(&mut *lock(&self.trouble)).is_on();
         if recovered {
-            info!(database = %self.key.database, user = %self.key.user, "PostgreSQL is back");
+            let (database, user) = (&self.key.database, &self.key.user);
+            info!(%database, %user, "servers can be opened again");
         }
         self.note_role(server.is_read_only());
         *lock(&self.welcome) = Some(server.backend.settings.reported().clone());
@@ -163,15 +153,14 @@ impl Pool {
 
     async fn on_open_error(self: &Arc<Self>, error: OpenError) {
         self.metrics.failed.increment(1);
-        warn!(database = %self.key.database, user = %self.key.user, %error, "cannot open a server");
         let error = Arc::new(error);
         if error.is_bad_credential() {
-            *lock(&self.login) = super::Login::default();
+            *lock(&self.login) = Login { forgotten: true, ..Login::default() };
             // If so many say so that there is no room, what is believed ends by itself soon enough.
             let _ = self.refused.try_send(self.key.clone());
         }
+        let pause = self.note_failure(&error);
         if error.retry() {
-            let pause = lock(&self.trouble).failed(error);
             // Counts as opening meanwhile, so that nobody else tries; unless others are at it.
             if lock(&self.slots).counts().opening <= 1 {
                 tokio::time::sleep(pause).await;
@@ -189,12 +178,20 @@ impl Pool {
         }
         self.open_more();
     }
+
+    /// Says what is new, and how long to pause.
+    fn note_failure(&self, error: &Arc<OpenError>) -> Duration {
+        let (database, user) = (&self.key.database, &self.key.user);
+        let jitter = rand::rng().random_range(0.75..1.25);
+        let failed = lock(&self.trouble).failed(Arc::clone(error), jitter, Instant::now());
+        if failed.is_news {
+            warn!(%database, %user, %error, "cannot open a server");
+        } else {
+            debug!(%database, %user, %error, "still cannot open a server");
+        }
+        failed.pause
+    }
 }
 
 /// Prepared statements kept on one server.
 const STATEMENT_LIMIT: usize = 200;
-
-/// Pauses between attempts while PostgreSQL cannot be reached.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// See [`FIRST_PAUSE`].
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);

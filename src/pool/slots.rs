@@ -163,9 +163,11 @@ impl<S, W> Slots<S, W> {
         self.waiters.first_key_value().map(|(_, (since, _))| *since)
     }
 
-    /// Whether one more server is to be opened; if so, it counts as opening.
-    pub fn open(&mut self) -> bool {
-        let spare = self.size.min_idle.saturating_sub(self.idle.len());
+    /// Whether one more server is to be opened; if so, it counts as opening. `ahead`: for nobody,
+    /// too, to keep some idle.
+    pub fn open(&mut self, ahead: bool) -> bool {
+        let min_idle = if ahead { self.size.min_idle } else { 0 };
+        let spare = min_idle.saturating_sub(self.idle.len());
         let wanted = self.waiters.len().max(spare);
         let open = self.opening < wanted && self.total() < self.size.max;
         self.opening += usize::from(open);
@@ -268,7 +270,7 @@ mod tests {
         let first = s.wait(1, now);
         s.wait(2, now + Duration::from_secs(1));
         assert_eq!(s.waiting_since(), Some(now));
-        assert!(s.open() && s.open() && !s.open());
+        assert!(s.open(true) && s.open(true) && !s.open(true));
         s.opened();
         assert_eq!(s.leave(first), Some(1));
         assert_eq!(s.freed(), Freed::Hand(2));
@@ -283,7 +285,7 @@ mod tests {
         let (mut s, now) = slots();
         for n in 0..3 {
             s.wait(n, now);
-            assert!(s.open());
+            assert!(s.open(true));
             s.opened();
             s.freed();
             s.park(n);
@@ -301,7 +303,7 @@ mod tests {
         let mut s: Slots<usize, u32> = Slots::new(Size { max, min_idle: 0, max_idle: max });
         for n in 0..max {
             s.wait(0, Instant::now());
-            s.open();
+            s.open(true);
             s.opened();
             s.freed();
             s.park(n);
@@ -320,7 +322,7 @@ mod tests {
         let (mut s, now) = slots();
         for n in 0..3 {
             s.wait(n, now);
-            s.open();
+            s.open(true);
             s.opened();
             s.freed();
         }
@@ -338,7 +340,8 @@ mod tests {
     #[test]
     fn min_idle_opens_without_waiters() {
         let mut s: Slots<u32, u32> = Slots::new(Size { min_idle: 2, ..SIZE });
-        assert!(s.open() && s.open() && !s.open());
+        assert!(!s.open(false));
+        assert!(s.open(true) && s.open(true) && !s.open(true));
     }
 
     proptest! {
@@ -360,7 +363,7 @@ mod tests {
                         }
                         None => queue.push((s.wait(next, now), next)),
                     },
-                    2 => opening += usize::from(s.open()),
+                    2 => opening += usize::from(s.open(true)),
                     3 if opening > 0 => {
                         opening -= 1;
                         s.opened();

@@ -14,9 +14,11 @@ use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
 use crate::client::{Client, Context, Welcomed, edge};
 use crate::config::CONSOLE;
 use crate::ledger::Who;
-use crate::metrics::{CancelOutcome, LoginResult};
+use crate::metrics::{CancelOutcome, Counted, LoginResult};
+use crate::net::link::Link;
 use crate::net::{Listener, PeerAddr, Stream, is_fd_exhaustion};
 use crate::registry::{Card, Registration, State};
+use crate::wire::Report;
 use crate::wire::startup::{CancelKey, Startup};
 
 /// Accepts until it is dropped.
@@ -58,7 +60,8 @@ impl Shortage {
 /// A connection counts from here on; far too many are closed without a word.
 fn admit(shared: &Arc<Shared>, stream: Stream, peer: PeerAddr) {
     let connected = shared.connections.fetch_add(1, Ordering::Relaxed);
-    let admitted = Admitted { shared: Arc::clone(shared) };
+    let admitted =
+        Admitted { shared: Arc::clone(shared), _counted: shared.metrics.clients.connected() };
     if connected >= shared.max_clients() + LOGIN_MARGIN {
         return;
     }
@@ -68,6 +71,7 @@ fn admit(shared: &Arc<Shared>, stream: Stream, peer: PeerAddr) {
 /// One connection, counted.
 struct Admitted {
     shared: Arc<Shared>,
+    _counted: Counted,
 }
 
 impl Drop for Admitted {
@@ -84,7 +88,8 @@ impl Admitted {
             // The sender lives as long as all that is shared.
             let _ = phase.wait_for(|phase| *phase == Phase::Draining).await;
         };
-        match Box::pin(login::login(stream, peer, &context, draining)).await {
+        let errors = &self.shared.metrics.errors;
+        match Box::pin(login::login(stream, peer, &context, errors, draining)).await {
             Ok(Arrival::Session(arrived)) if self.is_for_console(&arrived) => {
                 self.console(arrived, peer).await;
             }
@@ -105,18 +110,14 @@ impl Admitted {
     async fn console(&self, arrived: Box<LoggedIn>, peer: PeerAddr) {
         let shared = &self.shared;
         let LoggedIn { mut link, startup, tls, seat: _seat, .. } = *arrived;
-        let logins = &shared.metrics.clients.logins;
         if !shared.config.load().admin.lets_in(&startup.user) {
-            logins.count(LoginResult::Refused);
             info!(%peer, user = startup.user, "a user who is no admin asked for the console");
-            return login::refuse(&mut link, &edge::no_admin(&startup.user)).await;
+            return self.refuse(&mut link, &edge::no_admin(&startup.user)).await;
         }
         let Some((mut registration, cancel_key)) = self.enter(&startup) else {
-            logins.count(LoginResult::Refused);
-            return login::refuse(&mut link, &edge::shutting_down()).await;
+            return self.refuse(&mut link, &edge::shutting_down()).await;
         };
-        logins.count(LoginResult::Accepted);
-        let _counted = shared.metrics.clients.connected();
+        shared.metrics.clients.logins.count(LoginResult::Accepted);
         registration.introduce(card(&startup, peer, tls, State::Console));
         let Startup { user, .. } = startup;
         let config = Arc::clone(&shared.config);
@@ -124,6 +125,12 @@ impl Admitted {
         let visitor = Visitor { link, user, registration, cancel_key, config };
         let ending = console::serve(visitor, &shared.sources()).await;
         debug!(%peer, %ending, "a user has left the console");
+    }
+
+    /// Of a client that has proved who it is.
+    async fn refuse(&self, link: &mut Link, report: &Report) {
+        self.shared.metrics.clients.logins.count(LoginResult::Refused);
+        login::refuse(link, report, &self.shared.metrics.errors).await;
     }
 
     fn enter(&self, startup: &Startup) -> Option<(Registration, CancelKey)> {
@@ -136,14 +143,12 @@ impl Admitted {
         let LoggedIn { mut link, startup, credential, tls, seat: _seat } = *arrived;
         let config = shared.config.load_full();
         let Some(pool) = shared.pools.pool(&config, &startup.database, &startup.user) else {
-            shared.metrics.clients.logins.count(LoginResult::Refused);
-            return login::refuse(&mut link, &edge::unknown_database(&startup.database)).await;
+            return self.refuse(&mut link, &edge::unknown_database(&startup.database)).await;
         };
         drop(config);
         pool.learn_credential(credential);
         let Some((mut registration, cancel_key)) = self.enter(&startup) else {
-            shared.metrics.clients.logins.count(LoginResult::Refused);
-            return login::refuse(&mut link, &edge::shutting_down()).await;
+            return self.refuse(&mut link, &edge::shutting_down()).await;
         };
         // After it is entered: a reload from now on reaches it.
         let context =
@@ -157,7 +162,6 @@ impl Admitted {
         match Client::welcome(welcomed).await {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);
-                let _counted = shared.metrics.clients.connected();
                 let ending = client.serve().await;
                 debug!(%peer, user = startup.user, %ending, "a client has gone");
             }

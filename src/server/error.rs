@@ -120,6 +120,9 @@ pub enum OpenError {
     /// The connection was lost, or what came over it is not what a server says.
     #[error("the login failed: {0}")]
     Broken(#[from] Broken),
+    /// PostgreSQL asks for what the clients have proved, which it has refused before.
+    #[error("PostgreSQL has refused what the clients have proved, and none has logged in since")]
+    Forgotten,
     /// The keys of a password were not derived.
     #[error("the keys of the password could not be derived")]
     Derivation,
@@ -135,7 +138,7 @@ impl OpenError {
             Self::Unreachable(error) => may_pass(error),
             Self::Refused { error, .. } | Self::InitQuery(error) => error.is_passing(),
             Self::Broken(broken) => matches!(broken, Broken::Lost(_) | Broken::Ended),
-            Self::Login(_) => false,
+            Self::Login(_) | Self::Forgotten => false,
             Self::Derivation | Self::TimedOut => true,
         }
     }
@@ -147,6 +150,16 @@ impl OpenError {
             Self::Login(LoginError::Scram(error)) => *error == ScramClientError::OtherVerifier,
             _ => false,
         }
+    }
+
+    /// It cannot be otherwise before there is something else to log in with.
+    pub fn needs_credential(&self) -> bool {
+        self.is_bad_credential() || self.lacks_credential() || matches!(self, Self::Forgotten)
+    }
+
+    /// PostgreSQL asks for what pgweir does not have for this user.
+    pub fn lacks_credential(&self) -> bool {
+        matches!(self, Self::Login(LoginError::CannotAnswer { .. }))
     }
 
     /// The server's error, if it may be shown to a client as it is. An error that comes before

@@ -119,6 +119,16 @@ pub struct Flow<N> {
     segment: u64,
     /// The head was answered in part.
     begun: bool,
+    unasked: Unasked,
+}
+
+/// Places at the end of the queue that the server need not answer yet: it may keep replies until a
+/// Sync, Query, FunctionCall or Flush asks for them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Unasked {
+    now: usize,
+    /// Before the last place was taken.
+    before: usize,
 }
 
 /// Whether Syncs that were sent between CopyData are answered: the server swallows those that it
@@ -139,6 +149,7 @@ impl<N> Default for Flow<N> {
             doubt: Doubt::None,
             segment: 0,
             begun: false,
+            unasked: Unasked::default(),
         }
     }
 }
@@ -186,6 +197,23 @@ impl<N> Flow<N> {
         self.queue.iter().any(|e| matches!(e, Entry::Sent(sent) if ends(sent.kind)))
     }
 
+    /// Whether the server is to answer something before the client need send more. `cut`: of what
+    /// was sent last, the rest is still to come.
+    pub fn awaits_server(&self, cut: bool) -> bool {
+        let Unasked { now, before } = self.unasked;
+        let (len, unasked) = if cut {
+            (self.queue.len().saturating_sub(1), before)
+        } else {
+            (self.queue.len(), now)
+        };
+        len > unasked
+    }
+
+    /// A Flush is being sent.
+    pub fn flushed(&mut self) {
+        self.unasked = Unasked::default();
+    }
+
     /// Whether something the client itself sent is in flight.
     pub fn runs_for_client(&self) -> bool {
         self.head().is_some_and(|sent| sent.owner == Owner::Client)
@@ -195,6 +223,13 @@ impl<N> Flow<N> {
     pub fn holds_for_client(&self) -> bool {
         let own = |e: &Entry<N>| matches!(e, Entry::Sent(s) if s.owner == Owner::Proxy);
         !self.queue.iter().all(own)
+    }
+
+    /// `asks`: everything up to it is to be answered.
+    fn push(&mut self, entry: Entry<N>, asks: bool) {
+        let before = self.unasked.now;
+        self.unasked = Unasked { now: if asks { 0 } else { before + 1 }, before };
+        self.queue.push_back(entry);
     }
 
     /// Records a message that is being sent.
@@ -221,7 +256,7 @@ impl<N> Flow<N> {
         let segment = self.segment;
         let ends = matches!(kind, Kind::Sync | Kind::Query | Kind::Call);
         self.segment += u64::from(ends && owner == Owner::Client);
-        self.queue.push_back(Entry::Sent(Sent { kind, owner, note, segment }));
+        self.push(Entry::Sent(Sent { kind, owner, note, segment }), ends || kind == Kind::Barrier);
         true
     }
 
@@ -247,12 +282,13 @@ impl<N> Flow<N> {
     /// Records what is being sent a second time, as [`Flow::take_dropped`] gave it.
     pub fn again(&mut self, entries: Vec<Entry<N>>) {
         self.queue.extend(entries);
+        self.flushed();
     }
 
     /// Records a reply of pgweir's own; it is due when [`Flow::next_reply`] gives it.
     pub fn reply(&mut self, note: N) {
         if self.phase != Phase::Skipping {
-            self.queue.push_back(Entry::Reply(note));
+            self.push(Entry::Reply(note), false);
         }
     }
 
@@ -273,6 +309,7 @@ impl<N> Flow<N> {
         self.phase = Phase::Normal;
         self.doubt = Doubt::None;
         self.begun = false;
+        self.flushed();
     }
 
     /// Whether [`Flow::next_reply`] would give one.
@@ -454,6 +491,10 @@ impl<N> Flow<N> {
             self.queue.remove(at);
         }
         self.phase = Phase::CopyIn { synced };
+        if matches!(self.queue.front(), Some(Entry::Sent(head)) if head.kind == Kind::Execute) {
+            // The copy's own answer, too, is asked for by a Sync behind its CopyDone only.
+            self.unasked = Unasked { now: self.queue.len(), before: self.queue.len() };
+        }
     }
 
     fn leave_copy(&mut self) {
@@ -489,6 +530,10 @@ mod tests {
         fn send(&mut self, letters: &str) -> &mut Self {
             for letter in letters.chars() {
                 let kind = match letter {
+                    'H' => {
+                        self.0.flushed();
+                        continue;
+                    }
                     'P' => Kind::Parse,
                     'B' => Kind::Bind,
                     'D' => Kind::Describe,
@@ -555,6 +600,39 @@ mod tests {
     fn an_error_at_sync_drops_nothing() {
         Script::new().send("PBES").receive("12CE").busy().receive("Z").done();
         Script::new().send("PBESPBES").receive("12CEZ").busy().receive("12CZ").done();
+    }
+
+    #[test]
+    fn who_has_to_go_on_shows_in_what_was_asked_for() {
+        // Sent, received, cut inside the last message, whether it is the server's turn. `H`: Flush.
+        for (sent, received, cut, server) in [
+            ("", "", false, false),
+            ("Q", "", false, true),
+            ("Q", "", true, false),
+            ("QQ", "", true, true),
+            ("QQ", "TDCZ", true, false),
+            ("F", "", true, false),
+            ("PBE", "", false, false),
+            ("PBES", "", false, true),
+            ("PBES", "12DC", false, true),
+            ("PB", "1", true, false),
+            ("PBEQ", "", true, false),
+            ("PBESB", "", true, true),
+            ("PBESB", "12DCZ", true, false),
+            ("PBEH", "", false, true),
+            ("PBEH", "12DC", false, false),
+            ("PBEHPB", "12", false, true),
+            ("PBEHPB", "12DC", false, false),
+            ("PBEHPB", "12DC", true, false),
+            ("PBESdc", "12G", false, false),
+            ("PBESdcS", "12G", false, true),
+            ("Qdc", "G", false, true),
+        ] {
+            let mut script = Script::new();
+            let (head, copy) = sent.split_at(sent.find('d').unwrap_or(sent.len()));
+            script.send(head).receive(received).send(copy);
+            assert_eq!(script.0.awaits_server(cut), server, "{sent} {received} {cut}");
+        }
     }
 
     #[test]

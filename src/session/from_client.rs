@@ -79,7 +79,10 @@ impl Session {
             }
             _ if self.flow.is_skipping() => ClientFate::Consumed,
             (b'H', None) if body.is_empty() => ClientFate::Consumed,
-            (b'H', Some(_)) if body.is_empty() => ClientFate::Forward,
+            (b'H', Some(_)) if body.is_empty() => {
+                self.flow.flushed();
+                ClientFate::Forward
+            }
             // PostgreSQL refuses it, and skips to the next Sync.
             (b'H', Some(_)) => self.pass(Kind::Describe),
             (b'P' | b'B' | b'D' | b'C', Some(backend)) if self.pooling.keeps() => {
@@ -123,6 +126,7 @@ impl Session {
     pub(super) fn wait_flushed(&mut self, out: &mut Out<'_>) -> ClientFate {
         if !self.load.flushed && !self.flow.is_skipping() {
             build::empty(out.server, b'H');
+            self.flow.flushed();
             self.load.flushed = true;
         }
         ClientFate::Wait

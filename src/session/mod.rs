@@ -418,6 +418,12 @@ impl Session {
         self.flow.head().is_some()
     }
 
+    /// Whether the server must go on before the client need: it is to answer something, or it copies.
+    /// `cut`: the rest of the client's last message is still to come.
+    pub fn awaits_server(&self, cut: bool) -> bool {
+        self.flow.is_copying_in() || self.flow.awaits_server(cut)
+    }
+
     /// A request is in flight that the server will answer to its end, whatever the client still sends.
     pub fn awaits_ready(&self) -> bool {
         self.flow.awaits_ready()

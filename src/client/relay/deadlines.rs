@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Asked, Recheck, Relay};
 use crate::client::alarm::due;
-use crate::client::{Ending, edge};
+use crate::client::{Client, Ending, edge};
 use crate::config::{OnClientGone, Timeouts};
 use crate::server::Server;
 use crate::session::pooling::Pooling;
@@ -27,9 +27,7 @@ impl Relay<'_> {
 
     fn idle_due(&self) -> Option<Instant> {
         let client = &*self.client;
-        // It holds a server, and it is its turn: in a transaction, in a segment without Sync, or keeping it.
-        let ours = client.session.awaits_reply() || client.session.is_asking();
-        let since = (!ours).then_some(client.since)?;
+        let since = self.is_clients_turn().then_some(client.since)?;
         let timeouts = &client.context.timeouts;
         if !self.is_idle_keeper() {
             return due(since, timeouts.idle_in_transaction);
@@ -42,6 +40,17 @@ impl Relay<'_> {
     fn pin_idle(&self) -> Duration {
         let keeps = self.client.session.keeps_server();
         if keeps { Duration::ZERO } else { self.client.context.timeouts.pin_idle }
+    }
+
+    /// The client holds a server and is to go on: in a transaction, in a segment without Sync, inside a
+    /// message of its own, or pinned.
+    fn is_clients_turn(&self) -> bool {
+        let Client { session, half, .. } = &*self.client;
+        if session.is_asking() {
+            return false;
+        }
+        let inside = self.rest > 0;
+        !session.awaits_reply() || (!inside && !session.awaits_server(half.is_inside_message()))
     }
 
     fn on_idle(&self) -> Ending {
@@ -100,6 +109,14 @@ impl Relay<'_> {
         }
     }
 
+    /// Bytes move without waking anybody, too: the time counts from then, not from when that is found
+    /// out.
+    pub(super) fn note_moved(&mut self) {
+        if self.asked.is_some() {
+            self.note_asked();
+        }
+    }
+
     /// Bytes that have moved, in either direction. A client that has ended its side is sent bytes
     /// only to see whether it reads.
     fn moved(&self) -> u64 {
@@ -124,7 +141,11 @@ impl Relay<'_> {
         let now = Instant::now();
         let passed = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         if passed(self.idle_due()) {
-            return Err(self.on_idle());
+            if self.lease.link.output.is_empty() {
+                return Err(self.on_idle());
+            }
+            // The server has yet to take what the client has sent.
+            self.client.since = now;
         }
         if passed(self.recheck_due()) {
             self.recheck();
@@ -139,8 +160,6 @@ impl Relay<'_> {
         if passed(self.gone_due()) {
             return Err(Ending::Left);
         }
-        // Bytes may have moved without waking anybody.
-        self.note_asked();
         if passed(self.query_due()) {
             self.on_query_timeout()?;
         }

@@ -1,0 +1,161 @@
+//! How opening servers goes: how long to pause, what is worth saying, and whether to open any that
+//! nobody waits for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::server::OpenError;
+
+/// Since when and why no server can be opened; forgotten as soon as one is.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    failures: u32,
+    error: Option<Arc<OpenError>>,
+    /// What the log says of it already.
+    said: Option<String>,
+    hold: Hold,
+}
+
+/// Whether servers are opened that nobody waits for. Without a hold, an error that is no use
+/// waiting out would be met again as fast as PostgreSQL gives it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    #[default]
+    None,
+    Until(Instant),
+    /// Until there is something else to log in with.
+    Credential,
+}
+
+/// An attempt that has failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failed {
+    /// How long to wait before the next.
+    pub(super) pause: Duration,
+    /// The log does not say so yet.
+    pub(super) is_news: bool,
+}
+
+impl Trouble {
+    /// The last attempt has failed.
+    pub(super) fn is_on(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Why the last attempt failed, if that may pass: it is what clients wait for.
+    pub(super) fn waited_for(&self) -> Option<Arc<OpenError>> {
+        self.error.clone().filter(|error| error.retry())
+    }
+
+    /// `jitter` keeps pools from trying in step.
+    pub(super) fn failed(&mut self, error: Arc<OpenError>, jitter: f64, now: Instant) -> Failed {
+        self.failures = self.failures.saturating_add(1);
+        let doubled = FIRST_PAUSE.saturating_mul(1 << (self.failures - 1).min(10));
+        let pause = doubled.min(LONGEST_PAUSE).mul_f64(jitter);
+        self.hold = if error.needs_credential() {
+            Hold::Credential
+        } else if error.retry() {
+            Hold::None
+        } else {
+            Hold::Until(now + pause)
+        };
+        let text = error.to_string();
+        let is_news = self.said.as_ref() != Some(&text);
+        self.said = Some(text);
+        self.error = Some(error);
+        Failed { pause, is_news }
+    }
+
+    /// Whether servers may be opened for nobody.
+    pub(super) fn lets_open_ahead(&self, now: Instant) -> bool {
+        match self.hold {
+            Hold::None => true,
+            Hold::Until(then) => now >= then,
+            Hold::Credential => false,
+        }
+    }
+
+    /// There is something else to log in with.
+    pub(super) fn on_credential(&mut self) {
+        if self.hold == Hold::Credential {
+            self.hold = Hold::None;
+        }
+    }
+
+    /// The configuration is another: whether that helps is to be seen, and to be said.
+    pub(super) fn on_reload(&mut self) {
+        self.hold = Hold::None;
+        self.said = None;
+    }
+}
+
+/// Pauses between attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// See [`FIRST_PAUSE`].
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{LoginError, ScramClientError};
+    use crate::server::ServerError;
+
+    fn refused(code: &str) -> Arc<OpenError> {
+        let error = ServerError::new(format!("SERROR\0C{code}\0Mno\0\0").into_bytes().into());
+        Arc::new(OpenError::InitQuery(error))
+    }
+
+    fn other_password() -> Arc<OpenError> {
+        Arc::new(OpenError::Login(LoginError::Scram(ScramClientError::OtherVerifier)))
+    }
+
+    #[test]
+    fn what_is_no_use_waiting_out_is_tried_ever_more_rarely() {
+        let (mut trouble, now) = (Trouble::default(), Instant::now());
+        assert!(trouble.lets_open_ahead(now));
+        let mut last = Duration::ZERO;
+        for _ in 0..20 {
+            let Failed { pause, .. } = trouble.failed(refused("42601"), 1.0, now);
+            assert!(pause > last || pause == LONGEST_PAUSE, "{pause:?}");
+            assert!(!trouble.lets_open_ahead(now));
+            assert!(trouble.lets_open_ahead(now + pause));
+            last = pause;
+        }
+        assert_eq!(last, LONGEST_PAUSE);
+        assert!(trouble.waited_for().is_none());
+    }
+
+    #[test]
+    fn without_a_credential_nothing_is_opened_ahead_until_there_is_another() {
+        let (mut trouble, now) = (Trouble::default(), Instant::now());
+        let for_ever = now + Duration::from_hours(24);
+        trouble.failed(other_password(), 1.0, now);
+        assert!(!trouble.lets_open_ahead(for_ever));
+        trouble.on_credential();
+        assert!(trouble.lets_open_ahead(now));
+        trouble.failed(other_password(), 1.0, now);
+        trouble.on_reload();
+        assert!(trouble.lets_open_ahead(now));
+        trouble.failed(refused("42601"), 1.0, now);
+        trouble.on_credential();
+        assert!(!trouble.lets_open_ahead(now), "another login does not mend an `init_query`");
+    }
+
+    #[test]
+    fn what_may_pass_holds_nothing_up() {
+        let (mut trouble, now) = (Trouble::default(), Instant::now());
+        trouble.failed(refused("57P03"), 1.0, now);
+        assert!(trouble.is_on() && trouble.lets_open_ahead(now));
+        assert!(trouble.waited_for().is_some());
+    }
+
+    #[test]
+    fn the_log_says_a_thing_once() {
+        let (mut trouble, now) = (Trouble::default(), Instant::now());
+        let mut news = |error| trouble.failed(error, 1.0, now).is_news;
+        let said = [news(refused("42601")), news(refused("42601")), news(refused("42501"))];
+        assert_eq!(said, [true, false, true]);
+        trouble.on_reload();
+        assert!(trouble.failed(refused("42501"), 1.0, now).is_news);
+    }
+}
