@@ -42,9 +42,7 @@ impl Deed {
         for name in &other.touched.names {
             self.touched.add(name);
         }
-        if other.touched.resets_all() {
-            self.touched.resets = other.touched.resets.clone();
-        }
+        self.touched.resets.add(other.touched.resets.clone());
         before != (self.effects, self.touched.clone())
     }
 }

@@ -56,6 +56,7 @@ impl Resets {
     fn add_name(&mut self, name: &str) {
         match self {
             Self::None => *self = Self::Names(vec![name.into()]),
+            Self::Names(names) if names.iter().any(|known| known.eq_ignore_ascii_case(name)) => {}
             Self::Names(names) if names.len() < MAX_NAMES => names.push(name.into()),
             Self::Names(_) => *self = Self::All,
             Self::All => {}
