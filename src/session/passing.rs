@@ -23,7 +23,7 @@ impl Session {
     ) -> ClientFate {
         match header.tag {
             b'P' => self.pass_parse(header, body, backend, out),
-            b'B' => self.pass_bind(header, body, out.server),
+            b'B' => self.pass_bind(header, body, backend, out.server),
             b'D' => self.pass(Kind::Describe),
             _ => self.pass_close(body),
         }
@@ -58,7 +58,13 @@ impl Session {
         ClientFate::Consumed
     }
 
-    fn pass_bind(&mut self, header: Header, body: &[u8], out: &mut BytesMut) -> ClientFate {
+    fn pass_bind(
+        &mut self,
+        header: Header,
+        body: &[u8],
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) -> ClientFate {
         let mut reader = Reader::new(body);
         let (Ok(portal), Ok(name)) = (reader.cstr(), reader.cstr()) else {
             return self.pass_unknown();
@@ -68,12 +74,12 @@ impl Session {
             return self.pass_unknown();
         };
         let effects = self.effects_of_statement(&statement);
-        self.observe_sequences(effects);
-        let draw = self.note_draw(effects, &statement.body);
-        self.note_bound(portal, draw);
+        self.mind_sequences(effects, &statement.body, backend, out);
         self.note_effects(effects, &statement.body, &Parameters::of_bind(rest));
         let whole = body.len() == header.body;
         let made = if whole { self.bound_defaults(&statement, rest) } else { None };
+        let draw = self.note_draw(effects, &statement.body);
+        self.note_bound(portal, draw);
         let fate = self.pass(Kind::Bind);
         let Some(made) = made else { return fate };
         write_bind(out, portal, name, &made);
@@ -84,6 +90,7 @@ impl Session {
     fn pass_unknown(&mut self) -> ClientFate {
         self.questions.suspects |= Effects::EXECUTE;
         self.note_executed();
+        self.note_bound(b"", None);
         self.pass(Kind::Bind)
     }
 

@@ -65,6 +65,14 @@ impl Session {
         self.questions.failures = 0;
     }
 
+    /// Under transaction pooling the numbers would be gone, and clients of this kind kept from then on.
+    pub(super) fn would_forget_sequences(&mut self) {
+        if self.pooling == Pooling::Observe {
+            self.counts.lost_numbers += u32::from(self.sequences.has_drawn_earlier());
+            self.knowledge.learn_sequences(self.application_name());
+        }
+    }
+
     /// Nobody is asked: what texts may have left is for the end of the session.
     pub(super) fn keep_unasked(&mut self, backend: &mut Backend, out: &mut BytesMut) -> Parting {
         self.restore(backend, out);

@@ -16,7 +16,6 @@ use bytes::BytesMut;
 use super::flow::Kind;
 use super::from_server::ServerFate;
 use super::own::Own;
-use super::pooling::Pooling;
 use super::{Backend, Note, Session, TransactionStatus};
 use crate::sql::{self, Effects};
 use crate::wire::build;
@@ -84,6 +83,11 @@ impl Sequences {
         *self = Self::default();
     }
 
+    /// The client may have drawn a number in an earlier lease.
+    pub(super) fn has_drawn_earlier(&self) -> bool {
+        self.drew_earlier
+    }
+
     /// A text may draw.
     fn note(&mut self, text: &[u8]) -> Option<Draw> {
         self.drew = true;
@@ -126,20 +130,25 @@ impl Session {
         if !concerned || self.status == TransactionStatus::Failed || is_off("sequences") {
             return false;
         }
-        if self.pooling.keeps() {
-            self.observe_sequences(effects);
-            return false;
-        }
-        match &self.sequences.numbers {
+        let keeps = self.pooling.keeps();
+        let hint = match &self.sequences.numbers {
             Numbers::Own => return false,
             Numbers::Foreign if asks || self.knowledge.asks(self.application_name()) => {
-                self.sequences.hint = self.sequences.drew_earlier.then_some(EARLIER);
+                self.sequences.drew_earlier.then_some(EARLIER)
             }
             Numbers::Foreign => return false,
             Numbers::Mixed(drawing) if !asks || self.is_drawn(drawing, text) => return false,
-            Numbers::Mixed(_) if !self.flow.is_empty() => return true,
-            Numbers::Mixed(_) => self.sequences.hint = Some(UNSURE),
+            Numbers::Mixed(_) if !self.flow.is_empty() && !keeps => return true,
+            Numbers::Mixed(_) => Some(UNSURE),
+        };
+        if keeps {
+            self.sequences.numbers = Numbers::Own;
+            if asks {
+                self.would_forget_sequences();
+            }
+            return false;
         }
+        self.sequences.hint = hint;
         if asks {
             self.knowledge.learn_sequences(self.application_name());
         }
@@ -152,18 +161,6 @@ impl Session {
         let options = self.reading.options(false, catalogue.as_deref());
         let done = drawing.iter().filter(|drawing| drawing.rows).map(|drawing| &*drawing.text);
         sql::is_drawn(text, done, &options)
-    }
-
-    /// Under transaction pooling the numbers of earlier leases would be gone, and clients of this kind kept
-    /// from then on.
-    pub(super) fn observe_sequences(&mut self, effects: Effects) {
-        let asks = effects.contains(Effects::READS_SEQUENCE);
-        let foreign = matches!(self.sequences.numbers, Numbers::Foreign);
-        if asks && foreign && self.pooling == Pooling::Observe {
-            self.counts.lost_numbers += u32::from(self.sequences.drew_earlier);
-            self.knowledge.learn_sequences(self.application_name());
-            self.sequences.numbers = Numbers::Own;
-        }
     }
 
     /// Within a segment of the client's it is part of that one, and ends no transaction.
