@@ -1,5 +1,5 @@
 """Makes the table of docs/postgresql-versions.md, and that of session state in docs/transparency.md, from the
-logs of the runs: FOLDER [PAGE STATE_PAGE].
+logs of the runs: FOLDER [PAGE] [STATE_PAGE]. `-` for a page: leaves that one as it is.
 
 FOLDER has for each major version MAJOR.version (what `postgres --version` said) and MAJOR.log (what
 `cargo test -- --show-output` said). Without pages, the tables are printed.
@@ -103,7 +103,8 @@ def main():
     for lines in tables[len(pages):]:
         print("\n".join(lines), end="\n\n")
     for page, lines in zip(pages, tables):
-        write(page, lines)
+        if page != Path("-"):
+            write(page, lines)
 
 
 def write(page, lines):

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests that start PostgreSQL on the newest release of each major version, and writes what
-# came out into docs/postgresql-versions.md and docs/transparency.md: versions.sh [MAJOR...]
+# came out into docs/postgresql-versions.md and docs/transparency.md: versions.sh [MAJOR...]. ONLY=state runs
+# only the tests about kinds of session state, and writes only docs/transparency.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -61,7 +62,7 @@ for major in "${majors[@]}"; do
   # One process for each version, so that most tests share one cluster. Modules that start no
   # PostgreSQL have nothing to say here.
   PGWEIR_PG_BIN=$bin "$tests" --show-output --skip compose:: --skip sql_speed:: --skip tidy:: \
-    "${skip[@]}" >"$log" 2>&1 || true
+    "${skip[@]}" ${ONLY:+"$ONLY::"} >"$log" 2>&1 || true
   grep '^test ' "$log"
   grep -q '^test result: ' "$log" || die "the tests did not come to their end: see $log"
   ! grep -q '^test result: FAILED' "$log" || failed+=("$major")
@@ -70,5 +71,10 @@ done
 page=()
 # Some versions alone are for looking; the page always has them all.
 [ $# -gt 0 ] || page=(docs/postgresql-versions.md docs/transparency.md)
+case "${ONLY:-}" in
+  '') ;;
+  state) page=("${page[@]/docs\/postgresql-versions.md/-}") ;;
+  *) page=() ;;
+esac
 python3 -B scripts/versions.py "$results" "${page[@]}"
 [ ${#failed[@]} -eq 0 ] || die "tests failed on PostgreSQL ${failed[*]}"
