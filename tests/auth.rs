@@ -296,6 +296,39 @@ fn expired_and_locked_roles_are_refused() {
 }
 
 #[test]
+fn the_log_says_why_a_login_was_refused() {
+    let database = Cluster::shared().database();
+    let setup = database.auth_query();
+    let stage = Stage::on(database, &setup);
+    let hash = "md5d504967f44e0c6062c7e5c2a8d42aac1";
+    let roles = ["hashed_once", "hashed_too"];
+    for role in roles {
+        stage.database.admin().rows(&format!("create role {role} login password '{hash}'"));
+    }
+    let forged = "eve\n2026-01-01T00:00:00Z  INFO pgweir: all is well";
+    for user in [roles[0], roles[1], roles[0], "app", "app", forged] {
+        let events = login(&stage.weir.target().as_user(user, "wrong"));
+        assert!(line(&events).ends_with("E[FATAL 28P01] EOF"), "{user}: {events:?}");
+    }
+    let reasons = [
+        ("hashed_once", "is an md5 hash, which SCRAM cannot check"),
+        ("hashed_too", "is an md5 hash, which SCRAM cannot check"),
+        ("\"app", "the password is wrong"),
+        ("eve", "there is no such user"),
+    ];
+    wait_until("the last is logged", || stage.weir.log().contains("no such user"));
+    let log = stage.weir.log();
+    let refused: Vec<&str> = log.lines().filter(|line| line.contains("did not get in")).collect();
+    assert_eq!(refused.len(), reasons.len(), "{log}");
+    for (line, (user, reason)) in refused.iter().zip(reasons) {
+        assert!(line.contains(" INFO ") && line.contains(user) && line.contains(reason), "{line}");
+    }
+    let warned = log.lines().filter(|line| line.contains(" WARN ") && line.contains("md5 hash"));
+    assert_eq!(warned.count(), 1, "{log}");
+    assert!(!log.lines().any(|line| line.starts_with("2026-01-01")), "{log}");
+}
+
+#[test]
 fn a_burst_of_first_logins_looks_each_user_up_once() {
     let database = Cluster::shared().database();
     let setup = database.auth_query();

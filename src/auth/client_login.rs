@@ -201,7 +201,7 @@ fn ask_scram(setup: ClientLoginSetup, mock: &Mock) -> (State, ClientStep) {
         Lookup::Found(account) if account.verifier().is_some() => {
             (None, account.secret().credential())
         }
-        Lookup::Found(_) => (Some(Refusal::NoPassword), ServerCredential::None),
+        Lookup::Found(_) => (Some(Refusal::Md5Hash), ServerCredential::None),
         Lookup::Refused(refusal) => (Some(*refusal), ServerCredential::None),
     };
     let verifier = verifier(&setup.lookup).unwrap_or_else(|| mock.verifier(&setup.user));

@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::wire::{Malformed, SqlState};
 
 /// Why a login with a well-formed answer is refused. For the log; the client never learns it.
-#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// No such user.
     #[error("there is no such user")]
@@ -24,6 +24,9 @@ pub enum Refusal {
     /// The user has no password, or none that this method can check.
     #[error("no password is stored that this method can check")]
     NoPassword,
+    /// An MD5 hash is stored, and SCRAM is asked for.
+    #[error("the stored password is an md5 hash, which SCRAM cannot check")]
+    Md5Hash,
     /// The password is not the user's.
     #[error("the password is wrong")]
     WrongPassword,

@@ -97,7 +97,7 @@ impl Admitted {
             Ok(Arrival::Cancel(request)) => self.cancel(request).await,
             Err(failure) => {
                 self.shared.metrics.clients.logins.count(failure.result());
-                debug!(%peer, %failure, "a client did not get in");
+                self.shared.refusals.tell(peer, &failure, Instant::now());
             }
         }
     }

@@ -8,6 +8,7 @@ mod drain;
 mod fault;
 mod logins;
 mod pools;
+mod refusals;
 mod reload;
 mod signals;
 mod spellings;
@@ -73,6 +74,7 @@ struct Shared {
     phase: watch::Sender<Phase>,
     /// Of open files.
     shortage: accept::Shortage,
+    refusals: refusals::Refusals,
 }
 
 /// pgweir at work.
@@ -127,6 +129,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         connections: AtomicUsize::new(0),
         phase: watch::Sender::new(Phase::Accepting),
         shortage: accept::Shortage::default(),
+        refusals: refusals::Refusals::default(),
         config: Arc::new(ArcSwap::from_pointee(config)),
     });
     let mut running = Running::new(shared, listeners, http);
