@@ -223,9 +223,17 @@ def pgweir(postgres, password, binary, pool, workers, also="", without=None):
     name = "pgweir" + (also if workers == 1 else ", default threads")
     command = [binary, "serve", "--config", path]
     environment = os.environ | ({"PGWEIR_TEST_WITHOUT": without} if without else {})
+    assert_no_password([binary, "check", "--config", path], environment)
     log = postgres.folder / f"{role}.log"
     with running(command, port, log, signal.SIGTERM, env=environment) as process:
         yield Contender(name, role, port, process.pid, pool, text.replace(verifier, VERIFIER))
+
+
+def assert_no_password(check, environment):
+    """Ends it if a password is among the settings as they hold, from whatever file or variable."""
+    settings = subprocess.run(check, env=environment, check=True, text=True, capture_output=True).stdout
+    if "(SCRAM verifier)" not in settings or "(plain text)" in settings:
+        raise SystemExit(f"pgweir has a password among its settings:\n{settings}")
 
 
 def switched(enter, postgres, password, binary, pool):

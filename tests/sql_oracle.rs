@@ -2,12 +2,15 @@
 //! a text that it accepts has as many columns as we see commas.
 
 use pgweir::sql::{Kind, Lexer};
-use proptest::strategy::{Strategy, ValueTree};
-use proptest::test_runner::TestRunner;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio_postgres::error::ErrorPosition;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-const ROUNDS: usize = 100_000;
+use super::support::*;
+
+/// Texts, unless `PGWEIR_TEST_TEXTS` says how many.
+const ROUNDS: usize = 4_000;
 
 const PIECES: &[&str] = &[
     "'", "'", "'", "\\", "\\'", "''", "E'", "e'", "B'", "x'", "N'", "U&'", "u&\"", "\"", "\"", "$",
@@ -103,42 +106,60 @@ fn is_inside_a_token(message: &str) -> bool {
     .any(|known| message.contains(known))
 }
 
-#[tokio::test]
-#[ignore = "needs a server: PGWEIR_ORACLE=postgres://postgres@127.0.0.1:5432/postgres"]
-async fn tokens_begin_where_postgres_finds_errors() {
-    let dsn = std::env::var("PGWEIR_ORACLE").expect("PGWEIR_ORACLE");
-    let (client, connection) = tokio_postgres::connect(&dsn, NoTls).await.expect("connect");
+async fn connect(target: Target) -> tokio_postgres::Client {
+    let mut config = tokio_postgres::Config::new();
+    config.host(target.addr.ip().to_string()).port(target.addr.port());
+    config.dbname(target.database).user(target.user).password(target.password);
+    let (client, connection) = config.connect(NoTls).await.expect("a connection");
     tokio::spawn(connection);
+    client
+}
+
+/// What a text showed.
+enum Compared {
+    Accepted,
+    Error,
+    Nothing,
+}
+
+async fn compare(client: &tokio_postgres::Client, text: &str, conforming: bool) -> Compared {
+    let (offset, message) = match ask(client, text).await {
+        Verdict::Columns(expected) => {
+            assert_eq!(columns(text, conforming), expected, "{conforming}: {text:?}");
+            return Compared::Accepted;
+        }
+        Verdict::Error(offset, message) => (offset, message),
+        Verdict::Nowhere => return Compared::Nothing,
+    };
+    if is_inside_a_token(&message) || offset == text.len() {
+        return Compared::Nothing;
+    }
+    let agreed = agrees(text, conforming, offset, &message);
+    assert!(agreed, "{conforming} {offset} {message}: {text:?}");
+    Compared::Error
+}
+
+#[tokio::test]
+async fn tokens_begin_where_postgres_finds_errors() {
+    let rounds = number("PGWEIR_TEST_TEXTS").map_or(ROUNDS, |rounds| rounds as usize);
+    let mut random = StdRng::seed_from_u64(seed());
+    let client = connect(Cluster::shared().database().target()).await;
     client.simple_query("SET backslash_quote = on").await.expect("set");
-    let pieces = proptest::collection::vec(proptest::sample::select(PIECES), 1..14);
-    client.simple_query("SET backslash_quote = on").await.expect("set");
-    let mut runner = TestRunner::default();
-    let mut compared = 0;
-    let mut accepted = 0;
-    for round in 0..ROUNDS {
-        let conforming = round % 2 == 0;
+    let (mut errors, mut accepted) = (0, 0);
+    for conforming in [true, false] {
         let setting = format!("SET standard_conforming_strings = {conforming}");
         client.simple_query(&setting).await.expect("set");
-        let text =
-            format!("SELECT {}", pieces.new_tree(&mut runner).expect("pieces").current().concat());
-        let (offset, message) = match ask(&client, &text).await {
-            Verdict::Columns(expected) => {
-                assert_eq!(columns(&text, conforming), expected, "{conforming}: {text:?}");
-                accepted += 1;
-                continue;
+        for _ in 0..rounds / 2 {
+            let count = random.random_range(1..14);
+            let pieces = (0..count).map(|_| PIECES[random.random_range(0..PIECES.len())]);
+            let text = format!("SELECT {}", pieces.collect::<String>());
+            match compare(&client, &text, conforming).await {
+                Compared::Accepted => accepted += 1,
+                Compared::Error => errors += 1,
+                Compared::Nothing => {}
             }
-            Verdict::Error(offset, message) => (offset, message),
-            Verdict::Nowhere => continue,
-        };
-        if is_inside_a_token(&message) || offset == text.len() {
-            continue;
         }
-        compared += 1;
-        assert!(
-            agrees(&text, conforming, offset, &message),
-            "{conforming} {offset} {message}: {text:?}"
-        );
     }
-    assert!(compared > ROUNDS / 2, "only {compared} errors were compared");
-    assert!(accepted > ROUNDS / 100, "only {accepted} texts were accepted");
+    assert!(errors > rounds / 2, "only {errors} errors were compared");
+    assert!(accepted > rounds / 100, "only {accepted} texts were accepted");
 }

@@ -1,47 +1,124 @@
 //! Environment, flags, connection strings, and which of them wins.
 
+use toml::Value;
+
+use super::keys::Key;
 use super::*;
+
+/// What a setting is given in the environment, how it is shown then, and what else must be given.
+struct Sample {
+    text: String,
+    shown: Value,
+    company: Vec<(&'static str, String)>,
+}
+
+/// `dir` has the files of [`files`].
+fn sample(key: &Key, dir: &tempfile::TempDir) -> Sample {
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let plain = |text: &str| (text.to_owned(), Value::from(text));
+    let list = |items: &[&str]| {
+        (items.join(", "), Value::Array(items.iter().map(|item| Value::from(*item)).collect()))
+    };
+    let hidden = |text: String| (text, Value::from("*** (plain text)"));
+    let (text, shown) = match (key.kind, key.path().as_str()) {
+        (Kind::Number, "workers" | "limits.min_idle") => ("1".to_owned(), Value::from(1)),
+        (Kind::Number, _) => ("7".to_owned(), Value::from(7)),
+        (Kind::Duration, _) => plain("8s"),
+        (Kind::Switch, _) => ("true".to_owned(), Value::from(true)),
+        (Kind::Secret, _) => hidden("a secret".to_owned()),
+        (_, "auth.query_password_env") => hidden("LOOKUP_PASSWORD".to_owned()),
+        (_, "auth.query_password_file") => hidden(path("password")),
+        (_, "tls.cert" | "tls.key" | "auth.userlist") => plain(&path(key.name)),
+        (_, "listen") => list(&["127.0.0.1:1", "[::1]:2"]),
+        (_, "http_listen") => plain("127.0.0.1:3"),
+        (_, "on_client_gone") => plain("complete"),
+        (_, "pooling") => plain("session"),
+        (_, "tls.mode") => plain("require"),
+        (_, "auth.method") => plain("md5"),
+        (_, "auth.query_dbname") => plain("app"),
+        (_, "pins.listen") => plain("refuse"),
+        (_, "pins.max_pinned") => plain("20%"),
+        (_, "pins.refuse") => list(&["temp_object", "listen"]),
+        (_, "pins.suspicion") => plain("strict"),
+        (_, "pins.sequences") => plain("loud"),
+        (_, "pins.dynamic_set") => plain("ignore"),
+        (_, "log.level") => plain("debug"),
+        (Kind::List, _) => list(&["one", "two"]),
+        (Kind::Text, _) => plain("some text"),
+    };
+    let company = match key.path().as_str() {
+        "tls.cert" => vec![("PGWEIR_TLS_KEY", path("key"))],
+        "tls.key" => vec![("PGWEIR_TLS_CERT", path("cert"))],
+        "tls.mode" => vec![("PGWEIR_TLS_CERT", path("cert")), ("PGWEIR_TLS_KEY", path("key"))],
+        "observe" => vec![("PGWEIR_POOLING", "session".to_owned())],
+        // These say nothing without the user they are about.
+        path if path.starts_with("auth.query") && path != "auth.query_user" => {
+            vec![("PGWEIR_AUTH_QUERY_USER", "lookup".to_owned())]
+        }
+        _ => Vec::new(),
+    };
+    Sample { text, shown, company }
+}
+
+fn files() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (name, text) in [
+        ("cert", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+        ("key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+        ("userlist", "\"eve\" \"x\"\n"),
+        ("password", "of a file"),
+    ] {
+        file(&dir, name, text, 0o600);
+    }
+    dir
+}
+
+/// The setting as it holds with these variables.
+fn shown(key: &Key, pairs: &[(&str, &str)]) -> Option<Value> {
+    let mut all = vec![("PGWEIR_UPSTREAM", "postgres://u:p@h/app"), ("LOOKUP_PASSWORD", "hunter2")];
+    all.extend(pairs);
+    let loaded = Source::new(Flags::default(), environment(&all)).load();
+    let Loaded { config, .. } = loaded.unwrap_or_else(|error| panic!("{pairs:?}: {error}"));
+    let table = render::table(&config);
+    let section = match key.section {
+        "" => &table,
+        section => table.get(section)?.as_table()?,
+    };
+    // A password is shown as one, wherever it is from.
+    let name = key.name.strip_suffix("_env").or_else(|| key.name.strip_suffix("_file"));
+    section.get(name.unwrap_or(key.name)).cloned()
+}
 
 #[test]
 fn every_key_can_be_given_in_the_environment() {
+    let dir = files();
     for key in KEYS {
-        let text = match (key.kind, key.name) {
-            (Kind::Number, "min_idle" | "workers") => "1",
-            (Kind::Number, _) => "7",
-            (Kind::Duration, _) => "8s",
-            (Kind::Switch, _) => "true",
-            (_, "max_pinned") => "20%",
-            (_, "refuse") => "listen, temp_object",
-            (_, "suspicion") => "strict",
-            (_, "sequences") => "loud",
-            (_, "dynamic_set") => "ignore",
-            (Kind::List, _) => "127.0.0.1:1, [::1]:2",
-            (_, "http_listen") => "127.0.0.1:3",
-            (_, "on_client_gone") => "complete",
-            (_, "pooling") => "session",
-            (_, "listen") => "refuse",
-            (_, "level") => "debug",
-            (_, "mode") => "disable",
-            (_, "method") => "md5",
-            (_, "query_dbname") => "app",
-            (_, "cert" | "key" | "userlist" | "query_password_env" | "query_password_file") => {
-                continue;
-            }
-            (Kind::Text | Kind::Secret, _) => "some text",
-        };
+        let Sample { text, shown: expected, company } = sample(key, &dir);
         let variable = key.variable();
-        let mut pairs =
-            vec![("PGWEIR_UPSTREAM", "postgres://u:p@h/app"), (variable.as_str(), text)];
-        // These say nothing without the user they are about.
-        if key.section == "auth" && key.name != "query_user" {
-            pairs.push(("PGWEIR_AUTH_QUERY_USER", "lookup"));
+        let mut pairs: Vec<_> = company.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        // Half a certificate is refused.
+        if key.section != "tls" || key.name == "mode" {
+            assert_ne!(shown(key, &pairs), Some(expected.clone()), "{variable} changes nothing");
         }
-        if key.name == "observe" {
-            pairs.push(("PGWEIR_POOLING", "session"));
-        }
-        let loaded = Source::new(Flags::default(), environment(&pairs)).load();
-        let Loaded { config, .. } = loaded.unwrap_or_else(|error| panic!("{variable}: {error}"));
-        assert!(render(&config).contains(key.name), "{variable}");
+        pairs.push((&variable, &text));
+        assert_eq!(shown(key, &pairs), Some(expected), "{variable}");
+    }
+}
+
+#[test]
+fn a_secret_of_the_environment_is_the_one_that_is_given() {
+    let dir = files();
+    let path = dir.path().join("password").display().to_string();
+    for (variable, text, expected) in [
+        ("PGWEIR_AUTH_QUERY_PASSWORD", "a secret", "a secret"),
+        ("PGWEIR_AUTH_QUERY_PASSWORD_ENV", "LOOKUP_PASSWORD", "hunter2"),
+        ("PGWEIR_AUTH_QUERY_PASSWORD_FILE", path.as_str(), "of a file"),
+    ] {
+        let pairs =
+            [("PGWEIR_AUTH_QUERY_USER", "q"), ("LOOKUP_PASSWORD", "hunter2"), (variable, text)];
+        let Loaded { config, .. } = upstream(Some("postgres://u:p@h/app"), &pairs);
+        let password = config.auth.query.and_then(|query| query.password);
+        assert_eq!(password, Some(Password::new(expected)), "{variable}");
     }
 }
 
