@@ -24,6 +24,7 @@ const BAD_USAGE: u8 = 2;
 #[derive(Parser)]
 #[command(
     version,
+    propagate_version = true,
     arg_required_else_help = true,
     after_help = "Settings come from flags, then PGWEIR_... environment variables, then the file, then \
                   defaults.\nExit codes: 0 all went well, 1 a failure while running, 2 bad flags or \
@@ -139,4 +140,21 @@ fn start_log(config: &LogConfig) -> anyhow::Result<WorkerGuard> {
         builder.with_ansi(std::io::stderr().is_terminal()).init();
     }
     Ok(guard)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn every_command_tells_the_version() {
+        for command in ["serve", "check", "demo", "storm"] {
+            let told = Cli::try_parse_from(["pgweir", command, "--version"]).err();
+            let kind = told.map(|told| (told.kind(), told.to_string()));
+            let version = format!("pgweir-{command} {}\n", env!("CARGO_PKG_VERSION"));
+            assert_eq!(kind, Some((ErrorKind::DisplayVersion, version)));
+        }
+    }
 }
