@@ -90,6 +90,11 @@ fn what_cannot_be_put_to_use_is_refused_by_file_line_and_key() {
             format!("cannot listen on {addr}: the address is in use"),
         ),
         (
+            format!("listen = [\"/nowhere/.s.PGSQL.6432\"]\nhttp_listen = \"off\"\n{database}"),
+            "bad.toml:1: listen: ",
+            "cannot listen on /nowhere/.s.PGSQL.6432: its folder does not exist".to_owned(),
+        ),
+        (
             format!("listen = [\"{free}\"]\nhttp_listen = \"{addr}\"\n{database}"),
             "bad.toml:2: http_listen: ",
             format!("cannot listen on {addr}: the address is in use"),
@@ -172,6 +177,18 @@ fn dsn(database: &Database) -> String {
     let (name, port) = (database.name(), database.cluster().port());
     let password = cluster::APP_PASSWORD.replace(' ', "%20");
     format!("postgres://app:{password}@127.0.0.1:{port}/{name}")
+}
+
+#[test]
+fn a_demonstration_without_the_postgresql_that_is_named_says_so() {
+    let output = Command::new(env!("CARGO_BIN_EXE_pgweir"))
+        .args(["demo", "--once"])
+        .env("PGWEIR_PG_BIN", "/nowhere/bin")
+        .output()
+        .expect("pgweir");
+    let text = both_streams(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("PGWEIR_PG_BIN: /nowhere/bin does not hold"), "{text}");
 }
 
 #[test]

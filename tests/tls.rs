@@ -174,6 +174,15 @@ fn a_renewed_certificate_is_read_at_a_reload() {
     old.replace_by(&new);
     stage.weir.signal("HUP");
     wait_until("the new certificate is shown", || handshake(&new).is_ok());
+    stage.weir.signal("HUP");
+    let reloads = || {
+        let log = stage.weir.log();
+        let lines = log.lines().filter(|line| line.contains("configuration reloaded"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    wait_until("the same is read again", || reloads().len() == 2);
+    let changed = |line: &String| line.contains("changed=[\"tls.cert\"]");
+    assert_eq!(reloads().iter().map(changed).collect::<Vec<_>>(), [true, false]);
 }
 
 /// A PostgreSQL that lets only the superuser in without TLS.

@@ -66,12 +66,26 @@ fn auth(error: &AuthError) -> Report {
 }
 
 fn look_up(error: &ControlError) -> Report {
+    if let ControlError::Full(full) = error {
+        return no_look_up(&full.to_string(), full.setting());
+    }
+    if matches!(error, ControlError::Busy) {
+        let cause = "others are being looked up over all connections for that";
+        return no_look_up(cause, "limits.max_servers_host, if it is set,");
+    }
     let text = "could not connect to the database server to look the user up";
     let report = Report::fatal(SqlState::CANNOT_CONNECT, text);
     match error.tls().and_then(tls::refused) {
         Some(refused) => refused.told(report),
         None => report,
     }
+}
+
+/// There was no connection to ask over.
+fn no_look_up(cause: &str, setting: &str) -> Report {
+    let text = "timed out waiting for a database connection to look the user up";
+    Report::fatal(SqlState::TOO_MANY_CONNECTIONS, format!("{text}: {cause}"))
+        .hint(format!("Make transactions shorter, or raise {setting} or timeouts.checkout."))
 }
 
 /// `limits.max_clients` is reached.
@@ -291,6 +305,7 @@ mod tests {
 
     use super::*;
     use crate::auth::{Refusal, Request, ScramClientError};
+    use crate::host::Full;
     use crate::server::ServerError;
 
     fn key() -> PoolKey {
@@ -367,6 +382,20 @@ mod tests {
             assert_eq!(report.code, SqlState::INVALID_PASSWORD);
             assert_eq!(report.message, "password authentication failed for user \"u\"");
             assert_eq!((report.detail, report.hint), (None, None));
+        }
+    }
+
+    #[test]
+    fn a_look_up_that_no_limit_leaves_a_connection_for_is_no_failure_to_connect() {
+        for (error, code, hint) in [
+            (ControlError::Full(Full::Host { limit: 3 }), "53300", "limits.max_servers_host or"),
+            (ControlError::Full(Full::Database { limit: 3 }), "53300", "max_servers_database or"),
+            (ControlError::Busy, "53300", "limits.max_servers_host"),
+            (ControlError::Closed, "08001", ""),
+        ] {
+            let report = login_failed(&LoginFailure::LookUp(error)).unwrap();
+            assert_eq!(report.code.text(), code, "{report:?}");
+            assert!(report.hint.unwrap_or_default().contains(hint), "{hint}");
         }
     }
 

@@ -179,6 +179,12 @@ impl LoginContext {
         console.unwrap_or(&self.room)
     }
 
+    /// Whether clients are shown another certificate than before, perhaps from a file of the same name.
+    pub fn has_other_certificate(&self, before: &Self) -> bool {
+        let (now, before) = (self.acceptor(), before.acceptor());
+        now.zip(before).is_some_and(|(now, before)| now.differs_from(before))
+    }
+
     pub(super) fn acceptor(&self) -> Option<&Acceptor> {
         self.acceptor.as_deref()
     }

@@ -26,9 +26,16 @@ pub use self::system::{find_binaries, free_port};
 /// Why no throwaway PostgreSQL could be had.
 #[derive(Debug, Error)]
 pub enum EmbeddedError {
+    /// `PGWEIR_PG_BIN` names another folder.
+    #[error(
+        "PGWEIR_PG_BIN: {} does not hold `postgres` and `initdb`; expected the bin folder of a \
+         PostgreSQL server",
+        .0.display()
+    )]
+    BadBinVariable(PathBuf),
     /// No folder with both `postgres` and `initdb`.
     #[error(
-        "no PostgreSQL server found: looked in $PGWEIR_PG_BIN, $PATH and /usr/lib/postgresql/*/bin; \
+        "no PostgreSQL server found: looked in $PATH and /usr/lib/postgresql/*/bin; \
          install it (Debian: apt-get install postgresql) or set PGWEIR_PG_BIN to its bin folder"
     )]
     NoBinaries,
@@ -95,7 +102,7 @@ pub struct Embedded {
 impl Embedded {
     /// Makes and starts a server, and waits until it accepts connections.
     pub fn start(options: &Options) -> Result<Self, EmbeddedError> {
-        let bin = find_binaries().ok_or(EmbeddedError::NoBinaries)?;
+        let bin = find_binaries()?;
         let folder = tempfile::Builder::new()
             .prefix("pgweir-pg-")
             .tempdir()

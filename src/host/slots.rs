@@ -52,6 +52,16 @@ pub enum Full {
     },
 }
 
+impl Full {
+    /// The key of the limit.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Self::Host { .. } => "limits.max_servers_host",
+            Self::Database { .. } => "limits.max_servers_database",
+        }
+    }
+}
+
 /// A slot that passed to a starving pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {

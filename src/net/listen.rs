@@ -49,6 +49,12 @@ pub enum ListenError {
         /// The address.
         addr: ListenAddr,
     },
+    /// There is no such folder.
+    #[error("cannot listen on {}: its folder does not exist; expected a name in a folder that does", .path.display())]
+    NoFolder {
+        /// The path.
+        path: PathBuf,
+    },
     /// Something that is no socket has the name.
     #[error("cannot listen on {}: a file that is not a socket is in the way; expected a free name", .path.display())]
     NotASocket {
@@ -109,12 +115,12 @@ pub fn is_fd_exhaustion(error: &io::Error) -> bool {
 impl ListenError {
     /// What the system said about an address.
     pub fn new(addr: &ListenAddr, source: io::Error) -> Self {
-        let addr = addr.clone();
-        match source.kind() {
-            io::ErrorKind::AddrInUse => Self::InUse { addr },
-            io::ErrorKind::AddrNotAvailable => Self::NotLocal { addr },
-            io::ErrorKind::PermissionDenied => Self::Denied { addr },
-            _ => Self::Io { addr, source },
+        match (source.kind(), addr.clone()) {
+            (io::ErrorKind::NotFound, ListenAddr::Unix(path)) => Self::NoFolder { path },
+            (io::ErrorKind::AddrInUse, addr) => Self::InUse { addr },
+            (io::ErrorKind::AddrNotAvailable, addr) => Self::NotLocal { addr },
+            (io::ErrorKind::PermissionDenied, addr) => Self::Denied { addr },
+            (_, addr) => Self::Io { addr, source },
         }
     }
 }
@@ -302,6 +308,14 @@ mod tests {
         assert!(path.exists());
         drop(second);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_missing_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("missing/.s.PGSQL.6432");
+        let error = Listener::bind(&ListenAddr::Unix(path)).unwrap_err();
+        assert!(matches!(error, ListenError::NoFolder { .. }), "{error}");
     }
 
     #[tokio::test]

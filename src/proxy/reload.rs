@@ -21,11 +21,15 @@ impl Running {
             warn!("{warning}");
         }
         let shared = &self.shared;
-        let (next, changes) = config::reload(&shared.config.load(), config);
+        let (next, mut changes) = config::reload(&shared.config.load(), config);
         let before = shared.login.load_full();
         let login =
             logins::context(&next, &shared.pools, &shared.mock, &shared.room, Some(&before))
                 .map_err(|fault| fault.located(source))?;
+        let cert = "tls.cert".to_owned();
+        if login.has_other_certificate(&before) && !changes.live.contains(&cert) {
+            changes.live.push(cert);
+        }
         shared.pools.reconfigure(&next).map_err(|fault| fault.located(source))?;
         shared.room.resize(next.limits.max_clients);
         shared.login.store(login.into());

@@ -23,15 +23,16 @@ pub(super) struct Owner {
 
 /// The folder of `postgres` and `initdb`: `$PGWEIR_PG_BIN`, then `$PATH`, then the newest version
 /// below `/usr/lib/postgresql`.
-pub fn find_binaries() -> Option<PathBuf> {
+pub fn find_binaries() -> Result<PathBuf, EmbeddedError> {
     let complete = |bin: &Path| bin.join("postgres").is_file() && bin.join("initdb").is_file();
     if let Some(bin) = std::env::var_os("PGWEIR_PG_BIN") {
         // Asked for by name: falling back to another version would hide the mistake.
-        return Some(PathBuf::from(bin)).filter(|bin| complete(bin));
+        let bin = PathBuf::from(bin);
+        return if complete(&bin) { Ok(bin) } else { Err(EmbeddedError::BadBinVariable(bin)) };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).find(|bin| complete(bin));
-    found.or_else(|| {
+    let installed = || {
         let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
         versions
             .filter_map(|entry| {
@@ -41,7 +42,8 @@ pub fn find_binaries() -> Option<PathBuf> {
             .filter(|(_, bin)| complete(bin))
             .max()
             .map(|(_, bin)| bin)
-    })
+    };
+    found.or_else(installed).ok_or(EmbeddedError::NoBinaries)
 }
 
 /// Who must own the folder: nobody else, unless we are root (the folder we made tells who we are).

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -18,6 +19,7 @@ use super::{ALPN, TlsError, VERSIONS, cert, end_point, provider};
 #[derive(Clone)]
 pub struct Acceptor {
     inner: TlsAcceptor,
+    chain: Arc<[CertificateDer<'static>]>,
     end_point: Option<Arc<[u8]>>,
 }
 
@@ -48,6 +50,7 @@ impl Acceptor {
     pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsFileError> {
         let certified = certified_key(cert, key)?;
         let end_point = certified.cert.first().and_then(end_point::hash).map(Arc::from);
+        let chain = certified.cert.as_slice().into();
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(VERSIONS)?
             .with_no_client_auth()
@@ -56,7 +59,12 @@ impl Acceptor {
         // PostgreSQL resumes no sessions and its clients ask for none: tickets would be waste.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { inner: TlsAcceptor::from(Arc::new(config)), end_point })
+        Ok(Self { inner: TlsAcceptor::from(Arc::new(config)), chain, end_point })
+    }
+
+    /// Whether clients are shown another certificate than by `other`.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        self.chain != other.chain
     }
 
     /// The hash of pgweir's certificate that clients bind a SCRAM login to; `None` where that is
