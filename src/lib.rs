@@ -23,6 +23,9 @@
 //! - [`proxy`]: accept loops, signals, reload, drain
 //! - [`storm`], [`demo`]: users of the rest
 
+// Here and not in Cargo.toml: the helpers of tests/ fail by panicking, too.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 pub mod without;
 pub mod metrics;
 pub mod wire;

@@ -1,5 +1,7 @@
 //! The command line: flags, configuration, run, exit code.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 

@@ -25,6 +25,7 @@ impl Mock {
     }
 
     /// Salt and iterations for a name.
+    #[expect(clippy::expect_used, reason = "the salt is cut to its length here")]
     pub(super) fn params(&self, user: &str) -> ScramParams {
         let mut salt = scram::hmac(self.key.as_bytes(), &[user.as_bytes()]).to_vec();
         salt.truncate(MOCK_SALT_LEN);

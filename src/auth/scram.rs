@@ -197,6 +197,7 @@ pub(super) fn xor(a: &[u8; KEY_LEN], b: &[u8; KEY_LEN]) -> [u8; KEY_LEN] {
     std::array::from_fn(|i| a[i] ^ b[i])
 }
 
+#[expect(clippy::expect_used, reason = "HMAC takes any key")]
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
 }

@@ -82,6 +82,7 @@ fn config(port: u16, max_servers: u16, verifier: &str) -> Result<Config, DemoErr
     Ok(Source::of_text(text).load()?.config)
 }
 
+#[expect(clippy::expect_used, reason = "the salt is made here")]
 fn verifier(password: &str) -> String {
     let salt: [u8; 16] = rand::random();
     let params = ScramParams::new(salt, Iterations::DEFAULT).expect("a salt of 16 bytes");

@@ -110,12 +110,14 @@ impl Drop for Lease {
 impl Deref for Lease {
     type Target = Server;
 
+    #[expect(clippy::expect_used, reason = "emptied by what consumes the lease")]
     fn deref(&self) -> &Server {
         self.server.as_ref().expect("a lease holds its server until it is consumed")
     }
 }
 
 impl DerefMut for Lease {
+    #[expect(clippy::expect_used, reason = "as above")]
     fn deref_mut(&mut self) -> &mut Server {
         self.server.as_mut().expect("a lease holds its server until it is consumed")
     }

@@ -92,12 +92,14 @@ impl<T> From<T> for Held<T> {
 impl<T> Deref for Held<T> {
     type Target = T;
 
+    #[expect(clippy::expect_used, reason = "emptied by `Drop` and by what consumes the server")]
     fn deref(&self) -> &T {
         self.0.as_ref().expect("a server holds its parts until it ends")
     }
 }
 
 impl<T> DerefMut for Held<T> {
+    #[expect(clippy::expect_used, reason = "as above")]
     fn deref_mut(&mut self) -> &mut T {
         self.0.as_mut().expect("a server holds its parts until it ends")
     }

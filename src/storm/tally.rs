@@ -69,6 +69,7 @@ impl Tally {
 }
 
 impl Times {
+    #[expect(clippy::expect_used, reason = "the bounds are constants")]
     fn new() -> Self {
         let histogram = Histogram::new_with_bounds(1, LONGEST_MICROS, DIGITS);
         Self(histogram.expect("constant bounds that the histogram takes"))
