@@ -4,7 +4,7 @@ use super::support::*;
 
 /// Which server it is, and all that could be left of an earlier client.
 const LEFT: &str = "select pg_backend_pid() || ' ' || \
-    (select count(*) from pg_locks where locktype = 'advisory') || ' ' || \
+    (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()) || ' ' || \
     (select count(*) from pg_class where relpersistence = 't') || ' ' || \
     (select count(*) from pg_cursors where is_holdable) || ' ' || \
     (select count(*) from pg_prepared_statements where from_sql) || ' ' || current_user";

@@ -45,7 +45,7 @@ fn life_of_a_session(target: &Target) -> Vec<String> {
         "listen x",
         "select * from pg_listening_channels()",
         "notify y",
-        "select count(*) from pg_locks where locktype = 'advisory'",
+        "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()",
         "select a, current_setting('app.tenant'), current_setting('work_mem') from t",
         "execute p",
         "set TimeZone = 'UTC'",
@@ -129,7 +129,7 @@ fn a_client_too_many_waits_for_one_that_leaves() {
 #[test]
 fn nothing_is_left_for_the_next_client() {
     let left = "select pg_backend_pid() || ' ' || \
-        (select count(*) from pg_locks where locktype = 'advisory') || ' ' || \
+        (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()) || ' ' || \
         (select count(*) from pg_class where relpersistence = 't') || ' ' || \
         (select count(*) from pg_prepared_statements) || ' ' || \
         (select count(*) from pg_listening_channels()) || ' ' || \

@@ -2,6 +2,7 @@
 
 use super::super::program::Area;
 use super::{Maker, anyone, boss, own, sql};
+use crate::support::major;
 
 /// The areas of this file.
 pub(super) const AREAS: &[Area] =
@@ -29,10 +30,18 @@ pub(super) const MAKERS: &[Maker] = &[
         sql(own(g, "select pg_drop_replication_slot('slot_%_' || current_database())"))
     }),
     boss(Area::Backup, "start a backup", 1, |_| {
-        sql("select pg_backup_start('oracle', true) is not null")
+        sql(if major() < 15 {
+            "select pg_start_backup('oracle', true, false) is not null"
+        } else {
+            "select pg_backup_start('oracle', true) is not null"
+        })
     }),
     boss(Area::Backup, "stop a backup", 3, |_| {
-        sql("select (pg_backup_stop(false)).labelfile is not null")
+        sql(if major() < 15 {
+            "select (pg_stop_backup(false)).labelfile is not null"
+        } else {
+            "select (pg_backup_stop(false)).labelfile is not null"
+        })
     }).look(),
     boss(Area::Origin, "set up an origin", 2, |g| {
         sql(own(g, "select pg_replication_origin_session_setup('origin_%_' || current_database())"))
