@@ -15,14 +15,15 @@ if ! have pgbouncer && [ ! -x /usr/sbin/pgbouncer ]; then
 fi
 # What is compared is the fastest build; the plain one stands beside it.
 scripts/release.sh
-cargo build --release --locked
 options=(--tools "$(postgres_bin)")
 case ",${ONLY:-tracking}," in
   *,tracking,*)
-    cargo build --release --locked --features switches --target-dir target/switches
-    options+=(--switched target/switches/release/pgweir)
+    cargo build --release --locked --features switches
+    cp target/release/pgweir target/guided/switched
+    options+=(--switched target/guided/switched)
     ;;
 esac
+cargo build --release --locked
 if [ -n "${ONLY:-}" ]; then
   options+=(--only "$ONLY")
 else
