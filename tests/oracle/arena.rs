@@ -16,12 +16,12 @@ use crate::support::{Cluster, Database, Raw, wait_until};
 pub fn cluster() -> Arc<Cluster> {
     let settings = [
         ("wal_level", "replica"),
-        ("max_wal_senders", "4"),
-        ("max_replication_slots", "20"),
+        ("max_wal_senders", "8"),
+        ("max_replication_slots", "100"),
         ("checkpoint_timeout", "1h"),
     ];
     let cluster = Cluster::start(Options {
-        limit: Some(100),
+        limit: Some(200),
         hba: Some(
             "host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n".into(),
         ),
@@ -106,13 +106,14 @@ impl Field {
         let database = cluster.database();
         let mut admin = database.admin();
         admin.rows(include_str!("fixture.sql"));
+        admin.rows(&format!("prepare others as {OTHERS}; prepare locks as {LOCKS}"));
         Self { database, admin }
     }
 
     /// Once the last program's sessions are gone.
     fn reset(&mut self) {
         wait_until("the sessions of the last program have ended", || {
-            self.admin.value(OTHERS) == "0"
+            self.admin.value("execute others") == "0"
         });
         self.admin.rows("select public.oracle_reset()");
     }
@@ -120,3 +121,7 @@ impl Field {
 
 const OTHERS: &str = "select count(*) from pg_stat_activity where datname = current_database() \
                       and pid <> pg_backend_pid() and backend_type = 'client backend'";
+
+/// Advisory locks in the database: `execute locks` tells.
+const LOCKS: &str = "select count(*) from pg_locks where locktype = 'advisory' and database = \
+                     (select oid from pg_database where datname = current_database())";

@@ -44,7 +44,8 @@ impl Plan {
             seed: number("PGWEIR_ORACLE_SEED", SEED),
             programs: number("PGWEIR_ORACLE_PROGRAMS", programs as u64) as usize,
             steps: number("PGWEIR_ORACLE_STEPS", 40) as usize,
-            workers: number("PGWEIR_ORACLE_WORKERS", cores as u64) as usize,
+            // Some wait while others run.
+            workers: number("PGWEIR_ORACLE_WORKERS", MOST_WORKERS.min(2 * cores as u64)) as usize,
             focus: Area::named(&std::env::var("PGWEIR_ORACLE_FOCUS").unwrap_or_default()),
             pooler: match std::env::var("TARGET").as_deref() {
                 Ok("pgbouncer") => Kind::Bouncer,
@@ -106,6 +107,9 @@ fn judge(arena: &mut Arena, program: &Program, report: &Mutex<Report>) {
 
 /// Of the programs that every run of the tests has; `make oracle` takes new ones.
 const SEED: u64 = 300_000;
+
+/// The cluster has connections and replication slots for so many.
+const MOST_WORKERS: u64 = 12;
 
 #[test]
 fn sessions_through_pgweir_are_sessions_on_postgresql() {

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::support::cluster::app_verifier;
 use crate::support::weir::free_addr;
 use crate::support::{Database, Setup, Target, Weir, wait_until};
 
@@ -69,8 +70,12 @@ impl Pooler {
 fn setup(servers: usize) -> Setup {
     Setup {
         method: "trust".into(),
+        // Nobody is asked for it. A verifier, since pgweir would hash a password in each of its starts.
         // Sessions of a program all pin servers, more than a pool lets them by default.
-        tables: "[users.boss]\nsecret = \"none\"\n[pins]\nmax_pinned = \"100%\"\n".into(),
+        tables: format!(
+            "[users.boss]\nsecret = \"{}\"\n[pins]\nmax_pinned = \"100%\"\n",
+            app_verifier()
+        ),
         ..Setup::servers(servers)
     }
     // Below the patience of a session, so that it is told rather than left waiting.

@@ -210,6 +210,14 @@ pub fn wire(messages: &[Message]) -> (Vec<u8>, usize) {
     (messages.iter().flat_map(Message::bytes).collect(), ends)
 }
 
+impl Program {
+    /// Whether any of its texts may begin to listen, or calls a function that does.
+    pub fn listens(&self) -> bool {
+        let listens = |sql: String| sql.to_lowercase().replace("unlisten", "").contains("listen");
+        self.steps.iter().any(|step| listens(step.sql()))
+    }
+}
+
 impl Step {
     /// The SQL of all its messages, for rules that go by it.
     pub fn sql(&self) -> String {

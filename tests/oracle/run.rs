@@ -33,6 +33,7 @@ pub fn run(program: &Program, side: &mut Side<'_>) -> Record {
     let mut sessions: Vec<Session> = Vec::new();
     sessions.resize_with(program.sessions, Session::default);
     let mut record = Record::default();
+    let listens = program.listens();
     for (number, step) in program.steps.iter().enumerate() {
         let session = &mut sessions[step.session];
         let seen = match &step.act {
@@ -46,7 +47,9 @@ pub fn run(program: &Program, side: &mut Side<'_>) -> Record {
         if matches!(step.act, Act::LogIn(_)) {
             settle_locks(side, number, &mut record);
         }
-        settle_notes(side, number, &mut sessions, &mut record);
+        if listens {
+            settle_notes(side, number, &mut sessions, &mut record);
+        }
     }
     for session in &mut sessions {
         session.leave();
@@ -61,7 +64,7 @@ fn settle_locks(side: &mut Side<'_>, number: usize, record: &mut Record) {
     let expected = side.reference.and_then(|reference| reference.locks.get(&number));
     let deadline = Instant::now() + SETTLING;
     loop {
-        let count = side.admin.value(LOCKS);
+        let count = side.admin.value("execute locks");
         let done = expected.is_none_or(|expected| *expected == count) || Instant::now() > deadline;
         if done {
             record.locks.insert(number, count);
@@ -72,16 +75,18 @@ fn settle_locks(side: &mut Side<'_>, number: usize, record: &mut Record) {
 }
 
 /// Idle sessions read what notifications a step has caused: after a Sync they must have come;
-/// through a proxy, which may answer that itself, as many are awaited as came without it.
+/// through a proxy, which may answer that itself, as many are awaited as came without it. Where nobody
+/// listens none are waited for, and those that come are read with the next answer.
 fn settle_notes(side: &Side<'_>, number: usize, sessions: &mut [Session], record: &mut Record) {
     let expected = side.reference.and_then(|reference| reference.note_counts.get(number));
     let deadline = Instant::now() + SETTLING;
-    for (index, session) in sessions.iter_mut().enumerate() {
-        if session.status != Some(b'I') || session.raw.is_none() {
-            continue;
-        }
+    let idle = |session: &Session| session.status == Some(b'I') && session.raw.is_some();
+    if expected.is_none() {
+        sessions.iter_mut().filter(|session| idle(session)).for_each(Session::raise_barrier);
+    }
+    for (index, session) in sessions.iter_mut().enumerate().filter(|(_, session)| idle(session)) {
         match expected {
-            None => session.barrier(),
+            None => session.reach_barrier(),
             Some(counts) => session.await_notes(counts[index], deadline),
         }
     }
@@ -152,9 +157,14 @@ impl Session {
     }
 
     /// PostgreSQL tells an idle session what there is before it answers a Sync.
-    fn barrier(&mut self) {
+    fn raise_barrier(&mut self) {
+        if let Some(raw) = &mut self.raw {
+            raw.send(&sync());
+        }
+    }
+
+    fn reach_barrier(&mut self) {
         let Some(raw) = &mut self.raw else { return };
-        raw.send(&sync());
         for event in raw.ready(1) {
             if let Event::Message('A', body) = &event {
                 self.notes.push(Note::new(body, &self.pid));
@@ -180,6 +190,3 @@ impl Session {
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long what comes by itself may take.
 const SETTLING: Duration = Duration::from_millis(300);
-
-const LOCKS: &str = "select count(*) from pg_locks l join pg_database d on d.oid = l.database \
-                     where locktype = 'advisory' and datname = current_database()";
