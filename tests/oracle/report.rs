@@ -29,6 +29,9 @@ impl Report {
     /// each of the first kinds, since making it small takes a hundred runs.
     pub fn add(&mut self, program: &Program, verdict: &Verdict) -> bool {
         self.programs += 1;
+        if self.programs.is_multiple_of(PROGRESS) {
+            println!("{} programs, {} differing", self.programs, self.differing);
+        }
         for (kind, count) in &verdict.compared {
             *self.compared.entry(*kind).or_default() += count;
         }
@@ -39,6 +42,7 @@ impl Report {
             return false;
         };
         self.differing += 1;
+        println!("seed {} differs: {}", program.seed, difference.kind);
         let kind = self.kinds.entry(difference.kind.clone()).or_default();
         kind.seeds.push(program.seed);
         kind.seeds.len() == 1 && self.kinds.len() <= MOST_EXAMPLES
@@ -85,4 +89,6 @@ impl fmt::Display for Report {
     }
 }
 
+/// A long run says how far it is, and what it has found, should it not come to its end.
+const PROGRESS: usize = 500;
 const MOST_EXAMPLES: usize = 25;
