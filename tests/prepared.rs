@@ -117,6 +117,24 @@ fn wrong_names_are_refused_in_postgresqls_words() {
 }
 
 #[test]
+fn a_name_that_sql_has_taken_is_taken_for_a_parse() {
+    let seen = both(|target| {
+        let mut client = target.connect();
+        let mut ask = |messages: &[Vec<u8>]| client.ask_in_detail(&messages.concat());
+        let sync = sync();
+        vec![
+            ask(&[query("prepare a as select 'by SQL'")]),
+            ask(&[parse("a", "select 2"), describe('S', "unknown"), sync.clone()]),
+            ask(&[parse("b", "select 3"), run("b", &[]), sync.clone()]),
+            ask(&[query("execute a")]),
+            ask(&[query("deallocate a")]),
+            ask(&[parse("a", "select 2"), run("a", &[]), sync.clone()]),
+        ]
+    });
+    assert_eq!(seen[1], "E[ERROR 42P05 prepared statement \"a\" already exists] Z[I]");
+}
+
+#[test]
 fn closing_and_preparing_anew_takes_effect_in_order() {
     let seen = both(|target| {
         let mut client = target.connect();
