@@ -236,6 +236,11 @@ def assert_no_password(check, environment):
         raise SystemExit(f"pgweir has a password among its settings:\n{settings}")
 
 
+def plain(enter, postgres, password, binary, pool):
+    """The build without a profile, if there is one."""
+    return [enter(pgweir(postgres, password, binary, pool, 1, ", plain build"))] if binary else []
+
+
 def switched(enter, postgres, password, binary, pool):
     """The build in which tracking can be turned off, if there is one: with it on, and off."""
     if not binary:

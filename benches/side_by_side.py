@@ -34,7 +34,7 @@ def arguments():
     parser.add_argument("--scale", type=int, default=10, help="pgbench's scale factor")
     parser.add_argument("--tools", required=True, help="PostgreSQL's bin folder")
     parser.add_argument("--pgweir", default="target/guided/pgweir")
-    parser.add_argument("--plain", default="target/release/pgweir", help="another build of it")
+    parser.add_argument("--plain", help="a build of it without a profile")
     parser.add_argument("--switched", help="a build of it in which tracking can be turned off")
     parser.add_argument("--pgbouncer", default=shutil.which("pgbouncer") or "/usr/sbin/pgbouncer")
     parser.add_argument("--out", help="where the report goes; printed alone if not given")
@@ -64,7 +64,7 @@ def everybody(options, postgres, password):
             contenders.straight(postgres, password),
             enter(contenders.pgweir(postgres, password, options.pgweir, options.pool, workers=1)),
             enter(contenders.pgweir(postgres, password, options.pgweir, options.pool, workers=0)),
-            enter(contenders.pgweir(postgres, password, options.plain, options.pool, 1, ", plain build")),
+            *contenders.plain(enter, postgres, password, options.plain, options.pool),
             *contenders.switched(enter, postgres, password, options.switched, options.pool),
             enter(contenders.pgbouncer(postgres, password, options.pgbouncer, options.pool)),
         ]

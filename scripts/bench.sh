@@ -24,6 +24,7 @@ case ",${ONLY:-tracking}," in
     ;;
 esac
 cargo build --release --locked
+options+=(--plain target/release/pgweir)
 if [ -n "${ONLY:-}" ]; then
   options+=(--only "$ONLY")
 else
