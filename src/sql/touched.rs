@@ -467,7 +467,7 @@ mod tests {
             ("RESET work_mem; reset Time Zone", "work_mem timezone -work_mem -timezone"),
             (
                 "reset role; reset session authorization",
-                "role session_authorization -role -session_authorization -role",
+                "role session_authorization -role -session_authorization",
             ),
             ("select set_config('work_mem', '7MB', false)", "work_mem"),
             ("select pg_catalog.set_config($1, $2, false)", "$1"),
