@@ -135,6 +135,29 @@ fn a_name_that_sql_has_taken_is_taken_for_a_parse() {
 }
 
 #[test]
+fn while_sql_has_names_of_its_own_others_are_free() {
+    both(|target| {
+        let mut client = target.connect();
+        let mut ask = |messages: &[Vec<u8>]| client.ask_in_detail(&messages.concat());
+        let sync = sync();
+        vec![
+            ask(&[query("prepare a as select 'by SQL'")]),
+            ask(&[parse("b", "select 7"), close('S', "b"), sync.clone()]),
+            // The server has the text by now.
+            ask(&[parse("c", "select 7"), run("c", &[]), sync.clone()]),
+            ask(&[parse("d", "select 7"), parse("e", "select 7"), run("e", &[]), sync.clone()]),
+            ask(&[query("deallocate a")]),
+            // SQL is shown the statement by its name, and no longer has it.
+            ask(&[query("begin")]),
+            ask(&[query("execute c")]),
+            ask(&[close('S', "c"), parse("c", "select 8"), run("c", &[]), sync.clone()]),
+            ask(&[query("execute c")]),
+            ask(&[query("commit")]),
+        ]
+    });
+}
+
+#[test]
 fn closing_and_preparing_anew_takes_effect_in_order() {
     let seen = both(|target| {
         let mut client = target.connect();

@@ -52,7 +52,11 @@ impl Client {
                     self.since = Instant::now();
                     self.rests = false;
                 }
-                Woken::Told(notice) => self.on_idle_notice(notice)?,
+                Woken::Told(notice) => {
+                    // What it is told may take a buffer.
+                    self.rests = false;
+                    self.on_idle_notice(notice)?;
+                }
                 Woken::Alarm => self.check_idle()?,
                 Woken::Checkout(_) => {}
             }

@@ -11,7 +11,7 @@ use super::from_client::{ClientFate, MAX_PARSE, MAX_PREFIX};
 use super::knowledge::Statement;
 use super::pins::{PinReason, Pins};
 use super::preparing::MISSING;
-use super::{Backend, Note, Out, Session, TransactionStatus};
+use super::{Backend, Note, Out, Session};
 use crate::sql::Effects;
 use crate::wire::build;
 use crate::wire::frame::Header;
@@ -96,13 +96,10 @@ impl Session {
         if let Some(existing) = meaning.statement.filter(|_| !is_off("duplicates")) {
             return self.refuse_duplicate(name, &existing, statement, backend, out);
         }
-        if backend.is_some() {
-            self.try_name(name, out.server);
-        }
         let sent = match backend {
             None if !statement.is_known_good() => return ClientFate::NeedServer,
             None => false,
-            Some(backend) => match self.send_parse(&statement, backend, out.server) {
+            Some(backend) => match self.send_parse(name, &statement, backend, out.server) {
                 Some(sent) => sent,
                 None => return ClientFate::Wait,
             },
@@ -110,19 +107,6 @@ impl Session {
         self.open_segment = true;
         self.begin_parse(name, statement, sent);
         ClientFate::Consumed
-    }
-
-    /// SQL's PREPARE may have taken this name on this server, which then says so itself. Statements of
-    /// the client's Parse have other names there.
-    fn try_name(&mut self, name: &[u8], out: &mut BytesMut) {
-        let failed = self.status == TransactionStatus::Failed;
-        if name.is_empty() || failed || !self.may_have_sql_prepared() {
-            return;
-        }
-        build::parse_body(out, name, EMPTY_STATEMENT);
-        self.inject(Kind::Parse, Note::Lent);
-        build::close_statement(out, name);
-        self.inject(Kind::Close, Note::Plain);
     }
 
     /// A name is to mean a statement when its Parse is answered: by the server, or here.
@@ -333,9 +317,6 @@ impl Session {
         }
     }
 }
-
-/// The body of a Parse of no text, behind the name.
-const EMPTY_STATEMENT: &[u8] = b"\0\0\0";
 
 /// The name in a Describe or Close of a statement, if PostgreSQL would read one there.
 pub(super) fn statement_name(body: &[u8]) -> Option<&[u8]> {

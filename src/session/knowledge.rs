@@ -271,9 +271,11 @@ impl Knowledge {
         if self.rules.load().sequences == SequenceRule::Pin {
             return true;
         }
-        let readers = || self.lock().sequence_readers.len();
-        self.has_sequence_readers.load(Ordering::Relaxed)
-            && (self.lock().sequence_readers.contains(class) || readers() >= MAX_SEQUENCE_READERS)
+        if !self.has_sequence_readers.load(Ordering::Relaxed) {
+            return false;
+        }
+        let readers = &self.lock().sequence_readers;
+        readers.contains(class) || readers.len() >= MAX_SEQUENCE_READERS
     }
 
     /// Whether a client of this kind is pinned once it has drawn numbers, by the rules and by

@@ -30,28 +30,45 @@ impl Session {
     /// that depends on what an earlier segment in flight does.
     pub(super) fn send_parse(
         &mut self,
+        name: &[u8],
         statement: &Arc<Statement>,
         backend: &mut Backend,
         out: &mut BytesMut,
     ) -> Option<bool> {
+        let mut sent = true;
         match backend.statements.copy_of(statement, statement.generation(), self.ticket.segment) {
             Copy::Unsettled => return None,
-            Copy::Coming => return Some(false),
+            Copy::Coming => sent = false,
             // Its copy is of the tables as others see them.
             Copy::Ready if self.alters() => self.unprepare(statement, backend, out),
             // A transaction may have failed by now, and then PostgreSQL refuses every Parse.
             Copy::Ready if !self.flow.is_status_known() => return None,
             Copy::Ready if self.status != TransactionStatus::Failed || is_off("failed") => {
-                return Some(false);
+                sent = false;
             }
             // The error must be the server's own.
             Copy::Ready | Copy::Stale => self.unprepare(statement, backend, out),
             Copy::Missing if backend.statements.is_crowded(self.ticket.segment) => return None,
             Copy::Missing => self.make_room(backend, out),
         }
-        build::parse_body(out, &statement.server_name, &statement.body);
-        backend.statements.begin(statement, self.ticket.segment);
-        Some(true)
+        self.try_name(name, out);
+        if sent {
+            build::parse_body(out, &statement.server_name, &statement.body);
+            backend.statements.begin(statement, self.ticket.segment);
+        }
+        Some(sent)
+    }
+
+    /// SQL's PREPARE may have taken this name on this server, which then says so itself. Statements of
+    /// the client's Parse have other names there.
+    fn try_name(&mut self, name: &[u8], out: &mut BytesMut) {
+        if self.status == TransactionStatus::Failed || !self.may_have_sql_prepared() {
+            return;
+        }
+        build::parse_body(out, name, EMPTY_STATEMENT);
+        self.inject(Kind::Parse, Note::Lent);
+        build::close_statement(out, name);
+        self.inject(Kind::Close, Note::Plain);
     }
 
     /// A change of the name in flight decides, and belongs to an earlier segment that may fail.
@@ -248,6 +265,9 @@ impl Target {
         Self { note, rename: Some(MISSING.as_bytes().into()) }
     }
 }
+
+/// The body of a Parse of no text, behind the name.
+const EMPTY_STATEMENT: &[u8] = b"\0\0\0";
 
 /// A statement name that is never prepared.
 pub(super) const MISSING: &str = "__pgweir_missing";
