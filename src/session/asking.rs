@@ -4,6 +4,8 @@
 //! knows. The questions go out as one pipeline of named statements outside any transaction, so that the
 //! client's unnamed statement and its next transaction are left alone (docs/semantics.md "Asking").
 
+mod answers;
+
 use bytes::BytesMut;
 
 use super::flow::{Kind, Owner};
@@ -11,11 +13,13 @@ use super::listening::{Channels, UNLISTENS};
 use super::own::Own;
 use super::pins::{PinReason, Pins};
 use super::pooling::Pooling;
-use super::rules::{DynamicSet, Refusal, Suspicion};
-use super::{Backend, Note, Session, SessionError, TransactionStatus};
-use crate::sql::{self, Catalogue, Effects, Resets, Subject, Touched};
-use crate::wire::{Malformed, Reader, build};
+use super::rules::{Refusal, Suspicion};
+use super::{Backend, Note, Session, TransactionStatus};
+use crate::sql::{Effects, Resets, Touched};
+use crate::wire::{Reader, build};
 use crate::without::is_off;
+pub(super) use answers::{Columns, Probe};
+use answers::{Rows, Value};
 
 /// What the lease did that must be asked about before it can end.
 #[derive(Debug, Default)]
@@ -46,46 +50,6 @@ struct Asked {
     catalogue: Option<Rows>,
     failed: bool,
 }
-
-/// Rows of the catalogue.
-#[derive(Debug, Default)]
-struct Rows {
-    rows: Vec<Row>,
-    bytes: usize,
-}
-
-/// The row of a question about one setting.
-#[derive(Debug)]
-struct Value {
-    /// `None` if there is no such setting.
-    value: Option<Box<[u8]>>,
-    /// It was found to be the server's default.
-    is_default: bool,
-}
-
-/// The row of the probe.
-#[derive(Debug)]
-pub(super) struct Probe {
-    /// What ties the session to its server, but for advisory locks.
-    pub(super) pins: Pins,
-    pub(super) role: Box<[u8]>,
-    /// `None` if it was not asked.
-    pub(super) advisory_lock: Option<bool>,
-}
-
-impl Probe {
-    pub(super) fn read(columns: &mut Columns<'_>) -> Result<Self, Malformed> {
-        let mut pins = Pins::NONE;
-        for reason in PROBED {
-            pins.set(reason, columns.flag()?.unwrap_or(true));
-        }
-        let role = columns.next()?.unwrap_or_default().into();
-        Ok(Self { pins, role, advisory_lock: columns.flag()? })
-    }
-}
-
-/// A row of the catalogue: what it is about, its name, and its code.
-type Row = (Subject, Box<[u8]>, Box<[u8]>);
 
 /// Whether a lease may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -378,17 +342,6 @@ impl Session {
         self.questions.asked.get_or_insert_default().channels = Some(Channels::new());
     }
 
-    /// The name of a channel that the server listens to.
-    pub(super) fn on_channel_row(&mut self, row: &[u8]) -> Result<(), SessionError> {
-        let channels = self.questions.asked.as_mut().and_then(|asked| asked.channels.as_mut());
-        let Some(channels) = channels else { return Ok(()) };
-        let name = Columns::new(row)?.next()?.unwrap_or_default();
-        if channels.len() <= MAX_LISTENED {
-            channels.insert(name.into());
-        }
-        Ok(())
-    }
-
     pub(super) fn prepare_own(&mut self, own: Own, backend: &mut Backend, out: &mut BytesMut) {
         if backend.statements.has_own(own) {
             return;
@@ -401,165 +354,6 @@ impl Session {
         build::parse_body(out, own.name().as_bytes(), &body);
         self.flow.sent(Kind::Parse, Owner::Proxy, Note::PrepareOwn(own));
         backend.statements.set_own(own, true);
-    }
-
-    /// A row of an answer, of which the note of the place in the FIFO says which.
-    pub(super) fn on_answer_row(&mut self, probe: bool, row: &[u8]) -> Result<(), SessionError> {
-        let Some(asked) = &mut self.questions.asked else { return Ok(()) };
-        let mut columns = Columns::new(row)?;
-        if probe {
-            asked.probe = Some(Probe::read(&mut columns)?);
-        } else {
-            let value = columns.next()?.map(Box::from);
-            let is_default = columns.count > 1 && columns.flag()?.unwrap_or(false);
-            asked.values.push(Value { value, is_default });
-        }
-        Ok(())
-    }
-
-    /// A row of the catalogue.
-    pub(super) fn on_catalogue_row(&mut self, row: &[u8]) -> Result<(), SessionError> {
-        let Some(asked) = &mut self.questions.asked else { return Ok(()) };
-        let Some(rows) = &mut asked.catalogue else { return Ok(()) };
-        let mut columns = Columns::new(row)?;
-        let subject = match columns.next()? {
-            Some(b"f") => Subject::Function,
-            Some(b"r") => Subject::Relation,
-            Some(b"x") => Subject::Foreign,
-            Some(b"d") => Subject::Drawing,
-            _ => Subject::Opaque,
-        };
-        let name: Box<[u8]> = columns.next()?.unwrap_or_default().into();
-        let code: Box<[u8]> = columns.next()?.unwrap_or_default().into();
-        rows.bytes += name.len() + code.len();
-        if rows.bytes <= MAX_CATALOGUE {
-            rows.rows.push((subject, name, code));
-        } else {
-            // Nothing is known then, and everything suspect.
-            rows.rows = Vec::new();
-        }
-        Ok(())
-    }
-
-    /// A question failed: it may have met a statement_timeout, or its statement may be gone.
-    pub(super) fn on_answer_failed(&mut self) {
-        if let Some(asked) = &mut self.questions.asked {
-            asked.failed = true;
-        }
-    }
-
-    /// All answers have come.
-    pub(super) fn on_answered(&mut self, backend: &mut Backend) {
-        let Some(asked) = self.questions.asked.take() else { return };
-        if asked.failed || asked.values.len() != asked.names.len() {
-            backend.statements.forget_own();
-            if asked.catalogue.is_some() {
-                self.knowledge.expire_catalogue();
-            }
-            if self.questions.are_open(self.pins) {
-                self.questions.failures += 1;
-                self.pins.set(PinReason::Unproven, true);
-            }
-            return;
-        }
-        self.questions.failures = 0;
-        for (name, value) in asked.names.iter().zip(&asked.values) {
-            if let (true, Some(shown)) = (value.is_default, &value.value) {
-                backend.settings.learn_default(name, shown);
-            }
-            self.on_told_value(name, value.value.as_deref(), backend);
-            self.note_initial(name, backend);
-        }
-        if let Some(probe) = asked.probe {
-            self.on_probed(&probe, backend);
-        }
-        let mut suspects = std::mem::take(&mut self.questions.suspects);
-        let touched = std::mem::take(&mut self.questions.touched);
-        if let Some(rows) = asked.catalogue {
-            suspects = suspects.without(UNREAD) | self.on_catalogue(&rows);
-        }
-        if suspects.intersects(DEALLOCATES) {
-            self.owed = Leftovers::Prepared;
-        } else if suspects.intersects(DOUBTFUL) {
-            self.owed = self.owed.max(Leftovers::Resettable);
-        }
-        self.on_channels(asked.channels, backend);
-        self.pin_for(suspects, touched.any);
-        if !self.pins.contains(PinReason::SqlPrepared) {
-            self.questions.prepared = Touched::default();
-        }
-        self.reading.touched = false;
-        self.reading.begin(&mut self.desired, &mut backend.settings);
-    }
-
-    /// Pins for what no question tells: settings without a name, and what only texts show.
-    fn pin_for(&mut self, suspects: Effects, anything: bool) {
-        if anything {
-            match self.knowledge.rules().dynamic_set {
-                DynamicSet::Pin => self.pins.set(PinReason::Setting, true),
-                DynamicSet::Ignore => self.owed = self.owed.max(Leftovers::Resettable),
-            }
-        }
-        if suspects.intersects(Effects::DISCARD_SEQUENCES | Effects::DISCARD_ALL) {
-            self.pins.set(PinReason::Sequence, false);
-        }
-        if suspects.contains(Effects::LOAD) {
-            self.pins.set(PinReason::Library, true);
-        }
-        if suspects.contains(Effects::RETIRE_FUNCTION) {
-            self.pins.set(PinReason::Permanent, true);
-        }
-    }
-
-    /// A setting has this value on the server now, and so the client has it.
-    fn on_told_value(&mut self, name: &str, value: Option<&[u8]>, backend: &mut Backend) {
-        let default = backend.settings.on_told(name, value);
-        match value {
-            Some(value) if !default || self.startup.get(name).is_some() => {
-                if self.desired.set(name, value) {
-                    self.knowledge.accept(name, value, value);
-                }
-            }
-            _ => {
-                self.desired.remove(name);
-            }
-        }
-    }
-
-    /// The catalogue was read. What texts do that could not be read before: settings they touch are
-    /// asked for in another round.
-    fn on_catalogue(&mut self, rows: &Rows) -> Effects {
-        if rows.bytes <= MAX_CATALOGUE {
-            let rows = rows.rows.iter().map(|(subject, name, code)| {
-                let code: &[u8] = if is_off("functions") { b"" } else { code };
-                (*subject, &**name, code)
-            });
-            self.knowledge.learn_catalogue(Catalogue::new(rows));
-        }
-        let mut found = Effects::PURE;
-        for text in std::mem::take(&mut self.questions.unread) {
-            let catalogue = self.knowledge.catalogue();
-            let options = self.reading.options(false, catalogue.as_deref());
-            let effects = sql::classify(&text, &options);
-            let touched = sql::touched(&text, &options);
-            drop(catalogue);
-            found |= effects;
-            self.note_touched(touched, &Parameters::NONE);
-        }
-        found
-    }
-
-    fn on_probed(&mut self, probe: &Probe, backend: &mut Backend) {
-        if !is_off("role") {
-            self.on_told_value("role", Some(&probe.role), backend);
-        }
-        for reason in PROBED {
-            self.pins.set(reason, probe.pins.contains(reason));
-        }
-        self.pins.set(PinReason::Unproven, false);
-        if let Some(locked) = probe.advisory_lock {
-            self.pins.set(PinReason::AdvisoryLock, locked);
-        }
     }
 }
 
@@ -612,31 +406,6 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// The columns of a DataRow in text format.
-pub(super) struct Columns<'a> {
-    reader: Reader<'a>,
-    count: u16,
-}
-
-impl<'a> Columns<'a> {
-    pub(super) fn new(row: &'a [u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(row);
-        let count = reader.u16()?;
-        Ok(Self { reader, count })
-    }
-
-    fn next(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
-        match self.reader.i32()? {
-            -1 => Ok(None),
-            len => self.reader.bytes(usize::try_from(len).map_err(|_| Malformed::Short)?).map(Some),
-        }
-    }
-
-    pub(super) fn flag(&mut self) -> Result<Option<bool>, Malformed> {
-        Ok(self.next()?.map(|value| value == b"t"))
-    }
-}
-
 /// What a text may do that the server must be asked about.
 pub(super) const SUSPECT: Effects = Effects::LISTEN
     .union(Effects::CURSOR)
@@ -652,16 +421,6 @@ pub(super) const SUSPECT: Effects = Effects::LISTEN
 const OPAQUE: Effects =
     Effects::ROUTINE.union(Effects::EXECUTE).union(Effects::FUNCTION).union(Effects::UNKNOWN);
 
-/// What cannot be asked about in whole.
-const DOUBTFUL: Effects = Effects::ROUTINE.union(Effects::FUNCTION).union(Effects::UNKNOWN);
-
-/// What may close statements that pgweir has prepared, as code that no tag tells of does.
-const DEALLOCATES: Effects =
-    Effects::DEALLOCATE.union(Effects::DEALLOCATE_ALL).union(Effects::DISCARD_ALL);
-
-/// What a text is suspected of because the catalogue lacks a name.
-const UNREAD: Effects = Effects::FUNCTION.union(Effects::ROUTINE).union(Effects::UNREAD);
-
 /// What may take a lock of the session.
 const MAY_LOCK: Effects = Effects::ADVISORY_LOCK.union(Effects::VOUCHED).union(OPAQUE);
 
@@ -673,15 +432,9 @@ const MAY_UNPIN: Effects = Effects::DDL
     .union(Effects::DISCARD)
     .union(UNLISTENS);
 
-/// Bytes of the catalogue that are read.
-const MAX_CATALOGUE: usize = 16 << 20;
-
 /// Texts that are kept to be read again, and the longest of them.
 const MAX_UNREAD: usize = 16;
 const MAX_UNREAD_TEXT: usize = 16 << 10;
-
-/// Channels of one server that are read.
-const MAX_LISTENED: usize = 10_000;
 
 /// What may end a question before its answer. Other timeouts of PostgreSQL's do not run inside a pipeline
 /// (`runtime-config-client.html`).
@@ -689,7 +442,3 @@ const TIMEOUTS: [&str; 3] = ["statement_timeout", "lock_timeout", "transaction_t
 
 /// Rounds of questions that may fail in a row.
 const MAX_FAILURES: u8 = 2;
-
-/// What the first columns of the probe's row tell.
-const PROBED: [PinReason; 4] =
-    [PinReason::TempObject, PinReason::HeldCursor, PinReason::SqlPrepared, PinReason::Listen];

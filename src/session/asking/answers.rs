@@ -1,0 +1,270 @@
+//! What a server answers, and what becomes of it.
+
+use super::{Leftovers, Parameters};
+use crate::session::pins::{PinReason, Pins};
+use crate::session::rules::DynamicSet;
+use crate::session::{Backend, Session, SessionError};
+use crate::sql::{self, Catalogue, Effects, Subject, Touched};
+use crate::wire::{Malformed, Reader};
+use crate::without::is_off;
+
+/// Rows of the catalogue.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    rows: Vec<Row>,
+    bytes: usize,
+}
+
+/// The row of a question about one setting.
+#[derive(Debug)]
+pub(super) struct Value {
+    /// `None` if there is no such setting.
+    value: Option<Box<[u8]>>,
+    /// It was found to be the server's default.
+    is_default: bool,
+}
+
+/// The row of the probe.
+#[derive(Debug)]
+pub(in crate::session) struct Probe {
+    /// What ties the session to its server, but for advisory locks.
+    pub(in crate::session) pins: Pins,
+    pub(in crate::session) role: Box<[u8]>,
+    /// `None` if it was not asked.
+    pub(in crate::session) advisory_lock: Option<bool>,
+}
+
+impl Probe {
+    pub(in crate::session) fn read(columns: &mut Columns<'_>) -> Result<Self, Malformed> {
+        let mut pins = Pins::NONE;
+        for reason in PROBED {
+            pins.set(reason, columns.flag()?.unwrap_or(true));
+        }
+        let role = columns.next()?.unwrap_or_default().into();
+        Ok(Self { pins, role, advisory_lock: columns.flag()? })
+    }
+}
+
+/// A row of the catalogue: what it is about, its name, and its code.
+type Row = (Subject, Box<[u8]>, Box<[u8]>);
+
+impl Session {
+    /// The name of a channel that the server listens to.
+    pub(in crate::session) fn on_channel_row(&mut self, row: &[u8]) -> Result<(), SessionError> {
+        let channels = self.questions.asked.as_mut().and_then(|asked| asked.channels.as_mut());
+        let Some(channels) = channels else { return Ok(()) };
+        let name = Columns::new(row)?.next()?.unwrap_or_default();
+        if channels.len() <= MAX_LISTENED {
+            channels.insert(name.into());
+        }
+        Ok(())
+    }
+
+    /// A row of an answer, of which the note of the place in the FIFO says which.
+    pub(in crate::session) fn on_answer_row(
+        &mut self,
+        probe: bool,
+        row: &[u8],
+    ) -> Result<(), SessionError> {
+        let Some(asked) = &mut self.questions.asked else { return Ok(()) };
+        let mut columns = Columns::new(row)?;
+        if probe {
+            asked.probe = Some(Probe::read(&mut columns)?);
+        } else {
+            let value = columns.next()?.map(Box::from);
+            let is_default = columns.count > 1 && columns.flag()?.unwrap_or(false);
+            asked.values.push(Value { value, is_default });
+        }
+        Ok(())
+    }
+
+    /// A row of the catalogue.
+    pub(in crate::session) fn on_catalogue_row(&mut self, row: &[u8]) -> Result<(), SessionError> {
+        let Some(asked) = &mut self.questions.asked else { return Ok(()) };
+        let Some(rows) = &mut asked.catalogue else { return Ok(()) };
+        let mut columns = Columns::new(row)?;
+        let subject = match columns.next()? {
+            Some(b"f") => Subject::Function,
+            Some(b"r") => Subject::Relation,
+            Some(b"x") => Subject::Foreign,
+            Some(b"d") => Subject::Drawing,
+            _ => Subject::Opaque,
+        };
+        let name: Box<[u8]> = columns.next()?.unwrap_or_default().into();
+        let code: Box<[u8]> = columns.next()?.unwrap_or_default().into();
+        rows.bytes += name.len() + code.len();
+        if rows.bytes <= MAX_CATALOGUE {
+            rows.rows.push((subject, name, code));
+        } else {
+            // Nothing is known then, and everything suspect.
+            rows.rows = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// A question failed: it may have met a statement_timeout, or its statement may be gone.
+    pub(in crate::session) fn on_answer_failed(&mut self) {
+        if let Some(asked) = &mut self.questions.asked {
+            asked.failed = true;
+        }
+    }
+
+    /// All answers have come.
+    pub(in crate::session) fn on_answered(&mut self, backend: &mut Backend) {
+        let Some(asked) = self.questions.asked.take() else { return };
+        if asked.failed || asked.values.len() != asked.names.len() {
+            backend.statements.forget_own();
+            if asked.catalogue.is_some() {
+                self.knowledge.expire_catalogue();
+            }
+            if self.questions.are_open(self.pins) {
+                self.questions.failures += 1;
+                self.pins.set(PinReason::Unproven, true);
+            }
+            return;
+        }
+        self.questions.failures = 0;
+        for (name, value) in asked.names.iter().zip(&asked.values) {
+            if let (true, Some(shown)) = (value.is_default, &value.value) {
+                backend.settings.learn_default(name, shown);
+            }
+            self.on_told_value(name, value.value.as_deref(), backend);
+            self.note_initial(name, backend);
+        }
+        if let Some(probe) = asked.probe {
+            self.on_probed(&probe, backend);
+        }
+        let mut suspects = std::mem::take(&mut self.questions.suspects);
+        let touched = std::mem::take(&mut self.questions.touched);
+        if let Some(rows) = asked.catalogue {
+            suspects = suspects.without(UNREAD) | self.on_catalogue(&rows);
+        }
+        if suspects.intersects(DEALLOCATES) {
+            self.owed = Leftovers::Prepared;
+        } else if suspects.intersects(DOUBTFUL) {
+            self.owed = self.owed.max(Leftovers::Resettable);
+        }
+        self.on_channels(asked.channels, backend);
+        self.pin_for(suspects, touched.any);
+        if !self.pins.contains(PinReason::SqlPrepared) {
+            self.questions.prepared = Touched::default();
+        }
+        self.reading.touched = false;
+        self.reading.begin(&mut self.desired, &mut backend.settings);
+    }
+
+    /// Pins for what no question tells: settings without a name, and what only texts show.
+    fn pin_for(&mut self, suspects: Effects, anything: bool) {
+        if anything {
+            match self.knowledge.rules().dynamic_set {
+                DynamicSet::Pin => self.pins.set(PinReason::Setting, true),
+                DynamicSet::Ignore => self.owed = self.owed.max(Leftovers::Resettable),
+            }
+        }
+        if suspects.intersects(Effects::DISCARD_SEQUENCES | Effects::DISCARD_ALL) {
+            self.pins.set(PinReason::Sequence, false);
+        }
+        if suspects.contains(Effects::LOAD) {
+            self.pins.set(PinReason::Library, true);
+        }
+        if suspects.contains(Effects::RETIRE_FUNCTION) {
+            self.pins.set(PinReason::Permanent, true);
+        }
+    }
+
+    /// A setting has this value on the server now, and so the client has it.
+    fn on_told_value(&mut self, name: &str, value: Option<&[u8]>, backend: &mut Backend) {
+        let default = backend.settings.on_told(name, value);
+        match value {
+            Some(value) if !default || self.startup.get(name).is_some() => {
+                if self.desired.set(name, value) {
+                    self.knowledge.accept(name, value, value);
+                }
+            }
+            _ => {
+                self.desired.remove(name);
+            }
+        }
+    }
+
+    /// The catalogue was read. What texts do that could not be read before: settings they touch are
+    /// asked for in another round.
+    fn on_catalogue(&mut self, rows: &Rows) -> Effects {
+        if rows.bytes <= MAX_CATALOGUE {
+            let rows = rows.rows.iter().map(|(subject, name, code)| {
+                let code: &[u8] = if is_off("functions") { b"" } else { code };
+                (*subject, &**name, code)
+            });
+            self.knowledge.learn_catalogue(Catalogue::new(rows));
+        }
+        let mut found = Effects::PURE;
+        for text in std::mem::take(&mut self.questions.unread) {
+            let catalogue = self.knowledge.catalogue();
+            let options = self.reading.options(false, catalogue.as_deref());
+            let effects = sql::classify(&text, &options);
+            let touched = sql::touched(&text, &options);
+            drop(catalogue);
+            found |= effects;
+            self.note_touched(touched, &Parameters::NONE);
+        }
+        found
+    }
+
+    fn on_probed(&mut self, probe: &Probe, backend: &mut Backend) {
+        if !is_off("role") {
+            self.on_told_value("role", Some(&probe.role), backend);
+        }
+        for reason in PROBED {
+            self.pins.set(reason, probe.pins.contains(reason));
+        }
+        self.pins.set(PinReason::Unproven, false);
+        if let Some(locked) = probe.advisory_lock {
+            self.pins.set(PinReason::AdvisoryLock, locked);
+        }
+    }
+}
+
+/// The columns of a DataRow in text format.
+pub(in crate::session) struct Columns<'a> {
+    reader: Reader<'a>,
+    count: u16,
+}
+
+impl<'a> Columns<'a> {
+    pub(in crate::session) fn new(row: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(row);
+        let count = reader.u16()?;
+        Ok(Self { reader, count })
+    }
+
+    fn next(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+        match self.reader.i32()? {
+            -1 => Ok(None),
+            len => self.reader.bytes(usize::try_from(len).map_err(|_| Malformed::Short)?).map(Some),
+        }
+    }
+
+    pub(in crate::session) fn flag(&mut self) -> Result<Option<bool>, Malformed> {
+        Ok(self.next()?.map(|value| value == b"t"))
+    }
+}
+
+/// What cannot be asked about in whole.
+const DOUBTFUL: Effects = Effects::ROUTINE.union(Effects::FUNCTION).union(Effects::UNKNOWN);
+
+/// What may close statements that pgweir has prepared, as code that no tag tells of does.
+const DEALLOCATES: Effects =
+    Effects::DEALLOCATE.union(Effects::DEALLOCATE_ALL).union(Effects::DISCARD_ALL);
+
+/// What a text is suspected of because the catalogue lacks a name.
+const UNREAD: Effects = Effects::FUNCTION.union(Effects::ROUTINE).union(Effects::UNREAD);
+
+/// Bytes of the catalogue that are read.
+const MAX_CATALOGUE: usize = 16 << 20;
+
+/// Channels of one server that are read.
+const MAX_LISTENED: usize = 10_000;
+
+/// What the first columns of the probe's row tell.
+const PROBED: [PinReason; 4] =
+    [PinReason::TempObject, PinReason::HeldCursor, PinReason::SqlPrepared, PinReason::Listen];
