@@ -86,11 +86,10 @@ def row(contender, runs):
 
 def ratio(runs, part):
     """pgweir's processor time against PgBouncer's, both on one thread, round by round."""
-    pairs = zip(runs.get((part.name, "pgweir"), []), runs.get((part.name, "PgBouncer"), []))
-    ratios = [ours.cpu / theirs.cpu for ours, theirs in pairs if not ours.problems + theirs.problems]
-    if not ratios:
+    found = ratios(runs.get((part.name, "pgweir"), []), runs.get((part.name, "PgBouncer"), []))
+    if not found:
         return ""
-    text = f"\npgweir on one thread takes {spread(ratios, 2)} times PgBouncer's CPU per transaction"
+    text = f"\npgweir on one thread takes {spread(found, 2)} times PgBouncer's CPU per transaction"
     return text + (f" (target: at most {TARGET}).\n" if part.name == "simple" else ".\n")
 
 
@@ -108,13 +107,17 @@ def tracking_ratio(runs, _part):
 RATIOS = {"settings": settings_ratio, "tracking": tracking_ratio}
 
 
+def ratios(some, others):
+    """Processor time of runs against that of others, round by round."""
+    return [one.cpu / other.cpu for one, other in zip(some, others) if not one.problems + other.problems]
+
+
 def cost(with_it, without, most):
-    """Processor time with something against that without it, round by round."""
-    pairs = zip(with_it, without)
-    ratios = [one.cpu / other.cpu for one, other in pairs if not one.problems + other.problems]
-    if not ratios:
+    """What something costs."""
+    found = ratios(with_it, without)
+    if not found:
         return ""
-    return f"\nIt takes {spread(ratios, 2)} times the CPU of the same without (target: at most {most}).\n"
+    return f"\nIt takes {spread(found, 2)} times the CPU of the same without (target: at most {most}).\n"
 
 
 def configurations(everyone):
