@@ -326,10 +326,6 @@ fn state_that_cannot_travel_pins_however_it_was_made_until_it_is_gone() {
     let (mut client, mut other) = (stage.client(), stage.client());
     for (kind, (make, drop)) in PINNING.into_iter().enumerate() {
         for way in WAYS {
-            // PL/pgSQL runs these words as a statement of its own.
-            if make.starts_with("prepare") && matches!(way, Way::PlpgsqlFunction | Way::Do) {
-                continue;
-            }
             client.rows(&text(way, 2 * kind, make));
             pinned(&stage, 1, &format!("{make} {way:?}"));
             let pid = client.value("select pg_backend_pid()");
@@ -452,9 +448,6 @@ fn a_server_is_clean_behind_a_client_that_leaves() {
          + (select count(*) from pg_prepared_statements where from_sql)";
     for (kind, make) in makes.iter().enumerate() {
         for way in WAYS {
-            if make.starts_with("prepare") && matches!(way, Way::PlpgsqlFunction | Way::Do) {
-                continue;
-            }
             let mut client = stage.client();
             client.rows(&text(way, kind, make));
             let pid = client.value("select pg_backend_pid()");
