@@ -198,7 +198,7 @@ def straight(postgres, password):
 @contextlib.contextmanager
 def pgweir(postgres, password, binary, pool, workers, also="", without=None):
     """pgweir with so many worker threads; 0 = one per core. `also` is said of it; `without` is turned off."""
-    role = f"pgweir_{workers}{len(also)}"
+    role = f"pgweir_{workers}" + "".join(letter for letter in also if letter.isalpha())
     verifier = postgres.role(role, password)
     port, http = free_port(), free_port()
     text = "\n".join(

@@ -10,6 +10,7 @@
 //! - [`sql`] (sans-IO): a lexer; what a statement may do to the session
 //! - [`auth`] (sans-IO): SCRAM, MD5, cleartext exchanges of both sides; secrets
 //! - [`session`] (sans-IO): the machines of one client session
+//! - [`class`] (sans-IO): who belongs to which class of clients, and what holds for each
 //! - [`config`]: typed settings, parsed once into valid values
 //! - [`registry`]: who is connected, by id
 //! - [`ledger`]: who is pinned, and why
@@ -32,6 +33,7 @@ pub mod wire;
 pub mod sql;
 pub mod auth;
 pub mod session;
+pub mod class;
 pub mod config;
 pub mod registry;
 pub mod ledger;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgweir::auth::{Iterations, Key, Lookup, Mock, Secret};
+use pgweir::config::Share;
 use pgweir::config::{DEFAULT_AUTH_QUERY, Password, ServerTls, ServerTlsMode};
 use pgweir::control::{Control, ControlError, ControlTarget, Users};
-use pgweir::host::{Host, SlotLimits};
+use pgweir::host::{Host, HostLimits, Owner};
 use pgweir::metrics::Metrics;
 use pgweir::net::Target;
 
@@ -26,7 +27,7 @@ impl Plane {
 
     fn with(change: impl FnOnce(&mut ControlTarget)) -> Self {
         let database = Cluster::shared().database();
-        let limits = SlotLimits { host: 2, database: 0 };
+        let limits = HostLimits { host: Share::Count(2), ..HostLimits::NONE };
         let host = Host::new(limits, Metrics::new().host("test"));
         let cluster = database.cluster();
         let mut target = ControlTarget {
@@ -276,10 +277,10 @@ async fn a_slot_is_held_from_before_connecting_until_the_backend_is_gone() {
 #[tokio::test]
 async fn without_a_slot_nothing_is_opened() {
     let plane = Plane::with(|target| target.slot_wait = Duration::from_millis(100));
-    let database = plane.database.name().into();
+    let owner = Owner { database: plane.database.name().into(), user: "app".into() };
     let soon = Instant::now() + Duration::from_secs(5);
-    let first = plane.host.take(&database, soon).await.unwrap();
-    let second = plane.host.take(&database, soon).await.unwrap();
+    let first = plane.host.take(owner.clone(), soon).await.unwrap();
+    let second = plane.host.take(owner.clone(), soon).await.unwrap();
     let users = plane.users(DEFAULT_AUTH_QUERY, Duration::ZERO);
     let error = users.look_up("nobody").await.unwrap_err();
     assert!(matches!(error, ControlError::Full(_)), "{error:?}");
@@ -292,10 +293,10 @@ async fn an_idle_connection_makes_room_for_who_waits() {
     let plane = Plane::new();
     let users = plane.users(DEFAULT_AUTH_QUERY, Duration::ZERO);
     assert_eq!(told(&users.look_up("nobody").await), "Unknown");
-    let database = plane.database.name().into();
+    let owner = Owner { database: plane.database.name().into(), user: "app".into() };
     let deadline = Instant::now() + Duration::from_secs(5);
-    let held = plane.host.take(&database, deadline).await.unwrap();
-    let second = plane.host.take(&database, deadline).await;
+    let held = plane.host.take(owner.clone(), deadline).await.unwrap();
+    let second = plane.host.take(owner.clone(), deadline).await;
     assert!(second.is_ok(), "{second:?}");
     drop((held, second));
     assert_eq!(told(&users.look_up("nobody").await), "Unknown");

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Buf;
 use pgweir::auth::{Password, ServerCredential};
+use pgweir::config::Share;
 use pgweir::config::{self, ServerTls, ServerTlsMode};
-use pgweir::host::{Host, SlotLimits};
+use pgweir::host::{Host, HostLimits, Owner};
 use pgweir::metrics::{Metrics, PoolMetrics, ServerState};
 use pgweir::net::Target;
 use pgweir::server::{
@@ -47,7 +48,7 @@ impl Ground {
 
     fn at(database: Database, port: u16) -> Self {
         let metrics = Metrics::new();
-        let limits = SlotLimits { host: 1, database: 0 };
+        let limits = HostLimits { host: Share::Count(1), ..HostLimits::NONE };
         Self {
             target: target(port),
             host: Host::new(limits, metrics.host("test")),
@@ -60,9 +61,12 @@ impl Ground {
         self.try_open(Wanted::default()).await.expect("a server").server
     }
 
+    fn owner(&self) -> Owner {
+        Owner { database: self.database.name().into(), user: "app".into() }
+    }
+
     async fn try_open(&self, wanted: Wanted<'_>) -> Result<Opened, OpenError> {
-        let name = Arc::from(self.database.name());
-        let slot = self.host.take(&name, soon()).await.expect("a slot");
+        let slot = self.host.take(self.owner(), soon()).await.expect("a slot");
         let password = || ServerCredential::Password(Password::new(APP_PASSWORD));
         let request = OpenRequest {
             target: &self.target,
@@ -71,6 +75,7 @@ impl Ground {
             credential: wanted.credential.unwrap_or_else(password),
             remembered: None,
             init_query: wanted.init_query,
+            asks_capacity: true,
             deadline: Instant::now() + wanted.time.unwrap_or(Duration::from_secs(10)),
             close_timeout: Duration::from_secs(5),
             lifetime: Duration::from_hours(1),
@@ -85,8 +90,7 @@ impl Ground {
 
     /// Waits for the slot, and asserts that there was no backend any more when it became free.
     async fn assert_slot_follows_backend(&self) {
-        let name = Arc::from(self.database.name());
-        let _slot = self.host.take(&name, soon()).await.expect("the slot becomes free");
+        let _slot = self.host.take(self.owner(), soon()).await.expect("the slot becomes free");
         assert_eq!(self.backends(), "0");
     }
 

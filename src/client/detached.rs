@@ -134,7 +134,8 @@ impl Client {
 
     /// Takes a server, waiting for one if need be.
     async fn wait_for_server(&mut self) -> Result<Result<Lease, Report>, Ending> {
-        if let Some(lease) = self.pool.checkout_now(self.session.desired(), self.since) {
+        if let Some(lease) = self.pool.checkout_now(self.class, self.session.desired(), self.since)
+        {
             return Ok(Ok(lease));
         }
         // In a box: what is only sometimes needed must not be moved about each time.
@@ -149,7 +150,7 @@ impl Client {
     async fn wait_in_queue(&mut self) -> Result<Result<Lease, Report>, Ending> {
         let pool = std::sync::Arc::clone(&self.pool);
         let wanted = self.session.desired().clone();
-        let mut checkout = pin!(pool.checkout(&wanted));
+        let mut checkout = pin!(pool.checkout(self.class, &wanted));
         let mut probe = super::abandon::Probe::default();
         loop {
             let read = self.link.input.len() < WAITING_INPUT && !self.link.has_ended();

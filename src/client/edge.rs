@@ -13,7 +13,7 @@ use super::ServerLoss;
 use super::login::LoginFailure;
 use crate::auth::{AuthError, LoginError};
 use crate::control::ControlError;
-use crate::pool::{CheckoutError, Counts, PoolKey, Size};
+use crate::pool::{CheckoutError, Counts, Crowd, PoolKey, Size};
 use crate::server::OpenError;
 use crate::session::inbox::MAX_INBOX;
 use crate::session::rules::Refusal;
@@ -194,7 +194,14 @@ pub fn server_lost(loss: &ServerLoss) -> Report {
 /// A client that is logged in got no server: its request failed, and it may try again.
 pub fn checkout(error: &CheckoutError, pool: &PoolKey) -> Report {
     match error {
-        CheckoutError::Full { size, counts, waited } => full(pool, *size, *counts, *waited),
+        CheckoutError::Full { size, counts, class, class_limit, waited } => match class_limit {
+            Some(limit) => class_full(pool, (class, *limit), *counts, *waited),
+            None => full(pool, *size, *counts, *waited),
+        },
+        CheckoutError::QueueFull { class, crowd, limit } => queue_full(class, *crowd, *limit),
+        CheckoutError::Late { class, crowd, timeout, waited } => {
+            late(class, *crowd, *timeout, *waited)
+        }
         CheckoutError::Unreachable { error, waited } => unreachable(error, pool, Some(*waited)),
         CheckoutError::Refused(error) => unreachable(error, pool, None),
     }
@@ -213,15 +220,65 @@ fn full(pool: &PoolKey, size: Size, counts: Counts, waited: Duration) -> Report 
         waited.as_secs_f64(),
         size.max,
     );
-    Report::error(SqlState::TOO_MANY_CONNECTIONS, text)
-        .detail(format!(
-            "In use: {}, idle: {}, opening: {}, closing: {}; other clients waiting: {}.",
-            counts.leased, counts.idle, counts.opening, counts.closing, counts.waiting,
-        ))
-        .hint(
-            "Make transactions shorter, or raise limits.max_servers (and the limits of the \
+    Report::error(SqlState::TOO_MANY_CONNECTIONS, text).detail(counted(counts)).hint(
+        "Make transactions shorter, or raise limits.max_servers (and the limits of the \
              database and the host, if they are set) or timeouts.checkout.",
-        )
+    )
+}
+
+fn counted(counts: Counts) -> String {
+    format!(
+        "In use: {}, idle: {}, opening: {}, closing: {}; other clients waiting: {}.",
+        counts.leased, counts.idle, counts.opening, counts.closing, counts.waiting,
+    )
+}
+
+fn class_full(
+    pool: &PoolKey,
+    (class, limit): (&str, usize),
+    counts: Counts,
+    waited: Duration,
+) -> Report {
+    let text = format!(
+        "timed out waiting for a database connection from the pool: waited {:.1} s for one of the \
+         {limit} servers that clients of class \"{class}\" may have of database \"{}\", user \"{}\"",
+        waited.as_secs_f64(),
+        pool.database,
+        pool.user,
+    );
+    Report::error(SqlState::TOO_MANY_CONNECTIONS, text)
+        .detail(counted(counts))
+        .hint("Make transactions shorter, or raise max_servers or queue_timeout of the class.")
+}
+
+fn queue_full(class: &str, crowd: Crowd, limit: usize) -> Report {
+    let text = format!(
+        "too many clients of class \"{class}\" wait for a database connection already (queue_limit {limit})"
+    );
+    Report::error(SqlState::TOO_MANY_CONNECTIONS, text)
+        .detail(queue(class, crowd))
+        .hint("Try again later, or raise queue_limit, max_servers or the weight of the class.")
+}
+
+fn late(class: &str, crowd: Crowd, timeout: Duration, waited: Duration) -> Report {
+    let text = format!(
+        "gave up waiting for a database connection after {:.1} s: clients of class \"{class}\" may wait \
+         {:.1} s, which would be over first",
+        waited.as_secs_f64(),
+        timeout.as_secs_f64(),
+    );
+    Report::error(SqlState::TOO_MANY_CONNECTIONS, text)
+        .detail(queue(class, crowd))
+        .hint("Try again later, or raise max_servers or the weight of the class.")
+}
+
+/// Class, length of the queue and expected wait, for people and for programs that look for them.
+fn queue(class: &str, crowd: Crowd) -> String {
+    let expected = match crowd.expected {
+        Some(wait) => format!("{:.3} s", wait.as_secs_f64()),
+        None => "not known yet".to_owned(),
+    };
+    format!("Class: \"{class}\"; clients waiting: {}; expected wait: {expected}.", crowd.waiting)
 }
 
 fn unreachable(error: &OpenError, pool: &PoolKey, waited: Option<Duration>) -> Report {
@@ -323,6 +380,8 @@ mod tests {
         let error = CheckoutError::Full {
             size: Size { max: 7, min_idle: 0, max_idle: 7 },
             counts: Counts::default(),
+            class: "default".into(),
+            class_limit: None,
             waited: Duration::from_millis(2500),
         };
         let report = checkout(&error, &key());
@@ -335,6 +394,26 @@ mod tests {
         }
         assert!(report.hint.is_some());
         assert_eq!(checkout_at_login(&error, &key()).severity, Severity::Fatal);
+    }
+
+    #[test]
+    fn a_refusal_by_a_class_names_it_its_queue_and_the_wait() {
+        let class: Arc<str> = "batch".into();
+        let crowd = Crowd { waiting: 70, expected: Some(Duration::from_millis(8250)) };
+        let waited = Duration::from_millis(1500);
+        let errors = [
+            CheckoutError::QueueFull { class: Arc::clone(&class), crowd, limit: 70 },
+            CheckoutError::Late { class, crowd, timeout: Duration::from_secs(5), waited },
+        ];
+        for error in errors {
+            let report = checkout(&error, &key());
+            assert_eq!(
+                (report.severity, report.code),
+                (Severity::Error, SqlState::TOO_MANY_CONNECTIONS)
+            );
+            let expected = "Class: \"batch\"; clients waiting: 70; expected wait: 8.250 s.";
+            assert_eq!(report.detail.as_deref(), Some(expected));
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use thiserror::Error;
 
+use crate::class::ClassId;
 use crate::config::{Config, OnClientGone, Timeouts};
 use crate::ledger::{Ledger, Ledgers, Who};
 use crate::metrics::{ErrorSource, Metrics};
@@ -78,6 +79,8 @@ pub struct Client {
     half: Half,
     session: Session,
     who: Who,
+    /// Decided at its login.
+    class: ClassId,
     pool: Arc<Pool>,
     registration: Registration,
     /// Its place among those who listen by the pool's server.

@@ -1,10 +1,12 @@
 //! From a login to a session: what the client is told first.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Client, Context, Ending, edge};
+use crate::class::{ClassId, Traits};
 use crate::ledger::Who;
 use crate::metrics::CloseReason;
 use crate::net::link::{Link, Traffic};
@@ -24,6 +26,8 @@ pub struct Welcomed {
     pub settings: Vec<(String, String)>,
     /// Who it is.
     pub who: Who,
+    /// Its address; `None` on a Unix socket.
+    pub source: Option<IpAddr>,
     /// Its pool.
     pub pool: Arc<Pool>,
     /// Its place in the registry.
@@ -34,15 +38,39 @@ pub struct Welcomed {
     pub context: Context,
 }
 
+/// What a client says of its class at its login.
+const CLASS_OPTION: &str = "pgweir.class";
+
+fn class_of(
+    who: &Who,
+    source: Option<IpAddr>,
+    settings: &[(String, String)],
+    pool: &Pool,
+) -> ClassId {
+    let of = |wanted: &str| {
+        settings.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+    };
+    let traits = Traits {
+        user: &who.user,
+        database: &who.database,
+        application_name: of("application_name").unwrap_or_default(),
+        source: source.map(|source| source.to_canonical()),
+        option: of(CLASS_OPTION),
+    };
+    pool.settings().classes.of(&traits)
+}
+
 impl Client {
     /// Tells a client the server's parameters and its cancel key (`protocol-flow.html#PROTOCOL-FLOW-START-UP`).
     ///
     /// Needs a server only if the pool has had none yet, or if the client asks for a setting that no
     /// server of the pool has accepted before: then PostgreSQL judges it now, as it does at a login.
     pub async fn welcome(welcomed: Welcomed) -> Result<Self, Ending> {
-        let Welcomed { link, settings, who, pool, registration, cancel_key, context } = welcomed;
+        let Welcomed { link, settings, who, source, pool, registration, cancel_key, context } =
+            welcomed;
+        let class = class_of(&who, source, &settings, &pool);
         let mut startup = Settings::default();
-        for (name, value) in &settings {
+        for (name, value) in settings.iter().filter(|(name, _)| name != CLASS_OPTION) {
             startup.set(name, value.as_bytes());
         }
         let mut client = Self {
@@ -51,6 +79,7 @@ impl Client {
             half: super::Half::default(),
             session: Session::new(Arc::clone(pool.knowledge()), startup),
             who,
+            class,
             pool,
             registration,
             membership: None,
@@ -104,7 +133,7 @@ impl Client {
         let ended = |report| Err(Ending::Ended(Box::new(report)));
         tokio::select! {
             biased;
-            checkout = pool.checkout(&wanted) => match checkout {
+            checkout = pool.checkout(self.class, &wanted) => match checkout {
                 Ok(lease) => Ok(lease),
                 Err(error) => ended(edge::checkout_at_login(&error, pool.key())),
             },

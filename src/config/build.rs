@@ -18,7 +18,7 @@ use super::model::{
 use super::raw::{Raw, RawAuth, RawDatabase, RawPins, RawTls, RawUser};
 use super::secret::Password;
 use super::source::Loaded;
-use super::validate;
+use super::{classes, validate};
 use crate::session::pins::{PinReason, Pins};
 
 /// Where clients connect by default: PgBouncer's port, which tools know, on this machine only, since
@@ -59,6 +59,7 @@ fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> 
         auth: auth(context, raw.auth)?,
         fallback: databases.remove("*"),
         databases,
+        classes: classes::build(context, raw.classes, raw.timeouts.checkout)?,
         limits,
         timeouts: raw.timeouts,
         pins: pins(context, &raw.pins)?,
@@ -279,7 +280,7 @@ fn database(
         password,
         tls: ServerTls { mode: raw.tls.unwrap_or(ServerTlsMode::Prefer), ca: raw.ca },
         init_query: raw.init_query,
-        max_servers: raw.max_servers.map(|count| count.0),
+        max_servers: raw.max_servers,
         listen: raw.listen,
         pooling: raw.pooling,
         observe: raw.observe,

@@ -141,8 +141,13 @@ pub(super) fn join<'k>(table: &[&'k str], key: &'k str) -> Vec<&'k str> {
     path
 }
 
-/// A key as it is written in the file, with quotes where a name needs them.
+/// A key as it is written in the file, with quotes where a name needs them. An entry of a list is
+/// counted from 0.
 pub(super) fn key_text(path: &[&str]) -> String {
+    if let ["classes", at, rest @ ..] = path {
+        let rest: String = rest.iter().map(|key| format!(".{key}")).collect();
+        return format!("classes[{at}]{rest}");
+    }
     let is_bare = |name: &str| {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         !name.is_empty() && name.bytes().all(allowed)

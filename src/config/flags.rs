@@ -23,9 +23,9 @@ pub struct Flags {
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<String>,
     /// Open at most this many connections to PostgreSQL per pool, one pool being a database and a
-    /// user [env: PGWEIR_LIMITS_MAX_SERVERS].
+    /// user; or a share of what PostgreSQL has, 50% [env: PGWEIR_LIMITS_MAX_SERVERS].
     #[arg(long, value_name = "NUMBER")]
-    pub max_servers: Option<u32>,
+    pub max_servers: Option<String>,
     /// Serve /metrics, /healthz and /readyz at this address, or "off" [env: PGWEIR_HTTP_LISTEN].
     #[arg(long, value_name = "ADDRESS")]
     pub http_listen: Option<String>,
@@ -44,7 +44,7 @@ impl Flags {
         let listen = (!self.listen.is_empty()).then(|| Value::from(self.listen.clone()));
         let settings = [
             ("--listen", listen),
-            ("--max-servers", self.max_servers.map(Value::from)),
+            ("--max-servers", self.max_servers.clone().map(Value::from)),
             ("--http-listen", self.http_listen.clone().map(Value::from)),
             ("--log-json", self.log_json.then(|| Value::from(true))),
             ("--log-level", self.log_level.clone().map(Value::from)),

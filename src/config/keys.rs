@@ -104,11 +104,14 @@ pub const KEYS: &[Key] = &[
     Key::new("auth", "cache_ttl", Kind::Duration),
     Key::new("auth", "trust_remote", Kind::Switch),
     Key::new("limits", "max_clients", Kind::Number),
-    Key::new("limits", "max_servers", Kind::Number).flag("--max-servers"),
-    Key::new("limits", "max_servers_database", Kind::Number),
-    Key::new("limits", "max_servers_host", Kind::Number),
+    Key::new("limits", "max_servers", Kind::Text).flag("--max-servers"),
+    Key::new("limits", "max_servers_database", Kind::Text),
+    Key::new("limits", "max_servers_user", Kind::Text),
+    Key::new("limits", "max_servers_host", Kind::Text),
+    Key::new("limits", "connects_at_once", Kind::Number),
+    Key::new("limits", "connects_per_second", Kind::Number),
     Key::new("limits", "min_idle", Kind::Number),
-    Key::new("limits", "max_idle", Kind::Number),
+    Key::new("limits", "max_idle", Kind::Text),
     Key::new("timeouts", "login", Kind::Duration),
     Key::new("timeouts", "checkout", Kind::Duration),
     Key::new("timeouts", "server_connect", Kind::Duration),
@@ -144,6 +147,22 @@ pub const USER_KEYS: &[&str] = &[
     "server_password",
     "server_password_env",
     "server_password_file",
+];
+
+/// The settings of one class, in a `[[classes]]`.
+pub const CLASS_KEYS: &[&str] = &[
+    "name",
+    "user",
+    "database",
+    "application_name",
+    "source",
+    "option",
+    "weight",
+    "max_servers",
+    "guaranteed",
+    "queue_limit",
+    "queue_timeout",
+    "queue_target",
 ];
 
 /// The settings of one database, in `[databases.ALIAS]`.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::Deserializer;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use super::error::{ConfigError, Origin};
@@ -54,7 +54,7 @@ impl Layer {
     pub(super) fn of(from: From, table: Table) -> Result<Self, ConfigError> {
         let layer = Self { from, table };
         check_shape(layer.table.clone()).map_err(|(key, error)| ConfigError::Shape {
-            origin: layer.origin(&key.split('.').collect::<Vec<_>>()),
+            origin: layer.origin(&names(&key)),
             message: error.message().to_owned(),
             key,
         })?;
@@ -119,11 +119,16 @@ impl Layers {
             overlay(&mut merged, &layer.table);
         }
         check_shape(merged).map_err(|(key, error)| ConfigError::Shape {
-            origin: self.origin(&key.split('.').collect::<Vec<_>>()),
+            origin: self.origin(&names(&key)),
             message: error.message().to_owned(),
             key,
         })
     }
+}
+
+/// The names of which a path consists: those of `classes[0].weight` are `classes`, `0` and `weight`.
+fn names(path: &str) -> Vec<&str> {
+    path.split(['.', '[', ']']).filter(|name| !name.is_empty()).collect()
 }
 
 /// Lays `above` over `below`: key by key in sections, and each user and database as a whole, since
@@ -171,12 +176,12 @@ fn syntax(path: &std::path::Path, text: &str, error: &toml::de::Error) -> Config
 }
 
 fn lookup<'t>(table: &'t Table, path: &[&str]) -> Option<&'t Value> {
-    let (last, parents) = path.split_last()?;
-    let mut table = table;
-    for name in parents {
-        table = table.get(*name)?.as_table()?;
-    }
-    table.get(*last)
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(table.get(*first)?, |value, name| match value {
+        Value::Table(table) => table.get(*name),
+        Value::Array(list) => list.get(name.parse::<usize>().ok()?),
+        _ => None,
+    })
 }
 
 fn line_of(text: &str, span: &Range<usize>) -> usize {
@@ -185,14 +190,24 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 }
 
 fn find_line(text: &str, path: &[&str]) -> Option<usize> {
-    let (last, parents) = path.split_last()?;
     let root = DeTable::parse(text).ok()?.into_inner();
-    let mut table = &root;
-    for name in parents {
-        table = table.get(*name)?.get_ref().as_table()?;
+    let (first, rest) = path.split_first()?;
+    let (key, value) = root.get_key_value(*first)?;
+    let (mut span, mut value) = (key.span(), value);
+    for name in rest {
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                let (key, inner) = table.get_key_value(*name)?;
+                (span, value) = (key.span(), inner);
+            }
+            DeValue::Array(list) => {
+                value = list.get(name.parse::<usize>().ok()?)?;
+                span = value.span();
+            }
+            _ => return None,
+        }
     }
-    let (key, _) = table.iter().find(|(key, _)| key.get_ref() == last)?;
-    Some(line_of(text, &key.span()))
+    Some(line_of(text, &span))
 }
 
 fn variable(path: &[&str]) -> String {

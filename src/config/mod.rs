@@ -8,6 +8,7 @@
 //! The reference of all settings is `docs/configuration.md`; [`KEYS`] is the same list for programs.
 
 mod build;
+mod classes;
 mod context;
 mod dsn;
 mod env;
@@ -31,7 +32,7 @@ pub use self::dsn::{Dsn, DsnError};
 pub use self::env::Environment;
 pub use self::error::{ConfigError, Origin};
 pub use self::flags::Flags;
-pub use self::keys::{DATABASE_KEYS, KEYS, Key, Kind, Reload, USER_KEYS};
+pub use self::keys::{CLASS_KEYS, DATABASE_KEYS, KEYS, Key, Kind, Reload, USER_KEYS};
 pub use self::model::{
     AdminConfig, AuthConfig, AuthMethod, AuthQuery, CONSOLE, ClientTls, ClientTlsMode, Config,
     Database, Limits, ListenAddr, LogConfig, OnClientGone, PinsConfig, PoolingMode, ServerTls,

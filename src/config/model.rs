@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::secret::Password;
 use super::units::{self, Share};
+use crate::class::Class;
 use crate::session::listening::ListenMode;
 use crate::session::pins::Pins;
 use crate::session::pooling::Pooling;
@@ -30,6 +31,8 @@ pub struct Config {
     pub databases: BTreeMap<String, Database>,
     /// The database used for aliases that are not in `databases` (`[databases."*"]`).
     pub fallback: Option<Database>,
+    /// Classes of clients, the first that takes a client first.
+    pub classes: Vec<Class>,
     /// Sizes.
     pub limits: Limits,
     /// Times.
@@ -200,7 +203,7 @@ pub struct Database {
     /// Run on each new server connection (RDS InitQuery).
     pub init_query: Option<String>,
     /// Overrides `limits.max_servers` for pools of this database.
-    pub max_servers: Option<usize>,
+    pub max_servers: Option<Share>,
     /// Overrides `pins.listen` for this database.
     pub listen: Option<ListenMode>,
     /// Overrides `pooling` for this database.
@@ -225,21 +228,25 @@ pub struct Limits {
     /// Clients at once, logged in or not.
     #[serde(deserialize_with = "units::count")]
     pub max_clients: usize,
-    /// Servers per pool (database, user).
-    #[serde(deserialize_with = "units::count")]
-    pub max_servers: usize,
+    /// Servers per pool (database, user); a share is one of what PostgreSQL has, here and below.
+    pub max_servers: Share,
     /// Servers per database over its users; 0 = no limit of its own.
-    #[serde(deserialize_with = "units::count")]
-    pub max_servers_database: usize,
+    pub max_servers_database: Share,
+    /// Servers per user over databases, on each PostgreSQL host; 0 = no limit of its own.
+    pub max_servers_user: Share,
     /// Servers per PostgreSQL host over databases and users, control connections included; 0 = no limit of its own.
+    pub max_servers_host: Share,
+    /// Connections to one PostgreSQL host that are being opened at once; 0 = as many as it keeps up with.
     #[serde(deserialize_with = "units::count")]
-    pub max_servers_host: usize,
+    pub connects_at_once: usize,
+    /// Connections to one PostgreSQL host that are begun in a second; 0 = no limit.
+    #[serde(deserialize_with = "units::count")]
+    pub connects_per_second: usize,
     /// Servers kept open per pool that has been used.
     #[serde(deserialize_with = "units::count")]
     pub min_idle: usize,
     /// Idle servers kept per pool at most.
-    #[serde(deserialize_with = "units::count")]
-    pub max_idle: usize,
+    pub max_idle: Share,
 }
 
 /// Times; zero switches those off that say so.
@@ -328,11 +335,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_clients: 10_000,
-            max_servers: 20,
-            max_servers_database: 0,
-            max_servers_host: 0,
+            max_servers: Share::Count(20),
+            max_servers_database: Share::Count(0),
+            max_servers_user: Share::Count(0),
+            max_servers_host: Share::Count(0),
+            connects_at_once: 0,
+            connects_per_second: 0,
             min_idle: 0,
-            max_idle: 20,
+            max_idle: Share::Count(20),
         }
     }
 }

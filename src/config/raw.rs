@@ -28,6 +28,7 @@ pub(super) struct Raw {
     pub auth: RawAuth,
     pub users: BTreeMap<String, RawUser>,
     pub databases: BTreeMap<String, RawDatabase>,
+    pub classes: Vec<RawClass>,
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub pins: RawPins,
@@ -83,6 +84,23 @@ pub(super) struct RawUser {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(super) struct RawClass {
+    pub name: Option<String>,
+    pub user: Option<String>,
+    pub database: Option<String>,
+    pub application_name: Option<String>,
+    pub source: Option<String>,
+    pub option: Option<String>,
+    pub weight: Option<Count>,
+    pub max_servers: Option<Count>,
+    pub guaranteed: Option<Count>,
+    pub queue_limit: Option<Count>,
+    pub queue_timeout: Option<Span>,
+    pub queue_target: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct RawDatabase {
     pub host: Option<String>,
     pub port: Option<Port>,
@@ -94,7 +112,7 @@ pub(super) struct RawDatabase {
     pub tls: Option<ServerTlsMode>,
     pub ca: Option<PathBuf>,
     pub init_query: Option<String>,
-    pub max_servers: Option<Count>,
+    pub max_servers: Option<Share>,
     pub listen: Option<ListenMode>,
     pub pooling: Option<PoolingMode>,
     pub observe: Option<bool>,

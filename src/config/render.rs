@@ -10,7 +10,8 @@ use super::model::{
     User,
 };
 use super::secret::{Password, SecretKind};
-use super::units::format_duration;
+use super::units::{Share, format_duration};
+use crate::class::{Class, Glob};
 
 /// Every setting as it holds, in the format of the file, each secret replaced by what kind it is.
 pub fn render(config: &Config) -> String {
@@ -36,6 +37,7 @@ pub(super) fn table(config: &Config) -> Table {
         .set("auth", auth(&config.auth))
         .set("users", named(&config.users, user))
         .set("databases", databases)
+        .set("classes", Value::Array(config.classes.iter().map(|c| class(c).into()).collect()))
         .set("limits", limits(&config.limits))
         .set("timeouts", timeouts(&config.timeouts))
         .set("pins", pins(&config.pins))
@@ -107,19 +109,40 @@ fn database(database: &Database) -> Table {
         None => section,
     };
     match database.max_servers {
-        Some(size) => section.count("max_servers", size).0,
+        Some(size) => section.share("max_servers", size).0,
         None => section.0,
     }
+}
+
+fn class(class: &Class) -> Table {
+    let Class { name, rules, limits } = class;
+    let section = Section::new()
+        .set("name", name.to_string())
+        .text("user", rules.user.as_ref())
+        .text("database", rules.database.as_ref())
+        .text("application_name", rules.application_name.as_ref().map(Glob::to_string).as_ref())
+        .text("source", rules.source.map(|net| net.to_string()).as_ref())
+        .text("option", rules.option.as_ref())
+        .set("weight", i64::from(limits.weight))
+        .count("guaranteed", limits.guaranteed)
+        .span("queue_timeout", limits.queue_timeout)
+        .span("queue_target", limits.queue_target);
+    let optional = [("max_servers", limits.max_servers), ("queue_limit", limits.queue_limit)];
+    let there = optional.into_iter().filter_map(|(key, count)| Some((key, count?)));
+    there.fold(section, |section, (key, count)| section.count(key, count)).0
 }
 
 fn limits(limits: &Limits) -> Table {
     Section::new()
         .count("max_clients", limits.max_clients)
-        .count("max_servers", limits.max_servers)
-        .count("max_servers_database", limits.max_servers_database)
-        .count("max_servers_host", limits.max_servers_host)
+        .share("max_servers", limits.max_servers)
+        .share("max_servers_database", limits.max_servers_database)
+        .share("max_servers_user", limits.max_servers_user)
+        .share("max_servers_host", limits.max_servers_host)
+        .count("connects_at_once", limits.connects_at_once)
+        .count("connects_per_second", limits.connects_per_second)
         .count("min_idle", limits.min_idle)
-        .count("max_idle", limits.max_idle)
+        .share("max_idle", limits.max_idle)
         .0
 }
 
@@ -179,6 +202,13 @@ impl Section {
 
     fn count(self, key: &str, count: usize) -> Self {
         self.set(key, i64::try_from(count).unwrap_or(i64::MAX))
+    }
+
+    fn share(self, key: &str, share: Share) -> Self {
+        match share {
+            Share::Count(count) => self.count(key, count),
+            Share::Percent(_) => self.set(key, share.to_string()),
+        }
     }
 
     fn span(self, key: &str, duration: Duration) -> Self {

@@ -71,6 +71,11 @@ impl Share {
         }
     }
 
+    /// Whether it depends on something.
+    pub fn is_percent(self) -> bool {
+        matches!(self, Self::Percent(_))
+    }
+
     /// How many that is of `all`: rounded down, so that less than all leaves something, but one at least.
     pub fn of(self, all: usize) -> usize {
         match self {

@@ -7,6 +7,7 @@ use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tracing_subscriber::EnvFilter;
 
+use super::classes;
 use super::context::{Context, join};
 use super::error::ConfigError;
 use super::model::{
@@ -14,11 +15,12 @@ use super::model::{
     Timeouts,
 };
 use super::secret::{Password, SecretKind};
+use super::units::Share;
 
 /// A million sockets are more than one process can hold.
 const MAX_CLIENTS: usize = 1_000_000;
 /// PostgreSQL's own highest `max_connections`.
-const MAX_SERVERS: usize = 262_143;
+pub(super) const MAX_SERVERS: usize = 262_143;
 /// More threads than any machine has cores.
 const MAX_WORKERS: usize = 1024;
 
@@ -30,6 +32,7 @@ pub(super) fn config(context: &mut Context<'_>, config: &Config) -> Result<(), C
     auth(context, config)?;
     users(context, config)?;
     admin(context, config)?;
+    classes::check(context, config)?;
     observe(context, &["observe"], config.observe, config.pooling)?;
     let fallback = config.fallback.iter().map(|entry| ("*", entry));
     let named = config.databases.iter().map(|(alias, entry)| (alias.as_str(), entry));
@@ -55,17 +58,25 @@ fn limits(context: &mut Context<'_>, config: &Config) -> Result<(), ConfigError>
     let limits = &config.limits;
     let ranges = [
         ("max_clients", limits.max_clients, 1, MAX_CLIENTS),
-        ("max_servers", limits.max_servers, 1, MAX_SERVERS),
-        ("max_servers_database", limits.max_servers_database, 0, MAX_SERVERS),
-        ("max_servers_host", limits.max_servers_host, 0, MAX_SERVERS),
-        ("min_idle", limits.min_idle, 0, limits.max_idle),
-        ("max_idle", limits.max_idle, 0, limits.max_servers),
+        ("connects_at_once", limits.connects_at_once, 0, MAX_SERVERS),
+        ("connects_per_second", limits.connects_per_second, 0, MAX_SERVERS),
+        ("min_idle", limits.min_idle, 0, most(limits.max_idle)),
     ];
     for (key, value, least, most) in ranges {
         range(context, &["limits", key], value, least..=most)?;
     }
+    let shares = [
+        ("max_servers", limits.max_servers, 1),
+        ("max_servers_database", limits.max_servers_database, 0),
+        ("max_servers_user", limits.max_servers_user, 0),
+        ("max_servers_host", limits.max_servers_host, 0),
+    ];
+    for (key, value, least) in shares {
+        share(context, &["limits", key], value, least..=MAX_SERVERS)?;
+    }
+    max_idle(context, config)?;
     range(context, &["workers"], config.workers, 0..=MAX_WORKERS)?;
-    if limits.max_servers_host == 1 {
+    if limits.max_servers_host == Share::Count(1) {
         context.warn(
             "limits.max_servers_host is 1: while the control plane uses that one connection, \
              clients wait"
@@ -75,7 +86,42 @@ fn limits(context: &mut Context<'_>, config: &Config) -> Result<(), ConfigError>
     Ok(())
 }
 
-fn range(
+/// Of two shares of the same, or two numbers, the one must not be the larger.
+fn max_idle(context: &Context<'_>, config: &Config) -> Result<(), ConfigError> {
+    let (idle, all) = (config.limits.max_idle, config.limits.max_servers);
+    let is_more = match (idle, all) {
+        (Share::Count(idle), Share::Count(all)) => idle > all,
+        (Share::Percent(idle), Share::Percent(all)) => idle > all,
+        _ => false,
+    };
+    if !is_more {
+        return Ok(());
+    }
+    let expected = format!("at most {all} (limits.max_servers)");
+    Err(context.bad(&["limits", "max_idle"], format!("{idle} is out of range"), expected))
+}
+
+/// The largest number that a limit can come to.
+fn most(limit: Share) -> usize {
+    match limit {
+        Share::Count(count) => count,
+        Share::Percent(_) => MAX_SERVERS,
+    }
+}
+
+fn share(
+    context: &Context<'_>,
+    path: &[&str],
+    share: Share,
+    numbers: std::ops::RangeInclusive<usize>,
+) -> Result<(), ConfigError> {
+    match share {
+        Share::Count(count) => range(context, path, count, numbers),
+        Share::Percent(_) => Ok(()),
+    }
+}
+
+pub(super) fn range(
     context: &Context<'_>,
     path: &[&str],
     value: usize,
@@ -86,7 +132,6 @@ fn range(
     }
     let bound = match path.last() {
         Some(&"min_idle") => " (limits.max_idle)",
-        Some(&"max_idle") => " (limits.max_servers)",
         _ => "",
     };
     let expected = format!("a number from {} to {}{bound}", range.start(), range.end());
@@ -305,7 +350,7 @@ fn database(context: &Context<'_>, alias: &str, entry: &Database) -> Result<(), 
         return Err(context.bad(&join(&table, "password"), problem, "`user` beside it"));
     }
     if let Some(size) = entry.max_servers {
-        range(context, &join(&table, "max_servers"), size, 1..=MAX_SERVERS)?;
+        share(context, &join(&table, "max_servers"), size, 1..=MAX_SERVERS)?;
     }
     server_tls(context, &table, entry)
 }
@@ -324,7 +369,7 @@ fn server_tls(context: &Context<'_>, table: &[&str], entry: &Database) -> Result
 }
 
 /// Names and statements go into messages that a zero byte would cut short.
-fn text(context: &Context<'_>, path: &[&str], text: &str) -> Result<(), ConfigError> {
+pub(super) fn text(context: &Context<'_>, path: &[&str], text: &str) -> Result<(), ConfigError> {
     if text.trim().is_empty() || text.contains('\0') {
         return Err(context.bad(path, "it is empty or has a zero byte", "a text"));
     }

@@ -12,7 +12,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use super::lent::{Lent, hold, lend};
 use super::{ControlError, Step};
 use crate::config::Password;
-use crate::host::{Host, Slot};
+use crate::host::{Host, Owner, Slot};
 use crate::net::tls::postgres::ssl_mode;
 use crate::net::{Stream, Target, dial};
 
@@ -41,7 +41,7 @@ pub struct ControlTarget {
 pub struct ControlManager {
     target: ControlTarget,
     login: tokio_postgres::Config,
-    database: Arc<str>,
+    owner: Owner,
     wake: Arc<Notify>,
     failed: Mutex<Option<(Instant, ControlError)>>,
 }
@@ -61,8 +61,9 @@ impl ControlManager {
         if let Some(password) = &target.password {
             login.password(password.reveal());
         }
-        let database = target.dbname.as_str().into();
-        Self { target, login, database, wake: Arc::default(), failed: Mutex::default() }
+        let (database, user) = (target.dbname.as_str().into(), target.user.as_str().into());
+        let owner = Owner { database, user };
+        Self { target, login, owner, wake: Arc::default(), failed: Mutex::default() }
     }
 
     pub(super) fn host(&self) -> &Host {
@@ -83,7 +84,19 @@ impl ControlManager {
 
     async fn open(&self) -> Result<ClientWrapper, ControlError> {
         let deadline = Instant::now() + self.target.slot_wait;
-        let slot = self.target.slots.take(&self.database, deadline).await?;
+        let slot = self.target.slots.take(self.owner.clone(), deadline).await?;
+        let permit = timeout_at(deadline.into(), slot.permit())
+            .await
+            .map_err(|_| ControlError::TimedOut(Step::Waiting))?;
+        let opened = self.connect(slot).await;
+        match &opened {
+            Ok(_) => permit.opened(),
+            Err(error) => permit.failed(error.of_host()),
+        }
+        opened
+    }
+
+    async fn connect(&self, slot: Slot) -> Result<ClientWrapper, ControlError> {
         let deadline = tokio::time::Instant::now() + self.target.connect;
         let (stream, _) = dial(&self.target.server, deadline)
             .await

@@ -104,15 +104,17 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::host::{Host, SlotLimits};
+    use crate::config::Share;
+    use crate::host::{Host, HostLimits, Owner};
     use crate::metrics::Metrics;
 
     #[tokio::test]
     async fn the_slot_is_kept_until_the_peers_eof() {
-        let limits = SlotLimits { host: 1, database: 0 };
+        let limits = HostLimits { host: Share::Count(1), ..HostLimits::NONE };
+        let owner = Owner { database: "d".into(), user: "u".into() };
         let host = Host::new(limits, Metrics::new().host("test"));
         let soon = Instant::now() + Duration::from_secs(10);
-        let slot = host.take(&"d".into(), soon).await.unwrap();
+        let slot = host.take(owner, soon).await.unwrap();
         let (ours, mut server) = tokio::io::duplex(64);
         let (lent, back) = lend(ours);
         let holding = tokio::spawn(hold(slot, back, Duration::from_secs(10), Counter::noop()));
@@ -129,10 +131,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_never_closes_gives_the_slot_back_at_the_limit() {
-        let limits = SlotLimits { host: 1, database: 0 };
+        let limits = HostLimits { host: Share::Count(1), ..HostLimits::NONE };
+        let owner = Owner { database: "d".into(), user: "u".into() };
         let host = Host::new(limits, Metrics::new().host("test"));
         let soon = Instant::now() + Duration::from_secs(10);
-        let slot = host.take(&"d".into(), soon).await.unwrap();
+        let slot = host.take(owner, soon).await.unwrap();
         let (ours, _server) = tokio::io::duplex(64);
         let (lent, back) = lend(ours);
         drop(lent);

@@ -18,7 +18,7 @@ use tokio_postgres::error::SqlState;
 
 pub use self::connect::{ControlManager, ControlTarget};
 pub use self::users::Users;
-use crate::host::{Full, Host};
+use crate::host::{Failure, Full, Host};
 use crate::net::ConnectError;
 use crate::net::tls::TlsError;
 
@@ -119,6 +119,22 @@ impl ControlError {
         }
     }
 
+    /// What it tells of the host, apart from the control user.
+    fn of_host(&self) -> Option<Failure> {
+        match self {
+            Self::Connect(error) if matches!(**error, ConnectError::TimedOut { .. }) => {
+                Some(Failure::Slow)
+            }
+            Self::TimedOut(Step::LoggingIn) => Some(Failure::Slow),
+            Self::Connect(_) => Some(Failure::Away),
+            Self::Login(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
+                Some(Failure::Full)
+            }
+            Self::Login(error) => is_lost(error).then_some(Failure::Away),
+            _ => None,
+        }
+    }
+
     /// PostgreSQL is there and denies the control user what the query reads
     /// (`errcodes-appendix.html`, 42501).
     fn is_denied(&self) -> bool {
@@ -150,6 +166,8 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
 /// What the control plane was waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// Its turn to connect.
+    Waiting,
     /// TLS and login.
     LoggingIn,
     /// The rows of a query.
@@ -159,6 +177,7 @@ pub enum Step {
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Waiting => "connections to it are opened one after the other",
             Self::LoggingIn => "logging in",
             Self::Asking => "answering a query",
         })

@@ -117,7 +117,8 @@ mod tests {
         let secret = config.users["app"].secret.as_ref().map(|secret| secret.reveal().to_owned());
         assert_eq!(secret.as_deref(), Some(verifier.as_str()));
         assert!(verifier.starts_with("SCRAM-SHA-256$4096:"));
-        assert_eq!((config.limits.max_servers, config.limits.max_servers_host), (7, 7));
+        let seven = crate::config::Share::Count(7);
+        assert_eq!((config.limits.max_servers, config.limits.max_servers_host), (seven, seven));
         assert!(config.users["app"].server_password.is_none() && config.auth.query.is_none());
     }
 }

@@ -1,11 +1,14 @@
-//! One PostgreSQL host: the slots of its limit, taken by every connection opened to it.
+//! One PostgreSQL host: the slots of its limit, taken by every connection opened to it, and how many are
+//! opened at once.
 //!
-//! Owns: how many connections to the host exist, over databases, users and the control plane, and
-//! whose turn it is when there are too few. It knows neither pools nor servers. Invariant: a
+//! Owns: how many connections to the host exist, over databases, users and the control plane, how fast
+//! there may be more, and whose turn it is when there are too few. It knows neither pools nor servers. Invariant: a
 //! connection to PostgreSQL exists only together with a [`Slot`], which its owner takes before
 //! connecting and drops after the server's EOF was read. Only cancel connections take none: they
 //! have a bound of their own.
 
+pub mod governor;
+mod permit;
 pub mod slots;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,14 +18,23 @@ use std::time::Instant;
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
-pub use self::slots::{Full, PoolId, SlotLimits};
+pub use self::governor::{Ceilings, Failure};
+use self::permit::Governed;
+pub use self::permit::Permit;
+pub use self::slots::{Full, Owner, PoolId, SlotLimits};
 use self::slots::{Grant, Slots};
+use crate::config::Share;
 use crate::metrics::HostMetrics;
 
 /// The slots of one PostgreSQL host, shared by all who connect to it.
 #[derive(Debug)]
 pub struct Host {
     state: Mutex<State>,
+    governed: Mutex<Governed>,
+    /// As they were given.
+    limits: Mutex<HostLimits>,
+    /// Connections that PostgreSQL has for us, once it is known.
+    capacity: watch::Sender<Option<usize>>,
     starving: AtomicUsize,
     hunger: watch::Sender<()>,
     next_id: AtomicU64,
@@ -37,10 +49,14 @@ struct State {
 
 impl Host {
     /// A host without connections.
-    pub fn new(limits: SlotLimits, metrics: HostMetrics) -> Arc<Self> {
-        metrics.limit.set(limits.host as f64);
+    pub fn new(limits: HostLimits, metrics: HostMetrics) -> Arc<Self> {
+        let resolved = limits.resolve(None);
+        metrics.limit.set(resolved.host as f64);
         Arc::new(Self {
-            state: Mutex::new(State { slots: Slots::new(limits), seats: FxHashMap::default() }),
+            state: Mutex::new(State { slots: Slots::new(resolved), seats: FxHashMap::default() }),
+            limits: Mutex::new(limits),
+            capacity: watch::Sender::new(None),
+            governed: Mutex::new(Governed::new(Ceilings::default())),
             starving: AtomicUsize::new(0),
             hunger: watch::Sender::new(()),
             next_id: AtomicU64::new(0),
@@ -48,25 +64,21 @@ impl Host {
         })
     }
 
-    /// A place at the table for a pool of `database`, and where slots granted after
+    /// A place at the table for a pool of `owner`, and where slots granted after
     /// [`Seat::starve`] arrive. Those still in the channel when the receiver is dropped are given
     /// back.
-    pub fn seat(self: &Arc<Self>, database: &Arc<str>) -> (Seat, mpsc::UnboundedReceiver<Slot>) {
+    pub fn seat(self: &Arc<Self>, owner: Owner) -> (Seat, mpsc::UnboundedReceiver<Slot>) {
         let pool = PoolId(self.next_id.fetch_add(1, Ordering::Relaxed));
         // One slot for each call of `starve`, so never more than the limit.
         let (sender, receiver) = mpsc::unbounded_channel();
         self.lock().seats.insert(pool, sender);
-        (Seat { host: Arc::clone(self), pool, database: Arc::clone(database) }, receiver)
+        (Seat { host: Arc::clone(self), pool, owner }, receiver)
     }
 
     /// Takes a slot, waiting for its turn until `deadline`. Cancel safe: a slot granted meanwhile
     /// is given back.
-    pub async fn take(
-        self: &Arc<Self>,
-        database: &Arc<str>,
-        deadline: Instant,
-    ) -> Result<Slot, Full> {
-        let (seat, mut granted) = self.seat(database);
+    pub async fn take(self: &Arc<Self>, owner: Owner, deadline: Instant) -> Result<Slot, Full> {
+        let (seat, mut granted) = self.seat(owner);
         let full = match seat.try_take() {
             Ok(slot) => return Ok(slot),
             Err(full) => full,
@@ -104,9 +116,40 @@ impl Host {
     }
 
     /// Changes the limits: a larger one holds at once, a smaller one as slots are given back.
-    pub fn resize(self: &Arc<Self>, limits: SlotLimits) {
-        self.metrics.limit.set(limits.host as f64);
-        self.change(|slots| slots.resize(limits));
+    pub fn resize(self: &Arc<Self>, limits: HostLimits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        self.apply_limits();
+    }
+
+    fn apply_limits(self: &Arc<Self>) {
+        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let resolved = limits.resolve(self.capacity());
+        self.metrics.limit.set(resolved.host as f64);
+        self.change(|slots| slots.resize(resolved));
+    }
+
+    /// How many connections PostgreSQL has for roles without extra rights, once it is known.
+    pub fn capacity(&self) -> Option<usize> {
+        *self.capacity.borrow()
+    }
+
+    /// Changes with that.
+    pub fn capacities(&self) -> watch::Receiver<Option<usize>> {
+        self.capacity.subscribe()
+    }
+
+    /// PostgreSQL has said how many connections it has.
+    pub fn learn_capacity(self: &Arc<Self>, capacity: usize) {
+        let is_news =
+            self.capacity.send_if_modified(|known| known.replace(capacity) != Some(capacity));
+        if is_news {
+            self.apply_limits();
+        }
+    }
+
+    /// Whether a limit depends on that.
+    pub fn needs_capacity(&self) -> bool {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).are_shares()
     }
 
     /// Changes the slots under the lock, and delivers what was granted after it.
@@ -116,12 +159,13 @@ impl Host {
     ) {
         let mut state = self.lock();
         let grants = change(&mut state.slots).into_iter();
-        let granted: Vec<_> =
-            grants.map(|grant| (state.seats.get(&grant.pool).cloned(), grant.database)).collect();
+        let granted: Vec<_> = grants
+            .map(|grant| (state.seats.get(&grant.pool).cloned(), grant.pool, grant.owner))
+            .collect();
         self.publish(&state.slots);
         drop(state);
-        for (seat, database) in granted {
-            let slot = Slot { host: Arc::clone(self), database, offered: false };
+        for (seat, pool, owner) in granted {
+            let slot = Slot { host: Arc::clone(self), pool, owner, offered: false };
             // Nobody there: the slot is dropped, and so passes on to the next.
             let _ = seat.map(|seat| seat.send(slot));
         }
@@ -143,27 +187,68 @@ impl Host {
     }
 }
 
+/// Limits of one host; 0 is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostLimits {
+    /// For the host as a whole.
+    pub host: Share,
+    /// For each database over its users.
+    pub database: Share,
+    /// For each user over its databases.
+    pub user: Share,
+}
+
+impl HostLimits {
+    /// No limit.
+    pub const NONE: Self =
+        Self { host: Share::Count(0), database: Share::Count(0), user: Share::Count(0) };
+
+    /// In connections, on a host of so many.
+    fn resolve(self, capacity: Option<usize>) -> SlotLimits {
+        let all = capacity.unwrap_or(UNKNOWN_CAPACITY);
+        SlotLimits {
+            host: self.host.of(all),
+            database: self.database.of(all),
+            user: self.user.of(all),
+        }
+    }
+
+    fn are_shares(self) -> bool {
+        [self.host, self.database, self.user].iter().any(|limit| limit.is_percent())
+    }
+}
+
+/// Connections that a host is taken to have until the first server says: enough to ask, and to look a user
+/// up meanwhile.
+pub const UNKNOWN_CAPACITY: usize = 10;
+
 /// The right to one connection to PostgreSQL. Dropped after the server's EOF was read, it passes
 /// to whoever has starved longest.
 #[derive(Debug)]
 #[must_use = "a slot that is dropped is free again"]
 pub struct Slot {
     host: Arc<Host>,
-    database: Arc<str>,
+    pool: PoolId,
+    owner: Owner,
     offered: bool,
 }
 
 impl Slot {
     /// Whether it is one for this database of this host.
     pub fn is_of(&self, host: &Arc<Host>, database: &str) -> bool {
-        Arc::ptr_eq(&self.host, host) && *self.database == *database
+        Arc::ptr_eq(&self.host, host) && *self.owner.database == *database
+    }
+
+    /// Waits for leave to open the connection that it is for. Cancel safe.
+    pub async fn permit(&self) -> Permit {
+        self.host.permit(self.pool).await
     }
 
     /// Asks whether the host's starving pools need this slot. If so, the holder is to close its
     /// idle server now; just one holder is told so for each starving pool.
     pub fn offer(&mut self) -> bool {
         if !self.offered && self.host.starving() > 0 {
-            self.offered = self.host.lock().slots.offer(&self.database);
+            self.offered = self.host.lock().slots.offer(&self.owner);
         }
         self.offered
     }
@@ -171,7 +256,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.host.change(|slots| slots.release(&self.database, self.offered));
+        self.host.change(|slots| slots.release(&self.owner, self.offered));
     }
 }
 
@@ -180,23 +265,23 @@ impl Drop for Slot {
 pub struct Seat {
     host: Arc<Host>,
     pool: PoolId,
-    database: Arc<str>,
+    owner: Owner,
 }
 
 impl Seat {
     /// Takes a slot, or says which limit is in the way.
     pub fn try_take(&self) -> Result<Slot, Full> {
         let mut state = self.host.lock();
-        state.slots.try_take(&self.database)?;
+        state.slots.try_take(&self.owner)?;
         self.host.publish(&state.slots);
-        let (host, database) = (Arc::clone(&self.host), Arc::clone(&self.database));
-        Ok(Slot { host, database, offered: false })
+        let (host, owner) = (Arc::clone(&self.host), self.owner.clone());
+        Ok(Slot { host, pool: self.pool, owner, offered: false })
     }
 
     /// Queues for one slot, which will arrive in the channel; while queued, again is no more.
     pub fn starve(&self) {
         let now = Instant::now();
-        self.host.change(|slots| slots.starve(self.pool, &self.database, now));
+        self.host.change(|slots| slots.starve(self.pool, &self.owner, now));
     }
 
     /// Leaves the queue. A slot that was granted before is in the channel.
@@ -228,9 +313,13 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
 
-    fn host(limit: usize) -> (Arc<Host>, Arc<str>) {
-        let limits = SlotLimits { host: limit, database: 0 };
-        (Host::new(limits, Metrics::new().host("test")), "shop".into())
+    fn host(limit: usize) -> (Arc<Host>, Owner) {
+        let limits = HostLimits { host: Share::Count(limit), ..HostLimits::NONE };
+        (Host::new(limits, Metrics::new().host("test")), owner("shop"))
+    }
+
+    fn owner(database: &str) -> Owner {
+        Owner { database: database.into(), user: "app".into() }
     }
 
     fn soon() -> Instant {
@@ -240,7 +329,7 @@ mod tests {
     #[test]
     fn a_dropped_slot_is_free_again() {
         let (host, database) = host(1);
-        let (seat, _granted) = host.seat(&database);
+        let (seat, _granted) = host.seat(database.clone());
         let slot = seat.try_take().unwrap();
         assert_eq!(seat.try_take().unwrap_err(), Full::Host { limit: 1 });
         drop(slot);
@@ -251,13 +340,13 @@ mod tests {
     #[tokio::test]
     async fn takers_wait_their_turn() {
         let (host, database) = host(1);
-        let held = host.take(&database, soon()).await.unwrap();
-        let (seat, mut granted) = host.seat(&database);
+        let held = host.take(database.clone(), soon()).await.unwrap();
+        let (seat, mut granted) = host.seat(database.clone());
         seat.starve();
         assert_eq!(host.starving(), 1);
         let later = tokio::spawn({
-            let (host, database) = (Arc::clone(&host), Arc::clone(&database));
-            async move { host.take(&database, soon()).await.unwrap() }
+            let (host, database) = (Arc::clone(&host), database.clone());
+            async move { host.take(database.clone(), soon()).await.unwrap() }
         });
         let mut hunger = host.hunger();
         while host.starving() < 2 {
@@ -274,11 +363,11 @@ mod tests {
     #[tokio::test]
     async fn one_who_gave_up_leaks_no_slot() {
         let (host, database) = host(1);
-        let held = host.take(&database, soon()).await.unwrap();
-        let late = host.take(&database, Instant::now()).await;
+        let held = host.take(database.clone(), soon()).await.unwrap();
+        let late = host.take(database.clone(), Instant::now()).await;
         assert_eq!(late.unwrap_err(), Full::Host { limit: 1 });
         assert_eq!(host.starving(), 0);
-        let (seat, granted) = host.seat(&database);
+        let (seat, granted) = host.seat(database.clone());
         seat.starve();
         drop(granted);
         drop(held);
@@ -288,8 +377,8 @@ mod tests {
     #[test]
     fn an_undelivered_slot_passes_to_the_next() {
         let (host, database) = host(1);
-        let (first, first_granted) = host.seat(&database);
-        let (second, mut second_granted) = host.seat(&database);
+        let (first, first_granted) = host.seat(database.clone());
+        let (second, mut second_granted) = host.seat(database.clone());
         let held = first.try_take().unwrap();
         first.starve();
         second.starve();
@@ -302,10 +391,10 @@ mod tests {
     #[test]
     fn an_idle_server_is_offered_once_for_each_starving_pool() {
         let (host, database) = host(2);
-        let (seat, _granted) = host.seat(&database);
+        let (seat, _granted) = host.seat(database.clone());
         let mut idle = [seat.try_take().unwrap(), seat.try_take().unwrap()];
         assert!(!idle[0].offer());
-        let (hungry, mut granted) = host.seat(&"other".into());
+        let (hungry, mut granted) = host.seat(owner("other"));
         hungry.starve();
         assert_eq!([idle[0].offer(), idle[1].offer()], [true, false]);
         let [given, kept] = idle;
@@ -319,10 +408,23 @@ mod tests {
     #[test]
     fn a_larger_limit_feeds_the_queue() {
         let (host, database) = host(1);
-        let (seat, mut granted) = host.seat(&database);
+        let (seat, mut granted) = host.seat(database.clone());
         let _held = seat.try_take().unwrap();
         seat.starve();
-        host.resize(SlotLimits { host: 2, database: 0 });
+        host.resize(HostLimits { host: Share::Count(2), ..HostLimits::NONE });
         assert!(granted.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_share_follows_what_postgresql_has() {
+        let limits = HostLimits { user: Share::Percent(50), ..HostLimits::NONE };
+        let host = Host::new(limits, Metrics::new().host("test"));
+        assert!(host.needs_capacity());
+        assert_eq!(host.limits().user, UNKNOWN_CAPACITY / 2);
+        let changes = host.capacities();
+        host.learn_capacity(97);
+        assert_eq!((host.limits().user, changes.has_changed().unwrap()), (48, true));
+        host.resize(HostLimits { host: Share::Percent(100), ..HostLimits::NONE });
+        assert_eq!((host.limits().user, host.limits().host), (0, 97));
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! A slot stands for one connection to PostgreSQL, from before it is opened until the server's EOF
 //! has been read: the backend of a connection that was only closed still counts against
-//! `max_connections` for a while. Slots are limited for the host as a whole and for each database.
+//! `max_connections` for a while. Slots are limited for the host as a whole, for each database and for each
+//! user.
 //!
 //! ```text
 //!            try_take -> Ok
@@ -33,6 +34,17 @@ pub struct SlotLimits {
     pub host: usize,
     /// For each database over its users.
     pub database: usize,
+    /// For each user over its databases.
+    pub user: usize,
+}
+
+/// Whose slot it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The database's name at PostgreSQL.
+    pub database: Arc<str>,
+    /// Who logs in there.
+    pub user: Arc<str>,
 }
 
 /// Which limit leaves no slot.
@@ -50,6 +62,12 @@ pub enum Full {
         /// The limit.
         limit: usize,
     },
+    /// `limits.max_servers_user`
+    #[error("all {limit} connections of the user are in use")]
+    User {
+        /// The limit.
+        limit: usize,
+    },
 }
 
 impl Full {
@@ -58,6 +76,7 @@ impl Full {
         match self {
             Self::Host { .. } => "limits.max_servers_host",
             Self::Database { .. } => "limits.max_servers_database",
+            Self::User { .. } => "limits.max_servers_user",
         }
     }
 }
@@ -67,8 +86,8 @@ impl Full {
 pub struct Grant {
     /// The pool; it is no longer in the queue.
     pub pool: PoolId,
-    /// The database whose slot it is.
-    pub database: Arc<str>,
+    /// Whose slot it is.
+    pub owner: Owner,
     /// Since when the pool starved.
     pub since: Instant,
 }
@@ -80,6 +99,8 @@ pub struct Slots {
     used: usize,
     /// Slots taken by database; never zero.
     databases: HashMap<Arc<str>, usize>,
+    /// Slots taken by user; never zero.
+    users: HashMap<Arc<str>, usize>,
     starving: VecDeque<Grant>,
     /// Slots whose holders are closing their server for the sake of the queue.
     offered: usize,
@@ -92,31 +113,27 @@ impl Slots {
     }
 
     /// Takes a slot, or says which limit is in the way.
-    pub fn try_take(&mut self, database: &Arc<str>) -> Result<(), Full> {
-        self.room(database)?;
-        self.take(database);
+    pub fn try_take(&mut self, owner: &Owner) -> Result<(), Full> {
+        self.room(owner)?;
+        self.take(owner);
         Ok(())
     }
 
     /// Gives a slot back; it passes to the pool that has starved longest among those that may
     /// have it. `offered` is what [`Slots::offer`] said of it.
-    pub fn release(&mut self, database: &str, offered: bool) -> Option<Grant> {
+    pub fn release(&mut self, owner: &Owner, offered: bool) -> Option<Grant> {
         self.used = self.used.saturating_sub(1);
-        if let Some(used) = self.databases.get_mut(database) {
-            *used = used.saturating_sub(1);
-            if *used == 0 {
-                self.databases.remove(database);
-            }
-        }
+        less(&mut self.databases, &owner.database);
+        less(&mut self.users, &owner.user);
         self.offered = self.offered.saturating_sub(usize::from(offered));
         self.grant()
     }
 
     /// Queues a pool for a slot; one that queues already keeps its place. A slot that is free is
     /// granted at once.
-    pub fn starve(&mut self, pool: PoolId, database: &Arc<str>, since: Instant) -> Option<Grant> {
+    pub fn starve(&mut self, pool: PoolId, owner: &Owner, since: Instant) -> Option<Grant> {
         if !self.starving.iter().any(|waiting| waiting.pool == pool) {
-            self.starving.push_back(Grant { pool, database: Arc::clone(database), since });
+            self.starving.push_back(Grant { pool, owner: owner.clone(), since });
         }
         self.grant()
     }
@@ -126,10 +143,10 @@ impl Slots {
         self.starving.retain(|waiting| waiting.pool != pool);
     }
 
-    /// Whether a slot of this database would feed a starving pool that no other offer feeds yet:
+    /// Whether a slot of this owner would feed a starving pool that no other offer feeds yet:
     /// the caller then closes an idle server, and gives its slot back with `offered` set.
-    pub fn offer(&mut self, database: &str) -> bool {
-        let fed = self.starving.iter().filter(|waiting| self.feeds(database, waiting)).count();
+    pub fn offer(&mut self, owner: &Owner) -> bool {
+        let fed = self.starving.iter().filter(|waiting| self.feeds(owner, &waiting.owner)).count();
         let helps = self.offered < fed;
         self.offered += usize::from(helps);
         helps
@@ -168,33 +185,55 @@ impl Slots {
     }
 
     fn grant(&mut self) -> Option<Grant> {
-        let index = self.starving.iter().position(|w| self.room(&w.database).is_ok())?;
+        let index = self.starving.iter().position(|w| self.room(&w.owner).is_ok())?;
         let grant = self.starving.remove(index)?;
-        self.take(&grant.database);
+        self.take(&grant.owner);
         Some(grant)
     }
 
-    fn take(&mut self, database: &Arc<str>) {
+    fn take(&mut self, owner: &Owner) {
         self.used += 1;
-        *self.databases.entry(Arc::clone(database)).or_insert(0) += 1;
+        *self.databases.entry(Arc::clone(&owner.database)).or_insert(0) += 1;
+        *self.users.entry(Arc::clone(&owner.user)).or_insert(0) += 1;
     }
 
-    fn room(&self, database: &str) -> Result<(), Full> {
-        let SlotLimits { host, database: each } = self.limits;
+    fn room(&self, owner: &Owner) -> Result<(), Full> {
+        let SlotLimits { host, database, user } = self.limits;
         if host > 0 && self.used >= host {
             return Err(Full::Host { limit: host });
         }
-        if each > 0 && self.used_by(database) >= each {
-            return Err(Full::Database { limit: each });
+        if !self.has_room_in_database(owner) {
+            return Err(Full::Database { limit: database });
+        }
+        if !self.has_room_of_user(owner) {
+            return Err(Full::User { limit: user });
         }
         Ok(())
     }
 
-    /// A slot of `database` is what the waiting pool lacks: its own database's, or any of the host
-    /// when its own database has room.
-    fn feeds(&self, database: &str, waiting: &Grant) -> bool {
-        let each = self.limits.database;
-        *waiting.database == *database || each == 0 || self.used_by(&waiting.database) < each
+    fn has_room_in_database(&self, owner: &Owner) -> bool {
+        self.limits.database == 0 || self.used_by(&owner.database) < self.limits.database
+    }
+
+    fn has_room_of_user(&self, owner: &Owner) -> bool {
+        let used = self.users.get(&owner.user).copied().unwrap_or(0);
+        self.limits.user == 0 || used < self.limits.user
+    }
+
+    /// A slot of `owner` is what one who waits lacks: wherever his own database or user has no room, it
+    /// must be one of theirs.
+    fn feeds(&self, owner: &Owner, waiting: &Owner) -> bool {
+        (waiting.database == owner.database || self.has_room_in_database(waiting))
+            && (waiting.user == owner.user || self.has_room_of_user(waiting))
+    }
+}
+
+fn less(counts: &mut HashMap<Arc<str>, usize>, name: &str) {
+    if let Some(count) = counts.get_mut(name) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(name);
+        }
     }
 }
 

@@ -3,11 +3,15 @@ use proptest::prelude::*;
 use super::*;
 
 fn slots(host: usize, database: usize) -> Slots {
-    Slots::new(SlotLimits { host, database })
+    Slots::new(limits(host, database))
 }
 
-fn name(database: u16) -> Arc<str> {
-    format!("d{database}").into()
+fn limits(host: usize, database: usize) -> SlotLimits {
+    SlotLimits { host, database, user: 0 }
+}
+
+fn name(database: u16) -> Owner {
+    Owner { database: format!("d{database}").into(), user: "u".into() }
 }
 
 fn pool_of(grant: Option<Grant>) -> Option<u64> {
@@ -92,9 +96,9 @@ fn growing_grants_as_many_as_fit_and_shrinking_takes_none_away() {
     for pool in 0..4 {
         slots.starve(PoolId(pool), &a, now);
     }
-    let granted = slots.resize(SlotLimits { host: 3, database: 0 });
+    let granted = slots.resize(limits(3, 0));
     assert_eq!(granted.iter().map(|g| g.pool.0).collect::<Vec<_>>(), [0, 1]);
-    assert!(slots.resize(SlotLimits { host: 2, database: 0 }).is_empty());
+    assert!(slots.resize(limits(2, 0)).is_empty());
     assert_eq!(slots.used(), 3);
     assert_eq!(slots.release(&a, false), None);
     assert_eq!(pool_of(slots.release(&a, false)), Some(2));
@@ -125,6 +129,22 @@ fn an_offer_that_would_not_feed_is_not_taken() {
     slots.starve(PoolId(1), &b, now);
     assert!(!slots.offer(&a));
     assert!(slots.offer(&b));
+}
+
+#[test]
+fn a_user_has_no_more_than_its_limit_over_all_databases() {
+    let mut slots = Slots::new(SlotLimits { host: 0, database: 0, user: 2 });
+    let of = |database: &str, user: &str| Owner { database: database.into(), user: user.into() };
+    let (now, ann) = (Instant::now(), of("a", "ann"));
+    slots.try_take(&ann).unwrap();
+    slots.try_take(&of("b", "ann")).unwrap();
+    slots.try_take(&of("c", "bob")).unwrap();
+    assert_eq!(slots.try_take(&of("c", "ann")), Err(Full::User { limit: 2 }));
+    slots.starve(PoolId(1), &of("c", "ann"), now);
+    assert!(!slots.offer(&of("c", "bob")), "it does not help her");
+    assert!(slots.offer(&of("b", "ann")));
+    assert_eq!(slots.release(&of("c", "bob"), false), None);
+    assert_eq!(pool_of(slots.release(&of("b", "ann"), true)), Some(1));
 }
 
 #[derive(Debug, Clone)]
@@ -200,7 +220,7 @@ impl Model {
             }
             Step::Resize(host, each) => {
                 (self.host, self.each) = (host, each);
-                let granted = slots.resize(SlotLimits { host, database: each });
+                let granted = slots.resize(limits(host, each));
                 let expected: Vec<_> = std::iter::from_fn(|| self.grant()).collect();
                 assert_eq!(granted.iter().map(|g| g.pool.0).collect::<Vec<_>>(), expected);
             }
@@ -211,7 +231,7 @@ impl Model {
         assert_eq!((slots.used(), slots.starving()), (self.held.len(), self.queue.len()));
         for database in 0..DATABASES {
             let held = self.held.iter().filter(|d| **d == database).count();
-            assert_eq!(slots.used_by(&name(database)), held);
+            assert_eq!(slots.used_by(&name(database).database), held);
         }
         assert!(!self.queue.iter().any(|p| self.room(database_of(*p))), "a slot lies idle");
     }

@@ -14,6 +14,14 @@ pub struct HostMetrics {
     pub limit: Gauge,
     /// Pools that wait for a slot.
     pub starving: Gauge,
+    /// Connections being opened.
+    pub opening: Gauge,
+    /// How many may be.
+    pub opening_window: Gauge,
+    /// Those that wait until they may.
+    pub opening_waiting: Gauge,
+    /// 1 while nothing is opened but a probe now and then.
+    pub circuit_open: Gauge,
     /// User look-ups by result.
     pub lookups: Counters<LookupResult>,
     /// Closed control connections whose EOF did not come in time.
@@ -27,6 +35,10 @@ impl HostMetrics {
             used: registry.gauge(names::HOST_SLOTS_USED, &labels),
             limit: registry.gauge(names::HOST_SLOTS_LIMIT, &labels),
             starving: registry.gauge(names::HOST_STARVING, &labels),
+            opening: registry.gauge(names::HOST_OPENING, &labels),
+            opening_window: registry.gauge(names::HOST_OPENING_WINDOW, &labels),
+            opening_waiting: registry.gauge(names::HOST_OPENING_WAITING, &labels),
+            circuit_open: registry.gauge(names::HOST_CIRCUIT_OPEN, &labels),
             lookups: registry.counters(names::LOOKUPS, &labels),
             control_close_timeouts: registry.counter(names::CONTROL_CLOSE_TIMEOUTS, &labels),
         }

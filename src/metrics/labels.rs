@@ -166,3 +166,13 @@ label! {
         Pgweir = "pgweir",
     }
 }
+
+label! {
+    /// Why a client got no server before its time was over.
+    CheckoutRefusal = "reason" {
+        /// Too many of its class wait already.
+        QueueFull = "queue_full",
+        /// It would have waited in vain.
+        Late = "late",
+    }
+}

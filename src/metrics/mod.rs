@@ -30,8 +30,8 @@ pub use self::errors::ErrorMetrics;
 pub use self::host::HostMetrics;
 use self::labels::Label;
 pub use self::labels::{
-    Abandoned, CancelOutcome, Clean, CloseReason, ErrorSource, LoginResult, LookupResult,
-    ServerState,
+    Abandoned, CancelOutcome, CheckoutRefusal, Clean, CloseReason, ErrorSource, LoginResult,
+    LookupResult, ServerState,
 };
 pub use self::observed::ObservedMetrics;
 pub use self::pins::PinMetrics;

@@ -15,6 +15,7 @@ pub(super) const SERVERS_CLOSED: &str = "pgweir_servers_closed_total";
 pub(super) const CLOSE_TIMEOUTS: &str = "pgweir_server_close_timeouts_total";
 pub(super) const CHECKOUTS: &str = "pgweir_checkouts_total";
 pub(super) const CHECKOUT_TIMEOUTS: &str = "pgweir_checkout_timeouts_total";
+pub(super) const CHECKOUT_REFUSALS: &str = "pgweir_checkout_refusals_total";
 pub(super) const CHECKOUT_WAIT: &str = "pgweir_checkout_wait_seconds";
 pub(super) const TRANSACTIONS: &str = "pgweir_transactions_total";
 pub(super) const QUERIES: &str = "pgweir_queries_total";
@@ -30,6 +31,10 @@ pub(super) const PINNED_SECONDS: &str = "pgweir_pinned_seconds_total";
 pub(super) const HOST_SLOTS_USED: &str = "pgweir_host_slots_used";
 pub(super) const HOST_SLOTS_LIMIT: &str = "pgweir_host_slots_limit";
 pub(super) const HOST_STARVING: &str = "pgweir_host_starving_pools";
+pub(super) const HOST_OPENING: &str = "pgweir_host_opening";
+pub(super) const HOST_OPENING_WINDOW: &str = "pgweir_host_opening_window";
+pub(super) const HOST_OPENING_WAITING: &str = "pgweir_host_opening_waiting";
+pub(super) const HOST_CIRCUIT_OPEN: &str = "pgweir_host_circuit_open";
 pub(super) const LOOKUPS: &str = "pgweir_user_lookups_total";
 pub(super) const CONTROL_CLOSE_TIMEOUTS: &str = "pgweir_control_close_timeouts_total";
 pub(super) const OBSERVED_HELD: &str = "pgweir_observed_servers_held";
@@ -42,7 +47,7 @@ pub(super) const OBSERVED_PINS: &str = "pgweir_observed_pins_total";
 pub(super) const OBSERVED_PIN_SECONDS: &str = "pgweir_observed_pin_seconds_total";
 pub(super) const OBSERVED_LOST_NUMBERS: &str = "pgweir_observed_lost_numbers_total";
 
-const GAUGES: [(&str, &str); 13] = [
+const GAUGES: [(&str, &str); 17] = [
     (CLIENTS, "Client connections, logged in or not."),
     (CLIENTS_WAITING, "Clients waiting for a server."),
     (CLIENTS_PINNED, "Clients that keep their server between transactions."),
@@ -50,6 +55,10 @@ const GAUGES: [(&str, &str); 13] = [
     (HOST_SLOTS_USED, "Connections to a PostgreSQL host, control connections included."),
     (HOST_SLOTS_LIMIT, "The host's limit of connections; 0 is none."),
     (HOST_STARVING, "Pools that wait for a slot of the host."),
+    (HOST_OPENING, "Connections to the host being opened."),
+    (HOST_OPENING_WINDOW, "How many may be opened at once; it follows how the host keeps up."),
+    (HOST_OPENING_WAITING, "Connections that wait until they may be opened."),
+    (HOST_CIRCUIT_OPEN, "1 while opening fails and only a probe is tried now and then."),
     (OBSERVED_HELD, "Observed clients that have a server."),
     (OBSERVED_HELD_PEAK, "The highest of those since the start."),
     (OBSERVED_NEEDED, "Servers that transaction pooling would have lent to them."),
@@ -58,7 +67,7 @@ const GAUGES: [(&str, &str); 13] = [
     (OBSERVED_PINNED_PEAK, "The highest of those since the start."),
 ];
 
-const COUNTERS: [(&str, &str); 25] = [
+const COUNTERS: [(&str, &str); 26] = [
     (CLIENT_CONNECTIONS, "Client connections accepted."),
     (LOGINS, "Logins by result."),
     (CANCELS, "Cancel requests by outcome."),
@@ -69,6 +78,7 @@ const COUNTERS: [(&str, &str); 25] = [
     (CLOSE_TIMEOUTS, "Closed connections whose EOF did not come in time."),
     (CHECKOUTS, "Servers given to clients."),
     (CHECKOUT_TIMEOUTS, "Waits for a server that ended without one."),
+    (CHECKOUT_REFUSALS, "Clients refused a server before their time was over, by reason."),
     (TRANSACTIONS, "Transactions ended."),
     (QUERIES, "Query, Execute and FunctionCall messages of clients."),
     (BYTES_RECEIVED, "Bytes received from clients."),

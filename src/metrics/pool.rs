@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ::metrics::{Counter, Gauge, Histogram};
 
-use super::labels::{Abandoned, Clean, CloseReason, ServerState};
+use super::labels::{Abandoned, CheckoutRefusal, Clean, CloseReason, ServerState};
 use super::tally::Tally;
 use super::{Counted, Counters, ObservedMetrics, Registry, names};
 
@@ -20,6 +20,8 @@ pub struct PoolMetrics {
     checkout_wait: Histogram,
     /// Waits that ended without a server.
     pub checkout_timeouts: Counter,
+    /// Clients refused a server before their time was over.
+    pub checkout_refusals: Counters<CheckoutRefusal>,
     /// Servers opened.
     pub opened: Counter,
     /// Servers that could not be opened.
@@ -52,6 +54,7 @@ impl PoolMetrics {
             checkouts: counter(names::CHECKOUTS),
             checkout_wait: registry.histogram(names::CHECKOUT_WAIT, labels),
             checkout_timeouts: counter(names::CHECKOUT_TIMEOUTS),
+            checkout_refusals: registry.counters(names::CHECKOUT_REFUSALS, labels),
             opened: counter(names::SERVERS_OPENED),
             failed: counter(names::SERVERS_FAILED),
             closed: registry.counters(names::SERVERS_CLOSED, labels),

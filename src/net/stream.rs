@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -33,6 +33,16 @@ pub enum PeerAddr {
     Tcp(SocketAddr),
     /// A Unix-domain socket, whose other end has no name worth telling.
     Unix,
+}
+
+impl PeerAddr {
+    /// The address; a Unix socket has none.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(addr) => Some(addr.ip()),
+            Self::Unix => None,
+        }
+    }
 }
 
 impl Stream {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::{Granted, Pool, lock};
@@ -10,14 +11,15 @@ use crate::metrics::CloseReason;
 
 /// Starts the keeper; it ends with its pool, or with the pool's seat, whose slots `granted` gives.
 pub(super) fn spawn(pool: &Arc<Pool>, granted: Granted) {
-    let hunger = pool.seat.load().host().hunger();
-    tokio::spawn(keep(Arc::downgrade(pool), granted, hunger));
+    let host = Arc::clone(pool.seat.load().host());
+    tokio::spawn(keep(Arc::downgrade(pool), granted, host.hunger(), host.capacities()));
 }
 
 async fn keep(
     pool: Weak<Pool>,
     mut granted: Granted,
-    mut hunger: tokio::sync::watch::Receiver<()>,
+    mut hunger: watch::Receiver<()>,
+    mut capacities: watch::Receiver<Option<usize>>,
 ) {
     let mut ticks = tokio::time::interval(TICK);
     let mut readings = tokio::time::interval(CATALOGUE_AGE);
@@ -31,6 +33,13 @@ async fn keep(
             },
             _ = hunger.changed() => match pool.upgrade() {
                 Some(pool) => pool.feed_host(),
+                None => return,
+            },
+            _ = capacities.changed() => match pool.upgrade() {
+                Some(pool) => {
+                    pool.resize();
+                    pool.open_more();
+                }
                 None => return,
             },
             _ = readings.tick() => match pool.upgrade() {

@@ -4,7 +4,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Pool;
+use super::{Pool, lock};
+use crate::class::ClassId;
 use crate::metrics::{Clean, CloseReason, ServerState};
 use crate::server::{self, Broken, Server};
 use crate::session::Leftovers;
@@ -40,12 +41,13 @@ impl Cleaning {
 pub struct Lease {
     pool: Arc<Pool>,
     server: Option<Box<Server>>,
+    class: ClassId,
 }
 
 impl Lease {
-    pub(super) fn new(pool: Arc<Pool>, mut server: Box<Server>) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, mut server: Box<Server>, class: ClassId) -> Self {
         server.count.set(ServerState::Leased);
-        Self { pool, server: Some(server) }
+        Self { pool, server: Some(server), class }
     }
 
     /// The pool.
@@ -63,14 +65,16 @@ impl Lease {
 
     /// Gives the server back at the time `now`. It must be outside a transaction with nothing in flight.
     pub fn check_in(mut self, cleaning: Cleaning, now: Instant) {
-        let Some(server) = self.server.take() else { return };
         let how = match cleaning {
-            Cleaning::None => return self.pool.free(server, now),
-            Cleaning::Close => return self.pool.evict(server, CloseReason::Dirty),
+            Cleaning::None => {
+                let Some(server) = self.server.take() else { return };
+                return self.pool.free(server, Some(self.class), now);
+            }
+            Cleaning::Close => return self.evict(CloseReason::Dirty),
             Cleaning::SoftReset => server::Cleaning::SoftReset,
             Cleaning::DiscardAll => server::Cleaning::DiscardAll,
         };
-        let mut lease = Self::new(Arc::clone(&self.pool), server);
+        let mut lease = self;
         tokio::spawn(async move {
             let timeout = lease.pool.settings.load().timeouts.client_gone;
             match lease.clean(how, Instant::now() + timeout).await {
@@ -93,7 +97,12 @@ impl Lease {
 
     /// Closes the server.
     pub fn evict(mut self, reason: CloseReason) {
+        self.close(reason);
+    }
+
+    fn close(&mut self, reason: CloseReason) {
         if let Some(server) = self.server.take() {
+            lock(&self.pool.slots).returned(self.class, Instant::now());
             self.pool.evict(server, reason);
         }
     }
@@ -101,9 +110,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(server) = self.server.take() {
-            self.pool.evict(server, CloseReason::Dirty);
-        }
+        self.close(CloseReason::Dirty);
     }
 }
 

@@ -196,8 +196,19 @@ impl Pool {
         let generation = self.generation.load(Ordering::Relaxed);
         let settings = self.settings();
         let deadline = Instant::now() + settings.timeouts.checkout;
-        let slot = settings.host.take(&settings.dbname, deadline).await;
-        let mut server = self.open(slot.map_err(NoListener::Full)?, &settings, generation).await?;
+        let slot = settings.host.take(self.owner(&settings), deadline).await;
+        let slot = slot.map_err(NoListener::Full)?;
+        let permit = slot.permit().await;
+        let mut server = match self.open(slot, &settings, generation).await {
+            Ok(server) => {
+                permit.opened();
+                server
+            }
+            Err(error) => {
+                permit.failed(error.of_host());
+                return Err(error.into());
+            }
+        };
         self.metrics.opened.increment(1);
         server.count.set(ServerState::Listening);
         Ok(server)

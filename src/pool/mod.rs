@@ -23,15 +23,15 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::{ScramKeys, ServerCredential};
-use crate::config::Timeouts;
-use crate::host::{Host, Seat, Slot};
-use crate::metrics::{CloseReason, PoolMetrics, ServerState};
+use crate::class::{ClassId, ClassLimits, Classes};
+use crate::config::{PinsConfig, Share, Timeouts};
+use crate::host::{Host, Owner, Seat, Slot, UNKNOWN_CAPACITY};
+use crate::metrics::{CheckoutRefusal, CloseReason, PoolMetrics, ServerState};
 use crate::net::Target;
 use crate::server::{OpenError, Server};
 use crate::session::knowledge::Knowledge;
 use crate::session::listening::ListenMode;
 use crate::session::pooling::Pooling;
-use crate::session::rules::PinRules;
 use crate::session::settings::Settings;
 
 pub use channels::Ear;
@@ -40,7 +40,7 @@ use listener::Listener;
 pub use listener::Membership;
 use need::{Counted, Needs, Seen, What};
 use role::Role;
-pub use slots::{Counts, Size};
+pub use slots::{Counts, Crowd, Size};
 use slots::{Freed, Slots, WaiterId};
 use trouble::Trouble;
 
@@ -67,22 +67,48 @@ pub struct PoolSettings {
     /// Run on each new server.
     pub init_query: Option<Arc<str>>,
     /// Sizes.
-    pub size: Size,
+    pub limits: PoolLimits,
+    /// Classes of clients.
+    pub classes: Arc<Classes>,
     /// Times.
     pub timeouts: Timeouts,
     /// What becomes of LISTEN.
     pub listen: ListenMode,
     /// What may pin clients, and how many.
-    pub pins: PinRules,
+    pub pins: PinsConfig,
     /// Whose servers are, for clients that log in from now on.
     pub pooling: Pooling,
+}
+
+/// Sizes as they are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Servers at most.
+    pub max: Share,
+    /// Idle servers kept open.
+    pub min_idle: usize,
+    /// Idle servers kept at most.
+    pub max_idle: Share,
+}
+
+impl PoolLimits {
+    /// In connections, on a host that has so many.
+    fn resolve(self, capacity: Option<usize>) -> Size {
+        let all = capacity.unwrap_or(UNKNOWN_CAPACITY);
+        let max = self.max.of(all).max(1);
+        Size { max, min_idle: self.min_idle.min(max), max_idle: self.max_idle.of(all).min(max) }
+    }
+
+    fn are_shares(self) -> bool {
+        self.max.is_percent() || self.max_idle.is_percent()
+    }
 }
 
 /// The servers of one (database, user).
 #[derive(Debug)]
 pub struct Pool {
     key: PoolKey,
-    slots: Mutex<Slots<Box<Server>, oneshot::Sender<Handover>>>,
+    slots: Mutex<Slots<Box<Server>, Waiter>>,
     settings: ArcSwap<PoolSettings>,
     login: Mutex<Login>,
     welcome: Mutex<Option<Settings>>,
@@ -103,8 +129,20 @@ pub struct Pool {
 /// Where pools say that PostgreSQL does not accept what their clients have proved.
 pub type Refused = mpsc::Sender<PoolKey>;
 
+/// Where a waiter gets it.
+type Waiter = oneshot::Sender<Handover>;
+
 /// What a waiter gets.
-type Handover = Result<Box<Server>, Arc<OpenError>>;
+type Handover = Result<Box<Server>, Denied>;
+
+/// Why a waiter gets no server.
+#[derive(Debug)]
+enum Denied {
+    /// None can be opened.
+    NoServer(Arc<OpenError>),
+    /// It would have waited in vain.
+    Late(Crowd),
+}
 
 /// What servers of this pool log in with.
 #[derive(Debug, Default)]
@@ -126,6 +164,32 @@ pub enum CheckoutError {
         size: Size,
         /// Who else is there.
         counts: Counts,
+        /// Its class.
+        class: Arc<str>,
+        /// The servers that its class may have, where it has them all.
+        class_limit: Option<usize>,
+        /// How long the client waited.
+        waited: Duration,
+    },
+    /// Too many of its class wait already.
+    #[error("the queue of class \"{class}\" is full")]
+    QueueFull {
+        /// Its class.
+        class: Arc<str>,
+        /// Who waits.
+        crowd: Crowd,
+        /// Clients of the class that may wait.
+        limit: usize,
+    },
+    /// Its time would be over before it is served.
+    #[error("a client of class \"{class}\" would have waited in vain")]
+    Late {
+        /// Its class.
+        class: Arc<str>,
+        /// Who waits.
+        crowd: Crowd,
+        /// How long it may wait.
+        timeout: Duration,
         /// How long the client waited.
         waited: Duration,
     },
@@ -150,12 +214,14 @@ impl Pool {
         metrics: PoolMetrics,
         refused: Refused,
     ) -> Arc<Self> {
-        let (seat, granted) = settings.host.seat(&settings.dbname);
+        let owner = Owner { database: Arc::clone(&settings.dbname), user: Arc::clone(&key.user) };
+        let (seat, granted) = settings.host.seat(owner);
+        let size = settings.limits.resolve(settings.host.capacity());
         let knowledge = Arc::<Knowledge>::default();
-        knowledge.set_rules(settings.pins);
+        knowledge.set_rules(settings.pins.rules(size.max));
         let pool = Arc::new(Self {
             key,
-            slots: Mutex::new(Slots::new(settings.size)),
+            slots: Mutex::new(Slots::new(size, settings.classes.limits(), Instant::now())),
             settings: ArcSwap::from_pointee(settings),
             login: Mutex::default(),
             welcome: Mutex::default(),
@@ -204,6 +270,11 @@ impl Pool {
         &self.knowledge
     }
 
+    /// Sizes now.
+    pub fn size(&self) -> Size {
+        lock(&self.slots).size()
+    }
+
     /// Counts by state.
     pub fn counts(&self) -> Counts {
         lock(&self.slots).counts()
@@ -228,13 +299,20 @@ impl Pool {
     /// Takes a server that is free and need not be asked whether it still answers, if it can be one
     /// that has the settings that are `wanted` already. `None` says no more than that it takes a
     /// [`Pool::checkout`].
-    pub fn checkout_now(self: &Arc<Self>, wanted: &Settings, now: Instant) -> Option<Lease> {
+    pub fn checkout_now(
+        self: &Arc<Self>,
+        class: ClassId,
+        wanted: &Settings,
+        now: Instant,
+    ) -> Option<Lease> {
         let check = self.settings.load().timeouts.server_check;
         let server = lock(&self.slots).take_if(
+            class,
+            now,
             |server| server.was_used(now, check) && server.has_settings(wanted),
             |server| server.was_used(now, check),
         )?;
-        let mut lease = Lease::new(Arc::clone(self), server);
+        let mut lease = Lease::new(Arc::clone(self), server, class);
         if lease.is_stale() {
             lease.evict(CloseReason::Broken);
             return None;
@@ -243,26 +321,30 @@ impl Pool {
         Some(lease)
     }
 
-    /// Takes a server, waiting for one until `timeouts.checkout`. Cancel safe: a place in the queue
+    /// Takes a server, waiting for one as long as the class may. Cancel safe: a place in the queue
     /// is left, and a server that was handed over meanwhile goes to the next.
-    pub async fn checkout(self: &Arc<Self>, wanted: &Settings) -> Result<Lease, CheckoutError> {
+    pub async fn checkout(
+        self: &Arc<Self>,
+        class: ClassId,
+        wanted: &Settings,
+    ) -> Result<Lease, CheckoutError> {
         let started = Instant::now();
-        while let Some(server) = self.take_idle(wanted) {
-            let mut lease = Lease::new(Arc::clone(self), server);
+        while let Some(server) = self.take_idle(class, wanted) {
+            let mut lease = Lease::new(Arc::clone(self), server, class);
             if lease.is_sound(started).await {
                 self.metrics.checked_out(started.elapsed());
                 return Ok(lease);
             }
             lease.evict(CloseReason::Broken);
         }
-        let lease = self.wait(started).await?;
+        let lease = self.wait(class, started).await?;
         self.metrics.checked_out(started.elapsed());
         Ok(lease)
     }
 
     /// Whether clients are waiting.
     pub fn has_waiters(&self) -> bool {
-        lock(&self.slots).waiting_since().is_some()
+        lock(&self.slots).has_waiters()
     }
 
     /// Takes new settings: sizes hold at once, servers of another place or login are replaced as
@@ -270,10 +352,10 @@ impl Pool {
     pub fn reconfigure(self: &Arc<Self>, settings: PoolSettings) {
         let old = self.settings.swap(Arc::new(settings));
         let new = self.settings();
-        lock(&self.slots).resize(new.size);
-        self.knowledge.set_rules(new.pins);
+        lock(&self.slots).set_classes(new.classes.limits(), Instant::now());
+        self.resize();
         if !Arc::ptr_eq(&old.host, &new.host) || old.dbname != new.dbname {
-            let (seat, granted) = new.host.seat(&new.dbname);
+            let (seat, granted) = new.host.seat(self.owner(&new));
             // The old keeper ends with the old seat, which frees what was granted to it.
             self.seat.store(Arc::new(seat));
             keeper::spawn(self, granted);
@@ -287,7 +369,20 @@ impl Pool {
         }
         lock(&self.trouble).on_reload();
         self.tend(Instant::now());
+        self.dispatch();
         self.open_more();
+    }
+
+    /// Takes the sizes of its settings, as they are on a host with so many connections.
+    fn resize(&self) {
+        let settings = self.settings();
+        let size = settings.limits.resolve(settings.host.capacity());
+        lock(&self.slots).resize(size);
+        self.knowledge.set_rules(settings.pins.rules(size.max));
+    }
+
+    fn owner(&self, settings: &PoolSettings) -> Owner {
+        Owner { database: Arc::clone(&settings.dbname), user: Arc::clone(&self.key.user) }
     }
 
     /// Closes every server as soon as it is free, and forgets what they had accepted.
@@ -311,76 +406,139 @@ impl Pool {
     /// Nobody waits and no connection is left.
     pub fn is_empty(&self) -> bool {
         let slots = lock(&self.slots);
-        slots.total() == 0 && slots.waiting_since().is_none() && self.listener.is_idle()
+        slots.total() == 0 && !slots.has_waiters() && self.listener.is_idle()
     }
 
-    fn take_idle(&self, wanted: &Settings) -> Option<Box<Server>> {
-        lock(&self.slots).take_if(|server| server.has_settings(wanted), |_| true)
+    fn take_idle(&self, class: ClassId, wanted: &Settings) -> Option<Box<Server>> {
+        let suits = |server: &Box<Server>| server.has_settings(wanted);
+        lock(&self.slots).take_if(class, Instant::now(), suits, |_| true)
     }
 
-    async fn wait(self: &Arc<Self>, started: Instant) -> Result<Lease, CheckoutError> {
+    async fn wait(
+        self: &Arc<Self>,
+        class: ClassId,
+        started: Instant,
+    ) -> Result<Lease, CheckoutError> {
         let (sender, receiver) = oneshot::channel();
         let id = {
-            let mut slots = lock(&self.slots);
+            let (mut slots, now) = (lock(&self.slots), Instant::now());
             // Parked since the caller looked: nobody else would hand it to one who queues now.
-            if let Some(server) = slots.take() {
+            if let Some(server) = slots.take(class, now) {
                 drop(slots);
-                return Ok(Lease::new(Arc::clone(self), server));
+                return Ok(Lease::new(Arc::clone(self), server, class));
             }
-            slots.wait(sender, started)
+            slots.wait(class, sender, now)
         };
-        let mut place = Place { pool: self, id, receiver };
+        let id = id.map_err(|(_, crowd)| self.queue_full(class, crowd))?;
+        let mut place = Place { pool: self, id, class, receiver };
         let _counted = self.metrics.waiting();
-        self.open_more();
-        let deadline = started + self.settings.load().timeouts.checkout;
-        match tokio::time::timeout_at(deadline.into(), &mut place.receiver).await {
-            Ok(Ok(Ok(server))) => Ok(Lease::new(Arc::clone(self), server)),
-            Ok(Ok(Err(error))) => Err(CheckoutError::Refused(error)),
-            Ok(Err(_)) | Err(_) => {
+        let deadline = started + self.class_limits(class).queue_timeout;
+        match place.served(deadline).await {
+            Some(Ok(server)) => Ok(Lease::new(Arc::clone(self), server, class)),
+            Some(Err(Denied::NoServer(error))) => Err(CheckoutError::Refused(error)),
+            Some(Err(Denied::Late(crowd))) => {
+                self.metrics.checkout_refusals.count(CheckoutRefusal::Late);
+                Err(self.late(class, crowd, started))
+            }
+            None => {
                 self.metrics.checkout_timeouts.increment(1);
-                Err(self.timed_out(started))
+                Err(self.timed_out(class, started))
             }
         }
     }
 
-    fn timed_out(&self, started: Instant) -> CheckoutError {
+    fn class_limits(&self, class: ClassId) -> ClassLimits {
+        let settings = self.settings.load();
+        let limits = settings.classes.limits().get(usize::from(class.0)).copied();
+        limits.unwrap_or_else(|| ClassLimits::none(settings.timeouts.checkout))
+    }
+
+    fn class_name(&self, class: ClassId) -> Arc<str> {
+        Arc::clone(self.settings.load().classes.name(class))
+    }
+
+    fn queue_full(&self, class: ClassId, crowd: Crowd) -> CheckoutError {
+        self.metrics.checkout_refusals.count(CheckoutRefusal::QueueFull);
+        let limit = self.class_limits(class).queue_limit.unwrap_or(crowd.waiting);
+        CheckoutError::QueueFull { class: self.class_name(class), crowd, limit }
+    }
+
+    fn late(&self, class: ClassId, crowd: Crowd, started: Instant) -> CheckoutError {
+        let timeout = self.class_limits(class).queue_timeout;
+        let (class, waited) = (self.class_name(class), started.elapsed());
+        CheckoutError::Late { class, crowd, timeout, waited }
+    }
+
+    fn timed_out(&self, class: ClassId, started: Instant) -> CheckoutError {
         let waited = started.elapsed();
         match lock(&self.trouble).waited_for() {
             Some(error) => CheckoutError::Unreachable { error, waited },
             None => {
+                let limit = self.class_limits(class).max_servers;
+                let name = self.class_name(class);
                 let slots = lock(&self.slots);
-                CheckoutError::Full { size: slots.size(), counts: slots.counts(), waited }
+                let class_limit = limit.filter(|_| slots.is_class_full(class));
+                let (size, counts) = (slots.size(), slots.counts());
+                CheckoutError::Full { size, counts, class: name, class_limit, waited }
             }
         }
     }
 
-    /// A leased server, clean and whole, goes to the next waiter, to the idle ones, or away.
-    fn free(self: &Arc<Self>, mut server: Box<Server>, now: Instant) {
+    /// A server, clean and whole, that was opened, or leased to a client of a class, goes to the next waiter,
+    /// to the idle ones, or away.
+    fn free(self: &Arc<Self>, mut server: Box<Server>, from: Option<ClassId>, now: Instant) {
         server.idle_since = now;
-        if let Some(reason) = self.unwanted(&mut server, now) {
+        let unwanted = self.unwanted(&mut server, now);
+        let mut slots = lock(&self.slots);
+        if let Some(class) = from {
+            slots.returned(class, now);
+        }
+        if let Some(reason) = unwanted {
+            drop(slots);
             return self.evict(server, reason);
         }
         loop {
-            let mut slots = lock(&self.slots);
-            match slots.freed() {
-                Freed::Hand(waiter) => {
+            match slots.freed(now) {
+                Freed::Hand(class, waiter) => {
+                    let shed = slots.shed(now);
                     drop(slots);
+                    self.refuse(shed);
                     match waiter.send(Ok(server)) {
                         Err(Ok(back)) => server = back,
                         _ => return,
                     }
+                    slots = lock(&self.slots);
+                    slots.returned(class, now);
                 }
                 Freed::Park => {
                     server.count.set(ServerState::Idle);
                     server.link.release_larger_buffers(KEPT_BUFFER);
-                    slots.park(server);
-                    return;
+                    return slots.park(server);
                 }
                 Freed::Evict => {
                     drop(slots);
                     return self.evict(server, CloseReason::Idle);
                 }
             }
+        }
+    }
+
+    /// Gives idle servers to those who may have them by a change of limits.
+    fn dispatch(self: &Arc<Self>) {
+        loop {
+            let dispatched = lock(&self.slots).dispatch(Instant::now());
+            let Some((server, class, waiter)) = dispatched else { return };
+            if let Err(Ok(back)) = waiter.send(Ok(server)) {
+                self.free(back, Some(class), Instant::now());
+            }
+        }
+    }
+
+    /// Tells those who would wait in vain.
+    fn refuse(&self, shed: Vec<(ClassId, Waiter, Crowd)>) {
+        for (_, waiter, crowd) in shed {
+            // It may have gone.
+            let _ = waiter.send(Err(Denied::Late(crowd)));
         }
     }
 
@@ -410,7 +568,7 @@ impl Pool {
         }
         let (total, waiting) = {
             let slots = lock(&self.slots);
-            (slots.total(), slots.waiting_since().is_some())
+            (slots.total(), slots.has_waiters())
         };
         if !waiting {
             return slot.offer();
@@ -430,6 +588,8 @@ impl Pool {
     fn evict(self: &Arc<Self>, server: Box<Server>, reason: CloseReason) {
         lock(&self.slots).closing();
         self.close(server, reason);
+        // Its class may have another.
+        self.dispatch();
     }
 
     /// Closes a server that the machine counts as closing.
@@ -463,17 +623,33 @@ impl Pool {
 struct Place<'a> {
     pool: &'a Arc<Pool>,
     id: WaiterId,
+    class: ClassId,
     receiver: oneshot::Receiver<Handover>,
+}
+
+impl Place<'_> {
+    /// What came, until `deadline`. Meanwhile it may become worth opening a server for it.
+    async fn served(&mut self, deadline: Instant) -> Option<Handover> {
+        loop {
+            let again = self.pool.open_more().map(|after| Instant::now() + after);
+            let until = again.map_or(deadline, |again| again.min(deadline));
+            match tokio::time::timeout_at(until.into(), &mut self.receiver).await {
+                Ok(handover) => return handover.ok(),
+                Err(_) if until == deadline => return None,
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if lock(&self.pool.slots).leave(self.id).is_some() {
+        if lock(&self.pool.slots).leave(self.id, Instant::now()).is_some() {
             return;
         }
         self.receiver.close();
         if let Ok(Ok(server)) = self.receiver.try_recv() {
-            self.pool.free(server, Instant::now());
+            self.pool.free(server, Some(self.class), Instant::now());
         }
     }
 }

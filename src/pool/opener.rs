@@ -8,26 +8,32 @@ use rand::RngExt;
 use tracing::{debug, info, warn};
 
 use super::role::Role;
-use super::{Login, Pool, PoolSettings, lock};
+use super::slots::{Demand, Opening};
+use super::{Denied, Login, Pool, PoolSettings, lock};
 use crate::auth::ServerCredential;
 use crate::host::Slot;
 use crate::metrics::ServerState;
 use crate::server::{self, OpenError, OpenRequest, Server};
 
 impl Pool {
-    /// Opens as many servers as are wanted and allowed. While opening fails, one attempt at a time.
-    pub(super) fn open_more(self: &Arc<Self>) {
+    /// Opens as many servers as are wanted and allowed; says when to ask again, if more may be wanted
+    /// then. While opening fails, one attempt at a time.
+    pub(super) fn open_more(self: &Arc<Self>) -> Option<Duration> {
+        let cost = self.seat.load().host().opening_time();
+        let now = Instant::now();
         let (failing, ahead) = {
             let trouble = lock(&self.trouble);
-            (trouble.is_on(), trouble.lets_open_ahead(Instant::now()))
+            (trouble.is_on(), trouble.lets_open_ahead(now))
         };
         loop {
             let mut slots = lock(&self.slots);
             if failing && slots.counts().opening > 0 {
-                return;
+                return None;
             }
-            if !slots.open(ahead) {
-                return;
+            match slots.open(Demand { ahead, cost }, now) {
+                Opening::Now => {}
+                Opening::Later(after) => return Some(after),
+                Opening::No => return None,
             }
             drop(slots);
             let seat = self.seat.load_full();
@@ -35,13 +41,13 @@ impl Pool {
                 Ok(slot) => {
                     if !self.spawn_open(slot) {
                         // Who moves the pool calls this again.
-                        return;
+                        return None;
                     }
                 }
                 Err(_full) => {
                     lock(&self.slots).open_failed();
                     seat.starve();
-                    return;
+                    return None;
                 }
             }
         }
@@ -49,9 +55,11 @@ impl Pool {
 
     /// The host has granted a slot after all.
     pub(super) fn on_slot(self: &Arc<Self>, slot: Slot) {
-        let ahead = lock(&self.trouble).lets_open_ahead(Instant::now());
-        let wanted = lock(&self.slots).open(ahead);
-        if wanted {
+        let (now, cost) = (Instant::now(), Duration::ZERO);
+        let ahead = lock(&self.trouble).lets_open_ahead(now);
+        // What it was starved for is long worth it.
+        let opening = lock(&self.slots).open(Demand { ahead, cost }, now);
+        if opening == Opening::Now {
             self.spawn_open(slot);
             self.open_more();
         }
@@ -67,12 +75,33 @@ impl Pool {
             return false;
         }
         tokio::spawn(async move {
+            let permit = slot.permit().await;
+            if !pool.still_wants_it() {
+                return;
+            }
             match pool.open(slot, &settings, generation).await {
-                Ok(server) => pool.on_opened(Box::new(server)),
-                Err(error) => pool.on_open_error(error).await,
+                Ok(server) => {
+                    permit.opened();
+                    pool.on_opened(Box::new(server));
+                }
+                Err(error) => {
+                    permit.failed(error.of_host());
+                    pool.on_open_error(error).await;
+                }
             }
         });
         true
+    }
+
+    /// Whether a server is still wanted whose turn to be opened has come; else it counts no more.
+    fn still_wants_it(&self) -> bool {
+        let ahead = lock(&self.trouble).lets_open_ahead(Instant::now());
+        let mut slots = lock(&self.slots);
+        let wanted = !slots.is_opening_too_many(ahead);
+        if !wanted {
+            slots.open_failed();
+        }
+        wanted
     }
 
     /// `generation` is no newer than `settings`: else a server of the old ones would stay.
@@ -93,6 +122,7 @@ impl Pool {
             credential,
             remembered: keys,
             init_query: settings.init_query.as_deref(),
+            asks_capacity: settings.limits.are_shares() || settings.host.needs_capacity(),
             deadline: Instant::now() + settings.timeouts.server_connect,
             close_timeout: settings.timeouts.server_close,
             lifetime: settings.timeouts.server_lifetime.mul_f64(rand::rng().random_range(0.9..1.1)),
@@ -105,6 +135,9 @@ impl Pool {
         let opened = server::open(request).await.map_err(|error| self.explained(error))?;
         if let Some(keys) = opened.keys {
             lock(&self.login).keys = Some(keys);
+        }
+        if let Some(capacity) = opened.capacity {
+            settings.host.learn_capacity(capacity);
         }
         Ok(opened.server)
     }
@@ -126,7 +159,7 @@ impl Pool {
         *lock(&self.welcome) = Some(server.backend.settings.reported().clone());
         lock(&self.slots).opened();
         server.count.set(ServerState::Leased);
-        self.free(server, Instant::now());
+        self.free(server, None, Instant::now());
         if recovered {
             self.open_more();
         }
@@ -161,8 +194,9 @@ impl Pool {
         }
         let pause = self.note_failure(&error);
         if error.retry() {
-            // Counts as opening meanwhile, so that nobody else tries; unless others are at it.
-            if lock(&self.slots).counts().opening <= 1 {
+            // What ails the host, its governor waits for. Else it counts as opening meanwhile, so that
+            // nobody else tries; unless others are at it.
+            if error.of_host().is_none() && lock(&self.slots).counts().opening <= 1 {
                 tokio::time::sleep(pause).await;
             }
             lock(&self.slots).open_failed();
@@ -173,7 +207,7 @@ impl Pool {
                 slots.take_waiters()
             };
             for waiter in waiters {
-                let _ = waiter.send(Err(Arc::clone(&error)));
+                let _ = waiter.send(Err(Denied::NoServer(Arc::clone(&error))));
             }
         }
         self.open_more();

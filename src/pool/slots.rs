@@ -1,23 +1,35 @@
 //! Who waits, who gets which server, who is evicted (sans-IO).
 //!
 //! ```text
-//!             opened            hand / take
-//!   opening ─────────> leased <───────────── idle
-//!      │ failed          │  │      park        ^
-//!      v                 │  └──────────────────┘
-//!   (gone)               v                     │ expired
-//!                     closing <────────────────┘
-//!                        │ closed: the server's EOF was read
-//!                        v
-//!                     (gone)
+//!             opened          hand / take
+//!   opening ─────────> free <────────────── idle ──────────┐
+//!      │ failed        │  ^ │                 ^  │ hand     │ expired
+//!      v          hand │  │ └─── park ────────┘  v          │
+//!   (gone)             v  │ returned                        │
+//!                    leased, by class                       │
+//!                                                           v
+//!                   free ──── close ────────────────────> closing
+//!                                                           │ closed: the server's EOF was read
+//!                                                           v
+//!                                                         (gone)
 //! ```
 //!
-//! Invariant: opening + leased + idle + closing never grows past the limit. Waiters are served in
-//! order; idle servers newest first, so that the others grow old and go, unless one that is little
-//! older suits the client better.
+//! Invariants: opening + free + leased + idle + closing never grows past the limit. Of two classes
+//! that wait, the one that has used less of the servers' time by its weight is served next. Within
+//! one, waiters are served in order, but under overload. A server is idle while somebody waits only
+//! if it is kept for another class or the class of those who wait has all that it may. Idle servers go out
+//! newest first, so that the others grow old and go, unless one that is little older suits the client better.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+mod class;
+mod growth;
+
+use std::time::{Duration, Instant};
+
+use class::Class;
+pub use class::Crowd;
+use growth::{Growth, Load};
+
+use crate::class::{ClassId, ClassLimits};
 
 /// Sizes of one pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,18 +43,41 @@ pub struct Size {
 }
 
 /// A place in the queue; a smaller one came earlier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WaiterId(u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WaiterId {
+    class: ClassId,
+    number: u64,
+}
 
 /// What becomes of a server that is free.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Freed<W> {
-    /// It goes to a waiter; it still counts as leased.
-    Hand(W),
+    /// It goes to a waiter of a class, and counts as leased to it.
+    Hand(ClassId, W),
     /// It waits for the next; give it to [`Slots::park`].
     Park,
     /// It is too many; tell [`Slots::closing`].
     Evict,
+}
+
+/// Whether one more server is to be opened.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Yes; it counts as opening.
+    Now,
+    /// Not yet: who waits may be served sooner. It is to be asked again after so long.
+    Later(Duration),
+    /// No.
+    No,
+}
+
+/// What a new server depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand {
+    /// Servers may be opened for nobody, to keep some idle.
+    pub ahead: bool,
+    /// How long opening one takes.
+    pub cost: Duration,
 }
 
 /// Counts by state.
@@ -66,25 +101,41 @@ pub struct Slots<S, W> {
     size: Size,
     /// Oldest first.
     idle: Vec<S>,
-    waiters: BTreeMap<WaiterId, (Instant, W)>,
+    /// By [`ClassId`]; never empty.
+    classes: Vec<Class<W>>,
+    /// Servers are kept for some of them.
+    guarantees: bool,
     next_waiter: u64,
+    waiting: usize,
     opening: usize,
+    /// Neither idle nor leased: on the way from one to the other.
+    free: usize,
     leased: usize,
     closing: usize,
+    growth: Growth,
+    /// What the class that was served last had used.
+    floor: f64,
 }
 
 impl<S, W> Slots<S, W> {
     /// An empty pool.
-    pub fn new(size: Size) -> Self {
-        Self {
+    pub fn new(size: Size, classes: &[ClassLimits], now: Instant) -> Self {
+        let mut slots = Self {
             size,
             idle: Vec::new(),
-            waiters: BTreeMap::new(),
+            classes: Vec::new(),
+            guarantees: false,
             next_waiter: 0,
+            waiting: 0,
             opening: 0,
+            free: 0,
             leased: 0,
             closing: 0,
-        }
+            growth: Growth::new(now),
+            floor: 0.0,
+        };
+        slots.set_classes(classes, now);
+        slots
     }
 
     /// Sizes now.
@@ -97,46 +148,68 @@ impl<S, W> Slots<S, W> {
         self.size = size;
     }
 
+    /// Changes what holds for classes. A class keeps its place for ever, and no list is shorter than the one
+    /// before.
+    pub fn set_classes(&mut self, classes: &[ClassLimits], now: Instant) {
+        for (at, limits) in classes.iter().enumerate() {
+            match self.classes.get_mut(at) {
+                Some(class) => {
+                    // What was used by the old weight stays so.
+                    class.used(now);
+                    class.limits = *limits;
+                }
+                None => self.classes.push(Class::new(*limits, now)),
+            }
+        }
+        self.guarantees = self.classes.iter().any(|class| class.limits.guaranteed > 0);
+    }
+
     /// Counts by state.
     pub fn counts(&self) -> Counts {
         Counts {
             opening: self.opening,
-            leased: self.leased,
+            leased: self.leased + self.free,
             idle: self.idle.len(),
             closing: self.closing,
-            waiting: self.waiters.len(),
+            waiting: self.waiting,
         }
+    }
+
+    /// Servers leased to a class, and its clients in the queue.
+    pub fn counts_of(&self, class: ClassId) -> (usize, usize) {
+        self.class(class).map_or((0, 0), |class| (class.leased(), class.waiting()))
     }
 
     /// Connections to PostgreSQL, opening and closing ones included.
     pub fn total(&self) -> usize {
-        self.opening + self.leased + self.idle.len() + self.closing
+        self.opening + self.free + self.leased + self.idle.len() + self.closing
     }
 
     /// Takes the newest idle server, unless somebody came earlier.
-    pub fn take(&mut self) -> Option<S> {
-        self.take_if(|_| false, |_| true)
+    pub fn take(&mut self, class: ClassId, now: Instant) -> Option<S> {
+        self.take_if(class, now, |_| false, |_| true)
     }
 
     /// Takes the newest of the few newest idle servers that `suits` says so of, or else the newest, if
-    /// `fits` says so of that one; none if somebody came earlier.
+    /// `fits` says so of that one; none if somebody came earlier or the class has all it may.
     pub fn take_if(
         &mut self,
+        class: ClassId,
+        now: Instant,
         suits: impl FnMut(&S) -> bool,
         fits: impl FnOnce(&mut S) -> bool,
     ) -> Option<S> {
-        if !self.waiters.is_empty() {
+        let at = self.choose_idle(suits)?;
+        if self.class(class)?.waiting() > 0 || !self.may_have(class) || !fits(&mut self.idle[at]) {
             return None;
         }
-        let at = self.choose(suits)?;
-        if !fits(&mut self.idle[at]) {
-            return None;
-        }
-        self.leased += 1;
-        Some(self.idle.remove(at))
+        let server = self.idle.remove(at);
+        self.free += 1;
+        self.lease(class, now);
+        Some(server)
     }
 
-    fn choose(&self, mut suits: impl FnMut(&S) -> bool) -> Option<usize> {
+    fn choose_idle(&self, mut suits: impl FnMut(&S) -> bool) -> Option<usize> {
         let newest = self.idle.len().checked_sub(1)?;
         if newest == 0 {
             return Some(newest);
@@ -145,39 +218,98 @@ impl<S, W> Slots<S, W> {
         Some(few.find(|(_, server)| suits(server)).map_or(newest, |(at, _)| at))
     }
 
-    /// Queues.
-    pub fn wait(&mut self, waiter: W, now: Instant) -> WaiterId {
-        let id = WaiterId(self.next_waiter);
+    /// Queues, unless so many of the class wait already.
+    pub fn wait(
+        &mut self,
+        class: ClassId,
+        waiter: W,
+        now: Instant,
+    ) -> Result<WaiterId, (W, Crowd)> {
+        self.growth.pass(self.load(), now);
+        let id = WaiterId { class, number: self.next_waiter };
+        let floor = self.floor;
+        let Some(class) = self.classes.get_mut(usize::from(class.0)) else {
+            return Err((waiter, Crowd { waiting: 0, expected: None }));
+        };
+        class.wait(id.number, waiter, now, floor)?;
         self.next_waiter += 1;
-        self.waiters.insert(id, (now, waiter));
-        id
+        self.waiting += 1;
+        Ok(id)
     }
 
     /// Leaves the queue; `None` if a server was handed over meanwhile.
-    pub fn leave(&mut self, id: WaiterId) -> Option<W> {
-        self.waiters.remove(&id).map(|(_, waiter)| waiter)
+    pub fn leave(&mut self, id: WaiterId, now: Instant) -> Option<W> {
+        self.growth.pass(self.load(), now);
+        let left = self.classes.get_mut(usize::from(id.class.0))?.leave(id)?;
+        self.waiting -= 1;
+        Some(left)
     }
 
-    /// Since when the first in the queue waits.
+    /// Whether anybody waits.
+    pub fn has_waiters(&self) -> bool {
+        self.waiting > 0
+    }
+
+    /// Since when the one waits who has waited longest.
     pub fn waiting_since(&self) -> Option<Instant> {
-        self.waiters.first_key_value().map(|(_, (since, _))| *since)
+        self.classes.iter().filter_map(Class::waiting_since).min()
     }
 
-    /// Whether one more server is to be opened; if so, it counts as opening. `ahead`: for nobody,
-    /// too, to keep some idle.
-    pub fn open(&mut self, ahead: bool) -> bool {
-        let min_idle = if ahead { self.size.min_idle } else { 0 };
-        let spare = min_idle.saturating_sub(self.idle.len());
-        let wanted = self.waiters.len().max(spare);
-        let open = self.opening < wanted && self.total() < self.size.max;
-        self.opening += usize::from(open);
-        open
+    /// How many of its class are served before a waiter, as it is now.
+    pub fn ahead_of(&self, id: WaiterId, now: Instant) -> usize {
+        self.class(id.class).map_or(0, |class| class.ahead_of(id, now))
     }
 
-    /// A server was opened; it counts as leased until [`Slots::freed`] says where it goes.
+    /// Who waits in a class.
+    pub fn crowd(&self, class: ClassId, now: Instant) -> Crowd {
+        let nobody = Crowd { waiting: 0, expected: None };
+        self.class(class).map_or(nobody, |class| class.crowd(now))
+    }
+
+    /// Whether a class has all the servers that it may have by its own limit.
+    pub fn is_class_full(&self, class: ClassId) -> bool {
+        self.class(class).is_some_and(|class| class.room() == 0)
+    }
+
+    /// Whether one more server is to be opened.
+    pub fn open(&mut self, demand: Demand, now: Instant) -> Opening {
+        if self.total() >= self.size.max {
+            return Opening::No;
+        }
+        let waiting = self.admissible();
+        if self.opening < waiting {
+            // Those that are being opened have somebody to go to already, and come back after him.
+            let leased = self.leased + self.free + self.opening;
+            let load = Load { leased, waiting: waiting - self.opening };
+            self.growth.pass(self.load(), now);
+            return match self.growth.wants(load, demand.cost, now) {
+                Ok(()) => self.opens(),
+                Err(after) => Opening::Later(after),
+            };
+        }
+        let spare = if demand.ahead { self.size.min_idle } else { 0 };
+        if self.opening < spare.saturating_sub(self.idle.len()) {
+            return self.opens();
+        }
+        Opening::No
+    }
+
+    fn opens(&mut self) -> Opening {
+        self.opening += 1;
+        Opening::Now
+    }
+
+    /// Whether one of those that are being opened would go to nobody.
+    pub fn is_opening_too_many(&self, ahead: bool) -> bool {
+        let spare = if ahead { self.size.min_idle } else { 0 };
+        let wanted = self.admissible() + spare.saturating_sub(self.idle.len());
+        self.opening > wanted || self.total() > self.size.max
+    }
+
+    /// A server was opened; it is free until [`Slots::freed`] says where it goes.
     pub fn opened(&mut self) {
         self.opening -= 1;
-        self.leased += 1;
+        self.free += 1;
     }
 
     /// A server could not be opened, and its connection is gone.
@@ -185,13 +317,24 @@ impl<S, W> Slots<S, W> {
         self.opening -= 1;
     }
 
-    /// A leased server is free: where it goes.
-    pub fn freed(&mut self) -> Freed<W> {
+    /// A client of a class has done with its server; it is free.
+    pub fn returned(&mut self, class: ClassId, now: Instant) {
+        self.growth.pass(self.load(), now);
+        self.growth.on_returned();
+        if let Some(class) = self.classes.get_mut(usize::from(class.0)) {
+            class.on_returned(now);
+        }
+        self.leased -= 1;
+        self.free += 1;
+    }
+
+    /// Where a server goes that is free.
+    pub fn freed(&mut self, now: Instant) -> Freed<W> {
         if self.total() > self.size.max {
             return Freed::Evict;
         }
-        match self.waiters.pop_first() {
-            Some((_, (_, waiter))) => Freed::Hand(waiter),
+        match self.next(now) {
+            Some((class, waiter)) => Freed::Hand(class, waiter),
             None if self.idle.len() >= self.size.max_idle => Freed::Evict,
             None => Freed::Park,
         }
@@ -199,13 +342,38 @@ impl<S, W> Slots<S, W> {
 
     /// Keeps a free server for the next.
     pub fn park(&mut self, server: S) {
-        self.leased -= 1;
+        self.free -= 1;
         self.idle.push(server);
     }
 
-    /// A leased server is being closed.
+    /// Takes an idle server for one who waits, if a change of limits lets him have it now.
+    pub fn dispatch(&mut self, now: Instant) -> Option<(S, ClassId, W)> {
+        if self.idle.is_empty() || self.waiting == 0 {
+            return None;
+        }
+        self.free += 1;
+        let Some((class, waiter)) = self.next(now) else {
+            self.free -= 1;
+            return None;
+        };
+        self.idle.pop().map(|server| (server, class, waiter))
+    }
+
+    /// Takes those who would wait in vain, and who is in the queue with them.
+    pub fn shed(&mut self, now: Instant) -> Vec<(ClassId, W, Crowd)> {
+        let mut shed = Vec::new();
+        for (class, at) in self.classes.iter_mut().zip(0..) {
+            while let Some((waiter, crowd)) = class.shed(now) {
+                shed.push((ClassId(at), waiter, crowd));
+            }
+        }
+        self.waiting -= shed.len();
+        shed
+    }
+
+    /// A free server is being closed.
     pub fn closing(&mut self) {
-        self.leased -= 1;
+        self.free -= 1;
         self.closing += 1;
     }
 
@@ -241,9 +409,88 @@ impl<S, W> Slots<S, W> {
         over.max(self.idle.len().saturating_sub(self.size.max_idle)).min(self.idle.len())
     }
 
-    /// Empties the queue, oldest first.
+    /// Empties the queue, oldest first by class.
     pub fn take_waiters(&mut self) -> impl Iterator<Item = W> + use<S, W> {
-        std::mem::take(&mut self.waiters).into_values().map(|(_, waiter)| waiter)
+        self.waiting = 0;
+        let classes = self.classes.iter_mut();
+        classes.flat_map(Class::take_waiters).collect::<Vec<_>>().into_iter()
+    }
+
+    fn class(&self, id: ClassId) -> Option<&Class<W>> {
+        self.classes.get(usize::from(id.0))
+    }
+
+    fn load(&self) -> Load {
+        Load { leased: self.leased, waiting: self.waiting }
+    }
+
+    /// Whether one more server may go to a class: it has not all that it may, and what is kept for
+    /// others is left.
+    fn may_have(&self, id: ClassId) -> bool {
+        let Some(class) = self.class(id) else { return false };
+        class.room() > 0 && (class.unmet() > 0 || self.unkept(class) > 0)
+    }
+
+    /// Servers of the limit that are neither leased nor kept for classes but this one.
+    fn unkept(&self, but: &Class<W>) -> usize {
+        if !self.guarantees {
+            return usize::MAX;
+        }
+        let kept: usize = self.classes.iter().map(Class::unmet).sum();
+        self.size.max.saturating_sub(self.leased + kept - but.unmet())
+    }
+
+    /// How many of those who wait could have a server each.
+    fn admissible(&self) -> usize {
+        if self.waiting == 0 {
+            return 0;
+        }
+        let could = |class: &Class<W>| {
+            let most = class.room().min(class.unmet().saturating_add(self.unkept(class)));
+            class.waiting().min(most)
+        };
+        self.classes.iter().map(could).sum()
+    }
+
+    /// Leases a free server to the one who is served next.
+    fn next(&mut self, now: Instant) -> Option<(ClassId, W)> {
+        if self.waiting == 0 {
+            return None;
+        }
+        let id = self.next_class(now)?;
+        self.growth.pass(self.load(), now);
+        let class = self.classes.get_mut(usize::from(id.0))?;
+        let waiter = class.next(now)?;
+        self.floor = self.floor.max(class.used(now));
+        self.waiting -= 1;
+        self.lease(id, now);
+        Some((id, waiter))
+    }
+
+    /// Who has less than is kept for it comes first; then who has used least.
+    fn next_class(&mut self, now: Instant) -> Option<ClassId> {
+        let mut best: Option<(ClassId, (bool, f64))> = None;
+        for at in 0..self.classes.len() {
+            let id = ClassId(at.try_into().ok()?);
+            if self.classes[at].waiting() == 0 || !self.may_have(id) {
+                continue;
+            }
+            let class = &mut self.classes[at];
+            let rank = (class.unmet() == 0, class.used(now));
+            if best.is_none_or(|(_, least)| rank < least) {
+                best = Some((id, rank));
+            }
+        }
+        best.map(|(id, _)| id)
+    }
+
+    fn lease(&mut self, id: ClassId, now: Instant) {
+        self.growth.pass(self.load(), now);
+        if let Some(class) = self.classes.get_mut(usize::from(id.0)) {
+            class.on_leased(now);
+        }
+        self.free -= 1;
+        self.leased += 1;
     }
 }
 
@@ -251,167 +498,4 @@ impl<S, W> Slots<S, W> {
 const CHOICE: usize = 8;
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const SIZE: Size = Size { max: 3, min_idle: 0, max_idle: 3 };
-
-    fn slots() -> (Slots<u32, u32>, Instant) {
-        (Slots::new(SIZE), Instant::now())
-    }
-
-    #[test]
-    fn waiters_are_served_in_order_and_nobody_overtakes() {
-        let (mut s, now) = slots();
-        let first = s.wait(1, now);
-        s.wait(2, now + Duration::from_secs(1));
-        assert_eq!(s.waiting_since(), Some(now));
-        assert!(s.open(true) && s.open(true) && !s.open(true));
-        s.opened();
-        assert_eq!(s.leave(first), Some(1));
-        assert_eq!(s.freed(), Freed::Hand(2));
-        assert_eq!(s.freed(), Freed::Park);
-        s.park(7);
-        s.wait(3, now);
-        assert_eq!(s.take(), None);
-    }
-
-    #[test]
-    fn idle_servers_go_out_newest_first_and_expire_oldest_first() {
-        let (mut s, now) = slots();
-        for n in 0..3 {
-            s.wait(n, now);
-            assert!(s.open(true));
-            s.opened();
-            s.freed();
-            s.park(n);
-        }
-        assert_eq!(s.take(), Some(2));
-        assert_eq!(s.expire(1, |_| true), [0]);
-        assert_eq!(s.total(), 3);
-        s.closed();
-        assert_eq!(s.total(), 2);
-    }
-
-    #[test]
-    fn of_the_newest_few_the_one_that_suits_is_taken_else_the_newest() {
-        let max = CHOICE + 2;
-        let mut s: Slots<usize, u32> = Slots::new(Size { max, min_idle: 0, max_idle: max });
-        for n in 0..max {
-            s.wait(0, Instant::now());
-            s.open(true);
-            s.opened();
-            s.freed();
-            s.park(n);
-        }
-        let newest = max - 1;
-        assert_eq!(s.take_if(|n| *n == 4, |_| false), None);
-        assert_eq!(s.take_if(|n| *n == 4, |_| true), Some(4));
-        // Too far back.
-        assert_eq!(s.take_if(|n| *n == 0, |_| true), Some(newest));
-        assert_eq!(s.take_if(|n| *n < newest - 1, |_| true), Some(newest - 2));
-        assert_eq!(s.counts().idle, max - 3);
-    }
-
-    #[test]
-    fn a_smaller_size_is_reached_as_servers_become_free() {
-        let (mut s, now) = slots();
-        for n in 0..3 {
-            s.wait(n, now);
-            s.open(true);
-            s.opened();
-            s.freed();
-        }
-        s.resize(Size { max: 2, ..SIZE });
-        assert_eq!(s.freed(), Freed::Evict);
-        s.closing();
-        // Still three connections, until the EOF.
-        assert_eq!(s.freed(), Freed::Evict);
-        s.closing();
-        s.closed();
-        s.closed();
-        assert_eq!(s.freed(), Freed::Park);
-    }
-
-    #[test]
-    fn min_idle_opens_without_waiters() {
-        let mut s: Slots<u32, u32> = Slots::new(Size { min_idle: 2, ..SIZE });
-        assert!(!s.open(false));
-        assert!(s.open(true) && s.open(true) && !s.open(true));
-    }
-
-    proptest! {
-        /// Against a naive model: lists instead of counts.
-        #[test]
-        fn the_limit_holds_and_the_queue_is_fair(ops in prop::collection::vec(0u8..9, 1..200)) {
-            let (mut s, now) = slots();
-            let (mut leased, mut idle, mut queue) = (Vec::new(), Vec::new(), Vec::new());
-            let (mut opening, mut closing, mut next) = (0usize, 0usize, 0u32);
-            for op in ops {
-                next += 1;
-                match op {
-                    0 | 1 => match s.take_if(|n| n % 3 == 0, |_| true) {
-                        Some(server) => {
-                            prop_assert!(queue.is_empty());
-                            let at = idle.iter().rposition(|n| n % 3 == 0);
-                            prop_assert_eq!(server, idle.remove(at.unwrap_or(idle.len() - 1)));
-                            leased.push(server);
-                        }
-                        None => queue.push((s.wait(next, now), next)),
-                    },
-                    2 => opening += usize::from(s.open(true)),
-                    3 if opening > 0 => {
-                        opening -= 1;
-                        s.opened();
-                        leased.push(next);
-                    }
-                    4 if opening > 0 => {
-                        opening -= 1;
-                        s.open_failed();
-                    }
-                    5 if !leased.is_empty() => match s.freed() {
-                        Freed::Hand(waiter) => prop_assert_eq!(waiter, queue.remove(0).1),
-                        Freed::Park => {
-                            prop_assert!(queue.is_empty());
-                            let server = leased.remove(0);
-                            s.park(server);
-                            idle.push(server);
-                        }
-                        Freed::Evict => {
-                            leased.remove(0);
-                            s.closing();
-                            closing += 1;
-                        }
-                    },
-                    6 if closing > 0 => {
-                        closing -= 1;
-                        s.closed();
-                    }
-                    7 if !queue.is_empty() => {
-                        let (id, waiter) = queue.remove(queue.len() / 2);
-                        prop_assert_eq!(s.leave(id), Some(waiter));
-                    }
-                    8 => {
-                        let gone = s.expire(1, |_| true);
-                        closing += gone.len();
-                        prop_assert_eq!(gone.first().copied(), (!idle.is_empty()).then(|| idle.remove(0)));
-                    }
-                    _ => {}
-                }
-                let expected = Counts {
-                    opening,
-                    leased: leased.len(),
-                    idle: idle.len(),
-                    closing,
-                    waiting: queue.len(),
-                };
-                prop_assert_eq!(s.counts(), expected);
-                prop_assert!(s.total() <= SIZE.max);
-            }
-        }
-    }
-}
+mod tests;

@@ -158,7 +158,9 @@ impl Admitted {
         registration.introduce(card);
         let who = Who { id: cancel_key.pid, user, database };
         let settings = startup.settings;
-        let welcomed = Welcomed { link, settings, who, pool, registration, cancel_key, context };
+        let source = peer.ip();
+        let welcomed =
+            Welcomed { link, settings, who, source, pool, registration, cancel_key, context };
         match Client::welcome(welcomed).await {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);

@@ -29,7 +29,7 @@ use crate::admin::console::views::Sources;
 use crate::admin::http::{self, HttpState, Phase};
 use crate::auth::Mock;
 use crate::client::login::LoginContext;
-use crate::config::{Config, ConfigError, ListenAddr, Source};
+use crate::config::{Config, ConfigError, ListenAddr, Share, Source};
 use crate::ledger::Ledgers;
 use crate::metrics::Metrics;
 use crate::net::{ListenError, Listener};
@@ -221,7 +221,12 @@ async fn bind_http(config: &Config) -> Result<Option<TcpListener>, StartError> {
 
 /// Each client and each server is an open file; the soft limit is often far below what is allowed.
 fn raise_file_limit(config: &Config) {
-    let needed = config.limits.max_clients as u64 + config.limits.max_servers as u64 + SPARE_FILES;
+    let servers = match config.limits.max_servers {
+        Share::Count(count) => count,
+        // What PostgreSQL has by default.
+        Share::Percent(_) => 100,
+    };
+    let needed = (config.limits.max_clients + servers) as u64 + SPARE_FILES;
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) if limit < needed => warn!(
             limit,

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxBuildHasher;
 
 use super::fault::TlsFault;
+use crate::class::Classes;
 use crate::config::{Config, Database};
-use crate::host::{Host, SlotLimits};
+use crate::host::{Ceilings, Host, HostLimits};
 use crate::metrics::Metrics;
 use crate::net::Target;
-use crate::pool::{Pool, PoolKey, PoolSettings, Refused, Size};
+use crate::pool::{Pool, PoolKey, PoolLimits, PoolSettings, Refused};
 
 /// All hosts and pools.
 pub(super) struct Pools {
@@ -22,6 +23,8 @@ pub(super) struct Pools {
 struct Inner {
     /// By `host:port`; a host outlives its pools, since connections to it may still be closing.
     hosts: HashMap<String, Arc<Host>, FxBuildHasher>,
+    /// As of the last (re)load.
+    classes: Arc<Classes>,
     /// By alias, and `None` for the fallback: CA files are read once a (re)load.
     targets: HashMap<Option<String>, Arc<Target>, FxBuildHasher>,
     pools: HashMap<PoolKey, Arc<Pool>, FxBuildHasher>,
@@ -35,6 +38,7 @@ impl Pools {
     ) -> Result<Self, TlsFault> {
         let inner = Inner {
             hosts: HashMap::default(),
+            classes: Arc::new(classes(config, None)),
             targets: targets(config)?,
             pools: HashMap::default(),
         };
@@ -66,9 +70,11 @@ impl Pools {
     pub(super) fn reconfigure(&self, config: &Config) -> Result<(), TlsFault> {
         let targets = targets(config)?;
         let mut inner = self.lock();
+        inner.classes = Arc::new(classes(config, Some(&inner.classes)));
         inner.targets = targets;
         for host in inner.hosts.values() {
-            host.resize(slot_limits(config));
+            host.resize(host_limits(config));
+            host.set_ceilings(ceilings(config));
         }
         let pools: Vec<_> = inner.pools.values().cloned().collect();
         for pool in pools {
@@ -111,40 +117,53 @@ impl Inner {
         metrics: &Metrics,
     ) -> Option<PoolSettings> {
         let limits = &config.limits;
-        let max = database.max_servers.unwrap_or(limits.max_servers);
         Some(PoolSettings {
             target: self.target(config, alias)?,
             host: self.host(config, database, metrics),
             address: format!("{}:{} {:?}", database.host, database.port, database.tls).into(),
             dbname: database.dbname_for(alias).into(),
             init_query: database.init_query.as_deref().map(Into::into),
-            size: Size {
-                max,
-                min_idle: limits.min_idle.min(max),
-                max_idle: limits.max_idle.min(max),
+            limits: PoolLimits {
+                max: database.max_servers.unwrap_or(limits.max_servers),
+                min_idle: limits.min_idle,
+                max_idle: limits.max_idle,
             },
+            classes: Arc::clone(&self.classes),
             timeouts: config.timeouts,
             listen: database.listen.unwrap_or(config.pins.listen),
-            pins: config.pins.rules(max),
+            pins: config.pins,
             pooling: config.pooling_of(database),
         })
     }
 
     fn host(&mut self, config: &Config, database: &Database, metrics: &Metrics) -> Arc<Host> {
         let address = format!("{}:{}", database.host, database.port);
-        let host = self
-            .hosts
-            .entry(address)
-            .or_insert_with_key(|address| Host::new(slot_limits(config), metrics.host(address)));
+        let host = self.hosts.entry(address).or_insert_with_key(|address| {
+            let host = Host::new(host_limits(config), metrics.host(address));
+            host.set_ceilings(ceilings(config));
+            host
+        });
         Arc::clone(host)
     }
 }
 
-fn slot_limits(config: &Config) -> SlotLimits {
-    SlotLimits {
+fn host_limits(config: &Config) -> HostLimits {
+    HostLimits {
         host: config.limits.max_servers_host,
         database: config.limits.max_servers_database,
+        user: config.limits.max_servers_user,
     }
+}
+
+fn ceilings(config: &Config) -> Ceilings {
+    Ceilings {
+        at_once: config.limits.connects_at_once,
+        per_second: config.limits.connects_per_second,
+    }
+}
+
+fn classes(config: &Config, before: Option<&Classes>) -> Classes {
+    Classes::new(&config.classes, config.timeouts.checkout, before)
 }
 
 fn targets(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, Share};
 
 /// A host as the configuration spells it, and its addresses.
 type Spelling = (String, Vec<SocketAddr>);
@@ -14,8 +14,9 @@ type Spelling = (String, Vec<SocketAddr>);
 /// Warns of hosts that are spelt in two ways, in the background: a resolver may take its time.
 pub(super) fn check(config: &Config) {
     let limits = &config.limits;
+    let of_host = [limits.max_servers_host, limits.max_servers_database, limits.max_servers_user];
     let hosts = hosts(config);
-    if hosts.len() < 2 || (limits.max_servers_host == 0 && limits.max_servers_database == 0) {
+    if hosts.len() < 2 || of_host == [Share::Count(0); 3] {
         return;
     }
     tokio::spawn(async move {

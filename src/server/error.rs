@@ -7,6 +7,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::auth::{LoginError, ScramClientError};
+use crate::host::Failure;
 use crate::net::ConnectError;
 use crate::net::tls::TlsError;
 use crate::wire::frame::BadFrame;
@@ -42,6 +43,20 @@ impl ServerError {
     fn is_passing(&self) -> bool {
         let code = self.code();
         code.starts_with(b"53") || matches!(code, b"57P01" | b"57P02" | b"57P03")
+    }
+}
+
+impl ServerError {
+    /// What the refusal of a login tells of the host. The limits of one role and of one database have the
+    /// same SQLSTATE as the host's own, and are found by other routines (`miscinit.c`, `postinit.c`).
+    fn of_host(&self) -> Option<Failure> {
+        let ErrorFields { code, routine, .. } = self.fields();
+        let is_own = matches!(routine, b"InitializeSessionUserId" | b"CheckMyDatabase");
+        match code {
+            b"57P01" | b"57P02" | b"57P03" => Some(Failure::Away),
+            _ if code.starts_with(b"53") && !is_own => Some(Failure::Full),
+            _ => None,
+        }
     }
 }
 
@@ -143,6 +158,19 @@ impl OpenError {
         }
     }
 
+    /// What it tells of the host, apart from this user and database.
+    pub fn of_host(&self) -> Option<Failure> {
+        match self {
+            Self::Unreachable(ConnectError::TimedOut { .. }) | Self::TimedOut => {
+                Some(Failure::Slow)
+            }
+            Self::Unreachable(error) => may_pass(error).then_some(Failure::Away),
+            Self::Refused { error, .. } => error.of_host(),
+            Self::Broken(Broken::Lost(_) | Broken::Ended) => Some(Failure::Away),
+            _ => None,
+        }
+    }
+
     /// PostgreSQL does not accept what the login was made with: the password is another by now.
     pub fn is_bad_credential(&self) -> bool {
         match self {
@@ -220,6 +248,21 @@ mod tests {
         assert!(OpenError::Broken(Broken::Ended).retry());
         assert!(!OpenError::Broken(Broken::OutOfTurn(b'x')).retry());
         assert!(!OpenError::Login(LoginError::NoMechanism).retry());
+    }
+
+    #[test]
+    fn limits_of_a_role_or_a_database_tell_nothing_of_the_host() {
+        let full = |routine: &str| {
+            let body = format!("SFATAL\0VFATAL\0C53300\0Mno\0R{routine}\0\0").into_bytes();
+            let error = ServerError::new(body.into());
+            OpenError::Refused { error, authenticated: true }.of_host()
+        };
+        assert_eq!(full("InitProcess"), Some(Failure::Full));
+        assert_eq!(full("CheckMyDatabase"), None);
+        assert_eq!(full("InitializeSessionUserId"), None);
+        assert_eq!(refused("57P03", false).of_host(), Some(Failure::Away));
+        assert_eq!(refused("28P01", false).of_host(), None);
+        assert_eq!(OpenError::TimedOut.of_host(), Some(Failure::Slow));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct OpenRequest<'a> {
     pub remembered: Option<ScramKeys>,
     /// Run once logged in, and again after each reset.
     pub init_query: Option<&'a str>,
+    /// PostgreSQL is to be asked how many connections it has.
+    pub asks_capacity: bool,
     /// For all of it.
     pub deadline: Instant,
     /// For the end of the connection, if it fails or is dropped later.
@@ -63,6 +65,8 @@ pub struct Opened {
     pub server: Server,
     /// The keys it was logged in with by SCRAM, for the next [`OpenRequest::remembered`].
     pub keys: Option<ScramKeys>,
+    /// Connections that PostgreSQL has for roles without extra rights, if it was asked.
+    pub capacity: Option<usize>,
 }
 
 /// Opens a server. When it fails or is dropped after PostgreSQL has begun a session, the slot is
@@ -78,6 +82,8 @@ pub async fn open(request: OpenRequest<'_>) -> Result<Opened, OpenError> {
         dbname: request.dbname,
         user: request.user,
         place: connected.place,
+        asks_capacity: request.asks_capacity,
+        capacity: None,
         statement_limit: request.statement_limit,
         server: Server {
             link: Link::new(connected.stream).into(),
@@ -97,9 +103,9 @@ pub async fn open(request: OpenRequest<'_>) -> Result<Opened, OpenError> {
         },
     };
     let opened = timeout_at(deadline.into(), opening.log_in(login)).await;
-    let server = opening.server;
+    let (server, capacity) = (opening.server, opening.capacity);
     match opened.unwrap_or(Err(OpenError::TimedOut)) {
-        Ok(keys) => Ok(Opened { server, keys }),
+        Ok(keys) => Ok(Opened { server, keys, capacity }),
         Err(error) => {
             server.close(close_timeout).await;
             Err(error)
@@ -107,11 +113,33 @@ pub async fn open(request: OpenRequest<'_>) -> Result<Opened, OpenError> {
     }
 }
 
+/// In one row; what a version does not have is NULL. Where names are looked for is a role's own to say, hence
+/// the schema.
+const CAPACITY: &str = "SELECT pg_catalog.current_setting('max_connections'), \
+     pg_catalog.current_setting('superuser_reserved_connections'), \
+     pg_catalog.current_setting('reserved_connections', true)";
+
+/// The first number of a DataRow less the others.
+fn read_capacity(body: &[u8]) -> Option<usize> {
+    let mut reader = Reader::new(body);
+    let columns = reader.u16().ok()?;
+    let mut left: Option<usize> = None;
+    for _ in 0..columns.min(3) {
+        // NULL has a negative length.
+        let Ok(len) = usize::try_from(reader.i32().ok()?) else { continue };
+        let number: usize = std::str::from_utf8(reader.bytes(len).ok()?).ok()?.parse().ok()?;
+        left = Some(left.map_or(number, |left| left.saturating_sub(number)));
+    }
+    left
+}
+
 /// A server that is being opened.
 struct Opening<'a> {
     dbname: &'a str,
     user: &'a str,
     place: Place,
+    asks_capacity: bool,
+    capacity: Option<usize>,
     statement_limit: usize,
     server: Server,
 }
@@ -126,6 +154,9 @@ impl Opening<'_> {
         let parameters = self.start_up().await?;
         self.server.logged_in = true;
         self.server.backend = self.backend(parameters);
+        if self.asks_capacity {
+            self.capacity = self.ask_capacity().await?;
+        }
         if self.server.init_query.is_some() {
             self.initialize().await?;
         }
@@ -171,6 +202,27 @@ impl Opening<'_> {
                 }
                 b'E' => return Err(refused(reply, true)?),
                 // Nothing was asked for that a NegotiateProtocolVersion could answer.
+                tag => return Err(Broken::OutOfTurn(tag).into()),
+            }
+        }
+    }
+
+    /// `max_connections` less what is reserved (`runtime-config-connection.html`); `None` if that is no number.
+    /// They change by a restart of PostgreSQL only, which ends all servers: who asks each new one is never
+    /// out of date.
+    async fn ask_capacity(&mut self) -> Result<Option<usize>, OpenError> {
+        build::query(&mut self.server.link.output, CAPACITY);
+        let mut capacity = None;
+        loop {
+            let reply = self.server.answer().await?;
+            match reply.tag {
+                b'D' => capacity = read_capacity(&reply.whole()?),
+                b'Z' => {
+                    idle(&reply.whole()?)?;
+                    return Ok(capacity);
+                }
+                b'T' | b'C' => {}
+                b'E' => return Err(refused(reply, true)?),
                 tag => return Err(Broken::OutOfTurn(tag).into()),
             }
         }

@@ -151,6 +151,17 @@ impl Inner {
     }
 }
 
+/// Every server takes an `application_name` and shows it as it is, if it is short and of printable ASCII
+/// (`runtime-config-logging.html#GUC-APPLICATION-NAME`): a client with a name of its own needs none to log in.
+fn is_always_taken(name: &str, value: &[u8]) -> bool {
+    name.eq_ignore_ascii_case("application_name")
+        && value.len() < NAME_LENGTH
+        && value.iter().all(|byte| (b' '..=b'~').contains(byte))
+}
+
+/// `NAMEDATALEN`, with its zero byte.
+const NAME_LENGTH: usize = 64;
+
 impl Knowledge {
     /// The shared statement of a text under a fingerprint of settings.
     pub fn intern(&self, fingerprint: &[u8], body: &[u8], effects: Effects) -> Arc<Statement> {
@@ -231,17 +242,23 @@ impl Knowledge {
 
     /// How the server shows a value that it has accepted before in this pool.
     pub fn accepted(&self, name: &str, value: &[u8]) -> Option<Box<[u8]>> {
+        if is_always_taken(name, value) {
+            return Some(value.into());
+        }
         let mut inner = self.lock();
         inner.find_accepted(name, value).map(Box::from)
     }
 
     /// Whether a server of this pool has accepted a value.
     pub fn has_accepted(&self, name: &str, value: &[u8]) -> bool {
-        self.lock().find_accepted(name, value).is_some()
+        is_always_taken(name, value) || self.lock().find_accepted(name, value).is_some()
     }
 
     /// The server accepted a value and shows it so.
     pub fn accept(&self, name: &str, value: &[u8], shown: &[u8]) {
+        if is_always_taken(name, value) {
+            return;
+        }
         let mut inner = self.lock();
         if inner.find_accepted(name, value).is_some_and(|known| known == shown) {
             return;
@@ -359,6 +376,17 @@ mod tests {
         let held: Vec<_> = (0..300).map(|i| k.intern(b"", &body(i), Effects::default())).collect();
         assert!(k.lock().statement_bytes <= MAX_STATEMENT_BYTES);
         assert!(!Arc::ptr_eq(&held[299], &k.intern(b"", &body(299), Effects::default())));
+    }
+
+    #[test]
+    fn a_plain_application_name_needs_no_server() {
+        let k = Knowledge::default();
+        assert_eq!(k.accepted("Application_Name", b"resize-1").as_deref(), Some(&b"resize-1"[..]));
+        assert!(!k.has_accepted("application_name", "größe".as_bytes()));
+        assert!(!k.has_accepted("application_name", &[b'x'; 64]));
+        assert!(!k.has_accepted("work_mem", b"resize-1"));
+        k.accept("application_name", b"resize-1", b"resize-1");
+        assert!(k.lock().accepted.is_empty());
     }
 
     #[test]

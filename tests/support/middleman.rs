@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::cluster::Cluster;
 
@@ -20,6 +21,8 @@ pub enum Fault {
     Answer(Vec<u8>),
     /// New connections are accepted and never answered.
     Silence,
+    /// New connections reach PostgreSQL only after so long.
+    Slow(Duration),
 }
 
 /// A listening relay; its threads end with their connections.
@@ -90,6 +93,7 @@ impl Shared {
         match self.fault() {
             Fault::SwallowCancels if cancels => return silence(&mut near),
             Fault::Silence => return silence(&mut near),
+            Fault::Slow(delay) => std::thread::sleep(delay),
             Fault::Answer(bytes) => {
                 near.write_all(&bytes)?;
                 near.shutdown(Shutdown::Write)?;

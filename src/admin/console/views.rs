@@ -161,7 +161,8 @@ fn observed(ledger: &Ledger) -> Vec<Row> {
 fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
     pools.sort_by(|a, b| a.key().cmp(b.key()));
     let row = |pool: &Arc<Pool>| {
-        let (counts, settings, now) = (pool.counts(), pool.settings(), Instant::now());
+        let (counts, size) = (pool.counts(), pool.size());
+        let (settings, now) = (pool.settings(), Instant::now());
         let [held, needed, pinned] =
             [What::Held, What::Needed, What::Pinned].map(|what| pool.seen(what, now));
         vec![
@@ -172,9 +173,9 @@ fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
             counts.idle.into(),
             counts.opening.into(),
             counts.closing.into(),
-            settings.size.max.into(),
+            size.max.into(),
             pool.knowledge().pinned().into(),
-            settings.pins.max_pinned.into(),
+            settings.pins.rules(size.max).max_pinned.into(),
             settings.pooling.text().into(),
             held.now.into(),
             held.peak.into(),

@@ -72,12 +72,12 @@ fn a_whole_file_is_read() {
     let query = config.auth.query.as_ref().expect("query_user is given");
     assert_eq!((query.user.as_str(), query.dbname.as_deref()), ("lookup", Some("app")));
     let app = config.database("app").expect("the one named");
-    assert_eq!((app.port, app.max_servers), (6000, Some(5)));
+    assert_eq!((app.port, app.max_servers), (6000, Some(Share::Count(5))));
     assert_eq!((app.listen, config.pins.listen), (Some(ListenMode::Refuse), ListenMode::Pin));
     assert_eq!(app.dbname_for("app"), "app_live");
     let other = config.database("else").expect("the fallback");
     assert_eq!(other.dbname_for("else"), "else");
-    assert_eq!((config.limits.min_idle, config.limits.max_idle), (3, 12));
+    assert_eq!((config.limits.min_idle, config.limits.max_idle), (3, Share::Count(12)));
     assert_eq!(config.timeouts.idle_in_transaction, Duration::ZERO);
     assert_eq!(config.timeouts.checkout, Duration::from_secs(7));
     assert_eq!(config.timeouts.server_lifetime, Duration::from_mins(90));
@@ -154,8 +154,18 @@ fn the_list_of_keys_is_what_the_file_takes() {
     for section in sections {
         let header = if section.is_empty() { String::new() } else { format!("[{section}]") };
         let mut taken = keys_taken(&header);
-        let sections =
-            ["tls", "auth", "users", "databases", "limits", "timeouts", "pins", "admin", "log"];
+        let sections = [
+            "tls",
+            "auth",
+            "users",
+            "databases",
+            "classes",
+            "limits",
+            "timeouts",
+            "pins",
+            "admin",
+            "log",
+        ];
         taken.retain(|key| !section.is_empty() || !sections.contains(&key.as_str()));
         let listed: Vec<_> =
             KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
@@ -163,6 +173,7 @@ fn the_list_of_keys_is_what_the_file_takes() {
     }
     assert_eq!(keys_taken("[users.a]"), USER_KEYS);
     assert_eq!(keys_taken("[databases.a]"), DATABASE_KEYS);
+    assert_eq!(keys_taken("[[classes]]"), CLASS_KEYS);
 }
 
 /// Text, line of the fault, what the error names.
@@ -177,6 +188,13 @@ const BAD: &[(&str, usize, &[&str])] = &[
     ("[limits]\n\nmax_servers = 'x'", 3, &["limits.max_servers", "a whole number"]),
     ("[limits]\nmax_servers = -1", 2, &["limits.max_servers", "-1", "a whole number"]),
     ("[limits]\nmax_servers = 0", 2, &["limits.max_servers", "0", "from 1 to"]),
+    ("[limits]\nmax_servers = '101%'", 2, &["limits.max_servers", "101%", "\"1%\" to \"100%\""]),
+    ("[limits]\nmax_servers_host = '0%'", 2, &["limits.max_servers_host", "0%", "100%"]),
+    (
+        "[limits]\nmax_servers = '20%'\nmax_idle = '30%'",
+        3,
+        &["limits.max_idle", "30%", "20%", "limits.max_servers"],
+    ),
     ("[limits]\nmax_clients = 0", 2, &["limits.max_clients", "from 1 to"]),
     ("[limits]\nmin_idle = 30", 2, &["limits.min_idle", "limits.max_idle"]),
     ("[limits]\nmax_idle = 30", 2, &["limits.max_idle", "limits.max_servers"]),
@@ -234,6 +252,40 @@ const BAD: &[(&str, usize, &[&str])] = &[
     ("[databases.a]\nhost='h'\nca='/nowhere'", 3, &["databases.a.ca", "/nowhere"]),
     ("[databases.a]\nhost='h'\nmax_servers=0", 3, &["databases.a.max_servers", "from 1"]),
     ("[databases.\"a.b\"]\nhost='h'\nport=0", 3, &["databases.\"a.b\".port"]),
+    ("[[classes]]\nname='a'\n[[classes]]\nweight=1", 3, &["classes[1]", "no name", "`name`"]),
+    ("[[classes]]\nname='a'\nweight=0", 3, &["classes[0].weight", "from 1 to 1000"]),
+    ("[[classes]]\nname='a'\nwait='1s'", 3, &["classes[0].wait", "`queue_timeout`"]),
+    ("[[classes]]\nname='a'\nqueue_timeout='soon'", 3, &["classes[0].queue_timeout", "30s"]),
+    ("[[classes]]\nname='a'\nmax_servers=0", 3, &["classes[0].max_servers", "from 1"]),
+    ("[[classes]]\nname='a'\nsource='10.0.0.0/33'", 3, &["classes[0].source", "10.1.0.0/16"]),
+    (
+        "[[classes]]\nname='a'\nmax_servers=2\nguaranteed=3",
+        4,
+        &["classes[0].guaranteed", "3 is more", "max_servers, 2"],
+    ),
+    (
+        "[[classes]]\nname='a'\nqueue_timeout='2s'\nqueue_target='3s'",
+        4,
+        &["classes[0].queue_target", "3s", "queue_timeout, 2s"],
+    ),
+    (
+        "[databases.a]\nhost='h'\n[[classes]]\nname='a'\ndatabase='b'",
+        5,
+        &["classes[0].database", "takes nobody", "\"b\""],
+    ),
+    ("[[classes]]\nname='a'\nuser='nobody'", 3, &["classes[0].user", "takes nobody"]),
+    ("[[classes]]\nname='a'\n[[classes]]\nname='b'", 3, &["classes[1]", "\"b\" takes nobody"]),
+    (
+        "[[classes]]\nname='a'\noption='x'\n[[classes]]\nname='a'",
+        5,
+        &["classes[1].name", "two classes"],
+    ),
+    ("[[classes]]\nname='default'\noption='x'", 2, &["classes[0].name", "no other takes"]),
+    (
+        "[databases.a]\nhost='h'\n[[classes]]\nname='a'\nguaranteed=20",
+        5,
+        &["classes[0].guaranteed", "20 servers", "smallest pool, 20"],
+    ),
     ("[limits]\nmax_servers = 1\nmax_servers = 2", 3, &["duplicate key"]),
     ("[limits\n", 1, &["]"]),
 ];

@@ -26,6 +26,7 @@ fn sample(key: &Key, dir: &tempfile::TempDir) -> Sample {
         (Kind::Duration, _) => plain("8s"),
         (Kind::Switch, _) => ("true".to_owned(), Value::from(true)),
         (Kind::Secret, _) => hidden("a secret".to_owned()),
+        (Kind::Text, path) if path.starts_with("limits.") => ("7".to_owned(), Value::from(7)),
         (_, "auth.query_password_env") => hidden("LOOKUP_PASSWORD".to_owned()),
         (_, "auth.query_password_file") => hidden(path("password")),
         (_, "tls.cert" | "tls.key" | "auth.userlist") => plain(&path(key.name)),
@@ -159,7 +160,7 @@ fn variables_of_others_are_let_be() {
         ("HOME", "/root"),
     ]);
     let loaded = Source::new(Flags::default(), environment).load();
-    assert_eq!(loaded.expect("none is ours").config.limits.max_servers, 20);
+    assert_eq!(loaded.expect("none is ours").config.limits.max_servers, Share::Count(20));
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn flags_win_over_the_environment_over_the_file_over_defaults() {
     );
     let flags = Flags {
         config: Some(file(&dir, "pgweir.toml", &text, 0o600)),
-        max_servers: Some(7),
+        max_servers: Some("7".to_owned()),
         listen: vec!["127.0.0.1:3".to_owned(), "[::1]:3".to_owned()],
         log_json: true,
         ..Flags::default()
@@ -183,10 +184,10 @@ fn flags_win_over_the_environment_over_the_file_over_defaults() {
     ]);
     let loaded = Source::new(flags, environment).load();
     let Loaded { config, .. } = loaded.expect("all are good");
-    assert_eq!(config.limits.max_servers, 7);
+    assert_eq!(config.limits.max_servers, Share::Count(7));
     assert_eq!(config.limits.max_clients, 60);
     assert_eq!(config.limits.min_idle, 2);
-    assert_eq!(config.limits.max_idle, 7);
+    assert_eq!(config.limits.max_idle, Share::Count(7));
     assert_eq!(config.timeouts, Timeouts::default());
     assert_eq!(config.listen.len(), 2);
     assert_eq!((config.log.level.as_str(), config.log.json), ("debug", true));
@@ -196,7 +197,7 @@ fn flags_win_over_the_environment_over_the_file_over_defaults() {
 fn a_bad_flag_is_named() {
     let flags = Flags {
         upstream: Some("postgres://u:p@h/app".to_owned()),
-        max_servers: Some(0),
+        max_servers: Some("0".to_owned()),
         ..Flags::default()
     };
     let error = Source::new(flags, Environment::default()).load();

@@ -1,0 +1,190 @@
+//! The clients of one class in one pool (sans-IO): who of them waits, and what they have used.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::WaiterId;
+use crate::class::ClassLimits;
+
+/// Who waited when a client was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowd {
+    /// Clients of the class in the queue.
+    pub waiting: usize,
+    /// How long one more would have to wait, if that is known.
+    pub expected: Option<Duration>,
+}
+
+/// The clients of one class.
+#[derive(Debug)]
+pub(super) struct Class<W> {
+    pub(super) limits: ClassLimits,
+    queue: BTreeMap<u64, Waiter<W>>,
+    leased: usize,
+    /// Seconds of servers used, over the weight.
+    used: f64,
+    charged: Instant,
+    /// Time between two servers given to waiters: `None` until there were two in a row.
+    pace: Option<Duration>,
+    handed: Option<Instant>,
+    /// Since when the longest wait has been above the target; once for too long, until nobody waits.
+    above_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Waiter<W> {
+    since: Instant,
+    waiter: W,
+}
+
+impl<W> Class<W> {
+    pub(super) fn new(limits: ClassLimits, now: Instant) -> Self {
+        Self {
+            limits,
+            queue: BTreeMap::new(),
+            leased: 0,
+            used: 0.0,
+            charged: now,
+            pace: None,
+            handed: None,
+            above_since: None,
+        }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn leased(&self) -> usize {
+        self.leased
+    }
+
+    /// Servers that are kept for it and that it does not use.
+    pub(super) fn unmet(&self) -> usize {
+        self.limits.guaranteed.saturating_sub(self.leased)
+    }
+
+    /// Servers that it may still take by its own limit.
+    pub(super) fn room(&self) -> usize {
+        self.limits.max_servers.map_or(usize::MAX, |max| max.saturating_sub(self.leased))
+    }
+
+    /// Seconds of servers used until `now`, over the weight.
+    pub(super) fn used(&mut self, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.charged).as_secs_f64();
+        self.used += passed * self.leased as f64 / f64::from(self.limits.weight.max(1));
+        self.charged = self.charged.max(now);
+        self.used
+    }
+
+    pub(super) fn on_leased(&mut self, now: Instant) {
+        self.used(now);
+        self.leased += 1;
+    }
+
+    pub(super) fn on_returned(&mut self, now: Instant) {
+        self.used(now);
+        self.leased -= 1;
+    }
+
+    /// Queues one. A class that has waited for nothing has no claim to the time it did not use:
+    /// `floor` is what the class served last had used.
+    pub(super) fn wait(
+        &mut self,
+        id: u64,
+        waiter: W,
+        now: Instant,
+        floor: f64,
+    ) -> Result<(), (W, Crowd)> {
+        if self.limits.queue_limit.is_some_and(|limit| self.queue.len() >= limit) {
+            return Err((waiter, self.crowd(now)));
+        }
+        if self.queue.is_empty() {
+            self.used = self.used(now).max(floor);
+            self.handed = None;
+            self.above_since = None;
+        }
+        self.queue.insert(id, Waiter { since: now, waiter });
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self, id: WaiterId) -> Option<W> {
+        self.queue.remove(&id.number).map(|left| left.waiter)
+    }
+
+    /// Since when the first in the queue waits.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        self.queue.first_key_value().map(|(_, first)| first.since)
+    }
+
+    /// How many of the queue come before this one, as it is served now.
+    pub(super) fn ahead_of(&self, id: WaiterId, now: Instant) -> usize {
+        if self.is_overloaded(now) {
+            self.queue.range(id.number + 1..).count()
+        } else {
+            self.queue.range(..id.number).count()
+        }
+    }
+
+    /// Takes the one who is served next: the first, or under overload the last to come. Those who
+    /// have waited longest are then past being helped, and each server given to one of them makes
+    /// another too late.
+    pub(super) fn next(&mut self, now: Instant) -> Option<W> {
+        self.note_delay(now);
+        let (_, next) = if self.is_overloaded(now) {
+            self.queue.pop_last()?
+        } else {
+            self.queue.pop_first()?
+        };
+        if let Some(before) = self.handed.replace(now) {
+            let passed = now.saturating_duration_since(before);
+            self.pace = Some(self.pace.map_or(passed, |pace| (pace * 7 + passed) / 8));
+        }
+        Some(next.waiter)
+    }
+
+    /// Whether the queue's delay has been above the target for as long as the target (what CoDel, RFC
+    /// 8289, calls its interval), and the queue has not been empty since.
+    pub(super) fn is_overloaded(&self, now: Instant) -> bool {
+        let target = self.limits.queue_target;
+        self.above_since.is_some_and(|since| now.saturating_duration_since(since) >= target)
+    }
+
+    fn note_delay(&mut self, now: Instant) {
+        let target = self.limits.queue_target;
+        let above =
+            self.waiting_since().is_some_and(|since| now.saturating_duration_since(since) > target);
+        match (above, self.above_since) {
+            (true, None) => self.above_since = Some(now),
+            (false, Some(_)) if !self.is_overloaded(now) => self.above_since = None,
+            _ => {}
+        }
+    }
+
+    /// Takes one who would wait in vain: under overload, the one who came first, if so many are
+    /// served before him that his time will be over.
+    pub(super) fn shed(&mut self, now: Instant) -> Option<(W, Crowd)> {
+        self.note_delay(now);
+        if !self.is_overloaded(now) {
+            return None;
+        }
+        let crowd = self.crowd(now);
+        let first = self.queue.first_entry()?;
+        let left = (first.get().since + self.limits.queue_timeout).saturating_duration_since(now);
+        (crowd.expected? > left).then(|| (first.remove().waiter, crowd))
+    }
+
+    /// The queue as it is.
+    pub(super) fn crowd(&self, now: Instant) -> Crowd {
+        let waiting = self.queue.len();
+        let idle = self.handed.map(|handed| now.saturating_duration_since(handed));
+        let pace = self.pace.map(|pace| pace.max(idle.unwrap_or_default()));
+        let expected = pace.map(|pace| pace.saturating_mul(waiting.try_into().unwrap_or(u32::MAX)));
+        Crowd { waiting, expected }
+    }
+
+    /// Empties the queue, oldest first.
+    pub(super) fn take_waiters(&mut self) -> impl Iterator<Item = W> + use<W> {
+        std::mem::take(&mut self.queue).into_values().map(|waiting| waiting.waiter)
+    }
+}

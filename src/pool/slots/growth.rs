@@ -1,0 +1,152 @@
+//! Whether one more server is worth opening (sans-IO).
+//!
+//! A server that returns costs nothing and a new one costs PostgreSQL a process, so a client waits if
+//! one is expected back before a new one could be there. That alone would leave a pool that is too
+//! small for its clients as it is for ever, each of them waiting a little. So what all have waited is
+//! added up, too: once it comes to as much as opening takes, a server is opened (who rents skis until
+//! the rents come to their price, and buys then, pays at most twice what is due).
+
+use std::time::{Duration, Instant};
+
+/// What a pool has seen of waiting and returning.
+#[derive(Debug)]
+pub(super) struct Growth {
+    at: Instant,
+    /// Seconds that servers were leased since the last came back.
+    busy: f64,
+    /// Seconds that a server is leased.
+    service: f64,
+    /// Seconds that clients have waited lately and that no opened server has paid for.
+    owed: f64,
+}
+
+/// How many there are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// Servers that may come back.
+    pub(super) leased: usize,
+    /// Clients in the queue.
+    pub(super) waiting: usize,
+}
+
+impl Growth {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { at: now, busy: 0.0, service: 0.0, owed: 0.0 }
+    }
+
+    /// To be called before the load changes.
+    pub(super) fn pass(&mut self, load: Load, now: Instant) {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = self.at.max(now);
+        self.busy += passed * load.leased as f64;
+        // Waits of long ago are no reason to grow now.
+        self.owed *= 1.0 - (passed / MEMORY.as_secs_f64()).min(1.0);
+        self.owed += passed * load.waiting as f64;
+    }
+
+    /// A server came back.
+    pub(super) fn on_returned(&mut self) {
+        self.service += (self.busy - self.service) / 8.0;
+        self.busy = 0.0;
+    }
+
+    /// Whether to open one now, or else when to ask again. `cost`: what opening one takes.
+    pub(super) fn wants(
+        &mut self,
+        load: Load,
+        cost: Duration,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        self.pass(load, now);
+        let cost = cost.as_secs_f64();
+        let expected = self.service.max(self.busy) / load.leased.max(1) as f64;
+        if load.leased == 0 || expected * load.waiting as f64 > cost {
+            self.owed = 0.0;
+            return Ok(());
+        }
+        if self.owed >= cost {
+            self.owed -= cost;
+            return Ok(());
+        }
+        let missing = (cost - self.owed) / load.waiting.max(1) as f64;
+        Err(Duration::from_secs_f64(missing).max(SOON))
+    }
+}
+
+/// For how long waits count.
+const MEMORY: Duration = Duration::from_secs(1);
+
+/// What is not asked sooner again.
+const SOON: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COST: Duration = Duration::from_millis(5);
+
+    fn load(leased: usize, waiting: usize) -> Load {
+        Load { leased, waiting }
+    }
+
+    /// A pool whose one server is leased for 100 µs at a time, back to back.
+    fn quick(now: Instant) -> (Growth, Instant) {
+        let (mut growth, mut now) = (Growth::new(now), now);
+        for _ in 0..100 {
+            now += Duration::from_micros(100);
+            growth.pass(load(1, 0), now);
+            growth.on_returned();
+        }
+        (growth, now)
+    }
+
+    #[test]
+    fn one_who_is_soon_served_opens_nothing() {
+        let (mut growth, now) = quick(Instant::now());
+        let again = growth.wants(load(1, 1), COST, now).unwrap_err();
+        assert!(again >= Duration::from_millis(4), "{again:?}");
+    }
+
+    #[test]
+    fn one_who_waits_longer_than_opening_takes_opens() {
+        let (mut growth, now) = quick(Instant::now());
+        assert_eq!(growth.wants(load(1, 60), COST, now), Ok(()), "60 x 100 us are more than 5 ms");
+        let (mut growth, now) = quick(Instant::now());
+        assert!(growth.wants(load(1, 1), COST, now).is_err());
+        let stuck = now + Duration::from_millis(6);
+        assert_eq!(
+            growth.wants(load(1, 1), COST, stuck),
+            Ok(()),
+            "the lease has become a long one"
+        );
+    }
+
+    #[test]
+    fn small_waits_add_up_and_are_forgotten() {
+        let (mut growth, mut now) = quick(Instant::now());
+        let mut rounds = 0;
+        // Two clients take turns: one of them waits all the time.
+        while growth.wants(load(1, 1), COST, now).is_err() {
+            now += Duration::from_micros(100);
+            growth.pass(load(1, 1), now);
+            growth.on_returned();
+            rounds += 1;
+        }
+        assert!((45..60).contains(&rounds), "{rounds}");
+        let (mut growth, mut now) = quick(Instant::now());
+        for _ in 0..1000 {
+            // One wait of 100 us every half second.
+            growth.pass(load(1, 1), now + Duration::from_micros(100));
+            growth.on_returned();
+            now += Duration::from_millis(500);
+            growth.pass(load(0, 0), now);
+            assert!(growth.wants(load(1, 1), COST, now).is_err());
+        }
+    }
+
+    #[test]
+    fn where_nothing_can_come_back_one_is_opened() {
+        let mut growth = Growth::new(Instant::now());
+        assert_eq!(growth.wants(load(0, 1), COST, Instant::now()), Ok(()));
+    }
+}

@@ -1,0 +1,428 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SIZE: Size = Size { max: 3, min_idle: 0, max_idle: 3 };
+const MS: Duration = Duration::from_millis(1);
+const DEFAULT: ClassId = ClassId(0);
+const LONG: Duration = Duration::from_hours(1);
+
+fn limits() -> ClassLimits {
+    ClassLimits::none(LONG)
+}
+
+fn slots_of(size: Size, classes: &[ClassLimits]) -> (Slots<u32, u32>, Instant) {
+    let now = Instant::now();
+    (Slots::new(size, classes, now), now)
+}
+
+fn slots() -> (Slots<u32, u32>, Instant) {
+    slots_of(SIZE, &[limits()])
+}
+
+/// Opens at once what somebody waits for.
+fn now_if(ahead: bool) -> Demand {
+    Demand { ahead, cost: Duration::ZERO }
+}
+
+fn opens(s: &mut Slots<u32, u32>, ahead: bool, now: Instant) -> bool {
+    // Of what comes for free, there is always enough owed.
+    matches!(s.open(now_if(ahead), now + MS), Opening::Now)
+}
+
+/// A pool of `size` servers, all leased to `class`.
+fn full(size: usize, classes: &[ClassLimits], class: ClassId) -> (Slots<u32, u32>, Instant) {
+    let (mut s, now) = slots_of(Size { max: size, min_idle: 0, max_idle: size }, classes);
+    for n in 0..u32::try_from(size).unwrap() {
+        s.wait(class, n, now).unwrap();
+        assert!(opens(&mut s, false, now));
+        s.opened();
+        assert_eq!(s.freed(now), Freed::Hand(class, n));
+    }
+    (s, now)
+}
+
+fn back(s: &mut Slots<u32, u32>, class: ClassId, now: Instant) -> Freed<u32> {
+    s.returned(class, now);
+    s.freed(now)
+}
+
+#[test]
+fn waiters_are_served_in_order_and_nobody_overtakes() {
+    let (mut s, now) = slots();
+    let first = s.wait(DEFAULT, 1, now).unwrap();
+    s.wait(DEFAULT, 2, now + Duration::from_secs(1)).unwrap();
+    assert_eq!(s.waiting_since(), Some(now));
+    let later = now + Duration::from_secs(2);
+    assert!(
+        opens(&mut s, true, later) && opens(&mut s, true, later) && !opens(&mut s, true, later)
+    );
+    s.opened();
+    assert_eq!(s.leave(first, later), Some(1));
+    assert_eq!(s.freed(later), Freed::Hand(DEFAULT, 2));
+    s.opened();
+    assert_eq!(s.freed(later), Freed::Park);
+    s.park(7);
+    assert_eq!(s.take(DEFAULT, later), Some(7));
+    s.wait(DEFAULT, 3, later).unwrap();
+    assert_eq!(back(&mut s, DEFAULT, later), Freed::Hand(DEFAULT, 3));
+}
+
+#[test]
+fn idle_servers_go_out_newest_first_and_expire_oldest_first() {
+    let (mut s, now) = full(3, &[limits()], DEFAULT);
+    for n in 0..3 {
+        assert_eq!(back(&mut s, DEFAULT, now), Freed::Park);
+        s.park(n);
+    }
+    assert_eq!(s.take(DEFAULT, now), Some(2));
+    assert_eq!(s.expire(1, |_| true), [0]);
+    assert_eq!(s.total(), 3);
+    s.closed();
+    assert_eq!(s.total(), 2);
+}
+
+#[test]
+fn of_the_newest_few_the_one_that_suits_is_taken_else_the_newest() {
+    let max = u32::try_from(CHOICE).unwrap() + 2;
+    let (mut s, now) = full(CHOICE + 2, &[limits()], DEFAULT);
+    for n in 0..max {
+        back(&mut s, DEFAULT, now);
+        s.park(n);
+    }
+    let newest = max - 1;
+    assert_eq!(s.take_if(DEFAULT, now, |n| *n == 4, |_| false), None);
+    assert_eq!(s.take_if(DEFAULT, now, |n| *n == 4, |_| true), Some(4));
+    // Too far back.
+    assert_eq!(s.take_if(DEFAULT, now, |n| *n == 0, |_| true), Some(newest));
+    assert_eq!(s.take_if(DEFAULT, now, |n| *n < newest - 1, |_| true), Some(newest - 2));
+    assert_eq!(s.counts().idle, CHOICE - 1);
+}
+
+#[test]
+fn a_smaller_size_is_reached_as_servers_become_free() {
+    let (mut s, now) = full(3, &[limits()], DEFAULT);
+    s.resize(Size { max: 2, ..SIZE });
+    assert_eq!(back(&mut s, DEFAULT, now), Freed::Evict);
+    s.closing();
+    // Still three connections, until the EOF.
+    assert_eq!(back(&mut s, DEFAULT, now), Freed::Evict);
+    s.closing();
+    s.closed();
+    s.closed();
+    assert_eq!(back(&mut s, DEFAULT, now), Freed::Park);
+}
+
+#[test]
+fn min_idle_opens_without_waiters() {
+    let (mut s, now) = slots_of(Size { min_idle: 2, ..SIZE }, &[limits()]);
+    assert!(!opens(&mut s, false, now));
+    assert!(opens(&mut s, true, now) && opens(&mut s, true, now) && !opens(&mut s, true, now));
+}
+
+#[test]
+fn a_cold_pool_opens_one_and_the_rest_as_waiting_comes_to_what_it_costs() {
+    let (mut s, now) = slots();
+    for n in 0..3 {
+        s.wait(DEFAULT, n, now).unwrap();
+    }
+    let demand = Demand { ahead: false, cost: 6 * MS };
+    assert_eq!(s.open(demand, now), Opening::Now);
+    // Two more wait, 3 ms each.
+    assert_eq!(s.open(demand, now), Opening::Later(3 * MS));
+    assert_eq!(s.open(demand, now + 3 * MS), Opening::Now);
+}
+
+#[test]
+fn what_was_opened_for_those_who_are_served_is_too_much() {
+    let (mut s, now) = full(2, &[limits()], DEFAULT);
+    s.resize(Size { max: 4, min_idle: 0, max_idle: 4 });
+    s.wait(DEFAULT, 9, now).unwrap();
+    assert!(opens(&mut s, false, now + LONG));
+    assert!(!s.is_opening_too_many(false));
+    assert_eq!(back(&mut s, DEFAULT, now), Freed::Hand(DEFAULT, 9));
+    assert!(s.is_opening_too_many(false));
+    s.open_failed();
+    assert_eq!(s.total(), 2);
+}
+
+#[test]
+fn classes_share_the_servers_time_by_weight() {
+    // Of one server; both always have somebody in the queue, and one holds a server ten times as long.
+    let heavy = ClassLimits { weight: 3, ..limits() };
+    let (mut s, mut now) = full(1, &[limits(), heavy], DEFAULT);
+    let (quick, slow) = (ClassId(0), ClassId(1));
+    for n in 0..10 {
+        s.wait(quick, n, now).unwrap();
+        s.wait(slow, n, now).unwrap();
+    }
+    let (mut holder, mut used) = (quick, [Duration::ZERO; 2]);
+    for n in 0..2000 {
+        let time = if holder == quick { MS } else { 10 * MS };
+        now += time;
+        used[usize::from(holder.0)] += time;
+        let Freed::Hand(class, _) = back(&mut s, holder, now) else { panic!("somebody waits") };
+        s.wait(class, n, now).unwrap();
+        holder = class;
+    }
+    let ratio = used[1].as_secs_f64() / used[0].as_secs_f64();
+    assert!((2.8..3.2).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn one_of_a_small_class_is_next_whatever_the_queue_of_a_greedy_one() {
+    let (greedy, small) = (ClassId(0), ClassId(1));
+    let (mut s, mut now) = full(4, &[limits(), limits()], greedy);
+    for n in 0..1000 {
+        s.wait(greedy, n, now).unwrap();
+    }
+    for n in 0..50 {
+        now += MS;
+        assert_eq!(back(&mut s, greedy, now), Freed::Hand(greedy, n));
+    }
+    s.wait(small, 7, now).unwrap();
+    now += MS;
+    assert_eq!(back(&mut s, greedy, now), Freed::Hand(small, 7));
+    // And it cannot save up: it waits its turn when it comes with many.
+    for n in 0..1000 {
+        s.wait(small, n, now).unwrap();
+    }
+    let mut holders = std::collections::VecDeque::from([greedy, greedy, greedy, small]);
+    let mut turns = [0, 0];
+    for _ in 0..200 {
+        now += MS;
+        let from = holders.pop_front().unwrap();
+        let Freed::Hand(class, _) = back(&mut s, from, now) else { panic!("somebody waits") };
+        holders.push_back(class);
+        turns[usize::from(class.0)] += 1;
+    }
+    assert!(turns.iter().all(|served| (90..=110).contains(served)), "{turns:?}");
+}
+
+#[test]
+fn a_class_has_no_more_than_its_limit_and_idle_servers_stay() {
+    let capped = ClassLimits { max_servers: Some(1), ..limits() };
+    let (mut s, now) = slots_of(SIZE, &[limits(), capped]);
+    let batch = ClassId(1);
+    for n in 0..3 {
+        s.wait(batch, n, now).unwrap();
+    }
+    let later = now + LONG;
+    assert!(opens(&mut s, false, later));
+    assert!(!opens(&mut s, false, later), "two of them cannot have one");
+    s.opened();
+    assert_eq!(s.freed(later), Freed::Hand(batch, 0));
+    s.wait(DEFAULT, 9, later).unwrap();
+    assert!(opens(&mut s, false, later + LONG));
+    s.opened();
+    assert_eq!(s.freed(later), Freed::Hand(DEFAULT, 9));
+    assert_eq!(back(&mut s, DEFAULT, later), Freed::Park);
+    s.park(5);
+    assert_eq!(s.dispatch(later), None);
+    assert_eq!(s.take(batch, later), None);
+    assert_eq!(back(&mut s, batch, later), Freed::Hand(batch, 1));
+    // Until it may have more.
+    s.set_classes(&[limits(), ClassLimits { max_servers: Some(2), ..limits() }], later);
+    assert_eq!(s.dispatch(later), Some((5, batch, 2)));
+}
+
+#[test]
+fn what_is_guaranteed_to_a_class_is_kept_for_it() {
+    let kept = ClassLimits { guaranteed: 1, ..limits() };
+    let (mut s, now) = full(2, &[limits(), limits()], DEFAULT);
+    s.resize(Size { max: 3, min_idle: 0, max_idle: 3 });
+    s.set_classes(&[limits(), kept], now);
+    let dear = ClassId(1);
+    s.wait(DEFAULT, 1, now).unwrap();
+    assert!(!opens(&mut s, false, now + LONG), "the third is kept");
+    s.wait(dear, 2, now).unwrap();
+    assert!(opens(&mut s, false, now + LONG));
+    s.opened();
+    assert_eq!(s.freed(now), Freed::Hand(dear, 2));
+    assert_eq!(back(&mut s, dear, now), Freed::Park);
+    s.park(3);
+    assert_eq!(s.take(DEFAULT, now), None);
+    assert_eq!(back(&mut s, DEFAULT, now), Freed::Hand(DEFAULT, 1));
+    assert_eq!(s.take(dear, now), Some(3));
+}
+
+#[test]
+fn a_full_queue_refuses_and_says_how_long_it_is() {
+    let short = ClassLimits { queue_limit: Some(2), ..limits() };
+    let (mut s, mut now) = full(1, &[short], DEFAULT);
+    s.wait(DEFAULT, 1, now).unwrap();
+    s.wait(DEFAULT, 2, now).unwrap();
+    let crowd = Crowd { waiting: 2, expected: None };
+    assert_eq!(s.wait(DEFAULT, 3, now), Err((3, crowd)));
+    for n in 3..6 {
+        now += 100 * MS;
+        assert!(matches!(back(&mut s, DEFAULT, now), Freed::Hand(..)));
+        s.wait(DEFAULT, n, now).unwrap();
+    }
+    let crowd = Crowd { waiting: 2, expected: Some(200 * MS) };
+    assert_eq!(s.wait(DEFAULT, 9, now), Err((9, crowd)));
+}
+
+/// Three times as many come as can be served, for a while; gives who was served when, and who was
+/// refused.
+fn overload(limits: ClassLimits) -> (Vec<Duration>, Vec<Duration>) {
+    let (mut s, start) = full(1, &[limits], DEFAULT);
+    let (mut served, mut refused) = (Vec::new(), Vec::new());
+    let mut came: Vec<(Instant, WaiterId)> = Vec::new();
+    for n in 0..30_000u32 {
+        let now = start + n * MS;
+        let id = s.wait(DEFAULT, n, now).unwrap();
+        came.push((now, id));
+        if n % 3 == 0 {
+            if let Freed::Hand(_, n) = back(&mut s, DEFAULT, now) {
+                served.push(now - came[n as usize].0);
+            }
+            for (_, n, _) in s.shed(now) {
+                refused.push(now - came[n as usize].0);
+            }
+        }
+        // Those whose time is over leave by themselves.
+        for (since, id) in came.iter().rev().skip(2000).take(3) {
+            assert!(*since + LONG > now);
+            if now - *since >= limits.queue_timeout {
+                s.leave(*id, now);
+            }
+        }
+    }
+    (served, refused)
+}
+
+#[test]
+fn under_overload_the_newest_are_served_and_the_oldest_refused_before_their_time() {
+    let timeout = 1000 * MS;
+    let limits = ClassLimits { queue_target: timeout / 2, ..ClassLimits::none(timeout) };
+    let (served, refused) = overload(limits);
+    // Every server that was free went to somebody whose time was not over.
+    assert!(served.len() >= 9_990, "{}", served.len());
+    assert!(served.iter().all(|wait| *wait < timeout), "{:?}", served.iter().max());
+    let quick = served.iter().filter(|wait| **wait < 10 * MS).count();
+    assert!(quick > served.len() / 4, "{quick} of {}", served.len());
+    let (early, all) = (refused.iter().filter(|wait| **wait < timeout).count(), refused.len());
+    assert!(early == all && all > 15_000, "{early} of {all}");
+}
+
+#[test]
+fn a_queue_that_keeps_its_target_is_served_in_order() {
+    let (mut s, mut now) = full(1, &[ClassLimits::none(LONG)], DEFAULT);
+    for n in 0..1000 {
+        s.wait(DEFAULT, n, now).unwrap();
+    }
+    for n in 0..1000 {
+        now += 100 * MS;
+        assert_eq!(back(&mut s, DEFAULT, now), Freed::Hand(DEFAULT, n));
+        assert_eq!(s.shed(now), []);
+    }
+}
+
+/// What the property below compares with: lists instead of counts.
+#[derive(Default)]
+struct Model {
+    opening: usize,
+    closing: usize,
+    leased: Vec<(ClassId, u32)>,
+    idle: Vec<u32>,
+    queues: [Vec<(WaiterId, u32)>; 2],
+}
+
+proptest! {
+    /// The limits hold, each class is served in order, and nobody waits for a server that he may have.
+    #[test]
+    fn limits_hold_and_nobody_is_forgotten(ops in prop::collection::vec((0u8..9, 0u16..2), 1..300)) {
+        let capped = ClassLimits { max_servers: Some(2), ..limits() };
+        let (mut s, mut now) = slots_of(SIZE, &[limits(), capped]);
+        let mut m = Model::default();
+        let mut next = 0u32;
+        for (op, class) in ops {
+            next += 1;
+            now += MS;
+            let class = ClassId(class);
+            let queue = usize::from(class.0);
+            match op {
+                0 | 1 => match s.take_if(class, now, |n| n % 3 == 0, |_| true) {
+                    Some(server) => {
+                        prop_assert!(m.queues[queue].is_empty());
+                        let at = m.idle.iter().rposition(|n| n % 3 == 0);
+                        let taken = m.idle.remove(at.unwrap_or(m.idle.len() - 1));
+                        prop_assert_eq!(server, taken);
+                        m.leased.push((class, server));
+                    }
+                    None => {
+                        let id = s.wait(class, next, now).unwrap();
+                        m.queues[queue].push((id, next));
+                    }
+                },
+                2 => m.opening += usize::from(opens(&mut s, true, now)),
+                3 | 5 => {
+                    let server = if op == 3 && m.opening > 0 {
+                        m.opening -= 1;
+                        s.opened();
+                        next
+                    } else if op == 5 && !m.leased.is_empty() {
+                        let (class, server) = m.leased.remove(0);
+                        s.returned(class, now);
+                        server
+                    } else {
+                        continue;
+                    };
+                    match s.freed(now) {
+                        Freed::Hand(class, waiter) => {
+                            let queue = &mut m.queues[usize::from(class.0)];
+                            prop_assert_eq!(queue.remove(0).1, waiter);
+                            m.leased.push((class, server));
+                        }
+                        Freed::Park => {
+                            prop_assert!(m.queues[0].is_empty());
+                            s.park(server);
+                            m.idle.push(server);
+                        }
+                        Freed::Evict => {
+                            s.closing();
+                            m.closing += 1;
+                        }
+                    }
+                }
+                4 if m.opening > 0 => {
+                    m.opening -= 1;
+                    s.open_failed();
+                }
+                6 if m.closing > 0 => {
+                    m.closing -= 1;
+                    s.closed();
+                }
+                7 if !m.queues[queue].is_empty() => {
+                    let at = m.queues[queue].len() / 2;
+                    let (id, waiter) = m.queues[queue].remove(at);
+                    prop_assert_eq!(s.leave(id, now), Some(waiter));
+                }
+                8 => {
+                    let gone = s.expire(1, |_| true);
+                    m.closing += gone.len();
+                    let oldest = (!m.idle.is_empty()).then(|| m.idle.remove(0));
+                    prop_assert_eq!(gone.first().copied(), oldest);
+                }
+                _ => {}
+            }
+            let expected = Counts {
+                opening: m.opening,
+                leased: m.leased.len(),
+                idle: m.idle.len(),
+                closing: m.closing,
+                waiting: m.queues[0].len() + m.queues[1].len(),
+            };
+            prop_assert_eq!(s.counts(), expected);
+            prop_assert!(s.total() <= SIZE.max);
+            let capped = m.leased.iter().filter(|(class, _)| class.0 == 1).count();
+            prop_assert!(capped <= 2);
+            prop_assert_eq!(s.counts_of(ClassId(1)).0, capped);
+            if !m.idle.is_empty() {
+                prop_assert!(m.queues[0].is_empty());
+                prop_assert!(m.queues[1].is_empty() || capped == 2);
+            }
+        }
+    }
+}

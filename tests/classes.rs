@@ -1,0 +1,153 @@
+//! Classes of clients: who waits for whom, and who is told that waiting is in vain.
+
+use std::time::{Duration, Instant};
+
+use super::support::*;
+
+/// A pool of so many servers, and classes.
+fn stage(servers: usize, classes: &str) -> Stage {
+    Stage::new(&Setup::servers(servers).tables(classes))
+}
+
+fn named(stage: &Stage, application_name: &str) -> Raw {
+    stage.weir.target().connect_with(&[("application_name", application_name)])
+}
+
+fn waiting(stage: &Stage) -> f64 {
+    stage.weir.metric("pgweir_clients_waiting", "")
+}
+
+#[test]
+fn one_more_than_the_queue_takes_is_refused_at_once_and_told_why() {
+    let batch = "[[classes]]\nname = \"batch\"\napplication_name = \"batch-*\"\nqueue_limit = 1\n";
+    let stage = stage(1, batch);
+    let mut holder = stage.client();
+    holder.rows("begin");
+    let mut first = named(&stage, "batch-1");
+    first.send(&query("select 1"));
+    wait_until("one waits", || waiting(&stage) == 1.0);
+    let mut second = named(&stage, "batch-2");
+    let started = Instant::now();
+    second.send(&query("select 1"));
+    let refusal = second.event();
+    assert!(started.elapsed() < Duration::from_secs(10), "it did not wait for its time to be over");
+    assert_eq!((refusal.field('S'), refusal.field('C')), ("ERROR".into(), "53300".into()));
+    let detail = refusal.field('D');
+    for part in ["Class: \"batch\"", "clients waiting: 1", "expected wait: "] {
+        assert!(detail.contains(part), "{detail}");
+    }
+    assert!(second.event().is('Z'));
+    let refused = "reason=\"queue_full\"";
+    assert_eq!(stage.weir.metric("pgweir_checkout_refusals_total", refused), 1.0);
+    // Who is of another class waits.
+    let mut other = named(&stage, "web");
+    other.send(&query("select 2"));
+    wait_until("another waits", || waiting(&stage) == 2.0);
+    holder.rows("commit");
+    assert_eq!(first.ready(1).len(), 4);
+    assert_eq!(other.ready(1).len(), 4);
+    assert_eq!(second.value("select 3"), "3", "it may try again");
+}
+
+#[test]
+fn a_class_has_no_more_servers_than_it_may_and_the_others_go_on() {
+    let capped = "[[classes]]\nname = \"reports\"\nuser = \"app\"\noption = \"reports\"\n\
+                  max_servers = 1\nqueue_timeout = \"1s\"\n";
+    let stage = stage(3, capped);
+    let report = || {
+        stage.weir.target().connect_with(&[("options", "-c pgweir.class=reports -c work_mem=5MB")])
+    };
+    let (mut first, mut second, mut other) = (report(), report(), stage.client());
+    assert_eq!(first.value("show work_mem"), "5MB");
+    assert_eq!(first.ask(&query("show pgweir.class")), "E[ERROR 42704] Z[I]", "it stays in pgweir");
+    first.rows("begin");
+    second.send(&query("select 1"));
+    wait_until("one waits", || waiting(&stage) == 1.0);
+    other.rows("begin; select 1");
+    let refusal = second.event();
+    assert_eq!(refusal.field('C'), "53300");
+    let text = refusal.field('M');
+    assert!(text.contains("\"reports\"") && text.contains("one of the 1 servers"), "{text}");
+    assert!(second.event().is('Z'));
+    first.rows("commit");
+    assert_eq!(second.value("select 1"), "1");
+}
+
+#[test]
+fn what_is_kept_for_a_class_is_there_when_it_comes() {
+    let kept =
+        "[[classes]]\nname = \"checkout\"\napplication_name = \"checkout\"\nguaranteed = 1\n";
+    let stage = stage(2, kept);
+    let (mut first, mut second) = (named(&stage, "web"), named(&stage, "web"));
+    first.rows("begin");
+    second.send(&query("begin"));
+    wait_until("one waits", || waiting(&stage) == 1.0);
+    let mut dear = named(&stage, "checkout");
+    dear.rows("begin; commit");
+    dear.rows("begin; commit");
+    assert_eq!(waiting(&stage), 1.0, "the server of the class is idle, and kept");
+    first.rows("commit");
+    second.ready(1);
+}
+
+#[test]
+fn by_the_network_of_the_client() {
+    let near = "[[classes]]\nname = \"near\"\nsource = \"127.0.0.0/8\"\nqueue_limit = 1\n";
+    let stage = stage(1, near);
+    let mut holder = stage.client();
+    holder.rows("begin");
+    let (mut first, mut second) = (stage.client(), stage.client());
+    first.send(&query("select 1"));
+    wait_until("one waits", || waiting(&stage) == 1.0);
+    assert_eq!(second.ask(&query("select 1")), "E[ERROR 53300] Z[I]");
+}
+
+#[test]
+fn under_overload_those_who_wait_in_vain_are_told_early_and_no_server_is_wasted() {
+    const CLIENTS: usize = 60;
+    let classes = "[[classes]]\nname = \"all\"\nqueue_timeout = \"2s\"\nqueue_target = \"200ms\"\n";
+    let stage = stage(1, classes);
+    stage.client().rows("select 1");
+    let target = stage.weir.target();
+    let started = Instant::now();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let target = target.clone();
+            std::thread::spawn(move || {
+                let mut client = target.connect();
+                let started = Instant::now();
+                (client.ask(&query("select pg_sleep(0.1)")), started.elapsed())
+            })
+        })
+        .collect();
+    let outcomes: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    let took = started.elapsed();
+    let (served, refused): (Vec<_>, Vec<_>) =
+        outcomes.iter().partition(|(seen, _)| seen == "T D() C[SELECT 1] Z[I]");
+    assert!(refused.iter().all(|(seen, _)| seen == "E[ERROR 53300] Z[I]"), "{refused:?}");
+    assert!(!refused.is_empty() && served.len() >= 10, "{} served", served.len());
+    // Nobody waited longer than he may, and the server was never idle meanwhile.
+    let busy = Duration::from_millis(100) * u32::try_from(served.len()).unwrap();
+    assert!(took < busy + Duration::from_secs(3), "{took:?} for {busy:?} of work");
+    let late = stage.weir.metric("pgweir_checkout_refusals_total", "reason=\"late\"");
+    assert!(late >= 10.0, "{late} were told early");
+    let early = refused.iter().filter(|(_, waited)| *waited < Duration::from_millis(1900)).count();
+    assert!(early >= 10, "{early} of {}", refused.len());
+}
+
+#[test]
+fn a_reload_changes_classes_and_a_bad_one_changes_nothing() {
+    let all = "[[classes]]\nname = \"all\"\nmax_servers = 1\n";
+    let stage = stage(2, all);
+    let (mut first, mut second) = (stage.client(), stage.client());
+    first.rows("begin");
+    second.send(&query("select 1"));
+    wait_until("one waits", || waiting(&stage) == 1.0);
+    stage.weir.reload(|old| old.replace("name = \"all\"\n", "name = \"all\"\nguaranteed = 2\n"));
+    wait_until("the fault is told", || stage.weir.log().contains("classes[0].guaranteed"));
+    assert!(stage.weir.log().contains("at most its max_servers, 1"), "{}", stage.weir.log());
+    assert_eq!(waiting(&stage), 1.0);
+    stage.weir.reload(|old| old.replace("guaranteed = 2", "").replace("max_servers = 1\n", ""));
+    // It may have the second server now, that is opened for it.
+    assert_eq!(second.ready(1).len(), 4);
+}
