@@ -9,6 +9,7 @@ mod addresses;
 mod auth;
 mod cancel;
 mod catalogue;
+mod changes;
 mod classes;
 mod cleaning;
 mod clients;

@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz` over HTTP/1.1.
+//! `/metrics`, `/healthz` and `/readyz` over HTTP/1.1, and changes for those who have the token.
 //!
 //! Every connection takes one request and is bounded in size and time, and so is their number:
 //! whoever reaches the port can neither hold memory nor slow down the relay.
@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::remote::{self, Remote};
 use crate::metrics::Metrics;
 
 /// Where the proxy is in its life.
@@ -42,6 +43,8 @@ pub struct HttpState {
     pub metrics: Arc<Metrics>,
     /// The proxy's phase.
     pub phase: watch::Receiver<Phase>,
+    /// What changes go by.
+    pub remote: Remote,
 }
 
 /// Answers until `shutdown` is done; connections still open then are cut.
@@ -134,16 +137,30 @@ async fn answer(
     request: Request<Incoming>,
     state: HttpState,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    let changes = remote::PATHS.contains(&request.uri().path());
+    let allowed = if changes { "POST" } else { "GET, HEAD" };
+    let is_allowed = match *request.method() {
+        Method::GET | Method::HEAD => !changes,
+        Method::POST => changes,
+        _ => false,
+    };
+    if !is_allowed {
+        let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "another method is needed\n");
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         return Ok(refusal);
+    }
+    if changes {
+        let (status, body) = remote::answer(request, state.remote).await;
+        return Ok(response(status, "application/json", body));
     }
     Ok(match request.uri().path() {
         "/metrics" => metrics(state.metrics).await,
         "/healthz" => plain(StatusCode::OK, "alive\n"),
         "/readyz" => readiness(*state.phase.borrow()),
-        _ => plain(StatusCode::NOT_FOUND, "/metrics, /healthz, /readyz\n"),
+        _ => plain(
+            StatusCode::NOT_FOUND,
+            "/metrics, /healthz, /readyz; POST /limits, /resize, /warm, /reload\n",
+        ),
     })
 }
 
@@ -208,9 +225,16 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (phase, receiver) = watch::channel(Phase::Starting);
         let metrics = Arc::new(Metrics::new());
-        let state = HttpState { metrics: Arc::clone(&metrics), phase: receiver };
+        let config = Arc::new(arc_swap::ArcSwap::from_pointee(config()));
+        let remote = Remote { config, change: Arc::new(|_| Ok(())) };
+        let state = HttpState { metrics: Arc::clone(&metrics), phase: receiver, remote };
         tokio::spawn(serve(listener, state, std::future::pending()));
         (address, phase, metrics)
+    }
+
+    fn config() -> crate::config::Config {
+        let source = crate::config::Source::of_text("[databases.app]\nhost = 'db'\n");
+        source.load().expect("a configuration").config
     }
 
     async fn ask(address: SocketAddr, request: &[u8]) -> String {

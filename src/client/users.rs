@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use crate::auth::{self, Account, Lookup, Mock, Refusal, Secret, ServerCredential};
-use crate::config::{Config, Password, User};
+use crate::config::{Config, Password, SecretKind, User};
 use crate::control::{self, ControlError};
 
 /// Looks users up, and says what pgweir logs in to PostgreSQL with on their behalf.
@@ -90,6 +90,18 @@ impl Users {
         }
         let own = self.own.get(user).and_then(|own| own.server_password.clone());
         own.unwrap_or(proven)
+    }
+
+    /// What to log in to PostgreSQL with for a user of whom no client has come yet, if the configuration has it.
+    pub fn known_credential(&self, database: &str, user: &str) -> Option<ServerCredential> {
+        let forced = self.databases.get(database).unwrap_or(&self.fallback);
+        if let Some(forced) = forced {
+            return Some(forced.clone());
+        }
+        let own = self.own.get(user)?;
+        let plain =
+            own.configured.secret.as_ref().filter(|s| s.kind() != SecretKind::ScramVerifier);
+        own.server_password.clone().or_else(|| plain.map(|secret| credential(Some(secret))))
     }
 
     fn asked_of(&self, database: &str) -> Option<&Arc<control::Users>> {

@@ -12,12 +12,13 @@ use super::env::Environment;
 use super::error::ConfigError;
 use super::layers::Layers;
 use super::model::{
-    AuthConfig, AuthMethod, AuthQuery, ClientTls, ClientTlsMode, Config, Database, ListenAddr,
-    OnClientGone, PinsConfig, ServerTls, ServerTlsMode, User,
+    AdminConfig, AuthConfig, AuthMethod, AuthQuery, ClientTls, ClientTlsMode, Config, Database,
+    Limits, ListenAddr, OnClientGone, PinsConfig, ServerTls, ServerTlsMode, User,
 };
-use super::raw::{Raw, RawAuth, RawDatabase, RawPins, RawTls, RawUser};
+use super::raw::{Raw, RawAdmin, RawAuth, RawDatabase, RawPins, RawTls, RawUser};
 use super::secret::Password;
 use super::source::Loaded;
+use super::units::Share;
 use super::{classes, validate};
 use crate::session::pins::{PinReason, Pins};
 
@@ -47,10 +48,7 @@ pub(super) fn config(layers: &Layers, env: &Environment) -> Result<Loaded, Confi
 }
 
 fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> {
-    let mut limits = raw.limits;
-    if !context.layers.has(&["limits", "max_idle"]) {
-        limits.max_idle = limits.max_servers;
-    }
+    let limits = limits(context, raw.limits);
     let mut databases = databases(context, raw.databases)?;
     Ok(Config {
         listen: listen(context, raw.listen)?,
@@ -63,7 +61,7 @@ fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> 
         limits,
         timeouts: raw.timeouts,
         pins: pins(context, &raw.pins)?,
-        admin: raw.admin,
+        admin: admin(context, raw.admin)?,
         http_listen: http_listen(context, raw.http_listen.as_deref())?,
         on_client_gone: raw.on_client_gone.unwrap_or(OnClientGone::Cancel),
         pooling: raw.pooling,
@@ -71,6 +69,37 @@ fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> 
         log: raw.log,
         workers: raw.workers.map_or(0, |count| count.0),
     })
+}
+
+fn admin(context: &mut Context<'_>, raw: RawAdmin) -> Result<AdminConfig, ConfigError> {
+    let http_token = context.password(Ways {
+        table: &["admin"],
+        key: "http_token",
+        text: raw.http_token,
+        env: raw.http_token_env,
+        file: raw.http_token_file,
+    })?;
+    Ok(AdminConfig { users: raw.users, http_token })
+}
+
+fn limits(context: &Context<'_>, mut limits: Limits) -> Limits {
+    let (layers, all) = (context.layers, limits.max_servers);
+    if !layers.has(&["limits", "max_idle"]) {
+        limits.max_idle = all;
+    }
+    // Whoever makes the pools smaller for a while need not say so three times.
+    let is_smaller = layers.is_changed(&["limits", "max_servers"]);
+    if let (true, Share::Count(all)) = (is_smaller, all) {
+        if let Share::Count(idle) = limits.max_idle
+            && !layers.is_changed(&["limits", "max_idle"])
+        {
+            limits.max_idle = Share::Count(idle.min(all));
+        }
+        if !layers.is_changed(&["limits", "min_idle"]) {
+            limits.min_idle = limits.min_idle.min(all);
+        }
+    }
+    limits
 }
 
 fn listen(

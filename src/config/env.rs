@@ -97,7 +97,7 @@ pub(super) fn insert(table: &mut Table, key: &Key, value: Value) {
 }
 
 /// A text that is not of its kind stays a text, and the shape check says what it should be.
-fn value(kind: Kind, text: &str) -> Value {
+pub(super) fn value(kind: Kind, text: &str) -> Value {
     let as_text = || Value::from(text);
     match kind {
         Kind::Text | Kind::Secret | Kind::Duration => as_text(),

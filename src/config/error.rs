@@ -92,6 +92,8 @@ pub enum Origin {
     Variable(String),
     /// A flag.
     Flag(&'static str),
+    /// A change while pgweir runs.
+    Change,
     /// Nobody set it.
     Default,
 }
@@ -103,6 +105,7 @@ impl fmt::Display for Origin {
             Self::File(path, None) => path.display().fmt(f),
             Self::Variable(name) => write!(f, "environment: {name}"),
             Self::Flag(flag) => f.write_str(flag),
+            Self::Change => f.write_str("change"),
             Self::Default => f.write_str("default"),
         }
     }

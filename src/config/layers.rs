@@ -31,6 +31,8 @@ pub(super) enum From {
     Upstream(Origin),
     Environment,
     Flags,
+    /// Made while pgweir runs.
+    Change,
 }
 
 /// All sources, the weakest first.
@@ -72,6 +74,7 @@ impl Layer {
             From::Upstream(origin) => origin.clone(),
             From::Environment => Origin::Variable(variable(&self.first_key(path))),
             From::Flags => Origin::Flag(flag(path)),
+            From::Change => Origin::Change,
         }
     }
 
@@ -105,6 +108,11 @@ impl Layers {
             path = path.split_last().map_or(&[], |(_, parents)| parents);
         }
         Origin::Default
+    }
+
+    /// Whether `path` was changed while pgweir runs.
+    pub(super) fn is_changed(&self, path: &[&str]) -> bool {
+        matches!(self.origin(path), Origin::Change)
     }
 
     /// Whether any source says something about `path`.
@@ -149,10 +157,15 @@ fn overlay(below: &mut Table, above: &Table) {
 
 /// A password given by one source replaces one given another way by a source below it.
 fn forget_other_passwords(old: &mut Table, new: &Table) {
-    const WAYS: [&str; 3] = ["query_password", "query_password_env", "query_password_file"];
-    if WAYS.iter().any(|way| new.contains_key(*way)) {
-        for way in WAYS {
-            old.remove(way);
+    const WAYS: [[&str; 3]; 2] = [
+        ["query_password", "query_password_env", "query_password_file"],
+        ["http_token", "http_token_env", "http_token_file"],
+    ];
+    for ways in WAYS {
+        if ways.iter().any(|way| new.contains_key(*way)) {
+            for way in ways {
+                old.remove(way);
+            }
         }
     }
 }

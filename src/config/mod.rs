@@ -39,7 +39,7 @@ pub use self::model::{
     ServerTlsMode, Timeouts, User,
 };
 pub use self::reload::{Changes, diff, reload};
-pub use self::render::render;
+pub use self::render::{render, settings};
 pub use self::secret::{Password, SecretKind};
-pub use self::source::{Loaded, Source};
+pub use self::source::{Loaded, Overrides, Source};
 pub use self::units::{Share, format_duration, parse_duration};

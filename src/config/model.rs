@@ -73,11 +73,12 @@ pub struct PinsConfig {
 }
 
 /// The SQL console, which is the database [`CONSOLE`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AdminConfig {
     /// Who may use it; without anybody there is no console.
     pub users: Vec<String>,
+    /// What changes over HTTP are allowed by; without it there are none.
+    pub http_token: Option<Password>,
 }
 
 /// The name of the console, as a database.

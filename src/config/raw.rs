@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::model::{
-    AdminConfig, AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, PoolingMode,
-    ServerTlsMode, Timeouts,
+    AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, PoolingMode, ServerTlsMode,
+    Timeouts,
 };
 use super::secret::Password;
 use super::units::{Count, Port, Share, Span};
@@ -32,7 +32,7 @@ pub(super) struct Raw {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub pins: RawPins,
-    pub admin: AdminConfig,
+    pub admin: RawAdmin,
     pub log: LogConfig,
 }
 
@@ -68,6 +68,15 @@ pub(super) struct RawPins {
     pub suspicion: Suspicion,
     pub sequences: SequenceRule,
     pub dynamic_set: DynamicSet,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawAdmin {
+    pub users: Vec<String>,
+    pub http_token: Option<Password>,
+    pub http_token_env: Option<String>,
+    pub http_token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -57,6 +57,10 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
     if password(old) != password(new) && !changes.live.contains(&key) {
         changes.live.push(key);
     }
+    let key = "admin.http_token".to_owned();
+    if old.admin.http_token != new.admin.http_token && !changes.live.contains(&key) {
+        changes.live.push(key);
+    }
     let live = &mut changes.live;
     live.extend(entries_that_differ("users", &old.users, &new.users));
     live.extend(entries_that_differ("databases", &old.databases, &new.databases));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use toml::{Table, Value};
 
+use super::keys::{KEYS, Key};
 use super::model::{
     AdminConfig, AuthConfig, ClientTls, Config, Database, Limits, LogConfig, PinsConfig, Timeouts,
     User,
@@ -44,6 +45,23 @@ pub(super) fn table(config: &Config) -> Table {
         .set("admin", admin(&config.admin))
         .set("log", log(&config.log))
         .0
+}
+
+/// The settings outside of lists and named tables by key, secrets not shown.
+pub fn settings(config: &Config) -> Vec<(String, String)> {
+    let table = table(config);
+    let shown = |key: &Key| {
+        let section = match key.section {
+            "" => &table,
+            section => table.get(section)?.as_table()?,
+        };
+        let value = match section.get(key.name)? {
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        Some((key.path(), value))
+    };
+    KEYS.iter().filter_map(shown).collect()
 }
 
 fn named<T>(
@@ -180,7 +198,10 @@ fn pins(pins: &PinsConfig) -> Table {
 
 fn admin(admin: &AdminConfig) -> Table {
     let users = admin.users.iter().map(|user| user.clone().into());
-    Section::new().set("users", Value::Array(users.collect())).0
+    Section::new()
+        .set("users", Value::Array(users.collect()))
+        .secret("http_token", admin.http_token.as_ref())
+        .0
 }
 
 fn log(log: &LogConfig) -> Table {

@@ -3,7 +3,7 @@
 //! A [`Source`] is kept by whoever reloads: loading again reads the files again, with the same
 //! flags and environment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use toml::{Table, Value};
@@ -14,6 +14,7 @@ use super::dsn::Dsn;
 use super::env::{self, Environment};
 use super::error::{ConfigError, Origin};
 use super::flags::Flags;
+use super::keys::{KEYS, Key};
 use super::layers::{From, Layer, Layers};
 use super::model::Config;
 
@@ -32,6 +33,45 @@ pub struct Loaded {
     pub config: Config,
     /// What is allowed and still looks like a slip, one sentence each.
     pub warnings: Vec<String>,
+}
+
+/// Settings that were changed while pgweir runs, by key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides(BTreeMap<String, String>);
+
+impl Overrides {
+    /// Overrides one setting, whose value is checked when it is loaded; `false` if there is none of that name.
+    pub fn set(&mut self, key: &str, value: &str) -> bool {
+        let is_key = key_of(key).is_some();
+        if is_key {
+            self.0.insert(key.to_owned(), value.to_owned());
+        }
+        is_key
+    }
+
+    /// Takes a change back.
+    pub fn reset(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+
+    /// Whether a setting is changed.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new();
+        for (path, text) in &self.0 {
+            if let Some(key) = key_of(path) {
+                env::insert(&mut table, key, env::value(key.kind, text));
+            }
+        }
+        table
+    }
+}
+
+fn key_of(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path() == path)
 }
 
 impl Source {
@@ -56,7 +96,14 @@ impl Source {
 
     /// Reads everything anew.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
-        build::config(&self.layers()?, &self.env)
+        self.load_with(&Overrides::default())
+    }
+
+    /// Reads everything anew, with what was changed since on top of it.
+    pub fn load_with(&self, overrides: &Overrides) -> Result<Loaded, ConfigError> {
+        let mut layers = self.layers()?;
+        layers.push(Layer::of(From::Change, overrides.table())?);
+        build::config(&layers, &self.env)
     }
 
     /// The error for the setting at `path`, which could not be put to use; it says where the setting

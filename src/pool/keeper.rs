@@ -63,7 +63,7 @@ impl Pool {
         let timeouts = self.settings.load().timeouts;
         let (surplus, spare) = {
             let slots = lock(&self.slots);
-            (slots.surplus(), slots.spare())
+            (slots.surplus(now), slots.spare(now))
         };
         self.expire_idle(surplus, CloseReason::Reload, |_| true);
         self.expire_idle(spare, CloseReason::Idle, |server| {

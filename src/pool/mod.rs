@@ -144,6 +144,11 @@ enum Denied {
     Late(Crowd),
 }
 
+/// There is nothing to log servers in with before a client has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("nothing is known to log in to PostgreSQL with before a client has logged in")]
+pub struct NoCredential;
+
 /// What servers of this pool log in with.
 #[derive(Debug, Default)]
 struct Login {
@@ -273,6 +278,28 @@ impl Pool {
     /// Sizes now.
     pub fn size(&self) -> Size {
         lock(&self.slots).size()
+    }
+
+    /// What holds for a class here, how many servers it has, and who of it waits.
+    pub fn class(&self, class: ClassId, now: Instant) -> (ClassLimits, usize, Crowd) {
+        let limits = self.class_limits(class);
+        let slots = lock(&self.slots);
+        (limits, slots.counts_of(class).0, slots.crowd(class, now))
+    }
+
+    /// Keeps so many servers open until then, those at work included, but no more than there may be.
+    pub fn warm(self: &Arc<Self>, servers: usize, until: Instant) -> Result<(), NoCredential> {
+        if !self.may_open_ahead(Instant::now()) {
+            return Err(NoCredential);
+        }
+        lock(&self.slots).warm(servers, until);
+        self.open_more();
+        Ok(())
+    }
+
+    /// Whether there is something to log in with, as far as it is known.
+    fn may_open_ahead(&self, now: Instant) -> bool {
+        lock(&self.login).credential.is_some() && lock(&self.trouble).lets_open_ahead(now)
     }
 
     /// Counts by state.

@@ -95,9 +95,10 @@ impl Pool {
 
     /// Whether a server is still wanted whose turn to be opened has come; else it counts no more.
     fn still_wants_it(&self) -> bool {
-        let ahead = lock(&self.trouble).lets_open_ahead(Instant::now());
+        let now = Instant::now();
+        let ahead = lock(&self.trouble).lets_open_ahead(now);
         let mut slots = lock(&self.slots);
-        let wanted = !slots.is_opening_too_many(ahead);
+        let wanted = !slots.is_opening_too_many(ahead, now);
         if !wanted {
             slots.open_failed();
         }

@@ -113,6 +113,8 @@ pub struct Slots<S, W> {
     leased: usize,
     closing: usize,
     growth: Growth,
+    /// So many are kept open, those at work included, until then.
+    warm: Option<(usize, Instant)>,
     /// What the class that was served last had used.
     floor: f64,
 }
@@ -132,6 +134,7 @@ impl<S, W> Slots<S, W> {
             leased: 0,
             closing: 0,
             growth: Growth::new(now),
+            warm: None,
             floor: 0.0,
         };
         slots.set_classes(classes, now);
@@ -287,11 +290,31 @@ impl<S, W> Slots<S, W> {
                 Err(after) => Opening::Later(after),
             };
         }
-        let spare = if demand.ahead { self.size.min_idle } else { 0 };
-        if self.opening < spare.saturating_sub(self.idle.len()) {
+        if demand.ahead && self.opening < self.lacking(now) {
             return self.opens();
         }
         Opening::No
+    }
+
+    /// Keeps so many servers open until then, those at work included.
+    pub fn warm(&mut self, servers: usize, until: Instant) {
+        self.warm = Some((servers, until));
+    }
+
+    /// Servers that are to be opened for nobody.
+    fn lacking(&self, now: Instant) -> usize {
+        let idle = self.size.min_idle.saturating_sub(self.idle.len());
+        let open = self.idle.len() + self.leased + self.free;
+        idle.max(self.warmed(now).saturating_sub(open))
+    }
+
+    fn warmed(&self, now: Instant) -> usize {
+        self.warm.filter(|(_, until)| now < *until).map_or(0, |(servers, _)| servers)
+    }
+
+    /// Idle servers that may be kept.
+    fn most_idle(&self, now: Instant) -> usize {
+        self.size.max_idle.max(self.warmed(now))
     }
 
     fn opens(&mut self) -> Opening {
@@ -300,10 +323,9 @@ impl<S, W> Slots<S, W> {
     }
 
     /// Whether one of those that are being opened would go to nobody.
-    pub fn is_opening_too_many(&self, ahead: bool) -> bool {
-        let spare = if ahead { self.size.min_idle } else { 0 };
-        let wanted = self.admissible() + spare.saturating_sub(self.idle.len());
-        self.opening > wanted || self.total() > self.size.max
+    pub fn is_opening_too_many(&self, ahead: bool, now: Instant) -> bool {
+        let lacking = if ahead { self.lacking(now) } else { 0 };
+        self.opening > self.admissible().max(lacking) || self.total() > self.size.max
     }
 
     /// A server was opened; it is free until [`Slots::freed`] says where it goes.
@@ -335,7 +357,7 @@ impl<S, W> Slots<S, W> {
         }
         match self.next(now) {
             Some((class, waiter)) => Freed::Hand(class, waiter),
-            None if self.idle.len() >= self.size.max_idle => Freed::Evict,
+            None if self.idle.len() >= self.most_idle(now) => Freed::Evict,
             None => Freed::Park,
         }
     }
@@ -399,14 +421,15 @@ impl<S, W> Slots<S, W> {
     }
 
     /// Idle servers above the smallest number to keep.
-    pub fn spare(&self) -> usize {
-        self.idle.len().saturating_sub(self.size.min_idle)
+    pub fn spare(&self, now: Instant) -> usize {
+        let kept = self.size.min_idle.max(self.warmed(now).saturating_sub(self.leased + self.free));
+        self.idle.len().saturating_sub(kept)
     }
 
     /// Idle servers that are too many for the size.
-    pub fn surplus(&self) -> usize {
+    pub fn surplus(&self, now: Instant) -> usize {
         let over = self.total().saturating_sub(self.size.max);
-        over.max(self.idle.len().saturating_sub(self.size.max_idle)).min(self.idle.len())
+        over.max(self.idle.len().saturating_sub(self.most_idle(now))).min(self.idle.len())
     }
 
     /// Empties the queue, oldest first by class.

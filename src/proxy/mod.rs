@@ -4,12 +4,12 @@
 //! built here and passed on, there is no other global state.
 
 mod accept;
+mod controls;
 mod drain;
 mod fault;
 mod logins;
 mod pools;
 mod refusals;
-mod reload;
 mod signals;
 mod spellings;
 
@@ -27,6 +27,7 @@ use tracing::{info, warn};
 
 use crate::admin::console::views::Sources;
 use crate::admin::http::{self, HttpState, Phase};
+use crate::admin::remote::Remote;
 use crate::auth::Mock;
 use crate::client::login::LoginContext;
 use crate::config::{Config, ConfigError, ListenAddr, Share, Source};
@@ -35,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::net::{ListenError, Listener};
 use crate::pool::PoolKey;
 use crate::registry::{Registry, Room};
+use controls::Controls;
 use pools::Pools;
 
 pub use fault::TlsFault;
@@ -75,12 +77,12 @@ struct Shared {
     /// Of open files.
     shortage: accept::Shortage,
     refusals: refusals::Refusals,
+    controls: Controls,
 }
 
 /// pgweir at work.
 pub struct Running {
     shared: Arc<Shared>,
-    source: Option<Source>,
     addresses: Vec<ListenAddr>,
     http_addr: Option<SocketAddr>,
     accepting: JoinSet<()>,
@@ -101,8 +103,8 @@ impl StartError {
 
 /// Serves until a signal ends it.
 pub async fn run(config: Config, source: Source) -> Result<(), StartError> {
-    let mut running = start(config).await.map_err(|error| error.located(&source))?;
-    running.source = Some(source);
+    let running = start(config).await.map_err(|error| error.located(&source))?;
+    running.shared.controls.set_source(source);
     signals::serve(running).await.map_err(StartError::Signals)
 }
 
@@ -130,6 +132,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         phase: watch::Sender::new(Phase::Accepting),
         shortage: accept::Shortage::default(),
         refusals: refusals::Refusals::default(),
+        controls: Controls::default(),
         config: Arc::new(ArcSwap::from_pointee(config)),
     });
     let mut running = Running::new(shared, listeners, http);
@@ -148,12 +151,19 @@ impl Running {
         }
         let mut tasks = JoinSet::new();
         if let Some(listener) = http {
-            let state =
-                HttpState { metrics: Arc::clone(&shared.metrics), phase: shared.phase.subscribe() };
+            let changer = Arc::clone(&shared);
+            let state = HttpState {
+                metrics: Arc::clone(&shared.metrics),
+                phase: shared.phase.subscribe(),
+                remote: Remote {
+                    config: Arc::clone(&shared.config),
+                    change: Arc::new(move |change| changer.change(change)),
+                },
+            };
             tasks.spawn(http::serve(listener, state, std::future::pending()));
         }
         tasks.spawn(upkeep(Arc::clone(&shared)));
-        Self { shared, source: None, addresses, http_addr, accepting, tasks }
+        Self { shared, addresses, http_addr, accepting, tasks }
     }
 
     /// Where clients connect; port 0 is resolved.
@@ -193,12 +203,15 @@ async fn forget_refused(shared: Arc<Shared>, mut refused: mpsc::Receiver<PoolKey
 impl Shared {
     /// What the console shows.
     fn sources(self: &Arc<Self>) -> Sources {
-        let shared = Arc::clone(self);
+        let [pools, hosts, settings, change] = [(); 4].map(|()| Arc::clone(self));
         Sources {
             ledger: Arc::clone(&self.ledgers.pins),
             observed: Arc::clone(&self.ledgers.observed),
             registry: Arc::clone(&self.registry),
-            pools: Box::new(move || shared.pools.all()),
+            pools: Box::new(move || pools.pools.all()),
+            hosts: Box::new(move || hosts.pools.hosts()),
+            settings: Box::new(move || settings.settings()),
+            change: Box::new(move |wanted| change.change(wanted)),
         }
     }
 

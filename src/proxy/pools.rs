@@ -6,12 +6,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxBuildHasher;
 
 use super::fault::TlsFault;
+use crate::admin::change;
 use crate::class::Classes;
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, Share};
 use crate::host::{Ceilings, Host, HostLimits};
 use crate::metrics::Metrics;
 use crate::net::Target;
 use crate::pool::{Pool, PoolKey, PoolLimits, PoolSettings, Refused};
+
+/// What becomes of the sizes that were given to pools by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sizes {
+    /// They hold on.
+    Kept,
+    /// The configuration is read again: what it says holds.
+    Forgotten,
+}
 
 /// All hosts and pools.
 pub(super) struct Pools {
@@ -28,6 +38,8 @@ struct Inner {
     /// By alias, and `None` for the fallback: CA files are read once a (re)load.
     targets: HashMap<Option<String>, Arc<Target>, FxBuildHasher>,
     pools: HashMap<PoolKey, Arc<Pool>, FxBuildHasher>,
+    /// Sizes that were given to pools of a database, or to one of them, since the last (re)load.
+    sizes: HashMap<change::Pools, Share, FxBuildHasher>,
 }
 
 impl Pools {
@@ -41,6 +53,7 @@ impl Pools {
             classes: Arc::new(classes(config, None)),
             targets: targets(config)?,
             pools: HashMap::default(),
+            sizes: HashMap::default(),
         };
         Ok(Self { metrics, refused, inner: Mutex::new(inner) })
     }
@@ -54,7 +67,7 @@ impl Pools {
         if let Some(pool) = inner.pools.get(&key) {
             return Some(Arc::clone(pool));
         }
-        let settings = inner.settings(config, alias, database, &self.metrics)?;
+        let settings = inner.settings(config, (alias, user), database, &self.metrics)?;
         let metrics = self.metrics.pool(alias, user);
         let pool = Pool::new(key.clone(), settings, metrics, self.refused.clone());
         inner.pools.insert(key, Arc::clone(&pool));
@@ -67,9 +80,12 @@ impl Pools {
     }
 
     /// Gives every host and pool the sizes, times and places of a new configuration.
-    pub(super) fn reconfigure(&self, config: &Config) -> Result<(), TlsFault> {
+    pub(super) fn reconfigure(&self, config: &Config, sizes: Sizes) -> Result<(), TlsFault> {
         let targets = targets(config)?;
         let mut inner = self.lock();
+        if sizes == Sizes::Forgotten {
+            inner.sizes.clear();
+        }
         inner.classes = Arc::new(classes(config, Some(&inner.classes)));
         inner.targets = targets;
         for host in inner.hosts.values() {
@@ -78,14 +94,45 @@ impl Pools {
         }
         let pools: Vec<_> = inner.pools.values().cloned().collect();
         for pool in pools {
-            let alias = &*pool.key().database;
+            let (alias, user) = (&*pool.key().database, &*pool.key().user);
             let database = config.database(alias);
-            match database.and_then(|db| inner.settings(config, alias, db, &self.metrics)) {
+            match database.and_then(|db| inner.settings(config, (alias, user), db, &self.metrics)) {
                 Some(settings) => pool.reconfigure(settings),
                 None => pool.replace_servers(),
             }
         }
         Ok(())
+    }
+
+    /// Gives pools a size of their own. A pool's wins over its database's.
+    pub(super) fn resize(&self, config: &Config, which: &change::Pools, size: Share) {
+        let mut inner = self.lock();
+        if which.user.is_none() {
+            inner.sizes.retain(|other, _| other.database != which.database);
+        }
+        if inner.sizes.len() < MOST_SIZES {
+            inner.sizes.insert(which.clone(), size);
+        }
+        let is_one = |pool: &&Arc<Pool>| *pool.key().database == *which.database;
+        let pools: Vec<_> = inner.pools.values().filter(is_one).cloned().collect();
+        for pool in pools {
+            let (alias, user) = (&*pool.key().database, &*pool.key().user);
+            let settings = config
+                .database(alias)
+                .and_then(|db| inner.settings(config, (alias, user), db, &self.metrics));
+            if let Some(settings) = settings {
+                pool.reconfigure(settings);
+            }
+        }
+    }
+
+    /// All hosts, by address.
+    pub(super) fn hosts(&self) -> Vec<(String, Arc<Host>)> {
+        let inner = self.lock();
+        let mut hosts: Vec<_> =
+            inner.hosts.iter().map(|(address, host)| (address.clone(), Arc::clone(host))).collect();
+        hosts.sort_by(|a, b| a.0.cmp(&b.0));
+        hosts
     }
 
     /// Forgets pools that have neither clients nor servers.
@@ -112,11 +159,16 @@ impl Inner {
     fn settings(
         &mut self,
         config: &Config,
-        alias: &str,
+        (alias, user): (&str, &str),
         database: &Database,
         metrics: &Metrics,
     ) -> Option<PoolSettings> {
         let limits = &config.limits;
+        let size = |user: Option<&str>| {
+            let pools = change::Pools { database: alias.to_owned(), user: user.map(str::to_owned) };
+            self.sizes.get(&pools).copied()
+        };
+        let own = size(Some(user)).or_else(|| size(None)).or(database.max_servers);
         Some(PoolSettings {
             target: self.target(config, alias)?,
             host: self.host(config, database, metrics),
@@ -124,7 +176,7 @@ impl Inner {
             dbname: database.dbname_for(alias).into(),
             init_query: database.init_query.as_deref().map(Into::into),
             limits: PoolLimits {
-                max: database.max_servers.unwrap_or(limits.max_servers),
+                max: own.unwrap_or(limits.max_servers),
                 min_idle: limits.min_idle,
                 max_idle: limits.max_idle,
             },
@@ -154,6 +206,9 @@ fn host_limits(config: &Config) -> HostLimits {
         user: config.limits.max_servers_user,
     }
 }
+
+/// Pools and databases that can have sizes of their own; more than anybody gives by hand.
+const MOST_SIZES: usize = 10_000;
 
 fn ceilings(config: &Config) -> Ceilings {
     Ceilings {

@@ -26,7 +26,7 @@ pub(super) async fn serve(mut running: Running) -> io::Result<()> {
     let mut signals = Signals::new()?;
     loop {
         match signals.next().await {
-            Told::Reload => running.reload(),
+            Told::Reload => running.shared.reload(),
             Told::Quit => return Ok(()),
             Told::End => break,
         }

@@ -167,6 +167,11 @@ impl Weir {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// Where it answers over HTTP.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -1,5 +1,7 @@
 //! What can be said to the console.
 
+use crate::admin::change::{Change, Pools};
+use crate::config::{self, KEYS, Key, Reload};
 use crate::sql::{Kind, Lexer, Token};
 
 /// A table that the console shows.
@@ -13,6 +15,12 @@ pub enum Show {
     Observed,
     /// Pools and their servers.
     Pools,
+    /// Classes of clients, by pool.
+    Classes,
+    /// PostgreSQL hosts, and how connections to them are opened.
+    Hosts,
+    /// Settings as they hold.
+    Config,
     /// Clients.
     Clients,
     /// The commands.
@@ -26,6 +34,8 @@ pub enum Show {
 pub enum Command {
     /// A table.
     Show(Show),
+    /// A change.
+    Change(Change),
     /// BEGIN.
     Begin,
     /// COMMIT.
@@ -47,16 +57,31 @@ pub struct Unknown {
 
 impl Show {
     /// All, with their names and what they show.
-    pub const ALL: [(Self, &'static str, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str, &'static str); 10] = [
         (Self::Pins, "PINS", "clients that keep their server, why, and by which statement"),
         (Self::PinReasons, "PIN_REASONS", "pins since the start, by reason and application"),
         (Self::Observed, "OBSERVED", "pins that transaction pooling would make, by statement"),
         (Self::Pools, "POOLS", "servers and waiting clients of each pool"),
+        (Self::Classes, "CLASSES", "classes of clients in each pool, their limits and queues"),
+        (Self::Hosts, "HOSTS", "connections to each PostgreSQL host, and how they are opened"),
+        (Self::Config, "CONFIG", "settings as they hold, and which SET has changed"),
         (Self::Clients, "CLIENTS", "clients that are logged in"),
         (Self::Version, "VERSION", "the version of pgweir"),
         (Self::Help, "HELP", "these commands"),
     ];
 }
+
+/// What changes something, and how it is written.
+pub const CHANGES: [(&str, &str); 5] = [
+    ("SET key = value", "changes a setting of limits, timeouts or pins until the next reload"),
+    ("RESET key", "gives it the value of the configuration again"),
+    (
+        "RESIZE database[.user] servers",
+        "gives the pools of a database a size until the next reload",
+    ),
+    ("WARM database.user servers FOR duration", "keeps so many servers open for a while"),
+    ("RELOAD", "reads the configuration again"),
+];
 
 /// The statements of a text, without empty ones.
 pub fn parse(text: &[u8]) -> Result<Vec<Command>, Unknown> {
@@ -76,8 +101,11 @@ fn statement(tokens: &[Token<'_>]) -> Result<Command, Unknown> {
         (b"begin" | b"start", _) => Command::Begin,
         (b"commit" | b"end", _) => Command::Commit,
         (b"rollback" | b"abort", _) => Command::Rollback,
-        (b"set", [_, ..]) => Command::Accepted("SET"),
-        (b"reset", [_, ..]) => Command::Accepted("RESET"),
+        (b"set", [_, ..]) => set(rest).ok_or_else(|| unknown(tokens))?,
+        (b"reset", [_, ..]) => reset(rest).ok_or_else(|| unknown(tokens))?,
+        (b"resize", rest) => resize(rest).ok_or_else(|| unknown(tokens))?,
+        (b"warm", rest) => warm(rest).ok_or_else(|| unknown(tokens))?,
+        (b"reload", []) => Command::Change(Change::Reload),
         (b"discard", [_]) => Command::Accepted("DISCARD ALL"),
         (b"deallocate", [_, ..]) => Command::Accepted("DEALLOCATE"),
         (b"unlisten", [_]) => Command::Accepted("UNLISTEN"),
@@ -86,6 +114,131 @@ fn statement(tokens: &[Token<'_>]) -> Result<Command, Unknown> {
         _ => return Err(unknown(tokens)),
     })
 }
+
+/// A setting of pgweir, or what drivers set by habit; other names are slips of the pen.
+fn set(tokens: &[Token<'_>]) -> Option<Command> {
+    let (name, rest) = path(tokens)?;
+    let Some(key) = changeable(&name) else {
+        let first = name.split('.').next().unwrap_or_default();
+        return HABITS.contains(&first).then_some(Command::Accepted("SET"));
+    };
+    let [sign, value @ ..] = rest else { return None };
+    if sign.text != b"=" && !sign.is_word(b"to") {
+        return None;
+    }
+    Some(Command::Change(Change::Set(vec![(key.path(), joined(value)?)])))
+}
+
+fn reset(tokens: &[Token<'_>]) -> Option<Command> {
+    let (name, rest) = path(tokens)?;
+    match changeable(&name) {
+        Some(key) if rest.is_empty() => Some(Command::Change(Change::Reset(key.path()))),
+        Some(_) => None,
+        None => Some(Command::Accepted("RESET")),
+    }
+}
+
+/// `RESIZE shop 30`, `RESIZE shop.app = 50%`.
+fn resize(tokens: &[Token<'_>]) -> Option<Command> {
+    let (pools, rest) = pools(tokens)?;
+    let value = match rest {
+        [sign, value @ ..] if sign.text == b"=" || sign.is_word(b"to") => value,
+        value => value,
+    };
+    Some(Command::Change(Change::Resize { pools, max_servers: joined(value)? }))
+}
+
+/// `WARM shop.app 10 FOR 5min`.
+fn warm(tokens: &[Token<'_>]) -> Option<Command> {
+    let (pools, rest) = pools(tokens)?;
+    let [servers, word, time @ ..] = rest else { return None };
+    let servers = std::str::from_utf8(servers.text).ok()?.parse().ok()?;
+    let time = config::parse_duration(&joined(time)?).filter(|_| word.is_word(b"for"))?;
+    Some(Command::Change(Change::Warm { pools, servers, time }))
+}
+
+fn pools<'t, 's>(tokens: &'t [Token<'s>]) -> Option<(Pools, &'t [Token<'s>])> {
+    match tokens {
+        [database, dot, user, rest @ ..] if dot.text == b"." => {
+            Some((Pools { database: name(database)?, user: Some(name(user)?) }, rest))
+        }
+        [database, rest @ ..] => Some((Pools { database: name(database)?, user: None }, rest)),
+        [] => None,
+    }
+}
+
+/// A name as it is written: of databases and users, `Shop` and `shop` are two.
+fn name(token: &Token<'_>) -> Option<String> {
+    let text = String::from_utf8(token.text.to_vec()).ok()?;
+    match token.kind {
+        Kind::Word => Some(text),
+        Kind::QuotedIdentifier => Some(text.trim_matches('"').replace("\"\"", "\"")),
+        _ => None,
+    }
+}
+
+/// `max_servers`, `limits.max_servers`.
+fn path<'t, 's>(tokens: &'t [Token<'s>]) -> Option<(String, &'t [Token<'s>])> {
+    match tokens {
+        [section, dot, key, rest @ ..] if dot.text == b"." => {
+            Some((format!("{}.{}", lower(section)?, lower(key)?), rest))
+        }
+        [key, rest @ ..] => Some((lower(key)?, rest)),
+        [] => None,
+    }
+}
+
+fn lower(token: &Token<'_>) -> Option<String> {
+    let text = std::str::from_utf8(token.text).ok()?;
+    (token.kind == Kind::Word).then(|| text.to_ascii_lowercase())
+}
+
+/// A value, with or without quotes: `5`, `50%`, `'1h 30m'`, `5min`.
+fn joined(tokens: &[Token<'_>]) -> Option<String> {
+    let parts = tokens.iter().map(|token| std::str::from_utf8(token.text).ok());
+    let text = parts.collect::<Option<String>>()?;
+    let text = text.trim_matches(['\'', '"']).to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// The setting of this name, if it can be changed here. Without its section it is sought in all of them.
+pub fn changeable(name: &str) -> Option<&'static Key> {
+    let is_it =
+        |key: &&Key| SECTIONS.contains(&key.section) && (key.path() == name || key.name == name);
+    KEYS.iter().filter(|key| key.reload == Reload::Live).find(is_it)
+}
+
+/// Sections whose settings can be changed. Who may log in, and how, is for the configuration to say.
+const SECTIONS: [&str; 3] = ["limits", "timeouts", "pins"];
+
+/// What drivers and tools set at their start.
+const HABITS: [&str; 25] = [
+    "application_name",
+    "bytea_output",
+    "client_encoding",
+    "client_min_messages",
+    "constraints",
+    "datestyle",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "extra_float_digits",
+    "geqo",
+    "idle_in_transaction_session_timeout",
+    "intervalstyle",
+    "jit",
+    "lc_messages",
+    "local",
+    "lock_timeout",
+    "names",
+    "search_path",
+    "session",
+    "standard_conforming_strings",
+    "statement_timeout",
+    "synchronize_seqscans",
+    "time",
+    "timezone",
+    "transaction",
+];
 
 fn show(name: &Token<'_>) -> Option<Command> {
     let named = |known: &str| name.text.eq_ignore_ascii_case(known.as_bytes());
@@ -154,6 +307,7 @@ mod tests {
             (" SHOW /* now */ PIN_REASONS ; ", vec![Shows(Show::PinReasons)]),
             ("begin; show Help", vec![Begin, Shows(Show::Help)]),
             ("set extra_float_digits = 3", vec![Accepted("SET")]),
+            ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", vec![Accepted("SET")]),
             ("select 1", vec![Command::Answer("?column?", "1".into())]),
             ("show TimeZone", vec![Command::Answer("TimeZone", "UTC".into())]),
             ("", vec![]),
@@ -161,6 +315,52 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(parse(text.as_bytes()), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn changes_are_read_with_and_without_quotes() {
+        let set = |key: &str, value: &str| {
+            Command::Change(Change::Set(vec![(key.to_owned(), value.to_owned())]))
+        };
+        let pool = |database: &str, user: Option<&str>| Pools {
+            database: database.to_owned(),
+            user: user.map(str::to_owned),
+        };
+        let resize = |pools, servers: &str| {
+            Command::Change(Change::Resize { pools, max_servers: servers.to_owned() })
+        };
+        let warm = |pools, servers, secs| {
+            let time = std::time::Duration::from_secs(secs);
+            Command::Change(Change::Warm { pools, servers, time })
+        };
+        let cases = [
+            ("set max_servers = 5", set("limits.max_servers", "5")),
+            ("SET limits.max_servers TO '50%'", set("limits.max_servers", "50%")),
+            ("set max_servers = 50%", set("limits.max_servers", "50%")),
+            ("set timeouts.checkout = 5min", set("timeouts.checkout", "5min")),
+            ("reset max_servers", Command::Change(Change::Reset("limits.max_servers".into()))),
+            ("resize shop 30", resize(pool("shop", None), "30")),
+            ("RESIZE shop.app TO 50%", resize(pool("shop", Some("app")), "50%")),
+            ("resize \"My-Shop\".\"a\"\"b\" = 3", resize(pool("My-Shop", Some("a\"b")), "3")),
+            ("WARM shop.app 10 FOR 5min", warm(pool("shop", Some("app")), 10, 300)),
+            ("warm shop 10 for '1h 30m'", warm(pool("shop", None), 10, 5400)),
+            ("reload", Command::Change(Change::Reload)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(text.as_bytes()), Ok(vec![expected]), "{text}");
+        }
+        for text in [
+            "set max_server = 5",
+            "set max_servers",
+            "set max_servers =",
+            "warm shop",
+            "warm shop ten for 5min",
+            "warm shop 10 for ever",
+            "resize shop",
+            "set auth.method = 'trust'",
+        ] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
     }
 

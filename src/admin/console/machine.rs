@@ -15,11 +15,12 @@ use pgwire::messages::response::{CommandComplete, EmptyQueryResponse};
 
 use super::command::{self, Command, Show};
 use super::refusal::{
-    IN_FAILED_TRANSACTION, SYNTAX_ERROR, bad_type, malformed, no_portal, no_statement, too_long,
-    too_many, unknown_command,
+    IN_FAILED_TRANSACTION, SYNTAX_ERROR, bad_type, malformed, no_portal, no_statement, not_changed,
+    too_long, too_many, unknown_command,
 };
 use super::table::{Column, Formats, Row, Type, data_row, row_description, send};
 use super::views;
+use crate::admin::change::{Change, ChangeError};
 use crate::session::TransactionStatus;
 use crate::wire::frame::{self, BadFrame, HEADER};
 use crate::wire::{Malformed, Reader, Report, SqlState, build};
@@ -37,8 +38,14 @@ pub enum Step {
     Ended(Option<Box<Report>>),
 }
 
-/// Where rows come from.
-pub type Source<'a> = &'a dyn Fn(Show) -> Vec<Row>;
+/// What the console shows and changes.
+#[derive(Clone, Copy)]
+pub struct Hands<'a> {
+    /// Where rows come from.
+    pub rows: &'a dyn Fn(Show) -> Vec<Row>,
+    /// Who makes changes.
+    pub change: &'a dyn Fn(&Change) -> Result<(), ChangeError>,
+}
 
 /// One session with the console.
 #[derive(Debug, Default)]
@@ -61,7 +68,7 @@ struct Portal {
 
 impl Machine {
     /// Answers the next message of the input, if it is there in whole.
-    pub fn step(&mut self, input: &mut BytesMut, out: &mut BytesMut, rows: Source<'_>) -> Step {
+    pub fn step(&mut self, input: &mut BytesMut, out: &mut BytesMut, hands: Hands<'_>) -> Step {
         let header = match frame::frontend(input) {
             Ok(Some(header)) => header,
             Ok(None) => return Step::More,
@@ -81,12 +88,12 @@ impl Machine {
         match header.tag {
             b'X' => return Step::Left,
             b'S' => self.on_sync(out),
-            b'Q' => self.on_query(&message, out, rows),
+            b'Q' => self.on_query(&message, out, hands),
             // What belongs to a COPY is passed over, as PostgreSQL does outside of one.
             b'd' | b'c' | b'f' | b'H' => {}
             _ if self.skipping => {}
             tag => {
-                if let Err(report) = self.on_extended(tag, &message, out, rows) {
+                if let Err(report) = self.on_extended(tag, &message, out, hands) {
                     self.fail(&report, out);
                     self.skipping = true;
                 }
@@ -110,11 +117,11 @@ impl Machine {
         build::ready_for_query(out, self.status.byte());
     }
 
-    fn on_query(&mut self, body: &[u8], out: &mut BytesMut, rows: Source<'_>) {
+    fn on_query(&mut self, body: &[u8], out: &mut BytesMut, hands: Hands<'_>) {
         if self.skipping {
             return;
         }
-        let done = self.run_text(body, out, rows);
+        let done = self.run_text(body, out, hands);
         if let Err(report) = done {
             self.fail(&report, out);
         }
@@ -125,7 +132,7 @@ impl Machine {
         &mut self,
         body: &[u8],
         out: &mut BytesMut,
-        rows: Source<'_>,
+        hands: Hands<'_>,
     ) -> Result<(), Report> {
         let mut reader = Reader::new(body);
         let text = reader.cstr().map_err(malformed)?;
@@ -139,7 +146,7 @@ impl Machine {
             if let Some(columns) = columns(&command) {
                 row_description(columns.as_ref(), &Formats::TEXT, out);
             }
-            let made = Self::rows_of(&command, rows);
+            let made = Self::run(&command, hands)?;
             for row in &made {
                 data_row(row, &Formats::TEXT, out);
             }
@@ -159,12 +166,17 @@ impl Machine {
         Err(Report::error(IN_FAILED_TRANSACTION, text))
     }
 
-    fn rows_of(command: &Command, rows: Source<'_>) -> Vec<Row> {
+    /// Does what a command says, and gives its rows.
+    fn run(command: &Command, hands: Hands<'_>) -> Result<Vec<Row>, Report> {
         match command {
-            Command::Show(show) => rows(*show),
-            Command::Answer(_, value) => vec![vec![value.clone().into()]],
+            Command::Show(show) => Ok((hands.rows)(*show)),
+            Command::Answer(_, value) => Ok(vec![vec![value.clone().into()]]),
+            Command::Change(change) => match (hands.change)(change) {
+                Ok(()) => Ok(Vec::new()),
+                Err(error) => Err(not_changed(&error)),
+            },
             Command::Begin | Command::Commit | Command::Rollback | Command::Accepted(_) => {
-                Vec::new()
+                Ok(Vec::new())
             }
         }
     }
@@ -175,6 +187,7 @@ impl Machine {
             Command::Show(_) => "SHOW".to_owned(),
             Command::Answer(..) => format!("SELECT {count}"),
             Command::Accepted(tag) => (*tag).to_owned(),
+            Command::Change(change) => tag_of(change).to_owned(),
             Command::Begin => "BEGIN".to_owned(),
             Command::Commit if !failed => "COMMIT".to_owned(),
             Command::Commit | Command::Rollback => "ROLLBACK".to_owned(),
@@ -182,7 +195,9 @@ impl Machine {
         self.status = match command {
             Command::Begin => TransactionStatus::InTransaction,
             Command::Commit | Command::Rollback => TransactionStatus::Idle,
-            Command::Show(_) | Command::Answer(..) | Command::Accepted(_) => self.status,
+            Command::Show(_) | Command::Change(_) | Command::Answer(..) | Command::Accepted(_) => {
+                self.status
+            }
         };
         send(&CommandComplete::new(tag), out);
     }
@@ -192,13 +207,13 @@ impl Machine {
         tag: u8,
         body: &[u8],
         out: &mut BytesMut,
-        rows: Source<'_>,
+        hands: Hands<'_>,
     ) -> Result<(), Report> {
         match tag {
             b'P' => self.on_parse(body, out),
             b'B' => self.on_bind(body, out),
             b'D' => self.on_describe(body, out),
-            b'E' => self.on_execute(body, out, rows),
+            b'E' => self.on_execute(body, out, hands),
             b'C' => self.on_close(body, out),
             _ => Err(Report::error(
                 SqlState::FEATURE_NOT_SUPPORTED,
@@ -282,7 +297,7 @@ impl Machine {
         &mut self,
         body: &[u8],
         out: &mut BytesMut,
-        rows: Source<'_>,
+        hands: Hands<'_>,
     ) -> Result<(), Report> {
         let mut reader = Reader::new(body);
         let name = reader.cstr().map_err(malformed)?;
@@ -296,11 +311,10 @@ impl Machine {
             return Ok(());
         };
         self.may_run(&command)?;
-        let mut left = made.unwrap_or_else(|| {
-            let mut made = Self::rows_of(&command, rows);
-            made.reverse();
-            made
-        });
+        let mut left = match made {
+            Some(left) => left,
+            None => Self::run(&command, hands)?.into_iter().rev().collect(),
+        };
         let count = if most == 0 { left.len() } else { most.min(left.len()) };
         for row in left.split_off(left.len() - count).iter().rev() {
             data_row(row, &formats, out);
@@ -327,12 +341,26 @@ impl Machine {
     }
 }
 
+fn tag_of(change: &Change) -> &'static str {
+    match change {
+        Change::Set(_) => "SET",
+        Change::Reset(_) => "RESET",
+        Change::Resize { .. } => "RESIZE",
+        Change::Warm { .. } => "WARM",
+        Change::Reload => "RELOAD",
+    }
+}
+
 /// The columns of what a command answers; `None` if there are no rows.
 fn columns(command: &Command) -> Option<std::borrow::Cow<'static, [Column]>> {
     match command {
         Command::Show(show) => Some(views::columns(*show).into()),
         Command::Answer(name, _) => Some(vec![(*name, Type::Text)].into()),
-        Command::Begin | Command::Commit | Command::Rollback | Command::Accepted(_) => None,
+        Command::Begin
+        | Command::Commit
+        | Command::Rollback
+        | Command::Change(_)
+        | Command::Accepted(_) => None,
     }
 }
 
@@ -375,13 +403,23 @@ mod tests {
         }
     }
 
+    fn change(change: &Change) -> Result<(), ChangeError> {
+        match change {
+            Change::Reload => Ok(()),
+            _ => Err(ChangeError::Invalid("no".to_owned())),
+        }
+    }
+
     /// The letters of all replies; of ReadyForQuery its status too.
     fn said(machine: &mut Machine, messages: &[(u8, &[u8])]) -> String {
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
         for (tag, body) in messages {
             build::message(&mut input, *tag, |out| out.extend_from_slice(body));
         }
-        while matches!(machine.step(&mut input, &mut out, &rows), Step::Again) {}
+        while matches!(
+            machine.step(&mut input, &mut out, Hands { rows: &rows, change: &change }),
+            Step::Again
+        ) {}
         let mut said = String::new();
         while let Ok(Some(header)) = frame::backend(&out) {
             said.push(char::from(header.tag));
@@ -399,6 +437,7 @@ mod tests {
         assert_eq!(said(m, &[(b'Q', b"show version\0")]), "TDDDCZI");
         assert_eq!(said(m, &[(b'Q', b"\0")]), "IZI");
         assert_eq!(said(m, &[(b'Q', b"show nothing\0")]), "EZI");
+        assert_eq!(said(m, &[(b'Q', b"reload; set max_servers = 0; show version\0")]), "CEZI");
         assert_eq!(said(m, &[(b'Q', b"begin; show version; commit\0")]), "CTDDDCCZI");
         let parse: (u8, &[u8]) = (b'P', b"s\0show version\0\0\0");
         let bind: (u8, &[u8]) = (b'B', b"p\0s\0\0\0\0\0\0\0");
@@ -447,6 +486,9 @@ mod tests {
         }
         assert_eq!(said(m, &[(b'P', b"more\0\0\0\0"), (b'S', b"")]), "EZI");
         let mut long = BytesMut::from(&b"Q\0\x10\0\0"[..]);
-        assert!(matches!(m.step(&mut long, &mut BytesMut::new(), &rows), Step::Ended(Some(_))));
+        assert!(matches!(
+            m.step(&mut long, &mut BytesMut::new(), Hands { rows: &rows, change: &change }),
+            Step::Ended(Some(_))
+        ));
     }
 }

@@ -1,7 +1,7 @@
 //! The SQL console: tables about pgweir for those who run it, over the clients' own listeners.
 //!
 //! [`machine`] speaks the protocol, [`command`] knows what can be said, [`views`] makes the rows; here is
-//! the thin shell around them. Invariant: it shows and changes nothing.
+//! the thin shell around them. Invariant: what it changes it has others change, who check it first.
 
 pub mod command;
 pub mod machine;
@@ -17,9 +17,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
+use tracing::info;
 
-use self::machine::{Machine, Step};
+use self::machine::{Hands, Machine, Step};
 use self::views::Sources;
+use super::change::Change;
 use crate::client::edge;
 use crate::config::Config;
 use crate::net::link::Link;
@@ -92,7 +94,13 @@ impl Visitor {
     ) -> Result<std::convert::Infallible, Ending> {
         loop {
             let Link { input, output, .. } = &mut self.link;
-            let step = machine.step(input, output, &|show| views::rows(show, sources));
+            let rows = |show| views::rows(show, sources);
+            let change = |change: &Change| {
+                let done = (sources.change)(change);
+                info!(user = %self.user, ?change, ?done, "changed at the console");
+                done
+            };
+            let step = machine.step(input, output, Hands { rows: &rows, change: &change });
             match step {
                 // A user that does not read is not answered on.
                 Step::Again if !self.link.is_congested() => continue,

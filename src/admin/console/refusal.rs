@@ -1,6 +1,7 @@
 //! What the console refuses, and how it says so.
 
-use super::command::{Show, Unknown};
+use super::command::{CHANGES, Show, Unknown};
+use crate::admin::change::ChangeError;
 use crate::wire::{Malformed, Report, SqlState};
 
 pub(super) fn malformed(error: Malformed) -> Report {
@@ -8,7 +9,9 @@ pub(super) fn malformed(error: Malformed) -> Report {
 }
 
 pub(super) fn unknown_command(unknown: &Unknown) -> Report {
-    let names: Vec<_> = Show::ALL.iter().map(|(_, name, _)| format!("SHOW {name}")).collect();
+    let shows = Show::ALL.iter().map(|(_, name, _)| format!("SHOW {name}"));
+    let changes = CHANGES.iter().map(|(form, _)| (*form).to_owned());
+    let names: Vec<_> = shows.chain(changes).collect();
     let text = if unknown.near.is_empty() {
         "the console does not know this command".to_owned()
     } else {
@@ -16,6 +19,15 @@ pub(super) fn unknown_command(unknown: &Unknown) -> Report {
     };
     let hint = format!("Commands: {}.", names.join(", "));
     Report::error(SYNTAX_ERROR, text).hint(hint)
+}
+
+pub(super) fn not_changed(error: &ChangeError) -> Report {
+    let code = match error {
+        ChangeError::Unknown(_) => UNDEFINED_OBJECT,
+        ChangeError::Invalid(_) => INVALID_PARAMETER_VALUE,
+        ChangeError::NotNow(_) => NOT_IN_PREREQUISITE_STATE,
+    };
+    Report::error(code, error.to_string())
 }
 
 pub(super) fn no_statement(name: &[u8]) -> Report {
@@ -47,5 +59,11 @@ pub(super) const SYNTAX_ERROR: SqlState = SqlState::new(*b"42601");
 pub(super) const IN_FAILED_TRANSACTION: SqlState = SqlState::new(*b"25P02");
 /// `invalid_sql_statement_name`
 const NO_STATEMENT: SqlState = SqlState::new(*b"26000");
+/// `undefined_object`
+const UNDEFINED_OBJECT: SqlState = SqlState::new(*b"42704");
+/// `invalid_parameter_value`
+const INVALID_PARAMETER_VALUE: SqlState = SqlState::new(*b"22023");
+/// `object_not_in_prerequisite_state`
+const NOT_IN_PREREQUISITE_STATE: SqlState = SqlState::new(*b"55000");
 /// `invalid_cursor_name`
 const NO_PORTAL: SqlState = SqlState::new(*b"34000");

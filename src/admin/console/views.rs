@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::command::{Show, version};
+use super::command::{CHANGES, Show, version};
 use super::table::{Column, Row, Type, Value};
+use crate::admin::change::{Change, ChangeError};
+use crate::class::ClassId;
+use crate::host::Host;
 use crate::ledger::{Ledger, Pin};
 use crate::pool::Pool;
 use crate::pool::need::What;
@@ -20,6 +23,22 @@ pub struct Sources {
     pub registry: Arc<Registry>,
     /// The pools that are now.
     pub pools: Box<dyn Fn() -> Vec<Arc<Pool>> + Send + Sync>,
+    /// The hosts that are now, by address.
+    pub hosts: Box<dyn Fn() -> Vec<(String, Arc<Host>)> + Send + Sync>,
+    /// The settings as they hold, and which of them were changed.
+    pub settings: Box<dyn Fn() -> Vec<Setting> + Send + Sync>,
+    /// Who makes changes.
+    pub change: Box<dyn Fn(&Change) -> Result<(), ChangeError> + Send + Sync>,
+}
+
+/// A setting as it holds; a secret is not shown.
+pub struct Setting {
+    /// Its name with its section.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// It was changed since the configuration was read.
+    pub changed: bool,
 }
 
 /// The columns of a table.
@@ -77,6 +96,31 @@ pub fn columns(show: Show) -> &'static [Column] {
             ("observed_pinned", Int),
             ("observed_pinned_peak", Int),
         ],
+        Show::Classes => &[
+            ("database", Text),
+            ("user", Text),
+            ("class", Text),
+            ("weight", Int),
+            ("servers_leased", Int),
+            ("max_servers", Int),
+            ("guaranteed", Int),
+            ("clients_waiting", Int),
+            ("queue_limit", Int),
+            ("expected_wait_seconds", Float),
+        ],
+        Show::Hosts => &[
+            ("host", Text),
+            ("connections", Int),
+            ("max_connections", Int),
+            ("available", Int),
+            ("pools_starving", Int),
+            ("opening", Int),
+            ("opening_window", Float),
+            ("opening_waiting", Int),
+            ("opening_seconds", Float),
+            ("circuit", Text),
+        ],
+        Show::Config => &[("key", Text), ("value", Text), ("changed", Text)],
         Show::Clients => &[
             ("client_id", Int),
             ("user", Text),
@@ -98,14 +142,18 @@ pub fn rows(show: Show, sources: &Sources) -> Vec<Row> {
         Show::PinReasons => pin_reasons(&sources.ledger),
         Show::Observed => observed(&sources.observed),
         Show::Pools => pools((sources.pools)()),
+        Show::Classes => classes((sources.pools)()),
+        Show::Hosts => (sources.hosts)().iter().map(|(address, h)| host(address, h)).collect(),
+        Show::Config => (sources.settings)().into_iter().map(setting).collect(),
         Show::Clients => {
             let clients = sources.registry.clients();
             clients.iter().map(|(id, card)| client(*id, card)).collect()
         }
-        Show::Help => Show::ALL
-            .iter()
-            .map(|(_, name, shows)| vec![format!("SHOW {name}").into(), (*shows).into()])
-            .collect(),
+        Show::Help => {
+            let shows = Show::ALL.iter().map(|(_, name, what)| (format!("SHOW {name}"), what));
+            let changes = CHANGES.iter().map(|(form, what)| ((*form).to_owned(), what));
+            shows.chain(changes).map(|(form, what)| vec![form.into(), (**what).into()]).collect()
+        }
         Show::Version => vec![vec![version().into()]],
     }
 }
@@ -187,6 +235,54 @@ fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
         ]
     };
     pools.iter().map(row).collect()
+}
+
+fn classes(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
+    pools.sort_by(|a, b| a.key().cmp(b.key()));
+    pools.iter().flat_map(|pool| classes_of(pool)).collect()
+}
+
+/// -1 is no limit, and a wait that nobody can tell yet.
+fn classes_of(pool: &Pool) -> Vec<Row> {
+    let (settings, now) = (pool.settings(), Instant::now());
+    let row = |(id, name): (ClassId, &Arc<str>)| {
+        let (limits, leased, crowd) = pool.class(id, now);
+        vec![
+            (*pool.key().database).into(),
+            (*pool.key().user).into(),
+            (**name).into(),
+            Value::Int(limits.weight.into()),
+            leased.into(),
+            limits.max_servers.map_or(Value::Int(-1), Value::from),
+            limits.guaranteed.into(),
+            crowd.waiting.into(),
+            limits.queue_limit.map_or(Value::Int(-1), Value::from),
+            crowd.expected.map_or(Value::Float(-1.0), seconds),
+        ]
+    };
+    settings.classes.in_use().map(row).collect()
+}
+
+/// 0 is no limit, and -1 what PostgreSQL has not been asked.
+fn host(address: &str, host: &Arc<Host>) -> Row {
+    let governor = host.governor();
+    vec![
+        address.into(),
+        host.used().into(),
+        host.limits().host.into(),
+        host.capacity().map_or(Value::Int(-1), Value::from),
+        host.starving().into(),
+        governor.in_flight.into(),
+        Value::Float((governor.window * 100.0).round() / 100.0),
+        governor.waiting.into(),
+        seconds(host.opening_time()),
+        if governor.is_open { "open" } else { "closed" }.into(),
+    ]
+}
+
+fn setting(setting: Setting) -> Row {
+    let changed = if setting.changed { "t" } else { "f" };
+    vec![setting.key.into(), setting.value.into(), changed.into()]
 }
 
 fn client(id: u32, card: &Card) -> Row {

@@ -27,6 +27,8 @@ fn sample(key: &Key, dir: &tempfile::TempDir) -> Sample {
         (Kind::Switch, _) => ("true".to_owned(), Value::from(true)),
         (Kind::Secret, _) => hidden("a secret".to_owned()),
         (Kind::Text, path) if path.starts_with("limits.") => ("7".to_owned(), Value::from(7)),
+        (_, "admin.http_token_env") => hidden("LOOKUP_PASSWORD".to_owned()),
+        (_, "admin.http_token_file") => hidden(path("password")),
         (_, "auth.query_password_env") => hidden("LOOKUP_PASSWORD".to_owned()),
         (_, "auth.query_password_file") => hidden(path("password")),
         (_, "tls.cert" | "tls.key" | "auth.userlist") => plain(&path(key.name)),

@@ -121,6 +121,26 @@ fn min_idle_opens_without_waiters() {
 }
 
 #[test]
+fn a_warm_pool_keeps_so_many_open_for_a_while() {
+    let (mut s, now) = slots_of(Size { max: 3, min_idle: 0, max_idle: 0 }, &[limits()]);
+    let until = now + Duration::from_mins(1);
+    s.warm(2, until);
+    assert!(opens(&mut s, true, now) && opens(&mut s, true, now) && !opens(&mut s, true, now));
+    assert!(!s.is_opening_too_many(true, now) && s.is_opening_too_many(false, now));
+    for n in 0..2 {
+        s.opened();
+        assert_eq!(s.freed(now), Freed::Park, "though none may be idle else");
+        s.park(n);
+    }
+    assert_eq!((s.spare(now), s.surplus(now)), (0, 0));
+    // One that works is one of them.
+    s.take(DEFAULT, now);
+    assert!(!opens(&mut s, true, now));
+    assert_eq!((s.spare(until), s.surplus(until)), (1, 1));
+    assert_eq!(back(&mut s, DEFAULT, until), Freed::Evict);
+}
+
+#[test]
 fn a_cold_pool_opens_one_and_the_rest_as_waiting_comes_to_what_it_costs() {
     let (mut s, now) = slots();
     for n in 0..3 {
@@ -139,9 +159,9 @@ fn what_was_opened_for_those_who_are_served_is_too_much() {
     s.resize(Size { max: 4, min_idle: 0, max_idle: 4 });
     s.wait(DEFAULT, 9, now).unwrap();
     assert!(opens(&mut s, false, now + LONG));
-    assert!(!s.is_opening_too_many(false));
+    assert!(!s.is_opening_too_many(false, now));
     assert_eq!(back(&mut s, DEFAULT, now), Freed::Hand(DEFAULT, 9));
-    assert!(s.is_opening_too_many(false));
+    assert!(s.is_opening_too_many(false, now));
     s.open_failed();
     assert_eq!(s.total(), 2);
 }

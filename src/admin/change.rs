@@ -1,0 +1,55 @@
+//! What operators can change while pgweir runs, by the console and over HTTP.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// A pool, or all of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pools {
+    /// The database's alias.
+    pub database: String,
+    /// The user that servers are logged in as; all users if not named.
+    pub user: Option<String>,
+}
+
+/// One change. It holds until the configuration is read again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Settings get other values, all of them or none.
+    Set(Vec<(String, String)>),
+    /// A setting gets the value of the configuration again.
+    Reset(String),
+    /// Pools get a size of their own.
+    Resize {
+        /// Which.
+        pools: Pools,
+        /// Servers at most, a number or per cent.
+        max_servers: String,
+    },
+    /// Servers are kept open for a while.
+    Warm {
+        /// Which pool.
+        pools: Pools,
+        /// How many servers, those at work included.
+        servers: usize,
+        /// For how long.
+        time: Duration,
+    },
+    /// The configuration is read again.
+    Reload,
+}
+
+/// Why a change was not made. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ChangeError {
+    /// There is no such setting, database or pool.
+    #[error("{0}")]
+    Unknown(String),
+    /// The value cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// It cannot be done now.
+    #[error("{0}")]
+    NotNow(String),
+}

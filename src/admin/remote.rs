@@ -1,0 +1,210 @@
+//! Changes over HTTP: POST with a token.
+//!
+//! The body is a JSON object; what is wrong with it is said in one, `{"error": ".."}`.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::{Request, StatusCode};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tracing::{info, warn};
+
+use super::change::{Change, ChangeError, Pools};
+use super::console::command::changeable;
+use crate::config::{Config, Password, parse_duration};
+
+/// Who makes changes.
+pub type Changer = Arc<dyn Fn(&Change) -> Result<(), ChangeError> + Send + Sync>;
+
+/// What changes over HTTP go by.
+#[derive(Clone)]
+pub struct Remote {
+    /// Where the token is said.
+    pub config: Arc<ArcSwap<Config>>,
+    /// Who makes them.
+    pub change: Changer,
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote").finish_non_exhaustive()
+    }
+}
+
+/// Paths, for those who ask for another.
+pub(super) const PATHS: [&str; 4] = ["/limits", "/resize", "/warm", "/reload"];
+
+/// What is answered: a status and JSON.
+pub(super) type Answer = (StatusCode, Bytes);
+
+/// Makes the change that a request asks for.
+pub(super) async fn answer(request: Request<Incoming>, remote: Remote) -> Answer {
+    let (head, body) = request.into_parts();
+    if let Err(refusal) = authorize(&head.headers, remote.config.load().admin.http_token.as_ref()) {
+        return refusal;
+    }
+    let body = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return refused(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    let path = head.uri.path().to_owned();
+    let change = match read(&path, &body) {
+        Ok(change) => change,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, &error),
+    };
+    // Files are read, and verifiers derived: not on the threads that serve clients.
+    let made = tokio::task::spawn_blocking(move || {
+        let made = (remote.change)(&change);
+        info!(?change, ?made, "changed over HTTP");
+        made
+    });
+    match made.await {
+        Ok(Ok(())) => (StatusCode::OK, Bytes::from_static(b"{\"changed\":true}\n")),
+        Ok(Err(error)) => {
+            let status = match error {
+                ChangeError::Unknown(_) => StatusCode::NOT_FOUND,
+                ChangeError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                ChangeError::NotNow(_) => StatusCode::CONFLICT,
+            };
+            refused(status, &error.to_string())
+        }
+        Err(error) => {
+            warn!(%error, "a change over HTTP was not made");
+            refused(StatusCode::INTERNAL_SERVER_ERROR, "the change was not made")
+        }
+    }
+}
+
+/// By `Authorization: Bearer TOKEN`.
+fn authorize(headers: &HeaderMap, token: Option<&Password>) -> Result<(), Answer> {
+    let Some(token) = token else {
+        let text = "changes over HTTP need admin.http_token, which is not set";
+        return Err(refused(StatusCode::FORBIDDEN, text));
+    };
+    let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|text| text.strip_prefix("Bearer ")).map(Password::new);
+    if given.is_some_and(|given| given == *token) {
+        return Ok(());
+    }
+    Err(refused(StatusCode::UNAUTHORIZED, "the token is missing or another"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resize {
+    database: String,
+    user: Option<String>,
+    max_servers: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Warm {
+    database: String,
+    user: Option<String>,
+    servers: usize,
+    #[serde(rename = "for")]
+    time: Value,
+}
+
+fn read(path: &str, body: &[u8]) -> Result<Change, String> {
+    let wrong = |error: serde_json::Error| format!("the body is not what {path} takes: {error}");
+    match path {
+        "/limits" => settings(&serde_json::from_slice(body).map_err(wrong)?),
+        "/resize" => {
+            let Resize { database, user, max_servers } =
+                serde_json::from_slice(body).map_err(wrong)?;
+            Ok(Change::Resize { pools: Pools { database, user }, max_servers: text(&max_servers) })
+        }
+        "/warm" => {
+            let Warm { database, user, servers, time } =
+                serde_json::from_slice(body).map_err(wrong)?;
+            let time = parse_duration(&text(&time))
+                .ok_or_else(|| "\"for\" is no duration, such as \"30s\" or \"5min\"".to_owned())?;
+            Ok(Change::Warm { pools: Pools { database, user }, servers, time })
+        }
+        _ => Ok(Change::Reload),
+    }
+}
+
+/// `{"max_servers": 5, "timeouts.checkout": "10s"}`.
+fn settings(given: &Map<String, Value>) -> Result<Change, String> {
+    let setting = |(name, value): (&String, &Value)| {
+        let key = changeable(name).ok_or_else(|| format!("there is no setting {name:?}"))?;
+        Ok((key.path(), text(value)))
+    };
+    given.iter().map(setting).collect::<Result<Vec<_>, String>>().map(Change::Set)
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
+}
+
+fn refused(status: StatusCode, error: &str) -> Answer {
+    (status, format!("{}\n", json!({ "error": error })).into())
+}
+
+/// Bytes of a body.
+const MAX_BODY: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_read_or_refused_with_what_is_wrong() {
+        let set = |pairs: &[(&str, &str)]| {
+            let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            Ok(Change::Set(pairs.iter().map(owned).collect()))
+        };
+        let pools = Pools { database: "shop".into(), user: Some("app".into()) };
+        let cases: [(&str, &str, Result<Change, &str>); 8] = [
+            ("/limits", r#"{"max_servers": 5}"#, set(&[("limits.max_servers", "5")])),
+            ("/limits", r#"{"limits.max_servers": "50%"}"#, set(&[("limits.max_servers", "50%")])),
+            ("/limits", r#"{"auth.method": "trust"}"#, Err("no setting \"auth.method\"")),
+            ("/limits", "[]", Err("not what /limits takes")),
+            (
+                "/resize",
+                r#"{"database": "shop", "user": "app", "max_servers": 7}"#,
+                Ok(Change::Resize { pools: pools.clone(), max_servers: "7".into() }),
+            ),
+            (
+                "/warm",
+                r#"{"database": "shop", "user": "app", "servers": 3, "for": "2min"}"#,
+                Ok(Change::Warm { pools, servers: 3, time: std::time::Duration::from_mins(2) }),
+            ),
+            ("/warm", r#"{"database": "shop", "servers": 3, "for": "ever"}"#, Err("no duration")),
+            ("/reload", "", Ok(Change::Reload)),
+        ];
+        for (path, body, expected) in cases {
+            match (read(path, body.as_bytes()), expected) {
+                (Ok(change), Ok(expected)) => assert_eq!(change, expected, "{body}"),
+                (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+                (read, _) => panic!("{body}: {read:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_token_lets_anybody_in() {
+        let headers = |text: &str| HeaderMap::from_iter([(AUTHORIZATION, text.parse().unwrap())]);
+        let token = Password::new("open sesame");
+        let status = |headers: &HeaderMap, token: Option<&Password>| {
+            authorize(headers, token).map_err(|(status, _)| status.as_u16())
+        };
+        assert_eq!(status(&headers("Bearer open sesame"), Some(&token)), Ok(()));
+        for wrong in ["Bearer open", "Bearer ", "Basic open sesame", "open sesame"] {
+            assert_eq!(status(&headers(wrong), Some(&token)), Err(401), "{wrong}");
+        }
+        assert_eq!(status(&HeaderMap::new(), Some(&token)), Err(401));
+        assert_eq!(status(&headers("Bearer open sesame"), None), Err(403));
+    }
+}

@@ -1,0 +1,208 @@
+//! What is changed while pgweir runs: the configuration read again, and what operators change of it.
+//!
+//! Invariant: one change after the other, each checked as a whole before any of it holds.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tracing::{error, info, warn};
+
+use super::pools::Sizes;
+use super::{Shared, logins, spellings};
+use crate::admin::change::{Change, ChangeError, Pools};
+use crate::admin::console::views::Setting;
+use crate::config::{self, Config, ConfigError, KEYS, Loaded, Overrides, Share, Source};
+use crate::pool::PoolKey;
+use crate::registry::Notice;
+
+/// Where the configuration comes from, and what was changed since it was read.
+#[derive(Default)]
+pub(super) struct Controls(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    source: Option<Source>,
+    overrides: Overrides,
+}
+
+impl Controls {
+    /// What is read at a reload.
+    pub(super) fn set_source(&self, source: Source) {
+        self.lock().source = Some(source);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // It is whole between any two statements that could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Reads the configuration again and takes what can change live; a broken one changes nothing.
+    pub(super) fn reload(self: &Arc<Self>) {
+        if let Err(error) = self.try_reload() {
+            error!(%error, "the configuration was not reloaded; the old one holds");
+        }
+    }
+
+    fn try_reload(self: &Arc<Self>) -> Result<(), ConfigError> {
+        let mut state = self.controls.lock();
+        self.load(&mut state, Overrides::default(), Sizes::Forgotten)
+    }
+
+    /// Makes a change, or says why not.
+    pub(super) fn change(self: &Arc<Self>, change: &Change) -> Result<(), ChangeError> {
+        match change {
+            Change::Set(pairs) => self.set(pairs),
+            Change::Reset(key) => self.override_by(|overrides| overrides.reset(key)),
+            Change::Resize { pools, max_servers } => self.resize(pools, max_servers),
+            Change::Warm { pools, servers, time } => {
+                self.warm(pools, *servers, Instant::now() + *time)
+            }
+            Change::Reload => {
+                self.try_reload().map_err(|error| ChangeError::Invalid(error.to_string()))
+            }
+        }
+    }
+
+    fn set(self: &Arc<Self>, pairs: &[(String, String)]) -> Result<(), ChangeError> {
+        let unknown = pairs.iter().find(|(key, _)| !KEYS.iter().any(|known| known.path() == *key));
+        if let Some((key, _)) = unknown {
+            return Err(ChangeError::Unknown(format!("there is no setting {key:?}")));
+        }
+        self.override_by(|overrides| {
+            for (key, value) in pairs {
+                overrides.set(key, value);
+            }
+        })
+    }
+
+    fn override_by(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Overrides),
+    ) -> Result<(), ChangeError> {
+        let mut state = self.controls.lock();
+        if state.source.is_none() {
+            return Err(ChangeError::NotNow("there is no configuration to be changed".to_owned()));
+        }
+        let mut overrides = state.overrides.clone();
+        change(&mut overrides);
+        let loaded = self.load(&mut state, overrides, Sizes::Kept);
+        loaded.map_err(|error| ChangeError::Invalid(error.to_string()))
+    }
+
+    fn load(
+        self: &Arc<Self>,
+        state: &mut State,
+        overrides: Overrides,
+        sizes: Sizes,
+    ) -> Result<(), ConfigError> {
+        let Some(source) = &state.source else { return Ok(()) };
+        let Loaded { config, warnings } = source.load_with(&overrides)?;
+        for warning in warnings {
+            warn!("{warning}");
+        }
+        self.take(config, source, sizes)?;
+        state.overrides = overrides;
+        Ok(())
+    }
+
+    fn take(
+        self: &Arc<Self>,
+        config: Config,
+        source: &Source,
+        sizes: Sizes,
+    ) -> Result<(), ConfigError> {
+        let (next, mut changes) = config::reload(&self.config.load(), config);
+        let before = self.login.load_full();
+        let login = logins::context(&next, &self.pools, &self.mock, &self.room, Some(&before))
+            .map_err(|fault| fault.located(source))?;
+        let cert = "tls.cert".to_owned();
+        if login.has_other_certificate(&before) && !changes.live.contains(&cert) {
+            changes.live.push(cert);
+        }
+        self.pools.reconfigure(&next, sizes).map_err(|fault| fault.located(source))?;
+        self.room.resize(next.limits.max_clients);
+        self.login.store(login.into());
+        self.config.store(next.into());
+        self.registry.tell_all(Notice::Reload);
+        info!(changed = ?changes.live, "configuration reloaded");
+        if !changes.is_empty() {
+            spellings::check(&self.config.load());
+        }
+        if !changes.restart.is_empty() {
+            warn!(keys = ?changes.restart, "these changes need a restart and do not hold yet");
+        }
+        Ok(())
+    }
+
+    fn resize(self: &Arc<Self>, pools: &Pools, max_servers: &str) -> Result<(), ChangeError> {
+        let expected = "a number from 1, or \"1%\" to \"100%\"";
+        let size = Share::parse(max_servers).filter(|size| *size != Share::Count(0));
+        let size = size.ok_or_else(|| {
+            ChangeError::Invalid(format!("{max_servers:?} is no size; expected {expected}"))
+        })?;
+        let _one_at_a_time = self.controls.lock();
+        let config = self.config.load();
+        if config.database(&pools.database).is_none() {
+            return Err(no_database(&pools.database));
+        }
+        let kept: usize = config.classes.iter().map(|class| class.limits.guaranteed).sum();
+        if let Share::Count(count) = size
+            && count <= kept
+            && kept > 0
+        {
+            let text = format!(
+                "{count} servers are too few: {kept} are guaranteed to classes, and others need one"
+            );
+            return Err(ChangeError::Invalid(text));
+        }
+        self.pools.resize(&config, pools, size);
+        info!(?pools, %size, "pools resized");
+        Ok(())
+    }
+
+    fn warm(
+        self: &Arc<Self>,
+        pools: &Pools,
+        servers: usize,
+        until: Instant,
+    ) -> Result<(), ChangeError> {
+        let (config, database) = (self.config.load(), &pools.database);
+        let known = config.database(database).ok_or_else(|| no_database(database))?;
+        let user = known.user.as_ref().or(pools.user.as_ref()).ok_or_else(|| {
+            ChangeError::Unknown(format!(
+                "which user of database {database:?}? Name it: {database}.USER"
+            ))
+        })?;
+        let key = PoolKey { database: database.as_str().into(), user: user.as_str().into() };
+        let pool = self.pools.pool(&config, database, user).ok_or_else(|| no_database(database))?;
+        if let Some(credential) = self.login.load().users.known_credential(database, user) {
+            pool.learn_credential(credential);
+        }
+        let most = pool.size().max;
+        if servers > most {
+            let text = format!("{servers} servers are more than the pool may have, {most}");
+            return Err(ChangeError::Invalid(text));
+        }
+        pool.warm(servers, until).map_err(|error| {
+            let PoolKey { database, user } = &key;
+            ChangeError::NotNow(format!("database \"{database}\", user \"{user}\": {error}"))
+        })
+    }
+
+    /// The settings as they hold.
+    pub(super) fn settings(&self) -> Vec<Setting> {
+        let state = self.controls.lock();
+        let settings = config::settings(&self.config.load());
+        let shown = settings.into_iter().map(|(key, value)| {
+            let changed = state.overrides.has(&key);
+            Setting { key, value, changed }
+        });
+        shown.collect()
+    }
+}
+
+fn no_database(name: &str) -> ChangeError {
+    ChangeError::Unknown(format!("there is no database {name:?}"))
+}

@@ -1,0 +1,212 @@
+//! What operators change while clients work: by the console and over HTTP.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::support::*;
+
+const ADMIN: &str = "[admin]\nusers = [\"app\"]\nhttp_token = \"open sesame\"";
+
+fn stage(servers: usize) -> Stage {
+    Stage::new(&Setup::servers(servers).tables(ADMIN))
+}
+
+fn console(stage: &Stage) -> Raw {
+    let mut target = stage.weir.target();
+    target.database = "pgweir".into();
+    target.connect()
+}
+
+/// A column of the first row of a table.
+fn shown(console: &mut Raw, table: &str, column: usize) -> String {
+    console.rows(&format!("show {table}"))[0][column].clone().expect("no NULL")
+}
+
+fn setting(console: &mut Raw, key: &str) -> (String, String) {
+    let rows = console.rows("show config");
+    let row = rows.iter().find(|row| row[0].as_deref() == Some(key)).expect("the setting");
+    (row[1].clone().unwrap(), row[2].clone().unwrap())
+}
+
+fn backends(stage: &Stage) -> usize {
+    let name = stage.database.name();
+    let sql = format!(
+        "select count(*) from pg_stat_activity where datname = '{name}' and usename = 'app'"
+    );
+    stage.database.admin().value(&sql).parse().expect("a number")
+}
+
+#[test]
+fn max_servers_is_changed_under_load_exactly_and_no_client_sees_it() {
+    let stage = stage(10);
+    let over = Arc::new(AtomicBool::new(false));
+    let running: Vec<_> = (0..30)
+        .map(|_| {
+            let (target, over) = (stage.weir.target(), Arc::clone(&over));
+            std::thread::spawn(move || {
+                let mut client = target.connect();
+                while !over.load(Ordering::Relaxed) {
+                    let seen = client.ask(&query("select pg_sleep(0.02)"));
+                    assert_eq!(seen, "T D() C[SELECT 1] Z[I]");
+                }
+            })
+        })
+        .collect();
+    let mut console = console(&stage);
+    wait_until("the pool is full", || backends(&stage) == 10);
+    for size in [3, 20, 1, 10] {
+        assert_eq!(console.ask(&query(&format!("set max_servers = {size}"))), "C[SET] Z[I]");
+        assert_eq!(shown(&mut console, "pools", 7), size.to_string());
+        wait_until("the pool has that size", || backends(&stage) == size);
+        let until = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < until {
+            assert!(backends(&stage) <= size);
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    running.into_iter().for_each(|client| client.join().expect("a client"));
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name_and_changes_nothing() {
+    let stage = stage(4);
+    let mut console = console(&stage);
+    for (text, code, parts) in [
+        ("set max_servers = 0", "22023", &["limits.max_servers", "0", "from 1"][..]),
+        ("set max_servers = '101%'", "22023", &["limits.max_servers", "101%", "100%"]),
+        ("set min_idle = 9", "22023", &["limits.min_idle", "9", "limits.max_idle"]),
+        ("set timeouts.checkout = soon", "22023", &["timeouts.checkout", "soon", "30s"]),
+        ("set max_server = 5", "42601", &["set"]),
+        ("set auth.method = 'trust'", "42601", &["set"]),
+        ("resize nowhere 5", "42704", &["nowhere"]),
+        (&format!("resize {} 0", stage.database.name()), "22023", &["0", "from 1"]),
+        ("warm nowhere.app 1 for 1min", "42704", &["nowhere"]),
+    ] {
+        console.send(&query(text));
+        let refusal = console.event();
+        assert_eq!(refusal.field('C'), code, "{text}");
+        for part in parts {
+            assert!(refusal.field('M').contains(part), "{text}: {}", refusal.field('M'));
+        }
+        assert!(console.event().is('Z'));
+    }
+    assert_eq!(setting(&mut console, "limits.max_servers"), ("4".into(), "f".into()));
+}
+
+#[test]
+fn a_change_holds_until_it_is_taken_back_or_the_configuration_is_read_again() {
+    let stage = stage(4);
+    let mut console = console(&stage);
+    stage.client().rows("select 1");
+    console.rows("set max_servers = 2; set timeouts.checkout = '7s'");
+    assert_eq!(setting(&mut console, "limits.max_servers"), ("2".into(), "t".into()));
+    assert_eq!(setting(&mut console, "timeouts.checkout"), ("7s".into(), "t".into()));
+    console.rows("reset max_servers");
+    assert_eq!(setting(&mut console, "limits.max_servers"), ("4".into(), "f".into()));
+    let name = stage.database.name();
+    console.rows(&format!("resize {name} 9; resize {name}.app 3"));
+    assert_eq!(shown(&mut console, "pools", 7), "3");
+    console.rows("set max_servers = 5");
+    assert_eq!(shown(&mut console, "pools", 7), "3", "what is given to a pool wins");
+    console.rows("reload");
+    assert_eq!(shown(&mut console, "pools", 7), "4");
+    assert_eq!(setting(&mut console, "timeouts.checkout"), ("20s".into(), "f".into()));
+    console.rows("set max_servers = 2");
+    stage.weir.reload(|old| old);
+    wait_until("it is read again", || shown(&mut console, "pools", 7) == "4");
+}
+
+#[test]
+fn a_warm_pool_has_its_servers_before_anybody_asks() {
+    let setup = Setup::servers(5).tables(ADMIN).timeouts("server_idle = \"500ms\"");
+    let stage = Stage::on(Cluster::shared().database(), &setup);
+    let mut console = console(&stage);
+    let warm = format!("warm {}.app 3 for 3s", stage.database.name());
+    // Of a verifier alone, nobody can log in.
+    console.send(&query(&warm));
+    let refusal = console.event();
+    assert_eq!(refusal.field('C'), "55000");
+    assert!(refusal.field('M').contains("before a client has logged in"), "{}", refusal.field('M'));
+    console.event();
+    stage.client();
+    assert_eq!(console.ask(&query(&warm)), "C[WARM] Z[I]");
+    wait_until("they are open", || backends(&stage) == 3);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(backends(&stage), 3, "idle for longer than they may be else");
+    wait_until("they are let go", || backends(&stage) == 0);
+    console.send(&query(&warm.replace(" 3 for", " 6 for")));
+    let refusal = console.event();
+    assert!(
+        refusal.field('M').contains("more than the pool may have, 5"),
+        "{}",
+        refusal.field('M')
+    );
+}
+
+fn post(stage: &Stage, path: &str, token: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(stage.weir.http_addr()).expect("the HTTP address");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + body).as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a status"), body.to_owned())
+}
+
+#[test]
+fn changes_over_http_need_the_token() {
+    let stage = stage(4);
+    let mut console = console(&stage);
+    stage.client().rows("select 1");
+    let both = r#"{"max_servers": 2, "timeouts.checkout": "7s"}"#;
+    let (status, body) = post(&stage, "/limits", "wrong", both);
+    assert_eq!((status, body.contains("token")), (401, true), "{body}");
+    assert_eq!(setting(&mut console, "limits.max_servers"), ("4".into(), "f".into()));
+    assert_eq!(post(&stage, "/limits", "open sesame", both).0, 200);
+    assert_eq!(setting(&mut console, "limits.max_servers"), ("2".into(), "t".into()));
+    assert_eq!(setting(&mut console, "timeouts.checkout"), ("7s".into(), "t".into()));
+    // All of it or nothing.
+    let (status, body) =
+        post(&stage, "/limits", "open sesame", r#"{"max_idle": 1, "min_idle": 3}"#);
+    assert_eq!((status, body.contains("limits.min_idle")), (422, true), "{body}");
+    assert_eq!(setting(&mut console, "limits.max_idle").1, "f");
+    let name = stage.database.name();
+    let resize = format!(r#"{{"database": "{name}", "max_servers": 3}}"#);
+    assert_eq!(post(&stage, "/resize", "open sesame", &resize).0, 200);
+    assert_eq!(shown(&mut console, "pools", 7), "3");
+    let warm = format!(r#"{{"database": "{name}", "user": "app", "servers": 2, "for": "1min"}}"#);
+    assert_eq!(post(&stage, "/warm", "open sesame", &warm).0, 200);
+    wait_until("they are open", || backends(&stage) == 2);
+    assert_eq!(post(&stage, "/reload", "open sesame", "").0, 200);
+    assert_eq!(shown(&mut console, "pools", 7), "4");
+    assert!(!stage.weir.log().contains("open sesame"));
+}
+
+#[test]
+fn hosts_and_classes_are_shown() {
+    let classes = "[[classes]]\nname = \"batch\"\napplication_name = \"batch\"\nmax_servers = 1\nqueue_limit = 9\n";
+    let setup =
+        Setup::servers(3).limits("max_servers_host = 7").tables(&format!("{ADMIN}\n{classes}"));
+    let stage = Stage::on(Cluster::shared().database(), &setup);
+    let mut console = console(&stage);
+    let mut batch = stage.weir.target().connect_with(&[("application_name", "batch")]);
+    batch.rows("begin");
+    let rows = console.rows("show classes");
+    let of = |name: &str| {
+        let row = rows.iter().find(|row| row[2].as_deref() == Some(name)).expect("the class");
+        row[3..].iter().map(|value| value.clone().unwrap()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(of("batch"), "1 1 1 0 0 9 -1");
+    assert_eq!(of("default"), "1 0 -1 0 0 -1 -1");
+    let host = console.rows("show hosts").remove(0);
+    let part: Vec<_> = host[1..6].iter().flatten().map(String::as_str).collect();
+    assert_eq!(part, ["1", "7", "-1", "0", "0"]);
+    assert_eq!(host[9].as_deref(), Some("closed"));
+}
