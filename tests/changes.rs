@@ -210,3 +210,24 @@ fn hosts_and_classes_are_shown() {
     assert_eq!(part, ["1", "7", "-1", "0", "0"]);
     assert_eq!(host[9].as_deref(), Some("closed"));
 }
+
+#[test]
+fn the_configuration_keeps_a_pool_warm_without_any_client() {
+    let database = Cluster::shared().database();
+    let warm = format!(
+        "[[warm]]\ndatabase = \"{0}\"\nuser = \"app\"\nservers = 2\n\
+         [[warm]]\ndatabase = \"{0}\"\nuser = \"nobody\"\nservers = 1\n",
+        database.name()
+    );
+    let setup = Setup { secret: cluster::APP_PASSWORD.into(), ..Setup::servers(5).tables(&warm) };
+    let stage = Stage::on(database, &setup);
+    wait_until("they are open", || backends(&stage) == 2);
+    let told = || stage.weir.log().matches("a pool cannot be kept warm").count();
+    wait_until("what cannot be is told", || told() == 1);
+    stage.weir.reload(|old| old.replace("servers = 2", "servers = 4"));
+    wait_until("there are more", || backends(&stage) == 4);
+    assert_eq!(told(), 1, "once");
+    stage.weir.reload(|old| old.replace("servers = 4", "servers = 1"));
+    let seen = stage.weir.metric("pgweir_servers", "state=\"idle\"");
+    assert_eq!(seen, 4.0, "what is open is not closed at once");
+}

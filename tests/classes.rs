@@ -151,3 +151,37 @@ fn a_reload_changes_classes_and_a_bad_one_changes_nothing() {
     // It may have the second server now, that is opened for it.
     assert_eq!(second.ready(1).len(), 4);
 }
+
+#[test]
+fn one_who_waits_for_long_is_told_once_what_for_and_who_is_ahead() {
+    let batch = "[[classes]]\nname = \"batch\"\napplication_name = \"batch\"\nmax_servers = 1\n";
+    let setup = Setup::servers(2).timeouts("wait_notice = \"300ms\"").tables(batch);
+    let stage = Stage::new(&setup);
+    let mut holder = named(&stage, "batch");
+    holder.rows("begin");
+    let (mut first, mut second) = (named(&stage, "batch"), named(&stage, "batch"));
+    first.send(&query("select 1"));
+    wait_until("one waits", || waiting(&stage) == 1.0);
+    second.send(&query("select 2"));
+    for (client, ahead) in [(&mut first, "clients ahead: 0"), (&mut second, "clients ahead: 1")] {
+        let notice = client.event();
+        assert!(notice.is('N'), "{notice:?}");
+        assert_eq!((notice.field('S'), notice.field('C')), ("NOTICE".into(), "00000".into()));
+        assert!(notice.field('M').contains("all 1 servers that the class may have"), "{notice:?}");
+        let detail = notice.field('D');
+        assert!(detail.contains("\"batch\"") && detail.contains(ahead), "{detail}");
+    }
+    assert!(first.within(Duration::from_millis(700)).is_empty(), "it is told once");
+    // Of the pool, in another class.
+    let mut other = stage.client();
+    other.rows("begin");
+    let mut third = stage.client();
+    third.send(&query("select 3"));
+    let notice = third.event();
+    assert!(notice.field('M').contains("all 2 servers are taken"), "{notice:?}");
+    other.rows("commit");
+    holder.rows("commit");
+    for client in [&mut first, &mut second, &mut third] {
+        assert_eq!(client.ready(1).len(), 4);
+    }
+}

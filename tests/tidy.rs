@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pgweir::config::{CLASS_KEYS, DATABASE_KEYS, KEYS, Reload, USER_KEYS};
+use pgweir::config::{CLASS_KEYS, DATABASE_KEYS, KEYS, Reload, USER_KEYS, WARM_KEYS};
 
 /// Modules and files that know no socket, clock or randomness of their own.
 const SANS_IO: [&str; 13] = [
@@ -258,6 +258,7 @@ fn the_reference_has_every_setting_and_no_other() {
     known.extend(USER_KEYS.iter().map(|key| format!("users.NAME.{key}")));
     known.extend(DATABASE_KEYS.iter().map(|key| format!("databases.ALIAS.{key}")));
     known.extend(CLASS_KEYS.iter().map(|key| format!("classes.{key}")));
+    known.extend(WARM_KEYS.iter().map(|key| format!("warm.{key}")));
     for key in &known {
         assert!(row_of(key).is_some(), "{key} is not in it");
     }

@@ -152,9 +152,11 @@ impl Client {
         let wanted = self.session.desired().clone();
         let mut checkout = pin!(pool.checkout(self.class, &wanted));
         let mut probe = super::abandon::Probe::default();
+        let since = Instant::now();
+        let mut notice = due(since, self.context.timeouts.wait_notice);
         loop {
             let read = self.link.input.len() < WAITING_INPUT && !self.link.has_ended();
-            self.alarm.set(probe.due());
+            self.alarm.set([probe.due(), notice].into_iter().flatten().min());
             let woken = poll_fn(|cx| {
                 if let Poll::Ready(lease) = checkout.as_mut().poll(cx) {
                     return Poll::Ready(Ok(Woken::Checkout(lease)));
@@ -187,7 +189,15 @@ impl Client {
                 }
                 Woken::Moved(Moved::End) => probe.start(),
                 Woken::Moved(_) => {}
-                Woken::Alarm => probe.send(&self.session, &mut self.link, false)?,
+                Woken::Alarm => {
+                    if notice.take_if(|due| *due <= Instant::now()).is_some() {
+                        let standing = pool.standing(self.class, since);
+                        edge::waiting(&standing, pool.key()).encode(&mut self.link.output);
+                    }
+                    if probe.due().is_some_and(|due| due <= Instant::now()) {
+                        probe.send(&self.session, &mut self.link, false)?;
+                    }
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use super::ServerLoss;
 use super::login::LoginFailure;
 use crate::auth::{AuthError, LoginError};
 use crate::control::ControlError;
-use crate::pool::{CheckoutError, Counts, Crowd, PoolKey, Size};
+use crate::pool::{Cause, CheckoutError, Counts, Crowd, PoolKey, Size, Standing};
 use crate::server::OpenError;
 use crate::session::inbox::MAX_INBOX;
 use crate::session::rules::Refusal;
@@ -205,6 +205,24 @@ pub fn checkout(error: &CheckoutError, pool: &PoolKey) -> Report {
         CheckoutError::Unreachable { error, waited } => unreachable(error, pool, Some(*waited)),
         CheckoutError::Refused(error) => unreachable(error, pool, None),
     }
+}
+
+/// A client has waited for a server for a while: what for, and how long still.
+pub fn waiting(standing: &Standing, pool: &PoolKey) -> Report {
+    let Standing { cause, class, ahead } = standing;
+    let PoolKey { database, user } = pool;
+    let cause = match cause {
+        Cause::PoolFull(1) => "its one server is taken".to_owned(),
+        Cause::PoolFull(size) => format!("all {size} servers are taken"),
+        Cause::ClassFull(size) => format!("all {size} servers that the class may have are taken"),
+        Cause::HostFull => "the database server's connections are all taken".to_owned(),
+        Cause::Opening => "connections to the database server are being opened".to_owned(),
+        Cause::Unreachable(_) => "the database server cannot be reached".to_owned(),
+    };
+    let text = format!(
+        "waiting for a database connection of database \"{database}\", user \"{user}\": {cause}"
+    );
+    Report::notice(text).detail(format!("Class: \"{class}\"; clients ahead: {ahead}."))
 }
 
 /// A client at its login got no server that it needed.

@@ -19,7 +19,7 @@ use super::raw::{Raw, RawAdmin, RawAuth, RawDatabase, RawPins, RawTls, RawUser};
 use super::secret::Password;
 use super::source::Loaded;
 use super::units::Share;
-use super::{classes, validate};
+use super::{classes, validate, warm};
 use crate::session::pins::{PinReason, Pins};
 
 /// Where clients connect by default: PgBouncer's port, which tools know, on this machine only, since
@@ -58,6 +58,7 @@ fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> 
         fallback: databases.remove("*"),
         databases,
         classes: classes::build(context, raw.classes, raw.timeouts.checkout)?,
+        warm: warm::build(context, raw.warm)?,
         limits,
         timeouts: raw.timeouts,
         pins: pins(context, &raw.pins)?,

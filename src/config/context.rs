@@ -144,9 +144,9 @@ pub(super) fn join<'k>(table: &[&'k str], key: &'k str) -> Vec<&'k str> {
 /// A key as it is written in the file, with quotes where a name needs them. An entry of a list is
 /// counted from 0.
 pub(super) fn key_text(path: &[&str]) -> String {
-    if let ["classes", at, rest @ ..] = path {
+    if let [list @ ("classes" | "warm"), at, rest @ ..] = path {
         let rest: String = rest.iter().map(|key| format!(".{key}")).collect();
-        return format!("classes[{at}]{rest}");
+        return format!("{list}[{at}]{rest}");
     }
     let is_bare = |name: &str| {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';

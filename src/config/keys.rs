@@ -114,6 +114,7 @@ pub const KEYS: &[Key] = &[
     Key::new("limits", "max_idle", Kind::Text),
     Key::new("timeouts", "login", Kind::Duration),
     Key::new("timeouts", "checkout", Kind::Duration),
+    Key::new("timeouts", "wait_notice", Kind::Duration),
     Key::new("timeouts", "server_connect", Kind::Duration),
     Key::new("timeouts", "server_idle", Kind::Duration),
     Key::new("timeouts", "server_lifetime", Kind::Duration),
@@ -167,6 +168,9 @@ pub const CLASS_KEYS: &[&str] = &[
     "queue_timeout",
     "queue_target",
 ];
+
+/// The settings of one pool that is kept warm, in a `[[warm]]`.
+pub const WARM_KEYS: &[&str] = &["database", "user", "servers", "at", "for", "days"];
 
 /// The settings of one database, in `[databases.ALIAS]`.
 pub const DATABASE_KEYS: &[&str] = &[

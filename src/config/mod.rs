@@ -26,13 +26,14 @@ mod source;
 mod tests;
 mod units;
 mod validate;
+mod warm;
 
 pub use self::build::{DEFAULT_AUTH_QUERY, DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN};
 pub use self::dsn::{Dsn, DsnError};
 pub use self::env::Environment;
 pub use self::error::{ConfigError, Origin};
 pub use self::flags::Flags;
-pub use self::keys::{CLASS_KEYS, DATABASE_KEYS, KEYS, Key, Kind, Reload, USER_KEYS};
+pub use self::keys::{CLASS_KEYS, DATABASE_KEYS, KEYS, Key, Kind, Reload, USER_KEYS, WARM_KEYS};
 pub use self::model::{
     AdminConfig, AuthConfig, AuthMethod, AuthQuery, CONSOLE, ClientTls, ClientTlsMode, Config,
     Database, Limits, ListenAddr, LogConfig, OnClientGone, PinsConfig, PoolingMode, ServerTls,
@@ -43,3 +44,4 @@ pub use self::render::{render, settings};
 pub use self::secret::{Password, SecretKind};
 pub use self::source::{Loaded, Overrides, Source};
 pub use self::units::{Share, format_duration, parse_duration};
+pub use self::warm::Warm;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::secret::Password;
 use super::units::{self, Share};
+use super::warm::Warm;
 use crate::class::Class;
 use crate::session::listening::ListenMode;
 use crate::session::pins::Pins;
@@ -33,6 +34,8 @@ pub struct Config {
     pub fallback: Option<Database>,
     /// Classes of clients, the first that takes a client first.
     pub classes: Vec<Class>,
+    /// Pools that are kept warm.
+    pub warm: Vec<Warm>,
     /// Sizes.
     pub limits: Limits,
     /// Times.
@@ -260,6 +263,9 @@ pub struct Timeouts {
     /// Waiting for a server.
     #[serde(deserialize_with = "units::duration")]
     pub checkout: Duration,
+    /// A client that waits for a server is told why; 0 = off.
+    #[serde(deserialize_with = "units::duration")]
+    pub wait_notice: Duration,
     /// TCP, TLS and login to PostgreSQL.
     #[serde(deserialize_with = "units::duration")]
     pub server_connect: Duration,
@@ -354,6 +360,7 @@ impl Default for Timeouts {
         Self {
             login: secs(15),
             checkout: secs(120),
+            wait_notice: secs(5),
             server_connect: secs(5),
             server_idle: secs(600),
             server_lifetime: secs(3600),

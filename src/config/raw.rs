@@ -29,6 +29,7 @@ pub(super) struct Raw {
     pub users: BTreeMap<String, RawUser>,
     pub databases: BTreeMap<String, RawDatabase>,
     pub classes: Vec<RawClass>,
+    pub warm: Vec<RawWarm>,
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub pins: RawPins,
@@ -106,6 +107,18 @@ pub(super) struct RawClass {
     pub queue_limit: Option<Count>,
     pub queue_timeout: Option<Span>,
     pub queue_target: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawWarm {
+    pub database: Option<String>,
+    pub user: Option<String>,
+    pub servers: Option<Count>,
+    pub at: Option<String>,
+    #[serde(rename = "for")]
+    pub time: Option<Span>,
+    pub days: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

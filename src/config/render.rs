@@ -12,6 +12,7 @@ use super::model::{
 };
 use super::secret::{Password, SecretKind};
 use super::units::{Share, format_duration};
+use super::warm::Warm;
 use crate::class::{Class, Glob};
 
 /// Every setting as it holds, in the format of the file, each secret replaced by what kind it is.
@@ -39,6 +40,7 @@ pub(super) fn table(config: &Config) -> Table {
         .set("users", named(&config.users, user))
         .set("databases", databases)
         .set("classes", Value::Array(config.classes.iter().map(|c| class(c).into()).collect()))
+        .set("warm", Value::Array(config.warm.iter().map(|w| warm(w).into()).collect()))
         .set("limits", limits(&config.limits))
         .set("timeouts", timeouts(&config.timeouts))
         .set("pins", pins(&config.pins))
@@ -150,6 +152,20 @@ fn class(class: &Class) -> Table {
     there.fold(section, |section, (key, count)| section.count(key, count)).0
 }
 
+fn warm(warm: &Warm) -> Table {
+    let section = Section::new()
+        .set("database", warm.database.clone())
+        .text("user", warm.user.as_ref())
+        .count("servers", warm.servers);
+    let Some(schedule) = &warm.schedule else { return section.0 };
+    let days = schedule.day_names().into_iter().map(Value::from);
+    section
+        .set("at", schedule.at_text())
+        .set("for", schedule.time_text())
+        .set("days", Value::Array(days.collect()))
+        .0
+}
+
 fn limits(limits: &Limits) -> Table {
     Section::new()
         .count("max_clients", limits.max_clients)
@@ -168,6 +184,7 @@ fn timeouts(timeouts: &Timeouts) -> Table {
     Section::new()
         .span("login", timeouts.login)
         .span("checkout", timeouts.checkout)
+        .span("wait_notice", timeouts.wait_notice)
         .span("server_connect", timeouts.server_connect)
         .span("server_idle", timeouts.server_idle)
         .span("server_lifetime", timeouts.server_lifetime)

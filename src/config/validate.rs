@@ -16,6 +16,7 @@ use super::model::{
 };
 use super::secret::{Password, SecretKind};
 use super::units::Share;
+use super::warm;
 
 /// A million sockets are more than one process can hold.
 const MAX_CLIENTS: usize = 1_000_000;
@@ -33,6 +34,7 @@ pub(super) fn config(context: &mut Context<'_>, config: &Config) -> Result<(), C
     users(context, config)?;
     admin(context, config)?;
     classes::check(context, config)?;
+    warm::check(context, config)?;
     observe(context, &["observe"], config.observe, config.pooling)?;
     let fallback = config.fallback.iter().map(|entry| ("*", entry));
     let named = config.databases.iter().map(|(alias, entry)| (alias.as_str(), entry));

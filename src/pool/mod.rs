@@ -13,6 +13,7 @@ mod opener;
 mod role;
 pub mod slots;
 mod trouble;
+mod waiting;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,15 +21,15 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::auth::{ScramKeys, ServerCredential};
 use crate::class::{ClassId, ClassLimits, Classes};
 use crate::config::{PinsConfig, Share, Timeouts};
 use crate::host::{Host, Owner, Seat, Slot, UNKNOWN_CAPACITY};
-use crate::metrics::{CheckoutRefusal, CloseReason, PoolMetrics, ServerState};
+use crate::metrics::{CloseReason, PoolMetrics, ServerState};
 use crate::net::Target;
-use crate::server::{OpenError, Server};
+use crate::server::Server;
 use crate::session::knowledge::Knowledge;
 use crate::session::listening::ListenMode;
 use crate::session::pooling::Pooling;
@@ -40,9 +41,11 @@ use listener::Listener;
 pub use listener::Membership;
 use need::{Counted, Needs, Seen, What};
 use role::Role;
-pub use slots::{Counts, Crowd, Size};
-use slots::{Freed, Slots, WaiterId};
+pub use slots::{Counts, Crowd, Size, WarmedBy};
+use slots::{Freed, Slots};
 use trouble::Trouble;
+pub use waiting::{Cause, CheckoutError, Standing};
+use waiting::{Denied, Waiter};
 
 /// What names a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,21 +132,6 @@ pub struct Pool {
 /// Where pools say that PostgreSQL does not accept what their clients have proved.
 pub type Refused = mpsc::Sender<PoolKey>;
 
-/// Where a waiter gets it.
-type Waiter = oneshot::Sender<Handover>;
-
-/// What a waiter gets.
-type Handover = Result<Box<Server>, Denied>;
-
-/// Why a waiter gets no server.
-#[derive(Debug)]
-enum Denied {
-    /// None can be opened.
-    NoServer(Arc<OpenError>),
-    /// It would have waited in vain.
-    Late(Crowd),
-}
-
 /// There is nothing to log servers in with before a client has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("nothing is known to log in to PostgreSQL with before a client has logged in")]
@@ -157,58 +145,6 @@ struct Login {
     keys: Option<ScramKeys>,
     /// There was a credential, and PostgreSQL has refused it.
     forgotten: bool,
-}
-
-/// Why a client got no server.
-#[derive(Debug, Error, Clone)]
-pub enum CheckoutError {
-    /// The pool is full of working servers.
-    #[error("timed out waiting for a server")]
-    Full {
-        /// Sizes of the pool.
-        size: Size,
-        /// Who else is there.
-        counts: Counts,
-        /// Its class.
-        class: Arc<str>,
-        /// The servers that its class may have, where it has them all.
-        class_limit: Option<usize>,
-        /// How long the client waited.
-        waited: Duration,
-    },
-    /// Too many of its class wait already.
-    #[error("the queue of class \"{class}\" is full")]
-    QueueFull {
-        /// Its class.
-        class: Arc<str>,
-        /// Who waits.
-        crowd: Crowd,
-        /// Clients of the class that may wait.
-        limit: usize,
-    },
-    /// Its time would be over before it is served.
-    #[error("a client of class \"{class}\" would have waited in vain")]
-    Late {
-        /// Its class.
-        class: Arc<str>,
-        /// Who waits.
-        crowd: Crowd,
-        /// How long it may wait.
-        timeout: Duration,
-        /// How long the client waited.
-        waited: Duration,
-    },
-    /// No server could be opened for so long.
-    #[error("no server could be opened: {error}")]
-    Unreachable {
-        /// The last attempt's.
-        error: Arc<OpenError>,
-        /// How long the client waited.
-        waited: Duration,
-    },
-    /// PostgreSQL refuses this pool.
-    #[error("{0}")]
-    Refused(Arc<OpenError>),
 }
 
 impl Pool {
@@ -288,11 +224,16 @@ impl Pool {
     }
 
     /// Keeps so many servers open until then, those at work included, but no more than there may be.
-    pub fn warm(self: &Arc<Self>, servers: usize, until: Instant) -> Result<(), NoCredential> {
+    pub fn warm(
+        self: &Arc<Self>,
+        by: WarmedBy,
+        servers: usize,
+        until: Instant,
+    ) -> Result<(), NoCredential> {
         if !self.may_open_ahead(Instant::now()) {
             return Err(NoCredential);
         }
-        lock(&self.slots).warm(servers, until);
+        lock(&self.slots).warm(by, servers, until);
         self.open_more();
         Ok(())
     }
@@ -441,76 +382,6 @@ impl Pool {
         lock(&self.slots).take_if(class, Instant::now(), suits, |_| true)
     }
 
-    async fn wait(
-        self: &Arc<Self>,
-        class: ClassId,
-        started: Instant,
-    ) -> Result<Lease, CheckoutError> {
-        let (sender, receiver) = oneshot::channel();
-        let id = {
-            let (mut slots, now) = (lock(&self.slots), Instant::now());
-            // Parked since the caller looked: nobody else would hand it to one who queues now.
-            if let Some(server) = slots.take(class, now) {
-                drop(slots);
-                return Ok(Lease::new(Arc::clone(self), server, class));
-            }
-            slots.wait(class, sender, now)
-        };
-        let id = id.map_err(|(_, crowd)| self.queue_full(class, crowd))?;
-        let mut place = Place { pool: self, id, class, receiver };
-        let _counted = self.metrics.waiting();
-        let deadline = started + self.class_limits(class).queue_timeout;
-        match place.served(deadline).await {
-            Some(Ok(server)) => Ok(Lease::new(Arc::clone(self), server, class)),
-            Some(Err(Denied::NoServer(error))) => Err(CheckoutError::Refused(error)),
-            Some(Err(Denied::Late(crowd))) => {
-                self.metrics.checkout_refusals.count(CheckoutRefusal::Late);
-                Err(self.late(class, crowd, started))
-            }
-            None => {
-                self.metrics.checkout_timeouts.increment(1);
-                Err(self.timed_out(class, started))
-            }
-        }
-    }
-
-    fn class_limits(&self, class: ClassId) -> ClassLimits {
-        let settings = self.settings.load();
-        let limits = settings.classes.limits().get(usize::from(class.0)).copied();
-        limits.unwrap_or_else(|| ClassLimits::none(settings.timeouts.checkout))
-    }
-
-    fn class_name(&self, class: ClassId) -> Arc<str> {
-        Arc::clone(self.settings.load().classes.name(class))
-    }
-
-    fn queue_full(&self, class: ClassId, crowd: Crowd) -> CheckoutError {
-        self.metrics.checkout_refusals.count(CheckoutRefusal::QueueFull);
-        let limit = self.class_limits(class).queue_limit.unwrap_or(crowd.waiting);
-        CheckoutError::QueueFull { class: self.class_name(class), crowd, limit }
-    }
-
-    fn late(&self, class: ClassId, crowd: Crowd, started: Instant) -> CheckoutError {
-        let timeout = self.class_limits(class).queue_timeout;
-        let (class, waited) = (self.class_name(class), started.elapsed());
-        CheckoutError::Late { class, crowd, timeout, waited }
-    }
-
-    fn timed_out(&self, class: ClassId, started: Instant) -> CheckoutError {
-        let waited = started.elapsed();
-        match lock(&self.trouble).waited_for() {
-            Some(error) => CheckoutError::Unreachable { error, waited },
-            None => {
-                let limit = self.class_limits(class).max_servers;
-                let name = self.class_name(class);
-                let slots = lock(&self.slots);
-                let class_limit = limit.filter(|_| slots.is_class_full(class));
-                let (size, counts) = (slots.size(), slots.counts());
-                CheckoutError::Full { size, counts, class: name, class_limit, waited }
-            }
-        }
-    }
-
     /// A server, clean and whole, that was opened, or leased to a client of a class, goes to the next waiter,
     /// to the idle ones, or away.
     fn free(self: &Arc<Self>, mut server: Box<Server>, from: Option<ClassId>, now: Instant) {
@@ -558,14 +429,6 @@ impl Pool {
             if let Err(Ok(back)) = waiter.send(Ok(server)) {
                 self.free(back, Some(class), Instant::now());
             }
-        }
-    }
-
-    /// Tells those who would wait in vain.
-    fn refuse(&self, shed: Vec<(ClassId, Waiter, Crowd)>) {
-        for (_, waiter, crowd) in shed {
-            // It may have gone.
-            let _ = waiter.send(Err(Denied::Late(crowd)));
         }
     }
 
@@ -642,41 +505,6 @@ impl Pool {
         let servers = lock(&self.slots).expire(most, expired);
         for server in servers {
             self.close(server, reason);
-        }
-    }
-}
-
-/// A place in the queue; dropped, it is left.
-struct Place<'a> {
-    pool: &'a Arc<Pool>,
-    id: WaiterId,
-    class: ClassId,
-    receiver: oneshot::Receiver<Handover>,
-}
-
-impl Place<'_> {
-    /// What came, until `deadline`. Meanwhile it may become worth opening a server for it.
-    async fn served(&mut self, deadline: Instant) -> Option<Handover> {
-        loop {
-            let again = self.pool.open_more().map(|after| Instant::now() + after);
-            let until = again.map_or(deadline, |again| again.min(deadline));
-            match tokio::time::timeout_at(until.into(), &mut self.receiver).await {
-                Ok(handover) => return handover.ok(),
-                Err(_) if until == deadline => return None,
-                Err(_) => {}
-            }
-        }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if lock(&self.pool.slots).leave(self.id, Instant::now()).is_some() {
-            return;
-        }
-        self.receiver.close();
-        if let Ok(Ok(server)) = self.receiver.try_recv() {
-            self.pool.free(server, Some(self.class), Instant::now());
         }
     }
 }

@@ -80,6 +80,15 @@ pub struct Demand {
     pub cost: Duration,
 }
 
+/// Who wants a pool to be warm; the larger number of the two holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WarmedBy {
+    /// An operator.
+    Operator,
+    /// The configuration.
+    Schedule,
+}
+
 /// Counts by state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -113,8 +122,8 @@ pub struct Slots<S, W> {
     leased: usize,
     closing: usize,
     growth: Growth,
-    /// So many are kept open, those at work included, until then.
-    warm: Option<(usize, Instant)>,
+    /// So many are kept open, those at work included, until then: by who wants it.
+    warm: [Option<(usize, Instant)>; 2],
     /// What the class that was served last had used.
     floor: f64,
 }
@@ -134,7 +143,7 @@ impl<S, W> Slots<S, W> {
             leased: 0,
             closing: 0,
             growth: Growth::new(now),
-            warm: None,
+            warm: [None; 2],
             floor: 0.0,
         };
         slots.set_classes(classes, now);
@@ -258,9 +267,9 @@ impl<S, W> Slots<S, W> {
         self.classes.iter().filter_map(Class::waiting_since).min()
     }
 
-    /// How many of its class are served before a waiter, as it is now.
-    pub fn ahead_of(&self, id: WaiterId, now: Instant) -> usize {
-        self.class(id.class).map_or(0, |class| class.ahead_of(id, now))
+    /// How many of a class have waited since before then.
+    pub fn ahead_of(&self, class: ClassId, since: Instant) -> usize {
+        self.class(class).map_or(0, |class| class.ahead_of(since))
     }
 
     /// Who waits in a class.
@@ -297,8 +306,8 @@ impl<S, W> Slots<S, W> {
     }
 
     /// Keeps so many servers open until then, those at work included.
-    pub fn warm(&mut self, servers: usize, until: Instant) {
-        self.warm = Some((servers, until));
+    pub fn warm(&mut self, by: WarmedBy, servers: usize, until: Instant) {
+        self.warm[by as usize] = Some((servers, until));
     }
 
     /// Servers that are to be opened for nobody.
@@ -309,7 +318,8 @@ impl<S, W> Slots<S, W> {
     }
 
     fn warmed(&self, now: Instant) -> usize {
-        self.warm.filter(|(_, until)| now < *until).map_or(0, |(servers, _)| servers)
+        let warm = self.warm.iter().flatten().filter(|(_, until)| now < *until);
+        warm.map(|(servers, _)| *servers).max().unwrap_or(0)
     }
 
     /// Idle servers that may be kept.

@@ -12,7 +12,7 @@ use super::{Shared, logins, spellings};
 use crate::admin::change::{Change, ChangeError, Pools};
 use crate::admin::console::views::Setting;
 use crate::config::{self, Config, ConfigError, KEYS, Loaded, Overrides, Share, Source};
-use crate::pool::PoolKey;
+use crate::pool::{PoolKey, WarmedBy};
 use crate::registry::Notice;
 
 /// Where the configuration comes from, and what was changed since it was read.
@@ -57,7 +57,7 @@ impl Shared {
             Change::Reset(key) => self.override_by(|overrides| overrides.reset(key)),
             Change::Resize { pools, max_servers } => self.resize(pools, max_servers),
             Change::Warm { pools, servers, time } => {
-                self.warm(pools, *servers, Instant::now() + *time)
+                self.warm(WarmedBy::Operator, pools, *servers, Instant::now() + *time)
             }
             Change::Reload => {
                 self.try_reload().map_err(|error| ChangeError::Invalid(error.to_string()))
@@ -162,8 +162,9 @@ impl Shared {
         Ok(())
     }
 
-    fn warm(
-        self: &Arc<Self>,
+    pub(super) fn warm(
+        &self,
+        by: WarmedBy,
         pools: &Pools,
         servers: usize,
         until: Instant,
@@ -185,7 +186,7 @@ impl Shared {
             let text = format!("{servers} servers are more than the pool may have, {most}");
             return Err(ChangeError::Invalid(text));
         }
-        pool.warm(servers, until).map_err(|error| {
+        pool.warm(by, servers, until).map_err(|error| {
             let PoolKey { database, user } = &key;
             ChangeError::NotNow(format!("database \"{database}\", user \"{user}\": {error}"))
         })

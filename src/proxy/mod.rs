@@ -13,10 +13,11 @@ mod refusals;
 mod signals;
 mod spellings;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -25,16 +26,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::admin::change;
 use crate::admin::console::views::Sources;
 use crate::admin::http::{self, HttpState, Phase};
 use crate::admin::remote::Remote;
 use crate::auth::Mock;
 use crate::client::login::LoginContext;
-use crate::config::{Config, ConfigError, ListenAddr, Share, Source};
+use crate::config::{Config, ConfigError, ListenAddr, Share, Source, Warm};
 use crate::ledger::Ledgers;
 use crate::metrics::Metrics;
 use crate::net::{ListenError, Listener};
-use crate::pool::PoolKey;
+use crate::pool::{PoolKey, WarmedBy};
 use crate::registry::{Registry, Room};
 use controls::Controls;
 use pools::Pools;
@@ -185,11 +187,13 @@ impl Running {
 /// Keeps the metrics tidy and drops pools that nobody uses.
 async fn upkeep(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(UPKEEP);
+    let mut cold = HashSet::new();
     loop {
         ticks.tick().await;
         shared.metrics.upkeep();
         shared.ledgers.upkeep(Instant::now());
         shared.pools.reap();
+        shared.keep_warm(&mut cold);
     }
 }
 
@@ -201,6 +205,29 @@ async fn forget_refused(shared: Arc<Shared>, mut refused: mpsc::Receiver<PoolKey
 }
 
 impl Shared {
+    /// Keeps those pools warm that the configuration wants to be now, until it is asked again. `cold` are
+    /// those that cannot be, of which that was said.
+    fn keep_warm(&self, cold: &mut HashSet<(String, Option<String>)>) {
+        let config = self.config.load();
+        for warm in &config.warm {
+            let left = warm.schedule.as_ref().map(|schedule| schedule.left(SystemTime::now()));
+            let most = UPKEEP * 3;
+            let Some(time) = left.unwrap_or(Some(most)) else { continue };
+            let Warm { database, user, servers, .. } = warm.clone();
+            let (pools, until) =
+                (change::Pools { database, user }, Instant::now() + time.min(most));
+            let key = (pools.database.clone(), pools.user.clone());
+            match self.warm(WarmedBy::Schedule, &pools, servers, until) {
+                Ok(()) => drop(cold.remove(&key)),
+                Err(error) if cold.insert(key) => warn!(%error, "a pool cannot be kept warm"),
+                Err(_) => {}
+            }
+        }
+        cold.retain(|(database, user)| {
+            config.warm.iter().any(|warm| warm.database == *database && warm.user == *user)
+        });
+    }
+
     /// What the console shows.
     fn sources(self: &Arc<Self>) -> Sources {
         let [pools, hosts, settings, change] = [(); 4].map(|()| Arc::clone(self));

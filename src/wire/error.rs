@@ -126,6 +126,12 @@ impl Report {
         Self { severity: Severity::Fatal, ..Self::error(code, message) }
     }
 
+    /// A notice: nothing has failed (`successful_completion`).
+    pub fn notice(message: impl Into<String>) -> Self {
+        let code = SqlState::new(*b"00000");
+        Self { severity: Severity::Notice, ..Self::error(code, message) }
+    }
+
     /// What a server said, under a severity of ours; `None` if it has no proper SQLSTATE.
     pub fn quoting(severity: Severity, fields: &ErrorFields<'_>) -> Option<Self> {
         let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();

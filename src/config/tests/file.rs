@@ -160,6 +160,7 @@ fn the_list_of_keys_is_what_the_file_takes() {
             "users",
             "databases",
             "classes",
+            "warm",
             "limits",
             "timeouts",
             "pins",
@@ -174,6 +175,7 @@ fn the_list_of_keys_is_what_the_file_takes() {
     assert_eq!(keys_taken("[users.a]"), USER_KEYS);
     assert_eq!(keys_taken("[databases.a]"), DATABASE_KEYS);
     assert_eq!(keys_taken("[[classes]]"), CLASS_KEYS);
+    assert_eq!(keys_taken("[[warm]]"), WARM_KEYS);
 }
 
 /// Text, line of the fault, what the error names.
@@ -253,6 +255,22 @@ const BAD: &[(&str, usize, &[&str])] = &[
     ("[databases.a]\nhost='h'\nmax_servers=0", 3, &["databases.a.max_servers", "from 1"]),
     ("[databases.\"a.b\"]\nhost='h'\nport=0", 3, &["databases.\"a.b\".port"]),
     ("[[classes]]\nname='a'\n[[classes]]\nweight=1", 3, &["classes[1]", "no name", "`name`"]),
+    ("[[warm]]\nservers=1", 1, &["warm[0].database", "missing", "[databases]"]),
+    ("[[warm]]\ndatabase='a'\nservers=0", 3, &["warm[0].servers", "from 1"]),
+    ("[[warm]]\ndatabase='a'\nservers=1\nat='8'\nfor='1h'", 4, &["warm[0].at", "08:30"]),
+    ("[[warm]]\ndatabase='a'\nservers=1\nat='08:00'", 1, &["warm[0].for", "missing"]),
+    (
+        "[[warm]]\ndatabase='a'\nservers=1\nat='08:00'\nfor='1h'\ndays=['Monday']",
+        6,
+        &["warm[0].days", "\"Monday\"", "mon, tue"],
+    ),
+    ("[[warm]]\ndatabase='a'\nservers=1", 2, &["warm[0].database", "no database \"a\""]),
+    ("[databases.a]\nhost='h'\n[[warm]]\ndatabase='a'\nservers=1", 3, &["warm[0].user", "missing"]),
+    (
+        "[databases.a]\nhost='h'\n[[warm]]\ndatabase='a'\nuser='u'\nservers=21",
+        6,
+        &["warm[0].servers", "21 is more", "max_servers, 20"],
+    ),
     ("[[classes]]\nname='a'\nweight=0", 3, &["classes[0].weight", "from 1 to 1000"]),
     ("[[classes]]\nname='a'\nwait='1s'", 3, &["classes[0].wait", "`queue_timeout`"]),
     ("[[classes]]\nname='a'\nqueue_timeout='soon'", 3, &["classes[0].queue_timeout", "30s"]),

@@ -117,13 +117,9 @@ impl<W> Class<W> {
         self.queue.first_key_value().map(|(_, first)| first.since)
     }
 
-    /// How many of the queue come before this one, as it is served now.
-    pub(super) fn ahead_of(&self, id: WaiterId, now: Instant) -> usize {
-        if self.is_overloaded(now) {
-            self.queue.range(id.number + 1..).count()
-        } else {
-            self.queue.range(..id.number).count()
-        }
+    /// How many of the queue have waited since before then.
+    pub(super) fn ahead_of(&self, since: Instant) -> usize {
+        self.queue.values().take_while(|waiter| waiter.since < since).count()
     }
 
     /// Takes the one who is served next: the first, or under overload the last to come. Those who

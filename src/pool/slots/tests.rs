@@ -124,7 +124,8 @@ fn min_idle_opens_without_waiters() {
 fn a_warm_pool_keeps_so_many_open_for_a_while() {
     let (mut s, now) = slots_of(Size { max: 3, min_idle: 0, max_idle: 0 }, &[limits()]);
     let until = now + Duration::from_mins(1);
-    s.warm(2, until);
+    s.warm(WarmedBy::Operator, 2, until);
+    s.warm(WarmedBy::Schedule, 1, until);
     assert!(opens(&mut s, true, now) && opens(&mut s, true, now) && !opens(&mut s, true, now));
     assert!(!s.is_opening_too_many(true, now) && s.is_opening_too_many(false, now));
     for n in 0..2 {

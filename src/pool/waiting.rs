@@ -1,0 +1,241 @@
+//! Clients that wait for a server: how they queue, what they are told, and why they got none.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use super::slots::WaiterId;
+use super::{Counts, Crowd, Lease, Pool, Size, lock};
+use crate::class::{ClassId, ClassLimits};
+use crate::metrics::CheckoutRefusal;
+use crate::server::{OpenError, Server};
+
+/// Where a waiter gets it.
+pub(super) type Waiter = oneshot::Sender<Handover>;
+
+/// What a waiter gets.
+pub(super) type Handover = Result<Box<Server>, Denied>;
+
+/// Why a waiter gets no server.
+#[derive(Debug)]
+pub(super) enum Denied {
+    /// None can be opened.
+    NoServer(Arc<OpenError>),
+    /// It would have waited in vain.
+    Late(Crowd),
+}
+
+/// Why a client got no server.
+#[derive(Debug, Error, Clone)]
+pub enum CheckoutError {
+    /// The pool is full of working servers.
+    #[error("timed out waiting for a server")]
+    Full {
+        /// Sizes of the pool.
+        size: Size,
+        /// Who else is there.
+        counts: Counts,
+        /// Its class.
+        class: Arc<str>,
+        /// The servers that its class may have, where it has them all.
+        class_limit: Option<usize>,
+        /// How long the client waited.
+        waited: Duration,
+    },
+    /// Too many of its class wait already.
+    #[error("the queue of class \"{class}\" is full")]
+    QueueFull {
+        /// Its class.
+        class: Arc<str>,
+        /// Who waits.
+        crowd: Crowd,
+        /// Clients of the class that may wait.
+        limit: usize,
+    },
+    /// Its time would be over before it is served.
+    #[error("a client of class \"{class}\" would have waited in vain")]
+    Late {
+        /// Its class.
+        class: Arc<str>,
+        /// Who waits.
+        crowd: Crowd,
+        /// How long it may wait.
+        timeout: Duration,
+        /// How long the client waited.
+        waited: Duration,
+    },
+    /// No server could be opened for so long.
+    #[error("no server could be opened: {error}")]
+    Unreachable {
+        /// The last attempt's.
+        error: Arc<OpenError>,
+        /// How long the client waited.
+        waited: Duration,
+    },
+    /// PostgreSQL refuses this pool.
+    #[error("{0}")]
+    Refused(Arc<OpenError>),
+}
+
+/// What one who waits is waiting for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// All servers of the pool are taken, so many.
+    PoolFull(usize),
+    /// All servers that the class may have are taken.
+    ClassFull(usize),
+    /// The host, the database or the user has all the connections that it may.
+    HostFull,
+    /// Connections to PostgreSQL are being opened, as fast as it keeps up with.
+    Opening,
+    /// PostgreSQL lets nobody in, and why it did not at the last attempt.
+    Unreachable(String),
+}
+
+/// How a client's wait stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// What it waits for.
+    pub cause: Cause,
+    /// Its class.
+    pub class: Arc<str>,
+    /// Clients of its class that wait for longer.
+    pub ahead: usize,
+}
+
+impl Pool {
+    pub(super) async fn wait(
+        self: &Arc<Self>,
+        class: ClassId,
+        started: Instant,
+    ) -> Result<Lease, CheckoutError> {
+        let (sender, receiver) = oneshot::channel();
+        let id = {
+            let (mut slots, now) = (lock(&self.slots), Instant::now());
+            // Parked since the caller looked: nobody else would hand it to one who queues now.
+            if let Some(server) = slots.take(class, now) {
+                drop(slots);
+                return Ok(Lease::new(Arc::clone(self), server, class));
+            }
+            slots.wait(class, sender, now)
+        };
+        let id = id.map_err(|(_, crowd)| self.queue_full(class, crowd))?;
+        let mut place = Place { pool: self, id, class, receiver };
+        let _counted = self.metrics.waiting();
+        let deadline = started + self.class_limits(class).queue_timeout;
+        match place.served(deadline).await {
+            Some(Ok(server)) => Ok(Lease::new(Arc::clone(self), server, class)),
+            Some(Err(Denied::NoServer(error))) => Err(CheckoutError::Refused(error)),
+            Some(Err(Denied::Late(crowd))) => {
+                self.metrics.checkout_refusals.count(CheckoutRefusal::Late);
+                Err(self.late(class, crowd, started))
+            }
+            None => {
+                self.metrics.checkout_timeouts.increment(1);
+                Err(self.timed_out(class, started))
+            }
+        }
+    }
+
+    pub(super) fn class_limits(&self, class: ClassId) -> ClassLimits {
+        let settings = self.settings.load();
+        let limits = settings.classes.limits().get(usize::from(class.0)).copied();
+        limits.unwrap_or_else(|| ClassLimits::none(settings.timeouts.checkout))
+    }
+
+    fn class_name(&self, class: ClassId) -> Arc<str> {
+        Arc::clone(self.settings.load().classes.name(class))
+    }
+
+    fn queue_full(&self, class: ClassId, crowd: Crowd) -> CheckoutError {
+        self.metrics.checkout_refusals.count(CheckoutRefusal::QueueFull);
+        let limit = self.class_limits(class).queue_limit.unwrap_or(crowd.waiting);
+        CheckoutError::QueueFull { class: self.class_name(class), crowd, limit }
+    }
+
+    fn late(&self, class: ClassId, crowd: Crowd, started: Instant) -> CheckoutError {
+        let timeout = self.class_limits(class).queue_timeout;
+        let (class, waited) = (self.class_name(class), started.elapsed());
+        CheckoutError::Late { class, crowd, timeout, waited }
+    }
+
+    fn timed_out(&self, class: ClassId, started: Instant) -> CheckoutError {
+        let waited = started.elapsed();
+        match lock(&self.trouble).waited_for() {
+            Some(error) => CheckoutError::Unreachable { error, waited },
+            None => {
+                let limit = self.class_limits(class).max_servers;
+                let name = self.class_name(class);
+                let slots = lock(&self.slots);
+                let class_limit = limit.filter(|_| slots.is_class_full(class));
+                let (size, counts) = (slots.size(), slots.counts());
+                CheckoutError::Full { size, counts, class: name, class_limit, waited }
+            }
+        }
+    }
+
+    /// Tells those who would wait in vain.
+    pub(super) fn refuse(&self, shed: Vec<(ClassId, Waiter, Crowd)>) {
+        for (_, waiter, crowd) in shed {
+            // It may have gone.
+            let _ = waiter.send(Err(Denied::Late(crowd)));
+        }
+    }
+
+    /// How the wait of a client stands that has waited since then.
+    pub fn standing(&self, class: ClassId, since: Instant) -> Standing {
+        let ahead = lock(&self.slots).ahead_of(class, since);
+        Standing { cause: self.cause(class), class: self.class_name(class), ahead }
+    }
+
+    fn cause(&self, class: ClassId) -> Cause {
+        if let Some(error) = lock(&self.trouble).waited_for() {
+            return Cause::Unreachable(error.to_string());
+        }
+        let limit = self.class_limits(class).max_servers;
+        let slots = lock(&self.slots);
+        match limit {
+            Some(limit) if slots.is_class_full(class) => Cause::ClassFull(limit),
+            _ if slots.total() >= slots.size().max => Cause::PoolFull(slots.size().max),
+            _ if slots.counts().opening > 0 => Cause::Opening,
+            _ => Cause::HostFull,
+        }
+    }
+}
+
+/// A place in the queue; dropped, it is left.
+struct Place<'a> {
+    pool: &'a Arc<Pool>,
+    id: WaiterId,
+    class: ClassId,
+    receiver: oneshot::Receiver<Handover>,
+}
+
+impl Place<'_> {
+    /// What came, until `deadline`. Meanwhile it may become worth opening a server for it.
+    async fn served(&mut self, deadline: Instant) -> Option<Handover> {
+        loop {
+            let again = self.pool.open_more().map(|after| Instant::now() + after);
+            let until = again.map_or(deadline, |again| again.min(deadline));
+            match tokio::time::timeout_at(until.into(), &mut self.receiver).await {
+                Ok(handover) => return handover.ok(),
+                Err(_) if until == deadline => return None,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if lock(&self.pool.slots).leave(self.id, Instant::now()).is_some() {
+            return;
+        }
+        self.receiver.close();
+        if let Ok(Ok(server)) = self.receiver.try_recv() {
+            self.pool.free(server, Some(self.class), Instant::now());
+        }
+    }
+}
