@@ -4,10 +4,11 @@
 //! its own mailbox, nobody else acts on it.
 
 mod card;
+mod room;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -19,6 +20,7 @@ use crate::metrics::CancelOutcome;
 use crate::wire::startup::CancelKey;
 
 pub use card::{Card, State};
+pub use room::{Place, Room, Rooms, Seat};
 
 /// What a client's task can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,48 +255,12 @@ impl Inner {
     }
 }
 
-/// Room for so many clients, from their StartupMessage on.
-#[derive(Debug)]
-pub struct Room {
-    limit: AtomicUsize,
-    taken: AtomicUsize,
-}
-
-/// A client's part of the room; dropped, it is free.
-#[derive(Debug)]
-pub struct Seat(Arc<Room>);
-
-impl Room {
-    /// Room for `limit` clients.
-    pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit: AtomicUsize::new(limit), taken: AtomicUsize::new(0) })
-    }
-
-    /// Takes a seat; if none is left, says how many there are.
-    pub fn enter(self: &Arc<Self>) -> Result<Seat, usize> {
-        let limit = self.limit.load(Ordering::Relaxed);
-        let seat = Seat(Arc::clone(self));
-        // The seat is given back as it is dropped.
-        if self.taken.fetch_add(1, Ordering::Relaxed) < limit { Ok(seat) } else { Err(limit) }
-    }
-
-    /// Changes the limit; nobody is sent away.
-    pub fn resize(&self, limit: usize) {
-        self.limit.store(limit, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Cancel requests for one client at once.
 const MAX_CANCELING: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
 
     use super::*;
@@ -352,17 +318,6 @@ mod tests {
             assert_eq!(registration.poll_notice(&mut cx), Poll::Ready(notice));
             assert!(registration.poll_notice(&mut cx).is_pending());
         }
-    }
-
-    #[test]
-    fn a_full_room_takes_the_next_when_one_leaves() {
-        let room = Room::new(1);
-        let seat = room.enter().unwrap();
-        assert_eq!(room.enter().unwrap_err(), 1);
-        drop(seat);
-        let _seat = room.enter().unwrap();
-        room.resize(2);
-        let _other = room.enter().unwrap();
     }
 
     #[test]

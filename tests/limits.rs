@@ -198,3 +198,70 @@ fn a_shortage_of_files_is_logged_once_in_a_while() {
     drop(crowd);
     wait_until("files are free again", || log_in(&target).is_some());
 }
+
+/// What a client is told that may not come in.
+fn refusal(target: &Target) -> Vec<Event> {
+    let mut raw = target.open();
+    raw.log_in(&target.startup(V3_0, &[]), &target.password)
+}
+
+#[test]
+fn clients_are_limited_by_database_user_and_address() {
+    for (key, text) in [
+        ("max_clients_database", "too many connections for database \"test_"),
+        ("max_clients_user", "too many connections for role \"app\""),
+        ("max_clients_source", "too many connections from address \"127.0.0.1\""),
+    ] {
+        let admin = "[admin]\nusers = [\"app\"]";
+        let setup = Setup::servers(2).limits(&format!("{key} = 2")).tables(admin);
+        let stage = Stage::new(&setup);
+        let held = [stage.client(), stage.client()];
+        let events = refusal(&stage.weir.target());
+        let error = events.iter().find(|event| event.is('E')).expect("a refusal");
+        assert_eq!((error.field('S'), error.field('C')), ("FATAL".into(), "53300".into()));
+        assert!(error.field('M').starts_with(text), "{}", error.field('M'));
+        // Who has not proved who it is takes no place, and the console has room.
+        let mut wrong = stage.weir.target();
+        wrong.password = "another".into();
+        let events = refusal(&wrong);
+        assert!(events.iter().any(|event| event.is('E') && event.field('C') == "28P01"));
+        let mut console = stage.weir.target();
+        console.database = "pgweir".into();
+        console.connect().rows(&format!("set {key} = 3"));
+        let third = stage.client();
+        drop((held, third));
+        wait_until("they have gone", || stage.weir.metric("pgweir_clients", "") == 0.0);
+        stage.client().rows("select 1");
+    }
+}
+
+#[test]
+fn connections_that_say_nothing_shut_nobody_out() {
+    let stage = Stage::new(&Setup::servers(2).limits("max_logins = 20"));
+    let silent: Vec<_> = (0..100).map(|_| stage.weir.target().open()).collect();
+    for _ in 0..10 {
+        assert_eq!(stage.client().value("select 1"), "1");
+    }
+    let count =
+        |result: &str| stage.weir.metric("pgweir_logins_total", &format!("result=\"{result}\""));
+    wait_until("the oldest were closed", || count("too_many_clients") >= 80.0);
+    assert_eq!(count("accepted"), 10.0);
+    for mut one in silent.into_iter().take(50) {
+        assert!(one.bytes(usize::MAX).is_empty(), "closed without a word");
+    }
+}
+
+#[test]
+fn one_address_has_so_many_logins_at_once_and_no_more() {
+    let stage = Stage::new(&Setup::servers(2).limits("max_logins_source = 3"));
+    // The one that found out whether pgweir accepts.
+    wait_until("nobody is there", || stage.weir.metric("pgweir_clients", "") == 0.0);
+    let silent: Vec<_> = (0..3).map(|_| stage.weir.target().open()).collect();
+    wait_until("they are there", || stage.weir.metric("pgweir_clients", "") == 3.0);
+    let mut fourth = stage.weir.target().open();
+    fourth.send(&stage.weir.target().startup(V3_0, &[]));
+    assert!(fourth.bytes(usize::MAX).is_empty(), "closed without a word");
+    drop(silent);
+    wait_until("they have gone", || stage.weir.metric("pgweir_clients", "") == 0.0);
+    assert_eq!(stage.client().value("select 1"), "1");
+}

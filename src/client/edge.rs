@@ -26,7 +26,9 @@ pub fn login_failed(failure: &LoginFailure) -> Option<Report> {
     use LoginFailure as F;
     let text = failure.to_string();
     Some(match failure {
-        F::Gone(_) | F::Left | F::Length | F::Handshake(_) | F::NoTls => return None,
+        F::Gone(_) | F::Left | F::Length | F::Handshake(_) | F::NoTls | F::Displaced => {
+            return None;
+        }
         F::Startup(bad) => return bad_startup(bad),
         F::Unencrypted(_) => Report::fatal(SqlState::PROTOCOL_VIOLATION, text).detail(
             "This could be either a client-software bug or evidence of an attempted \
@@ -39,6 +41,12 @@ pub fn login_failed(failure: &LoginFailure) -> Option<Report> {
             .hint("Connect to PostgreSQL itself for replication."),
         F::TrustRemote => Report::fatal(SqlState::INVALID_AUTHORIZATION, text),
         F::TooManyClients(limit) => too_many_clients(*limit),
+        F::DatabaseFull(_) | F::UserFull(_) | F::SourceFull(_) => {
+            Report::fatal(SqlState::TOO_MANY_CONNECTIONS, text).hint(
+                "Close connections that are not needed, or raise limits.max_clients_database, \
+                 limits.max_clients_user or limits.max_clients_source.",
+            )
+        }
         F::Draining => shutting_down(),
         F::Auth(error) => auth(error),
         F::LookUp(error) => look_up(error),

@@ -7,12 +7,14 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, BytesMut};
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 use super::edge;
@@ -22,13 +24,13 @@ use crate::auth::{
     AuthError, ChannelBinding, ClientLogin, ClientLoginSetup, ClientStep, Lookup, Method, Mock,
     Nonce, ServerCredential, Transport,
 };
-use crate::config::{AuthMethod, CONSOLE, ClientTlsMode, Config};
+use crate::config::{AuthMethod, CONSOLE, ClientTlsMode, Config, Limits};
 use crate::control::ControlError;
-use crate::metrics::{ErrorMetrics, ErrorSource, LoginResult};
+use crate::metrics::{ErrorMetrics, ErrorSource, LoginResult, Metrics};
 use crate::net::link::{Link, Moved};
 use crate::net::tls::{AcceptError, Acceptor};
 use crate::net::{PeerAddr, Stream};
-use crate::registry::{Room, Seat};
+use crate::registry::{Place, Room, Rooms, Seat};
 use crate::wire::frame::HEADER;
 use crate::wire::startup::{BadStartup, CancelKey, Startup};
 use crate::wire::{Report, build};
@@ -49,6 +51,10 @@ pub struct LoginContext {
     console: Option<Arc<Room>>,
     /// Password derivations at once; a stranger can ask for them.
     derivations: Semaphore,
+    /// TLS handshakes whose costly part is done at once: while more ask for it, clients that are connected
+    /// have their turn.
+    pub(super) handshakes: Semaphore,
+    rooms: Arc<ClientRooms>,
 }
 
 /// What a connection turned out to be.
@@ -74,6 +80,8 @@ pub struct LoggedIn {
     pub tls: bool,
     /// Its part of `limits.max_clients`.
     pub seat: Seat,
+    /// And of the limits by database, user and address; none at the console.
+    pub places: Option<Places>,
 }
 
 /// A cancel request. Its connection stays open until the request is [finished](Self::finish): a
@@ -83,6 +91,86 @@ pub struct CancelRequest {
     /// What names the session.
     pub key: CancelKey,
     link: Option<Link>,
+}
+
+/// One who has connected and not logged in.
+#[derive(Debug, Default)]
+pub struct Guest {
+    heard: AtomicBool,
+    displaced: AtomicBool,
+    leave: Notify,
+}
+
+impl Guest {
+    /// It has said what it wants.
+    pub fn hear(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has.
+    pub fn was_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// It is to leave, for others have come.
+    pub fn displace(&self) {
+        self.displaced.store(true, Ordering::Relaxed);
+        self.leave.notify_one();
+    }
+
+    /// Whether it was told to.
+    pub fn is_displaced(&self) -> bool {
+        self.displaced.load(Ordering::Relaxed)
+    }
+
+    async fn displaced(&self) {
+        self.leave.notified().await;
+    }
+}
+
+/// Places of clients that are logged in, besides `limits.max_clients`.
+#[derive(Debug)]
+pub struct ClientRooms {
+    /// By database, as clients name it.
+    pub databases: Arc<Rooms<String>>,
+    /// By user.
+    pub users: Arc<Rooms<String>>,
+    /// By address; clients on Unix sockets have none.
+    pub sources: Arc<Rooms<IpAddr>>,
+}
+
+/// A client's places.
+pub type Places = (Place<String>, Place<String>, Option<Place<IpAddr>>);
+
+impl ClientRooms {
+    /// As the configuration says.
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            databases: Rooms::new(limits.max_clients_database),
+            users: Rooms::new(limits.max_clients_user),
+            sources: Rooms::new(limits.max_clients_source),
+        })
+    }
+
+    /// Other limits hold from now on.
+    pub fn resize(&self, limits: &Limits) {
+        self.databases.resize(limits.max_clients_database);
+        self.users.resize(limits.max_clients_user);
+        self.sources.resize(limits.max_clients_source);
+    }
+
+    fn enter(&self, startup: &Startup, source: Option<IpAddr>) -> Result<Places, LoginFailure> {
+        let database = self.databases.enter(startup.database.clone());
+        let database =
+            database.map_err(|_| LoginFailure::DatabaseFull(startup.database.clone()))?;
+        let user = self.users.enter(startup.user.clone());
+        let user = user.map_err(|_| LoginFailure::UserFull(startup.user.clone()))?;
+        let source = source.map(|ip| {
+            let ip = ip.to_canonical();
+            self.sources.enter(ip).map_err(|_| LoginFailure::SourceFull(ip))
+        });
+        Ok((database, user, source.transpose()?))
+    }
 }
 
 /// Why a client did not get in. Displays as the log has it.
@@ -124,6 +212,18 @@ pub enum LoginFailure {
     /// `limits.max_clients` is reached.
     #[error("sorry, too many clients already")]
     TooManyClients(usize),
+    /// `limits.max_clients_database` is reached.
+    #[error("too many connections for database \"{0}\"")]
+    DatabaseFull(String),
+    /// `limits.max_clients_user` is reached.
+    #[error("too many connections for role \"{0}\"")]
+    UserFull(String),
+    /// `limits.max_clients_source` is reached.
+    #[error("too many connections from address \"{0}\"")]
+    SourceFull(IpAddr),
+    /// Others have come, and it had not said what it wants.
+    #[error("it had said nothing, and others have come")]
+    Displaced,
     /// The user did not prove who it is.
     #[error("{}", described(.0))]
     Auth(#[from] AuthError),
@@ -148,7 +248,7 @@ impl LoginContext {
         acceptor: Option<Arc<Acceptor>>,
         lookups: Lookups,
         mock: &Mock,
-        room: &Arc<Room>,
+        (room, rooms): (&Arc<Room>, &Arc<ClientRooms>),
         before: Option<&Self>,
     ) -> Self {
         Self {
@@ -170,6 +270,8 @@ impl LoginContext {
                 kept.unwrap_or_else(|| Room::new(MAX_CONSOLES))
             }),
             derivations: Semaphore::new(DERIVATIONS),
+            handshakes: Semaphore::new(HANDSHAKES),
+            rooms: Arc::clone(rooms),
         }
     }
 
@@ -190,28 +292,29 @@ impl LoginContext {
     }
 }
 
-/// Takes a client in, unless `draining` is ready before that is done. One that is refused is told
+/// Takes a client in, unless `draining` is ready before that is done or the guest is displaced. One that is refused is told
 /// why, which counts among `errors`, and its connection is closed, before this returns. Not cancel safe:
 /// dropped midway, the connection is closed without a word.
 pub async fn login(
     stream: Stream,
     peer: PeerAddr,
     context: &LoginContext,
-    errors: &ErrorMetrics,
+    (guest, metrics): (&Guest, &Metrics),
     draining: impl Future<Output = ()>,
 ) -> Result<Arrival, LoginFailure> {
     let patience = Patience { left: context.timeout };
-    let mut door = Door { context, peer, patience, link: None };
+    let mut door = Door { context, peer, patience, guest, metrics, link: None };
     let admitted = tokio::select! {
         biased;
         admitted = door.admit(stream) => admitted,
         // What was half done goes with the connection, which is refused.
         () = draining => Err(LoginFailure::Draining),
+        () = guest.displaced() => Err(LoginFailure::Displaced),
     };
     match admitted {
         Ok(arrival) => Ok(arrival),
         Err(failure) => {
-            door.turn_away(&failure, errors).await;
+            door.turn_away(&failure, &metrics.errors).await;
             Err(failure)
         }
     }
@@ -235,6 +338,8 @@ pub(super) struct Door<'a> {
     pub(super) context: &'a LoginContext,
     peer: PeerAddr,
     pub(super) patience: Patience,
+    guest: &'a Guest,
+    pub(super) metrics: &'a Metrics,
     /// `None` before the first byte, and while a TLS handshake has the connection.
     pub(super) link: Option<Link>,
 }
@@ -245,7 +350,10 @@ impl Door<'_> {
             Purpose::Cancel(key) => {
                 Ok(Arrival::Cancel(CancelRequest { key, link: self.link.take() }))
             }
-            Purpose::Session(startup) => self.prove(*startup).await.map(Arrival::Session),
+            Purpose::Session(startup) => {
+                self.guest.hear();
+                self.prove(*startup).await.map(Arrival::Session)
+            }
         }
     }
 
@@ -264,9 +372,13 @@ impl Door<'_> {
         let setup = self.setup(&startup, lookup)?;
         let proven = self.exchange(setup).await?;
         let credential = users.credential(&startup.database, &startup.user, proven);
+        // Who has not proved who it is takes no place from one who can.
+        let is_session = Arc::ptr_eq(room, &self.context.room);
+        let places =
+            is_session.then(|| self.context.rooms.enter(&startup, self.peer.ip())).transpose()?;
         let link = self.link.take().ok_or(LoginFailure::Left)?;
         let tls = link.stream().is_tls();
-        Ok(Box::new(LoggedIn { link, startup, credential, tls, seat }))
+        Ok(Box::new(LoggedIn { link, startup, credential, tls, seat, places }))
     }
 
     fn setup(
@@ -401,7 +513,11 @@ impl LoginFailure {
             | Self::Unencrypted(_)
             | Self::Handshake(_)
             | Self::NoAlpn => LoginResult::Protocol,
-            Self::TooManyClients(_) => LoginResult::TooManyClients,
+            Self::TooManyClients(_)
+            | Self::DatabaseFull(_)
+            | Self::UserFull(_)
+            | Self::SourceFull(_)
+            | Self::Displaced => LoginResult::TooManyClients,
             Self::NoTls
             | Self::TlsRequired
             | Self::Replication
@@ -469,6 +585,10 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Connections for the console at once.
 const MAX_CONSOLES: usize = 16;
+
+/// TLS handshakes computed at once: a few for each core, so that they are all at work, and those who are
+/// connected wait for a millisecond at most behind them.
+const HANDSHAKES: usize = 4;
 
 /// See [`LoginContext::derivations`].
 const DERIVATIONS: usize = 4;

@@ -3,10 +3,15 @@
 //! Obeys `protocol-flow.html#PROTOCOL-FLOW-SSL`, `#PROTOCOL-FLOW-GSSAPI` and
 //! `#PROTOCOL-FLOW-CANCELING-REQUESTS`.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
 use bytes::{Buf, BytesMut};
 
 use super::login::{Door, LoginFailure};
 use crate::config::ClientTlsMode;
+use crate::metrics::TlsHandshake;
 use crate::net::Stream;
 use crate::net::link::Link;
 use crate::net::tls::Acceptor;
@@ -98,7 +103,22 @@ impl Door<'_> {
 
     /// Makes TLS; tells whether ALPN named PostgreSQL.
     async fn secure(&mut self, acceptor: &Acceptor, stream: Stream) -> Result<bool, LoginFailure> {
-        let accepted = self.patience.with(acceptor.accept(stream)).await??;
+        // Until the ClientHello is there, it costs nothing. Then comes what does, in the first poll: the key
+        // exchange and the signature.
+        self.patience.with(stream.readable()).await?.map_err(LoginFailure::Gone)?;
+        let permit = self.context.handshakes.acquire().await;
+        let mut accepting = pin!(acceptor.accept(stream));
+        let first = poll_fn(|cx| Poll::Ready(accepting.as_mut().poll(cx))).await;
+        drop(permit);
+        let accepted = match first {
+            Poll::Ready(accepted) => accepted?,
+            Poll::Pending => self.patience.with(accepting).await??,
+        };
+        self.metrics.clients.handshakes.count(if accepted.resumed {
+            TlsHandshake::Resumed
+        } else {
+            TlsHandshake::Full
+        });
         self.link = Some(Link::new(accepted.stream));
         Ok(accepted.alpn)
     }

@@ -232,6 +232,21 @@ pub struct Limits {
     /// Clients at once, logged in or not.
     #[serde(deserialize_with = "units::count")]
     pub max_clients: usize,
+    /// Clients that are logged in, per database as they name it; 0 = no limit.
+    #[serde(deserialize_with = "units::count")]
+    pub max_clients_database: usize,
+    /// Likewise per user; 0 = no limit.
+    #[serde(deserialize_with = "units::count")]
+    pub max_clients_user: usize,
+    /// Likewise per source address; 0 = no limit.
+    #[serde(deserialize_with = "units::count")]
+    pub max_clients_source: usize,
+    /// Connections that have not logged in yet; 0 = no limit of its own.
+    #[serde(deserialize_with = "units::count")]
+    pub max_logins: usize,
+    /// Likewise per source address; 0 = no limit.
+    #[serde(deserialize_with = "units::count")]
+    pub max_logins_source: usize,
     /// Servers per pool (database, user); a share is one of what PostgreSQL has, here and below.
     pub max_servers: Share,
     /// Servers per database over its users; 0 = no limit of its own.
@@ -342,6 +357,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_clients: 10_000,
+            max_clients_database: 0,
+            max_clients_user: 0,
+            max_clients_source: 0,
+            max_logins: 5_000,
+            max_logins_source: 0,
             max_servers: Share::Count(20),
             max_servers_database: Share::Count(0),
             max_servers_user: Share::Count(0),

@@ -169,6 +169,11 @@ fn warm(warm: &Warm) -> Table {
 fn limits(limits: &Limits) -> Table {
     Section::new()
         .count("max_clients", limits.max_clients)
+        .count("max_clients_database", limits.max_clients_database)
+        .count("max_clients_user", limits.max_clients_user)
+        .count("max_clients_source", limits.max_clients_source)
+        .count("max_logins", limits.max_logins)
+        .count("max_logins_source", limits.max_logins_source)
         .share("max_servers", limits.max_servers)
         .share("max_servers_database", limits.max_servers_database)
         .share("max_servers_user", limits.max_servers_user)

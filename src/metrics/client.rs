@@ -2,7 +2,7 @@
 
 use ::metrics::{Counter, Gauge};
 
-use super::labels::{CancelOutcome, LoginResult};
+use super::labels::{CancelOutcome, LoginResult, TlsHandshake};
 use super::{Counted, Counters, Registry, names};
 
 /// Clients, logins and cancels.
@@ -12,6 +12,8 @@ pub struct ClientMetrics {
     accepted: Counter,
     /// Logins by result.
     pub logins: Counters<LoginResult>,
+    /// TLS handshakes done, by kind.
+    pub handshakes: Counters<TlsHandshake>,
     /// Cancel requests by outcome.
     pub cancels: Counters<CancelOutcome>,
 }
@@ -22,6 +24,7 @@ impl ClientMetrics {
             connected: registry.gauge(names::CLIENTS, &[]),
             accepted: registry.counter(names::CLIENT_CONNECTIONS, &[]),
             logins: registry.counters(names::LOGINS, &[]),
+            handshakes: registry.counters(names::TLS_HANDSHAKES, &[]),
             cancels: registry.counters(names::CANCELS, &[]),
         }
     }

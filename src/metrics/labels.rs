@@ -176,3 +176,13 @@ label! {
         Late = "late",
     }
 }
+
+label! {
+    /// How a client's TLS began.
+    TlsHandshake = "kind" {
+        /// With a key exchange and a signature.
+        Full = "full",
+        /// By the ticket of an earlier connection.
+        Resumed = "resumed",
+    }
+}

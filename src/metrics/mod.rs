@@ -31,7 +31,7 @@ pub use self::host::HostMetrics;
 use self::labels::Label;
 pub use self::labels::{
     Abandoned, CancelOutcome, CheckoutRefusal, Clean, CloseReason, ErrorSource, LoginResult,
-    LookupResult, ServerState,
+    LookupResult, ServerState, TlsHandshake,
 };
 pub use self::observed::ObservedMetrics;
 pub use self::pins::PinMetrics;

@@ -6,6 +6,7 @@ pub(super) const CLIENTS: &str = "pgweir_clients";
 pub(super) const CLIENTS_WAITING: &str = "pgweir_clients_waiting";
 pub(super) const CLIENT_CONNECTIONS: &str = "pgweir_client_connections_total";
 pub(super) const LOGINS: &str = "pgweir_logins_total";
+pub(super) const TLS_HANDSHAKES: &str = "pgweir_tls_handshakes_total";
 pub(super) const CANCELS: &str = "pgweir_cancels_total";
 pub(super) const ERRORS: &str = "pgweir_errors_total";
 pub(super) const SERVERS: &str = "pgweir_servers";
@@ -67,9 +68,10 @@ const GAUGES: [(&str, &str); 17] = [
     (OBSERVED_PINNED_PEAK, "The highest of those since the start."),
 ];
 
-const COUNTERS: [(&str, &str); 26] = [
+const COUNTERS: [(&str, &str); 27] = [
     (CLIENT_CONNECTIONS, "Client connections accepted."),
     (LOGINS, "Logins by result."),
+    (TLS_HANDSHAKES, "TLS handshakes of clients, by kind."),
     (CANCELS, "Cancel requests by outcome."),
     (ERRORS, "Errors sent to clients, by SQLSTATE and by whose they are."),
     (SERVERS_OPENED, "Connections to PostgreSQL opened."),

@@ -82,6 +82,11 @@ impl Stream {
         Ok(count == 1 && first == [TLS_HANDSHAKE])
     }
 
+    /// Waits until a read may have something.
+    pub async fn readable(&self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_readable(cx)).await
+    }
+
     /// Ready when a read may have something. TLS may hold bytes that the system no longer has, so that
     /// only a read can tell: it is always ready.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,6 +8,7 @@ use rand::Rng;
 use tracing::{debug, info, warn};
 
 use super::Shared;
+use super::lobby::Waiting;
 use crate::admin::console::{self, Visitor};
 use crate::admin::http::Phase;
 use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
@@ -22,7 +23,7 @@ use crate::wire::Report;
 use crate::wire::startup::{CancelKey, Startup};
 
 /// Accepts until it is dropped.
-pub(super) async fn run(shared: Arc<Shared>, listener: Listener) {
+pub(super) async fn run(shared: Arc<Shared>, listener: Arc<Listener>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => admit(&shared, stream, peer),
@@ -65,7 +66,11 @@ fn admit(shared: &Arc<Shared>, stream: Stream, peer: PeerAddr) {
     if connected >= shared.max_clients() + LOGIN_MARGIN {
         return;
     }
-    tokio::spawn(async move { admitted.serve(stream, peer).await });
+    let Some(waiting) = shared.lobby.enter(peer.ip()) else {
+        shared.metrics.clients.logins.count(LoginResult::TooManyClients);
+        return;
+    };
+    tokio::spawn(async move { admitted.serve(stream, peer, waiting).await });
 }
 
 /// One connection, counted.
@@ -81,15 +86,17 @@ impl Drop for Admitted {
 }
 
 impl Admitted {
-    async fn serve(self, stream: Stream, peer: PeerAddr) {
+    async fn serve(self, stream: Stream, peer: PeerAddr, waiting: Waiting) {
         let context = self.shared.login.load_full();
         let mut phase = self.shared.phase.subscribe();
         let draining = async move {
             // The sender lives as long as all that is shared.
             let _ = phase.wait_for(|phase| *phase == Phase::Draining).await;
         };
-        let errors = &self.shared.metrics.errors;
-        match Box::pin(login::login(stream, peer, &context, errors, draining)).await {
+        let told = (&*waiting.guest, &*self.shared.metrics);
+        let arrived = Box::pin(login::login(stream, peer, &context, told, draining)).await;
+        drop(waiting);
+        match arrived {
             Ok(Arrival::Session(arrived)) if self.is_for_console(&arrived) => {
                 self.console(arrived, peer).await;
             }
@@ -140,7 +147,8 @@ impl Admitted {
 
     async fn session(&self, arrived: Box<LoggedIn>, peer: PeerAddr) {
         let shared = &self.shared;
-        let LoggedIn { mut link, startup, credential, tls, seat: _seat } = *arrived;
+        let LoggedIn { mut link, startup, credential, tls, seat: _seat, places: _places } =
+            *arrived;
         let config = shared.config.load_full();
         let Some(pool) = shared.pools.pool(&config, &startup.database, &startup.user) else {
             return self.refuse(&mut link, &edge::unknown_database(&startup.database)).await;

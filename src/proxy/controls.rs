@@ -8,7 +8,7 @@ use std::time::Instant;
 use tracing::{error, info, warn};
 
 use super::pools::Sizes;
-use super::{Shared, logins, spellings};
+use super::{Shared, lobby_limits, logins, spellings};
 use crate::admin::change::{Change, ChangeError, Pools};
 use crate::admin::console::views::Setting;
 use crate::config::{self, Config, ConfigError, KEYS, Loaded, Overrides, Share, Source};
@@ -115,14 +115,22 @@ impl Shared {
     ) -> Result<(), ConfigError> {
         let (next, mut changes) = config::reload(&self.config.load(), config);
         let before = self.login.load_full();
-        let login = logins::context(&next, &self.pools, &self.mock, &self.room, Some(&before))
-            .map_err(|fault| fault.located(source))?;
+        let login = logins::context(
+            &next,
+            &self.pools,
+            &self.mock,
+            (&self.room, &self.rooms),
+            Some(&before),
+        )
+        .map_err(|fault| fault.located(source))?;
         let cert = "tls.cert".to_owned();
         if login.has_other_certificate(&before) && !changes.live.contains(&cert) {
             changes.live.push(cert);
         }
         self.pools.reconfigure(&next, sizes).map_err(|fault| fault.located(source))?;
         self.room.resize(next.limits.max_clients);
+        self.rooms.resize(&next.limits);
+        self.lobby.set_limits(lobby_limits(&next));
         self.login.store(login.into());
         self.config.store(next.into());
         self.registry.tell_all(Notice::Reload);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fault::TlsFault;
 use super::pools::Pools;
 use crate::auth::{Iterations, Key, Mock};
-use crate::client::login::LoginContext;
+use crate::client::login::{ClientRooms, LoginContext};
 use crate::client::users::Lookups;
 use crate::config::{AuthQuery, Config, Database};
 use crate::control::{Control, ControlTarget, Users};
@@ -18,12 +18,12 @@ pub(super) fn context(
     config: &Config,
     pools: &Pools,
     mock: &Mock,
-    room: &Arc<Room>,
+    rooms: (&Arc<Room>, &Arc<ClientRooms>),
     before: Option<&LoginContext>,
 ) -> Result<LoginContext, TlsFault> {
     let acceptor = load_acceptor(config)?;
     let lookups = lookups(config, pools, mock)?;
-    Ok(LoginContext::new(config, acceptor, lookups, mock, room, before))
+    Ok(LoginContext::new(config, acceptor, lookups, mock, rooms, before))
 }
 
 /// What stands in for users that do not exist, for the life of the process.

@@ -7,6 +7,7 @@ mod accept;
 mod controls;
 mod drain;
 mod fault;
+mod lobby;
 mod logins;
 mod pools;
 mod refusals;
@@ -31,7 +32,7 @@ use crate::admin::console::views::Sources;
 use crate::admin::http::{self, HttpState, Phase};
 use crate::admin::remote::Remote;
 use crate::auth::Mock;
-use crate::client::login::LoginContext;
+use crate::client::login::{ClientRooms, LoginContext};
 use crate::config::{Config, ConfigError, ListenAddr, Share, Source, Warm};
 use crate::ledger::Ledgers;
 use crate::metrics::Metrics;
@@ -39,6 +40,7 @@ use crate::net::{ListenError, Listener};
 use crate::pool::{PoolKey, WarmedBy};
 use crate::registry::{Registry, Room};
 use controls::Controls;
+use lobby::{Lobby, LobbyLimits};
 use pools::Pools;
 
 pub use fault::TlsFault;
@@ -69,6 +71,8 @@ struct Shared {
     login: ArcSwap<LoginContext>,
     mock: Mock,
     room: Arc<Room>,
+    rooms: Arc<ClientRooms>,
+    lobby: Arc<Lobby>,
     metrics: Arc<Metrics>,
     ledgers: Ledgers,
     registry: Arc<Registry>,
@@ -121,11 +125,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let pools = Pools::new(&config, Arc::clone(&metrics), refused)?;
     let mock = logins::mock();
     let room = Room::new(config.limits.max_clients);
-    let login = logins::context(&config, &pools, &mock, &room, None)?;
+    let rooms = ClientRooms::new(&config.limits);
+    let login = logins::context(&config, &pools, &mock, (&room, &rooms), None)?;
+    let lobby = Arc::<Lobby>::default();
+    lobby.set_limits(lobby_limits(&config));
     let shared = Arc::new(Shared {
         login: ArcSwap::from_pointee(login),
         mock,
         room,
+        rooms,
+        lobby,
         ledgers: Ledgers::new(&metrics),
         metrics,
         registry: Arc::default(),
@@ -149,7 +158,10 @@ impl Running {
         let mut accepting = JoinSet::new();
         for listener in listeners {
             info!(address = %listener.addr(), "listening for clients");
-            accepting.spawn(accept::run(Arc::clone(&shared), listener));
+            let listener = Arc::new(listener);
+            for _ in 0..ACCEPTORS {
+                accepting.spawn(accept::run(Arc::clone(&shared), Arc::clone(&listener)));
+            }
         }
         let mut tasks = JoinSet::new();
         if let Some(listener) = http {
@@ -251,6 +263,10 @@ impl Shared {
     }
 }
 
+fn lobby_limits(config: &Config) -> LobbyLimits {
+    LobbyLimits { total: config.limits.max_logins, source: config.limits.max_logins_source }
+}
+
 async fn bind_http(config: &Config) -> Result<Option<TcpListener>, StartError> {
     let Some(addr) = config.http_listen else { return Ok(None) };
     let listener = TcpListener::bind(addr).await;
@@ -280,6 +296,9 @@ fn raise_file_limit(config: &Config) {
 
 /// Open files besides clients and one pool's servers.
 const SPARE_FILES: u64 = 128;
+
+/// Tasks that accept on each address: while one hands a connection on, another takes the next.
+const ACCEPTORS: usize = 2;
 
 /// Pools that say at the same time that PostgreSQL refuses their users; more need not be heard.
 const REFUSED: usize = 64;

@@ -1,0 +1,145 @@
+//! Connections that have not logged in yet: how many there may be, in all and from one address.
+//!
+//! When there are too many, the one that has been there longest without saying what it wants gives way: else a few
+//! hosts that connect and say nothing would shut everybody out for as long as a login may take.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::client::login::Guest;
+
+/// How many there may be; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct LobbyLimits {
+    /// In all.
+    pub(super) total: usize,
+    /// From one address.
+    pub(super) source: usize,
+}
+
+/// Those who have not logged in.
+#[derive(Debug, Default)]
+pub(super) struct Lobby(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    limits: LobbyLimits,
+    total: usize,
+    sources: HashMap<IpAddr, usize>,
+    /// Oldest first; those who have left or said what they want are dropped as they are met.
+    silent: VecDeque<Weak<Guest>>,
+}
+
+/// A place in the lobby; dropped, it is free.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    lobby: Arc<Lobby>,
+    source: Option<IpAddr>,
+    /// Whom it is for.
+    pub(super) guest: Arc<Guest>,
+}
+
+impl Lobby {
+    pub(super) fn set_limits(&self, limits: LobbyLimits) {
+        self.lock().limits = limits;
+    }
+
+    /// Takes a place for one who has just come; `None` if there are too many, of whom none can be sent away.
+    pub(super) fn enter(self: &Arc<Self>, source: Option<IpAddr>) -> Option<Waiting> {
+        let mut state = self.lock();
+        let of_source = source.and_then(|ip| state.sources.get(&ip).copied()).unwrap_or(0);
+        if state.limits.source > 0 && of_source >= state.limits.source {
+            return None;
+        }
+        if state.limits.total > 0 && state.total >= state.limits.total {
+            // It leaves its place by itself, in a moment.
+            state.oldest_silent()?.displace();
+        }
+        let guest = Arc::<Guest>::default();
+        state.total += 1;
+        if let Some(ip) = source {
+            *state.sources.entry(ip).or_insert(0) += 1;
+        }
+        // Those in front are looked at when there are too many, and here, so that they do not pile up.
+        while state.silent.front().is_some_and(|guest| !is_silent(guest)) {
+            state.silent.pop_front();
+        }
+        state.silent.push_back(Arc::downgrade(&guest));
+        Some(Waiting { lobby: Arc::clone(self), source, guest })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // It is whole between any two statements that could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn oldest_silent(&mut self) -> Option<Arc<Guest>> {
+        while let Some(guest) = self.silent.pop_front() {
+            if let Some(guest) = guest.upgrade().filter(|guest| !guest.was_heard()) {
+                return Some(guest);
+            }
+        }
+        None
+    }
+}
+
+fn is_silent(guest: &Weak<Guest>) -> bool {
+    guest.upgrade().is_some_and(|guest| !guest.was_heard())
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut state = self.lobby.lock();
+        state.total -= 1;
+        if let Some(ip) = self.source
+            && let Some(count) = state.sources.get_mut(&ip)
+        {
+            *count -= 1;
+            if *count == 0 {
+                state.sources.remove(&ip);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lobby(total: usize, source: usize) -> Arc<Lobby> {
+        let lobby = Arc::<Lobby>::default();
+        lobby.set_limits(LobbyLimits { total, source });
+        lobby
+    }
+
+    #[test]
+    fn the_oldest_who_has_said_nothing_gives_way() {
+        let lobby = lobby(3, 0);
+        let there: Vec<_> = (0..3).map(|_| lobby.enter(None).unwrap()).collect();
+        there[0].guest.hear();
+        let fourth = lobby.enter(None).unwrap();
+        let displaced: Vec<_> = there.iter().map(|one| one.guest.is_displaced()).collect();
+        assert_eq!(displaced, [false, true, false]);
+        for one in there.iter().chain([&fourth]) {
+            one.guest.hear();
+        }
+        assert!(lobby.enter(None).is_none(), "all have said what they want");
+        drop((there, fourth));
+        assert!(lobby.enter(None).is_some());
+    }
+
+    #[test]
+    fn one_address_has_no_more_than_its_part() {
+        let lobby = lobby(0, 2);
+        let (one, other) = (Some([10, 0, 0, 1].into()), Some([10, 0, 0, 2].into()));
+        let held = [lobby.enter(one).unwrap(), lobby.enter(one).unwrap()];
+        assert!(lobby.enter(one).is_none());
+        let also = [lobby.enter(other).unwrap(), lobby.enter(None).unwrap()];
+        drop((held, also));
+        let state = lobby.lock();
+        assert_eq!((state.total, state.sources.len()), (0, 0));
+    }
+}
