@@ -35,9 +35,12 @@ fn a_page_with_pictures_is_written_and_a_limit_that_was_passed_is_a_failure() {
     assert_eq!(report["classes"][1]["name"], "second");
     assert!(report["fairness"].as_f64() > Some(0.4), "{report}");
     let found = elements(&page);
-    let pictures = "connections throughput latency waits waiting errors classes";
+    let pictures = "connections servers throughput latency waits waiting errors classes";
     assert!(found.starts_with(pictures), "{found}");
-    assert!(found.contains("at PostgreSQL") && found.contains("<b>first"), "{found}");
+    assert!(
+        found.contains("in a transaction") && found.contains("limit") && found.contains("<b>first"),
+        "{found}"
+    );
 }
 
 /// The page, read as XML: the identifiers of its figures that hold a picture with lines, then the texts

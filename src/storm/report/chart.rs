@@ -23,14 +23,28 @@ pub(super) struct Chart {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) name: String,
-    pub(super) points: Vec<(f64, f64)>,
+    /// The line is broken where there is no value.
+    pub(super) points: Vec<(f64, Option<f64>)>,
     /// A limit: the same at all times, and drawn in red.
     pub(super) limit: bool,
 }
 
 impl Line {
-    pub(super) fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+    pub(super) fn new(name: impl Into<String>, points: Vec<(f64, Option<f64>)>) -> Self {
         Self { name: name.into(), points, limit: false }
+    }
+
+    /// What lies between the breaks. One at least, so that a line without a value has its name, too.
+    fn pieces(&self) -> Vec<Vec<(f64, f64)>> {
+        let mut pieces = vec![Vec::new()];
+        for (at, value) in &self.points {
+            match (value, pieces.last_mut()) {
+                (Some(value), Some(piece)) => piece.push((*at, *value)),
+                (None, Some(piece)) if piece.is_empty() => {}
+                _ => pieces.push(Vec::new()),
+            }
+        }
+        pieces
     }
 }
 
@@ -67,12 +81,16 @@ impl Chart {
         mesh.x_desc("seconds").y_desc(self.unit).draw().map_err(boxed)?;
         for (number, line) in self.lines.iter().enumerate() {
             let style = style(number, line.limit);
-            let drawn = LineSeries::new(line.points.iter().copied(), style);
-            chart
-                .draw_series(drawn)
-                .map_err(boxed)?
-                .label(line.name.clone())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + KEY, y)], style));
+            let key = move |(x, y)| PathElement::new([(x, y), (x + KEY, y)], style);
+            for (number, piece) in line.pieces().into_iter().enumerate() {
+                // A value between two breaks would not be seen as a line.
+                let dot = if piece.len() == 1 { DOT } else { 0 };
+                let drawn = LineSeries::new(piece, style).point_size(dot);
+                let drawn = chart.draw_series(drawn).map_err(boxed)?;
+                if number == 0 {
+                    drawn.label(line.name.clone()).legend(key);
+                }
+            }
         }
         let mut labels = chart.configure_series_labels();
         labels.position(SeriesLabelPosition::UpperRight).background_style(WHITE.mix(CLEAR));
@@ -96,7 +114,8 @@ impl Chart {
     }
 
     fn points(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.lines.iter().flat_map(|line| line.points.iter().copied())
+        let points = self.lines.iter().flat_map(|line| &line.points);
+        points.filter_map(|(at, value)| Some((*at, (*value)?)))
     }
 }
 
@@ -119,6 +138,7 @@ const BELOW: u32 = 34;
 const BESIDE: u32 = 64;
 /// Of the line beside a name.
 const KEY: i32 = 20;
+const DOT: u32 = 2;
 const FAINT: f64 = 0.15;
 const CLEAR: f64 = 0.8;
 /// In seconds: a storm of one function has a width, too.
@@ -143,7 +163,9 @@ mod tests {
     use super::*;
 
     fn chart(logarithmic: bool, points: Vec<(f64, f64)>) -> Chart {
-        let limit = Line { limit: true, ..Line::new("limit", vec![(0.0, 5.0), (3.0, 5.0)]) };
+        let points = points.into_iter().map(|(at, value)| (at, Some(value))).collect();
+        let ends = vec![(0.0, Some(5.0)), (3.0, Some(5.0))];
+        let limit = Line { limit: true, ..Line::new("limit", ends) };
         let lines = vec![Line::new("a < b & c", points), limit];
         Chart { id: "a", title: "A", unit: "ms", logarithmic, lines }
     }
@@ -156,6 +178,24 @@ mod tests {
             assert!(svg.contains("a &lt; b &amp; c") && svg.contains("limit"), "{svg}");
             assert!(svg.contains("#0072B2") && svg.contains("#FF0000"), "{svg}");
         }
+    }
+
+    #[test]
+    fn a_line_is_broken_where_there_is_no_value() {
+        let points =
+            [Some(1.0), Some(2.0), None, None, Some(3.0), None, Some(4.0), Some(5.0), None];
+        let points = (0..9).map(f64::from).zip(points).collect();
+        let line = Line::new("broken", points);
+        let pieces: Vec<_> = line.pieces().iter().map(Vec::len).collect();
+        assert_eq!(pieces, [2, 1, 2, 0]);
+        let svg = Chart { lines: vec![line], ..chart(false, Vec::new()) }.svg().unwrap();
+        // Three pieces, and the key.
+        assert_eq!(
+            svg.matches("stroke=\"#0072B2\" stroke-width=\"2\" points=").count(),
+            4,
+            "{svg}"
+        );
+        assert_eq!(svg.matches("<circle").count(), 1, "{svg}");
     }
 
     #[test]

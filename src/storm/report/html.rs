@@ -3,7 +3,7 @@
 use super::chart::{Chart, ChartError, Line};
 use super::{ClassReport, Findings, Latency, Report};
 use crate::storm::StormError;
-use crate::storm::observer::Observed;
+use crate::storm::observer::{Observed, Servers};
 use crate::storm::sample::{Point, Sample};
 
 impl Report {
@@ -28,8 +28,13 @@ fn figure(chart: &Chart) -> Result<String, ChartError> {
 fn charts(report: &Report) -> Vec<Chart> {
     let linear = |id, title, unit, lines| Chart { id, title, unit, logarithmic: false, lines };
     let times = |id, title, lines| Chart { id, title, unit: "ms", logarithmic: true, lines };
-    let mut charts = vec![
-        linear("connections", "Connections", "connections", connections(report)),
+    let mut charts =
+        vec![linear("connections", "Connections of clients", "connections", connections(report))];
+    if let Some(observed) = &report.observed {
+        let lines = servers(report, observed);
+        charts.push(linear("servers", "Connections at PostgreSQL", "connections", lines));
+    }
+    charts.extend([
         linear("throughput", "Throughput", "per second", throughput(report)),
         times("latency", "Latency of transactions", latencies(report, |sample| sample.transaction)),
         times(
@@ -44,7 +49,7 @@ fn charts(report: &Report) -> Vec<Chart> {
             each(report, |_, s| s.waiting as f64),
         ),
         linear("errors", "Errors", "per second", each(report, |p, s| rate(p, s.errors))),
-    ];
+    ]);
     if report.classes.len() > 1 {
         let lines = of_classes(report, |_, sample| p99(sample.transaction));
         charts.push(times("classes", "Latency of transactions by class, p99", lines));
@@ -52,26 +57,28 @@ fn charts(report: &Report) -> Vec<Chart> {
     charts
 }
 
-/// At the client's and at the server's end.
+/// At the clients' end.
 fn connections(report: &Report) -> Vec<Line> {
     let mut lines = each(report, |_, sample| sample.connected as f64);
-    let logging_in = line(report, "logging in", |point| Some(point.all.connecting as f64));
-    lines.push(logging_in);
-    if let Some(observed) = &report.observed {
-        lines.push(line(report, "at PostgreSQL", |point| Some(point.servers?.all as f64)));
-        lines.push(line(report, "in a transaction there", |point| {
-            let servers = point.servers?;
-            Some((servers.active + servers.idle_in_transaction) as f64)
-        }));
-        lines.extend(limit(report, observed));
-    }
+    lines.push(line(report, "logging in", |point| Some(point.all.connecting as f64)));
     lines
 }
 
-fn limit(report: &Report, observed: &Observed) -> Option<Line> {
-    let value = observed.limit? as f64;
-    let last = report.series.last().map_or(0.0, |point| point.at);
-    Some(Line { limit: true, ..Line::new("limit", vec![(0.0, value), (last, value)]) })
+/// At PostgreSQL's end.
+fn servers(report: &Report, observed: &Observed) -> Vec<Line> {
+    let seen = |name, of: fn(&Servers) -> u64| {
+        line(report, name, move |point| Some(of(point.servers.as_ref()?) as f64))
+    };
+    let mut lines = vec![
+        seen("all", |servers| servers.all),
+        seen("in a transaction", |servers| servers.active + servers.idle_in_transaction),
+        seen("active", |servers| servers.active),
+    ];
+    if let Some(limit) = observed.limit {
+        let limit = line(report, "limit", |_| Some(limit as f64));
+        lines.push(Line { limit: true, ..limit });
+    }
+    lines
 }
 
 fn throughput(report: &Report) -> Vec<Line> {
@@ -113,7 +120,7 @@ fn of_classes(report: &Report, of: impl Fn(&Point, &Sample) -> Option<f64>) -> V
 }
 
 fn line(report: &Report, name: &str, of: impl Fn(&Point) -> Option<f64>) -> Line {
-    let points = report.series.iter().filter_map(|point| Some((point.at, of(point)?)));
+    let points = report.series.iter().map(|point| (point.at, of(point)));
     Line::new(printable(name), points.collect())
 }
 
@@ -239,11 +246,11 @@ mod tests {
     fn the_page_has_its_pictures_and_asks_for_nothing_else() {
         let page = a_report_of_everything().html().unwrap();
         let pictures =
-            ["connections", "throughput", "latency", "waits", "waiting", "errors", "classes"];
+            "connections servers throughput latency waits waiting errors classes".split(' ');
         for id in pictures {
             assert!(page.contains(&format!("<figure id=\"{id}\"")), "{id}");
         }
-        assert_eq!(page.matches("<svg").count(), pictures.len());
+        assert_eq!(page.matches("<svg").count(), 8);
         for part in ["<script", "<link", "src=", "href=", "url(", "@import"] {
             assert!(!page.contains(part), "{part}");
         }

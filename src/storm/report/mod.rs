@@ -29,6 +29,8 @@ pub struct Report {
     /// Jain's index of the classes' goodput per function: 1 if all get as much, 1/n if one of n gets
     /// all. None with less than two classes.
     pub fairness: Option<f64>,
+    /// Jain's index of the classes' goodput, however many functions each has.
+    pub fairness_between_classes: Option<f64>,
     /// What PostgreSQL had, if it was looked at.
     pub observed: Option<Observed>,
     /// The storm over time.
@@ -173,9 +175,18 @@ impl Report {
             classes.push(ClassReport::new(work, *clock, peak));
         }
         let total = total(&all, &classes, clocks, peak(&series, |point| &point.all));
-        let shares: Vec<_> = classes.iter().filter(|class| class.functions > 0).collect();
-        let shares: Vec<_> = shares.iter().map(|class| class.goodput_per_function).collect();
-        Self { total, fairness: fairness::jain(&shares), classes, observed, series }
+        let index = |share: fn(&ClassReport) -> f64| {
+            let active = classes.iter().filter(|class| class.functions > 0);
+            fairness::jain(&active.map(share).collect::<Vec<_>>())
+        };
+        Self {
+            total,
+            fairness: index(|class| class.goodput_per_function),
+            fairness_between_classes: index(|class| class.found.goodput),
+            classes,
+            observed,
+            series,
+        }
     }
 
     /// How many errors there were, of all classes.

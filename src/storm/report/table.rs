@@ -15,8 +15,11 @@ impl fmt::Display for Report {
             write!(f, "\n\n")?;
             classes(f, &self.classes)?;
         }
-        if let Some(fairness) = self.fairness {
-            write!(f, "\n\nfairness      {fairness:.3}, Jain's index of goodput per function")?;
+        if let Some((functions, classes)) = self.fairness.zip(self.fairness_between_classes) {
+            write!(
+                f,
+                "\n\nfairness      {functions:.3} between functions, {classes:.3} between classes"
+            )?;
         }
         Ok(())
     }

@@ -119,7 +119,10 @@ fn classes_stand_side_by_side_with_the_index_of_their_goodput() {
     assert_eq!(report.total.transactions, 20);
     assert!(report.fairness.is_some_and(|index| (index - 0.8).abs() < 0.001), "{report}");
     let text = report.to_string();
-    for part in ["second                       10          0         15", "fairness      0.800"] {
+    for part in [
+        "second                       10          0         15",
+        "fairness      0.800 between functions, 0.800 between classes",
+    ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
 }
