@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::{Cluster, Setup, Stage, dsn, pgweir, storm_command};
+use crate::support::Certificate;
 
 #[test]
 fn a_page_with_pictures_is_written_and_a_limit_that_was_passed_is_a_failure() {
@@ -57,6 +58,33 @@ print(*[f.get('id') for f in figures], *[t.text.strip() for t in root.iter(svg +
     let output = python.arg("-c").arg(SCRIPT).arg(page).output().expect("python3");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn each_class_says_whether_it_takes_tls_and_the_report_how_it_logged_in() {
+    let certificate = Certificate::for_loopback();
+    let stage = Stage::new(&Setup::servers(2).tables(&certificate.table("allow")));
+    let output = storm_command(
+        &stage.weir.target(),
+        &[
+            "--json",
+            "--functions=5",
+            "--protocol=extended",
+            "--sslmode=disable",
+            "--class=name=plain",
+            &format!(
+                "--class=name=tls,sslmode=verify-full,sslrootcert={}",
+                certificate.cert().display()
+            ),
+        ],
+    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    for (number, tls) in [false, true].into_iter().enumerate() {
+        let class = &report["classes"][number];
+        assert_eq!(class["login"], serde_json::json!({ "tls": tls, "asked": "SCRAM" }));
+        assert_eq!(class["transactions"], 5);
+    }
 }
 
 #[test]
