@@ -58,6 +58,10 @@ check: ## check a configuration and print it as it holds (ARGS="--config pgweir.
 bench: ## measure pgweir beside PgBouncer and PostgreSQL alone, into docs/benchmarks.md
 	scripts/bench.sh $(ARGS)
 
+.PHONY: storm
+storm: ## send storms through pgweir, PgBouncer and to PostgreSQL alone, into docs/storms.md (ONLY=burst,...: only those)
+	scripts/storms.sh $(ARGS)
+
 .PHONY: micro
 micro: ## measure framing, flow and slots alone
 	cargo bench --locked $(ARGS)

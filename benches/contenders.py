@@ -72,7 +72,8 @@ def write(path, text):
 @contextlib.contextmanager
 def running(command, port, log, stop, **who):
     """A process that listens; ended at the end, by force if it must be."""
-    with open(log, "wb") as out:
+    # Added to: a server that is started again keeps its log.
+    with open(log, "ab") as out:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **who
         )
@@ -101,15 +102,17 @@ def wait_for(process, port, log):
 
 
 class Postgres:
-    """A throwaway PostgreSQL with pgbench's tables."""
+    """A throwaway PostgreSQL with pgbench's tables. `more` are settings that win over ours."""
 
-    def __init__(self, tools, folder, connections):
+    def __init__(self, tools, folder, connections, more=None):
+        self.more = more or {}
         self.bin = pathlib.Path(tools)
         self.folder = folder
         self.port = free_port()
         self.password = secrets.token_urlsafe()
         self.connections = connections + RESERVED + SPARE
         self.log = folder / "postgresql.log"
+        self.process = self.stack = None
 
     @contextlib.contextmanager
     def started(self):
@@ -121,10 +124,22 @@ class Postgres:
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **unprivileged())
         with open(data / "postgresql.conf", "a") as file:
             file.write("".join(f"{key} = '{value}'\n" for key, value in self.settings().items()))
-        command = [self.bin / "postgres", "-D", data]
-        with running(command, self.port, self.log, signal.SIGINT, cwd=self.folder, **unprivileged()):
-            self.wait_until_up()
+        with contextlib.ExitStack() as self.stack:
+            self.launch()
             yield self
+
+    def launch(self):
+        """Starts the process and waits until it accepts connections."""
+        command = [self.bin / "postgres", "-D", self.folder / "data"]
+        process = running(command, self.port, self.log, signal.SIGINT, cwd=self.folder, **unprivileged())
+        self.process = self.stack.enter_context(process)
+        self.wait_until_up()
+
+    def restart(self):
+        """Stops it, without waiting for clients, and starts it again."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(ENDING)
+        self.launch()
 
     def settings(self):
         """What differs from PostgreSQL's defaults."""
@@ -138,7 +153,7 @@ class Postgres:
             "fsync": "off",
             "autovacuum": "off",
             "log_line_prefix": "%m [%p] %e ",
-        }
+        } | self.more
 
     def wait_until_up(self):
         """It listens before it lets anybody in."""
@@ -155,11 +170,20 @@ class Postgres:
 
     def sql(self, text, database=DATABASE):
         """Runs a text as superuser and gives its rows as text."""
-        command = [self.bin / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"]
-        command += ["-p", str(self.port), "-U", "postgres", "-d", database]
-        environment = self.environment(self.password)
+        command, environment = self.superuser(database)
         done = subprocess.run(command, input=text, env=environment, check=True, text=True, capture_output=True)
         return done.stdout.strip()
+
+    def superuser(self, database=DATABASE):
+        """psql, and its environment."""
+        command = [self.bin / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1"]
+        command += ["-p", str(self.port), "-U", "postgres", "-d", database]
+        return command, self.environment(self.password)
+
+    def psql(self, **pipes):
+        """A psql of the superuser's that goes on."""
+        command, environment = self.superuser()
+        return subprocess.Popen(command, env=environment, text=True, **pipes)
 
     def fill(self, scale):
         """Makes pgbench's tables, open to everybody."""
@@ -170,8 +194,8 @@ class Postgres:
         self.sql("grant all on all tables in schema public to public; checkpoint")
 
     def role(self, name, password):
-        """Makes a role and gives the verifier that PostgreSQL keeps of its password."""
-        self.sql(f"create role {name} login password '{password}'")
+        """Makes a role, anew if it is there, and gives the verifier that PostgreSQL keeps of its password."""
+        self.sql(f"drop role if exists {name}; create role {name} login password '{password}'")
         return self.sql(f"select rolpassword from pg_authid where rolname = '{name}'")
 
     def version(self):
@@ -196,8 +220,11 @@ def straight(postgres, password):
 
 
 @contextlib.contextmanager
-def pgweir(postgres, password, binary, pool, workers, also="", without=None):
-    """pgweir with so many worker threads; 0 = one per core. `also` is said of it; `without` is turned off."""
+def pgweir(postgres, password, binary, pool, workers, also="", without=None, tables=""):
+    """pgweir with so many worker threads; 0 = one per core. `also` is said of it; `without` is turned off.
+
+    `tables` are further ones of its configuration; ROLE in them is its clients' name.
+    """
     role = f"pgweir_{workers}" + "".join(letter for letter in also if letter.isalpha())
     verifier = postgres.role(role, password)
     port, http = free_port(), free_port()
@@ -216,6 +243,7 @@ def pgweir(postgres, password, binary, pool, workers, also="", without=None):
             'host = "127.0.0.1"',
             f"port = {postgres.port}",
             'tls = "disable"\n',
+            tables.replace("ROLE", role),
         ]
     )
     path = postgres.folder / f"{role}.toml"
@@ -253,15 +281,15 @@ def switched(enter, postgres, password, binary, pool):
 
 
 @contextlib.contextmanager
-def pgbouncer(postgres, password, binary, pool):
-    """PgBouncer with the same pool and the same way to log in."""
+def pgbouncer(postgres, password, binary, pool, lines=()):
+    """PgBouncer with the same pool and the same way to log in. `lines` are further settings."""
     version = pgbouncer_version(binary)
     role = "pgbouncer"
     verifier = postgres.role(role, password)
     users = postgres.folder / "userlist.txt"
     write(users, f'"{role}" "{verifier}"\n')
     port = free_port()
-    lines = [
+    settings = [
         "[databases]",
         f"{DATABASE} = host=127.0.0.1 port={postgres.port} dbname={DATABASE}",
         "[pgbouncer]",
@@ -272,12 +300,11 @@ def pgbouncer(postgres, password, binary, pool):
         f"auth_file = {users}",
         "pool_mode = transaction",
         f"default_pool_size = {pool}",
-        "max_client_conn = 1000",
         "server_tls_sslmode = disable",
     ]
     if version >= PREPARED_SINCE:
-        lines.append("max_prepared_statements = 200")
-    text = "\n".join(lines) + "\n"
+        settings.append("max_prepared_statements = 200")
+    text = "\n".join([*settings, *(lines or ["max_client_conn = 1000"])]) + "\n"
     path = postgres.folder / "pgbouncer.ini"
     write(path, text)
     log = postgres.folder / "pgbouncer.log"

@@ -35,13 +35,13 @@ def line(part, contender, turn, run):
 
 def render(options, postgres, everyone, runs):
     """The whole report."""
-    parts = [HEAD.format(**vars(options)), machine(options, postgres)]
+    parts = [HEAD.format(**vars(options)), machine(options, postgres.version())]
     parts += [section(options, part, everyone, runs) for part in options.parts]
     parts.append(configurations(everyone))
     return "\n".join(parts)
 
 
-def machine(options, postgres):
+def machine(options, postgresql):
     """Where and with what."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         model = re.search(r"model name\s*: (.*)", file.read())
@@ -51,7 +51,7 @@ def machine(options, postgres):
         ("processor", f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores"),
         ("memory", f"{memory:.1f} GiB"),
         ("system", f"Linux {platform.release()}"),
-        ("PostgreSQL", postgres.version()),
+        ("PostgreSQL", postgresql),
         ("pgweir", f"{said(options.pgweir, '--version')} ({commit()})"),
         ("PgBouncer", said(options.pgbouncer, "--version")),
         ("authentication", "SCRAM-SHA-256 on both sides, from verifiers; no proxy has a password"),

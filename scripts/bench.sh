@@ -6,13 +6,7 @@ cd "$(dirname "$0")/.."
 
 need_cargo
 need_compiler
-need_postgres
-have python3 || install_packages python3
-if ! have pgbouncer && [ ! -x /usr/sbin/pgbouncer ]; then
-  install_packages pgbouncer
-  # Debian starts one of its own, which nobody here asked for.
-  if have service; then as_root service pgbouncer stop >/dev/null 2>&1 || true; fi
-fi
+need_contenders
 # What is compared is the fastest build; the plain one stands beside it.
 scripts/release.sh
 options=(--tools "$(postgres_bin)")

@@ -76,6 +76,17 @@ need_cargo() {
   have cargo || die "cargo is missing: install a Rust toolchain, 1.91 or newer (rustup), first."
 }
 
+# Installs what pgweir is measured with and against.
+need_contenders() {
+  need_postgres
+  have python3 || install_packages python3
+  if ! have pgbouncer && [ ! -x /usr/sbin/pgbouncer ]; then
+    install_packages pgbouncer
+    # Debian starts one of its own, which nobody here asked for.
+    if have service; then as_root service pgbouncer stop >/dev/null 2>&1 || true; fi
+  fi
+}
+
 # Some dependencies are built from C.
 need_compiler() {
   local missing=()

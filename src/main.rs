@@ -46,7 +46,7 @@ enum Command {
     /// Start a throwaway PostgreSQL with pgweir before it and send a burst of functions through.
     Demo(DemoOptions),
     /// Send a load of many short-lived functions to an address and report what happened.
-    Storm(StormOptions),
+    Storm(Box<StormOptions>),
 }
 
 fn main() -> ExitCode {
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         Command::Serve(flags) => serve(flags),
         Command::Check(flags) => check(flags),
         Command::Demo(options) => run_demo(options),
-        Command::Storm(options) => run_storm(options),
+        Command::Storm(options) => run_storm(*options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,8 @@
 //! The load harness, through pgweir and straight to PostgreSQL, and the demonstration.
 
+mod profiles;
+mod reports;
+
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use pgweir::config::Dsn;
-use pgweir::storm::{self, Plan, Protocol, Report};
+use pgweir::storm::{self, Class, Plan, Protocol, Report};
 use serde_json::Value;
 
 use crate::support::{Cluster, Database, Setup, Stage, Target};
@@ -17,91 +20,93 @@ fn five_hundred_functions_share_five_servers_without_an_error() {
     // One slot more, for the connection that looks.
     let cluster = Cluster::with_slots(6);
     let stage = Stage::on(cluster.database(), &Setup::servers(5));
-    let plan = Plan {
+    let class = Class {
         functions: 500,
         transactions_per_function: 2,
         query: "SELECT pg_sleep(0.002)".to_owned(),
-        ..plan(&stage.weir.target())
+        ..class(&stage.weir.target())
     };
 
-    let (report, most) = watched(&stage.database, || run(&plan));
+    let (report, most) = watched(&stage.database, || run(class));
 
     assert!(report.is_clean(), "{report}");
-    assert_eq!((report.arrivals.achieved, report.connects, report.transactions), (500, 500, 1000));
-    assert_eq!((report.first_query.count, report.left), (500, 500));
+    assert_eq!(
+        (report.total.arrivals.achieved, report.total.connects, report.total.transactions),
+        (500, 500, 1000)
+    );
+    assert_eq!((report.total.first_query.count, report.total.left), (500, 500));
     assert!((1..=5).contains(&most), "{most} connections to PostgreSQL");
 }
 
 #[test]
 fn both_protocols_go_through_and_arrivals_go_on_after_the_ramp() {
     let stage = Stage::new(&Setup::servers(2));
-    let plan = Plan {
+    let class = Class {
         functions: 20,
         ramp: Duration::from_millis(200),
         duration: Duration::from_millis(600),
         protocol: Protocol::Extended,
-        ..plan(&stage.weir.target())
+        ..class(&stage.weir.target())
     };
 
-    let report = run(&plan);
+    let report = run(class);
 
     assert!(report.is_clean(), "{report}");
-    assert_eq!((report.arrivals.planned, report.transactions), (60, 60));
-    assert_eq!(report.arrivals.planned_per_second, Some(100.0));
-    assert!(report.seconds >= 0.58, "{report}");
+    assert_eq!((report.total.arrivals.planned, report.total.transactions), (60, 60));
+    assert_eq!(report.total.arrivals.planned_per_second, Some(100.0));
+    assert!(report.total.seconds >= 0.58, "{report}");
 }
 
 #[test]
 fn refusals_of_postgres_are_counted_by_sqlstate() {
     let cluster = Cluster::with_slots(2);
-    let plan = Plan {
+    let class = Class {
         functions: 40,
         ramp: Duration::ZERO,
         query: "SELECT pg_sleep(0.2)".to_owned(),
-        ..plan(&cluster.database().target())
+        ..class(&cluster.database().target())
     };
 
-    let report = run(&plan);
+    let report = run(class);
 
-    let refused = report.errors.get("53300").map_or(0, |error| error.count);
-    assert_eq!(report.errors.len(), 1, "{report}");
-    assert!(refused >= 30 && report.connects + refused == 40, "{report}");
-    assert_eq!((report.transactions, report.left), (report.connects, 40));
+    let refused = report.total.errors.get("53300").map_or(0, |error| error.count);
+    assert_eq!(report.total.errors.len(), 1, "{report}");
+    assert!(refused >= 30 && report.total.connects + refused == 40, "{report}");
+    assert_eq!((report.total.transactions, report.total.left), (report.total.connects, 40));
 }
 
 #[test]
 fn a_query_that_fails_leaves_the_function_able_to_go_on() {
     let database = Cluster::shared().database();
-    let plan = Plan {
+    let class = Class {
         functions: 5,
         ramp: Duration::ZERO,
         transactions_per_function: 3,
         query: "SELECT 1/0".to_owned(),
-        ..plan(&database.target())
+        ..class(&database.target())
     };
 
-    let report = run(&plan);
+    let report = run(class);
 
-    let counts: Vec<_> = report.errors.iter().map(|(c, e)| (c.as_str(), e.count)).collect();
+    let counts: Vec<_> = report.total.errors.iter().map(|(c, e)| (c.as_str(), e.count)).collect();
     assert_eq!(counts, [("22012", 15)], "{report}");
-    assert_eq!((report.connects, report.transactions), (5, 0));
+    assert_eq!((report.total.connects, report.total.transactions), (5, 0));
 }
 
 #[test]
 fn functions_beyond_the_bound_are_missed_and_said_to_be() {
     let database = Cluster::shared().database();
-    let plan = Plan {
+    let class = Class {
         functions: 30,
         ramp: Duration::from_millis(30),
-        concurrency: 3,
         query: "SELECT pg_sleep(0.5)".to_owned(),
-        ..plan(&database.target())
+        ..class(&database.target())
     };
 
-    let report = run(&plan);
+    let report = run_plan(&Plan { concurrency: 3, ..Plan::of(class) });
 
-    assert_eq!((report.arrivals.achieved, report.arrivals.missed), (3, 27), "{report}");
-    assert!(report.errors.is_empty() && !report.is_clean());
+    assert_eq!((report.total.arrivals.achieved, report.total.arrivals.missed), (3, 27), "{report}");
+    assert!(report.total.errors.is_empty() && !report.is_clean());
 }
 
 #[test]
@@ -126,8 +131,8 @@ fn programs_read_the_report_as_json() {
     assert_eq!(report["arrivals"]["achieved"], 50);
     assert_eq!((&report["connects"], &report["transactions"]), (&50.into(), &50.into()));
     assert_eq!(report["errors"], serde_json::json!({}));
-    for times in ["connect", "first_query", "transaction"] {
-        for quantile in ["p50_ms", "p95_ms", "p99_ms", "max_ms"] {
+    for times in ["connect", "wait", "first_query", "transaction"] {
+        for quantile in ["p50_ms", "p95_ms", "p99_ms", "p99_9_ms", "max_ms"] {
             assert!(report[times][quantile].as_f64() > Some(0.0), "{times} {quantile}: {report}");
         }
     }
@@ -155,8 +160,8 @@ fn the_demonstration_holds_its_limit_and_leaves_nothing_behind() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-fn plan(target: &Target) -> Plan {
-    Plan::new(Dsn::parse(&dsn(target)).expect("a connection string"))
+fn class(target: &Target) -> Class {
+    Class::new(Dsn::parse(&dsn(target)).expect("a connection string"))
 }
 
 fn dsn(target: &Target) -> String {
@@ -164,7 +169,11 @@ fn dsn(target: &Target) -> String {
     format!("postgres://{user}:{}@{addr}/{database}", password.replace(' ', "%20"))
 }
 
-fn run(plan: &Plan) -> Report {
+fn run(class: Class) -> Report {
+    run_plan(&Plan::of(class))
+}
+
+fn run_plan(plan: &Plan) -> Report {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(storm::run(plan)).expect("a storm")
 }

@@ -23,9 +23,10 @@ impl Show {
     /// No error, and the limit held.
     pub(super) fn verdict(&self) -> Result<(), DemoError> {
         let Self { report, servers, limit, refused } = self;
+        let missed = report.total.arrivals.missed;
         let problems = [
-            (!report.errors.is_empty(), format!("{} errors", report.error_count())),
-            (report.arrivals.missed > 0, format!("{} functions missed", report.arrivals.missed)),
+            (report.error_count() > 0, format!("{} errors", report.error_count())),
+            (missed > 0, format!("{missed} functions missed")),
             (servers.looks == 0, "nobody looked at PostgreSQL".to_owned()),
             (servers.most > *limit, format!("{} connections, not {limit}", servers.most)),
             (*refused > 0, format!("PostgreSQL refused {refused} connections")),
@@ -52,32 +53,11 @@ impl fmt::Display for Show {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::storm::{Arrivals, ErrorCount, Latency};
+    use crate::storm::ErrorCount;
 
     fn show() -> Show {
-        let none = Latency { count: 0, p50_ms: 0.0, p95_ms: 0.0, p99_ms: 0.0, max_ms: 0.0 };
-        let arrivals = Arrivals {
-            planned: 3,
-            achieved: 3,
-            missed: 0,
-            planned_per_second: None,
-            achieved_per_second: 3.0,
-            late: none,
-        };
-        let report = Report {
-            arrivals,
-            connects: 3,
-            transactions: 3,
-            left: 3,
-            errors: BTreeMap::new(),
-            seconds: 1.0,
-            connect: none,
-            first_query: none,
-            transaction: none,
-        };
+        let report = Report::default();
         Show { report, servers: Seen { most: 10, looks: 50 }, limit: 10, refused: 0 }
     }
 
@@ -94,8 +74,8 @@ mod tests {
         assert_eq!(problem(|s| s.servers.most = 11), "11 connections, not 10");
         assert_eq!(problem(|s| s.refused = 1), "PostgreSQL refused 1 connections");
         assert_eq!(problem(|s| s.servers.looks = 0), "nobody looked at PostgreSQL");
-        assert_eq!(problem(|s| s.report.arrivals.missed = 2), "2 functions missed");
-        let failed = |s: &mut Show| drop(s.report.errors.insert("53300".to_owned(), error));
+        assert_eq!(problem(|s| s.report.total.arrivals.missed = 2), "2 functions missed");
+        let failed = |s: &mut Show| drop(s.report.total.errors.insert("53300".to_owned(), error));
         assert_eq!(problem(failed), "4 errors");
     }
 }

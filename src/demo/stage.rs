@@ -11,7 +11,7 @@ use super::postgres::Embedded;
 use crate::auth::{Iterations, Password, ScramParams, ScramVerifier};
 use crate::config::{Config, Dsn, ListenAddr, Source};
 use crate::proxy::{self, Running};
-use crate::storm::{Access, Plan, command};
+use crate::storm::{Access, Class, Plan, command};
 
 /// pgweir before a database.
 pub(super) struct Stage {
@@ -55,10 +55,9 @@ impl Stage {
     /// Functions that come within a second. Their transactions take long enough to need most of ten
     /// servers at once, and not so long that the last ones wait for ever.
     pub(super) fn burst(&self, functions: u64) -> Result<Plan, DemoError> {
-        let plan = Plan::new(Dsn::parse(&self.dsn)?);
+        let class = Class::new(Dsn::parse(&self.dsn)?);
+        let plan = Plan::of(Class { functions, query: QUERY.to_owned(), ..class });
         Ok(Plan {
-            functions,
-            query: QUERY.to_owned(),
             // Both ends of each connection are in this process.
             concurrency: plan.concurrency.min(command::room(2)),
             ..plan

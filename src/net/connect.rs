@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Database, ServerTlsMode};
@@ -23,6 +23,8 @@ pub struct Target {
     host: String,
     port: u16,
     tls: Connector,
+    /// The address that connections come from; none = the system's choice.
+    from: Option<IpAddr>,
 }
 
 /// A connection on which nothing of the protocol was said yet but the request for TLS.
@@ -136,7 +138,13 @@ impl Target {
     /// The server of a database. Blocks on the file of trusted certificates, if there is one.
     pub fn new(database: &Database) -> Result<Self, TlsFileError> {
         let tls = Connector::new(&database.tls)?;
-        Ok(Self { host: database.host.clone(), port: database.port, tls })
+        Ok(Self { host: database.host.clone(), port: database.port, tls, from: None })
+    }
+
+    /// The same, with connections over TCP coming from an address of this machine.
+    #[must_use]
+    pub fn bound_to(self, address: IpAddr) -> Self {
+        Self { from: Some(address), ..self }
     }
 
     /// Host name, address, or the directory of a Unix-domain socket.
@@ -183,7 +191,7 @@ pub async fn dial(target: &Target, deadline: Instant) -> Result<(Stream, Place),
     while let Some(place) = left.pop() {
         let shares = left.len() as u32 + 1;
         let share = deadline.saturating_duration_since(Instant::now()) / shares;
-        match open(&place, Instant::now() + share).await {
+        match open(&place, target.from, Instant::now() + share).await {
             Ok(stream) => return Ok((stream, place)),
             Err(error) => failed = error,
         }
@@ -198,15 +206,22 @@ pub async fn connect_to(
     place: Place,
     deadline: Instant,
 ) -> Result<Connected, ConnectError> {
-    let stream = open(&place, deadline).await?;
+    let stream = open(&place, target.from, deadline).await?;
     secure(target, place, stream, deadline).await
 }
 
-async fn open(place: &Place, deadline: Instant) -> Result<Stream, ConnectError> {
+async fn open(
+    place: &Place,
+    from: Option<IpAddr>,
+    deadline: Instant,
+) -> Result<Stream, ConnectError> {
     let opened = async {
         match place {
             Place::Tcp(addr) => {
-                let tcp = TcpStream::connect(addr).await?;
+                let tcp = match from {
+                    Some(from) => connect_from(from, *addr).await?,
+                    None => TcpStream::connect(addr).await?,
+                };
                 options::apply(&tcp)?;
                 Ok(Stream::Tcp(tcp))
             }
@@ -219,6 +234,12 @@ async fn open(place: &Place, deadline: Instant) -> Result<Stream, ConnectError> 
         }
         Err(_) => Err(ConnectError::TimedOut { place: place.clone(), phase: Phase::Connect }),
     }
+}
+
+async fn connect_from(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind((from, 0).into())?;
+    socket.connect(to).await
 }
 
 /// Makes TLS where the mode asks for it. On a Unix-domain socket there is none, whatever the mode,

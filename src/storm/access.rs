@@ -4,10 +4,13 @@
 //! of thousands of functions would make this process the bottleneck, and it is the server that is
 //! to be measured.
 
-use std::sync::Mutex;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use crate::auth::{
@@ -18,9 +21,10 @@ use crate::config::{Database, Dsn, ServerTls, ServerTlsMode};
 use crate::net::link::Link;
 use crate::net::tls::TlsFileError;
 use crate::net::{Connected, Target, connect};
-use crate::wire::startup;
+use crate::wire::{Reader, startup};
 
 use super::client::{Client, ClientError};
+use super::plan::{APPLICATION, Class};
 
 /// Where and as whom functions log in; shared by all of them.
 #[derive(Debug)]
@@ -28,8 +32,22 @@ pub struct Access {
     target: Target,
     user: String,
     dbname: String,
+    application: String,
     password: Option<Password>,
     keys: Mutex<Option<ScramKeys>>,
+    /// Where they come from, in turn.
+    sources: Vec<IpAddr>,
+    turn: AtomicUsize,
+    login: OnceLock<Login>,
+}
+
+/// How the first login was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Login {
+    /// Over TLS.
+    pub tls: bool,
+    /// What the server asked for.
+    pub asked: &'static str,
 }
 
 impl Access {
@@ -41,28 +59,52 @@ impl Access {
             target: Target::new(&database(dsn))?,
             user: dsn.user.clone(),
             dbname: dsn.dbname.clone(),
+            application: APPLICATION.to_owned(),
             password: password.map(|password| Password::new(password.reveal())),
             keys: Mutex::new(None),
+            sources: Vec::new(),
+            turn: AtomicUsize::new(0),
+            login: OnceLock::new(),
         })
+    }
+
+    /// As the functions of a class log in.
+    pub(super) fn of(class: &Class) -> Result<Self, TlsFileError> {
+        let (application, sources) = (class.application_name.clone(), class.sources.clone());
+        Ok(Self { application, sources, ..Self::new(&class.dsn)? })
+    }
+
+    /// How the first login was made, once there was one.
+    pub(super) fn login(&self) -> Option<Login> {
+        self.login.get().copied()
     }
 
     /// Connects and logs in. Not cancel safe: dropped midway, the connection is closed.
     pub async fn connect(&self, limit: Duration) -> Result<Client, ClientError> {
         let deadline = Instant::now() + limit;
-        let connected = connect(&self.target, deadline).await?;
+        let connected = match self.source() {
+            Some(source) => connect(&self.target.clone().bound_to(source), deadline).await?,
+            None => connect(&self.target, deadline).await?,
+        };
         match timeout_at(deadline, self.log_in(connected)).await {
             Ok(client) => client,
             Err(_) => Err(ClientError::TimedOut),
         }
     }
 
+    fn source(&self) -> Option<IpAddr> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.sources.get(turn % self.sources.len().max(1)).copied()
+    }
+
     async fn log_in(&self, connected: Connected) -> Result<Client, ClientError> {
+        let tls = connected.stream.is_tls();
         let mut login = ServerLogin::new(self.setup(&connected));
         let mut client = Client::new(Link::new(connected.stream));
         self.put_startup(client.output());
         loop {
             match client.message().await? {
-                (b'R', body) => match login.on_authentication(&body) {
+                (b'R', body) => match self.answer(&mut login, tls, &body) {
                     ServerStep::Send(answer) => client.output().extend_from_slice(&answer),
                     ServerStep::Continue => {}
                     ServerStep::Ok => break,
@@ -77,6 +119,11 @@ impl Access {
         self.remember(&login);
         client.reply().await?;
         Ok(client)
+    }
+
+    fn answer(&self, login: &mut ServerLogin, tls: bool, body: &[u8]) -> ServerStep {
+        self.login.get_or_init(|| Login { tls, asked: asked(body) });
+        login.on_authentication(body)
     }
 
     fn setup(&self, connected: &Connected) -> ServerLoginSetup {
@@ -102,7 +149,7 @@ impl Access {
         let parameters = [
             ("user", self.user.as_str()),
             ("database", &self.dbname),
-            ("application_name", APPLICATION),
+            ("application_name", &self.application),
         ];
         startup::build(out, &parameters);
     }
@@ -136,5 +183,13 @@ fn database(dsn: &Dsn) -> Database {
     }
 }
 
-/// How the functions call themselves in `pg_stat_activity`.
-const APPLICATION: &str = "pgweir-storm";
+/// What the server's first authentication message asks for (`protocol-message-formats.html`).
+fn asked(body: &[u8]) -> &'static str {
+    match Reader::new(body).i32() {
+        Ok(0) => "nothing",
+        Ok(3) => "cleartext",
+        Ok(5) => "md5",
+        Ok(10) => "SCRAM",
+        _ => "unknown",
+    }
+}

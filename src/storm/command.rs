@@ -1,76 +1,62 @@
 //! `pgweir storm`: the harness from the command line.
 
 use std::io::{self, Write as _};
-use std::time::Duration;
+use std::path::Path;
 
-use clap::Args;
-
-use super::{Plan, Protocol, Report, StormError, run as run_plan};
-use crate::config::{self, Dsn};
-
-/// What the storm does.
-#[derive(Clone, Args)]
-pub struct StormOptions {
-    /// Connect here: postgres://user:password@host:port/dbname. Given as PGWEIR_STORM_DSN instead,
-    /// it does not show in the list of processes.
-    #[arg(long, value_name = "DSN", env = "PGWEIR_STORM_DSN", hide_env_values = true)]
-    pub dsn: String,
-    /// How many functions arrive during the ramp.
-    #[arg(long, default_value_t = 300, value_name = "NUMBER")]
-    pub functions: u64,
-    /// They arrive at even distances over this time; 0 = all at once.
-    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = duration)]
-    pub ramp: Duration,
-    /// If longer than the ramp, functions go on arriving at its rate until this is over.
-    #[arg(long, default_value = "0", value_name = "DURATION", value_parser = duration)]
-    pub duration: Duration,
-    /// How many transactions each runs before it leaves.
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
-    pub transactions_per_function: u64,
-    /// What each transaction runs between BEGIN and COMMIT.
-    #[arg(long, default_value = "SELECT 1", value_name = "SQL")]
-    pub query: String,
-    /// Send statements by this protocol of PostgreSQL's.
-    #[arg(long, value_enum, default_value_t = Protocol::Simple)]
-    pub protocol: Protocol,
-    /// Functions there at once, at most; those that arrive beyond it are counted as missed.
-    #[arg(long, default_value_t = super::DEFAULT_CONCURRENCY, value_name = "NUMBER")]
-    pub concurrency: usize,
-    /// Give up a login or a statement after this time.
-    #[arg(long, default_value = "150s", value_name = "DURATION", value_parser = duration)]
-    pub timeout: Duration,
-    /// Print the report as one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
+use super::{Plan, Progress, Report, StormError, StormOptions, run_and_tell};
 
 /// Runs the storm and prints its report; an error when the storm met one, so that scripts notice.
 pub async fn run(options: StormOptions) -> Result<(), StormError> {
-    let json = options.json;
+    let (json, quiet, html) = (options.json, options.quiet, options.html.clone());
     let mut plan = options.plan()?;
-    plan.concurrency = plan.concurrency.min(room(1));
-    let report = run_plan(&plan).await?;
+    make_room(&mut plan)?;
+    if let Some(path) = &html {
+        // A place that cannot be written to is better known before.
+        write(path, "").map_err(StormError::Output)?;
+    }
+    let report = run_and_tell(&plan, |progress| tell(progress, quiet)).await?;
     print(&report, json).map_err(StormError::Output)?;
+    if let Some(path) = html {
+        write(&path, &report.html()?).map_err(StormError::Output)?;
+    }
     if report.is_clean() {
         return Ok(());
     }
-    Err(StormError::Unclean { errors: report.error_count(), missed: report.arrivals.missed })
+    Err(StormError::Unclean {
+        errors: report.error_count(),
+        missed: report.total.arrivals.missed,
+        exceeded_by: report.exceeded_by(),
+    })
 }
 
-impl StormOptions {
-    fn plan(self) -> Result<Plan, StormError> {
-        Ok(Plan {
-            dsn: Dsn::parse(&self.dsn)?,
-            functions: self.functions,
-            ramp: self.ramp,
-            duration: self.duration,
-            transactions_per_function: self.transactions_per_function,
-            query: self.query,
-            protocol: self.protocol,
-            concurrency: self.concurrency,
-            timeout: self.timeout,
-        })
+/// As many functions as there are file descriptors for, besides the idle clients.
+fn make_room(plan: &mut Plan) -> Result<(), StormError> {
+    let room = room(1);
+    let idle = plan.idle();
+    let left = usize::try_from(idle).ok().and_then(|idle| room.checked_sub(idle));
+    let left = left.ok_or(StormError::NoRoom { wanted: idle, room })?;
+    let wanted: u64 = plan.classes.iter().map(|class| class.functions).sum();
+    if left < plan.concurrency && (left as u64) < wanted {
+        eprintln!(
+            "warning: the system gives open files for {left} functions at once; raise the limit \
+             (ulimit -n, or LimitNOFILE= of a unit) for more"
+        );
     }
+    plan.concurrency = plan.concurrency.min(left);
+    Ok(())
+}
+
+fn tell(progress: &Progress, quiet: bool) {
+    if !quiet {
+        // Who cannot be told is told nothing.
+        let _ = writeln!(io::stderr(), "{progress}");
+    }
+}
+
+fn write(path: &Path, page: &str) -> io::Result<()> {
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    std::fs::write(path, page).map_err(named)
 }
 
 fn print(report: &Report, json: bool) -> io::Result<()> {
@@ -91,48 +77,8 @@ pub(crate) fn room(each: u64) -> usize {
     usize::try_from(limit.saturating_sub(OWN_DESCRIPTORS) / each.max(1)).unwrap_or(usize::MAX)
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    config::parse_duration(text).ok_or_else(|| "expected 30s, 5min, 250ms or 1h".to_owned())
-}
-
 /// What systems give where they do not say.
 const FEW_DESCRIPTORS: u64 = 256;
 
-/// Those of the runtime, standard streams and certificates.
+/// Those of the runtime, standard streams, certificates and the observer.
 const OWN_DESCRIPTORS: u64 = 32;
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        storm: StormOptions,
-    }
-
-    fn plan(flags: &[&str]) -> Result<Plan, StormError> {
-        let flags = [&["storm"], flags].concat();
-        Cli::try_parse_from(flags).expect("flags").storm.plan()
-    }
-
-    #[test]
-    fn flags_become_a_plan_and_the_defaults_are_the_plans_own() {
-        let plan = plan(&["--dsn", "postgres://u:p@h/d", "--ramp", "250ms"]).unwrap();
-        let default = Plan::new(plan.dsn.clone());
-        assert_eq!(plan.ramp, Duration::from_millis(250));
-        assert_eq!(plan.functions, default.functions);
-        assert_eq!(plan.query, default.query);
-        assert_eq!((plan.protocol, plan.timeout), (default.protocol, default.timeout));
-        assert_eq!(plan.concurrency, default.concurrency);
-    }
-
-    #[test]
-    fn no_error_about_the_connection_string_repeats_it() {
-        let error = plan(&["--dsn", "postgres://u:hunter2/x@h/d"]).unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("hunter2"));
-        assert!(error.to_string().starts_with("--dsn"), "{error}");
-    }
-}

@@ -1,23 +1,25 @@
-//! One simulated function: it connects, runs its transactions and leaves.
+//! One simulated function: it connects, runs its transactions and leaves, or does not leave as it
+//! should.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::access::Access;
-use super::client::{Client, ClientError, Protocol};
-use super::tally::Tally;
+use super::client::{Client, ClientError};
+use super::plan::Class;
+use super::profile::{At, Exit, Fate, Profile};
+use super::tally::{Gauges, Tally};
 
-/// What every function does, and where it is counted.
+/// What every function of a class does, and where it is counted.
 #[derive(Debug)]
 pub(super) struct Work {
+    pub(super) class: Class,
     pub(super) access: Access,
-    pub(super) transactions: u64,
-    pub(super) query: String,
-    pub(super) protocol: Protocol,
     pub(super) timeout: Duration,
     pub(super) tally: Mutex<Tally>,
+    pub(super) gauges: Gauges,
 }
 
 impl Work {
@@ -27,30 +29,82 @@ impl Work {
     }
 
     async fn run(&self, client: &mut Client, sql: &str) -> Result<(), ClientError> {
-        client.query(self.protocol, sql, self.timeout).await?;
+        client.query(self.class.protocol, sql, self.timeout).await?;
         Ok(())
+    }
+
+    /// Whether a function that has run so many transactions runs another.
+    fn goes_on(&self, run: u64, until: Instant) -> bool {
+        let Class { transactions_per_function: wanted, profile, .. } = self.class;
+        let in_time = Instant::now() < until;
+        match (wanted, profile) {
+            (0, _) => in_time,
+            (_, Profile::Steady) => run < wanted && (in_time || run == 0),
+            _ => run < wanted,
+        }
+    }
+
+    /// What becomes of a function in the transaction of this number, and where.
+    fn fate(&self, number: u64) -> (Fate, At) {
+        let is_last = number + 1 == self.class.transactions_per_function;
+        (if is_last { self.class.profile.fate() } else { Fate::Plain }, self.class.at)
     }
 }
 
-/// A function's whole life. What fails is counted, not returned.
-pub(super) async fn live(work: Arc<Work>) {
-    let began = Instant::now();
-    match work.access.connect(work.timeout).await {
-        Ok(client) => {
-            work.tally().connect.record(began.elapsed());
-            if let Err(error) = stay(&work, client).await {
-                work.tally().failed(&error);
-            }
+/// A function's whole life; in a steady class, those of its followers too, until the class ends. What
+/// fails is counted, not returned.
+pub(super) async fn live(work: Arc<Work>, until: Instant) {
+    loop {
+        let went_well = one(&work, until).await;
+        work.tally().left += 1;
+        if work.class.profile != Profile::Steady {
+            return;
         }
-        Err(error) => work.tally().failed(&error),
+        if !went_well {
+            sleep_until(until.min(Instant::now() + RETRY_AFTER)).await;
+        }
+        if Instant::now() >= until {
+            return;
+        }
+        work.tally().followed();
     }
-    work.tally().left += 1;
+}
+
+/// One function. Returns whether its connection held until it left.
+async fn one(work: &Work, until: Instant) -> bool {
+    let began = Instant::now();
+    let connecting = work.gauges.connecting.enter();
+    let connected = work.access.connect(work.timeout).await;
+    drop(connecting);
+    let stayed = match connected {
+        Ok(client) => {
+            let _there = work.gauges.connected.enter();
+            work.tally().connect.record(began.elapsed());
+            stay(work, client, until).await
+        }
+        Err(error) => Err(error),
+    };
+    match stayed {
+        Ok(()) => true,
+        Err(error) => {
+            work.tally().failed(&error);
+            false
+        }
+    }
 }
 
 /// Its transactions. Returns an error when the connection is over; others are counted.
-async fn stay(work: &Work, mut client: Client) -> Result<(), ClientError> {
-    for number in 0..work.transactions {
-        match transact(work, &mut client, number == 0).await {
+async fn stay(work: &Work, mut client: Client, until: Instant) -> Result<(), ClientError> {
+    let mut number = 0;
+    while work.goes_on(number, until) {
+        if number > 0 && !work.class.think.is_zero() {
+            sleep(work.class.think).await;
+        }
+        let (fate, at) = work.fate(number);
+        if fate == Fate::Abandon {
+            return abandon(work, client, at).await;
+        }
+        match transact(work, &mut client, number, at, fate == Fate::Freeze).await {
             Err(error) if error.is_over() => return Err(error),
             Err(error) => {
                 work.tally().failed(&error);
@@ -58,20 +112,92 @@ async fn stay(work: &Work, mut client: Client) -> Result<(), ClientError> {
             }
             Ok(()) => {}
         }
+        number += 1;
     }
     client.leave(work.timeout).await
 }
 
-async fn transact(work: &Work, client: &mut Client, is_first: bool) -> Result<(), ClientError> {
+/// A transaction. The time that the function itself lets pass in it is not measured.
+async fn transact(
+    work: &Work,
+    client: &mut Client,
+    number: u64,
+    at: At,
+    freezes: bool,
+) -> Result<(), ClientError> {
+    if freezes && at == At::Idle {
+        freeze(work).await;
+    }
     let began = Instant::now();
-    work.run(client, "BEGIN").await?;
-    work.run(client, &work.query).await?;
-    if is_first {
-        work.tally().first_query.record(began.elapsed());
+    begin(work, client, freezes && at == At::Idle).await?;
+    let mut paused = Duration::ZERO;
+    if freezes && at == At::Answer {
+        client.send(work.class.protocol, &work.class.query, work.timeout).await?;
+        paused += freeze(work).await;
+        client.answer(work.timeout).await?;
+        work.tally().thawed += 1;
+    } else {
+        work.run(client, &work.class.query).await?;
+    }
+    if number == 0 {
+        let time = began.elapsed().saturating_sub(paused);
+        work.tally().first_query.record(time);
+    }
+    paused += pause(work.class.held()).await;
+    if freezes && at == At::Transaction {
+        paused += freeze(work).await;
     }
     work.run(client, "COMMIT").await?;
-    work.tally().transaction.record(began.elapsed());
+    let time = began.elapsed().saturating_sub(paused);
+    let mut tally = work.tally();
+    tally.thawed += u64::from(freezes && at == At::Transaction);
+    tally.committed(time);
     Ok(())
+}
+
+/// BEGIN: through a pooling proxy, the wait for a server is here.
+async fn begin(work: &Work, client: &mut Client, thaws: bool) -> Result<(), ClientError> {
+    let began = Instant::now();
+    let waiting = work.gauges.waiting.enter();
+    let begun = work.run(client, "BEGIN").await;
+    drop(waiting);
+    begun?;
+    let mut tally = work.tally();
+    tally.thawed += u64::from(thaws);
+    tally.waited(began.elapsed());
+    Ok(())
+}
+
+/// Goes as far as it goes, and is gone without a word.
+async fn abandon(work: &Work, mut client: Client, at: At) -> Result<(), ClientError> {
+    if at != At::Idle {
+        begin(work, &mut client, false).await?;
+    }
+    match at {
+        At::Idle => {}
+        At::Transaction => work.run(&mut client, &work.class.query).await?,
+        At::Answer => client.send(work.class.protocol, &work.class.query, work.timeout).await?,
+    }
+    work.tally().abandoned += 1;
+    if work.class.abandon == Exit::Silent {
+        sleep(work.class.freeze).await;
+    }
+    drop(client);
+    Ok(())
+}
+
+/// Says and reads nothing for a time; returns how long.
+async fn freeze(work: &Work) -> Duration {
+    work.tally().frozen += 1;
+    pause(work.class.freeze).await
+}
+
+async fn pause(time: Duration) -> Duration {
+    let began = Instant::now();
+    if !time.is_zero() {
+        sleep(time).await;
+    }
+    began.elapsed()
 }
 
 async fn roll_back(work: &Work, client: &mut Client) -> Result<(), ClientError> {
@@ -80,3 +206,7 @@ async fn roll_back(work: &Work, client: &mut Client) -> Result<(), ClientError> 
     }
     Ok(())
 }
+
+/// Who follows one whose connection failed comes so much later: a server that is down is not to be
+/// asked as fast as this machine can.
+const RETRY_AFTER: Duration = Duration::from_millis(100);

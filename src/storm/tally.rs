@@ -1,40 +1,88 @@
 //! What functions met with, counted while the storm goes on. Its size does not grow with theirs.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
 use super::client::ClientError;
-use super::report::{ErrorCount, Latency};
+use super::report::ErrorCount;
+use super::times::Times;
 
-/// Counts of one storm.
+/// Counts of one class.
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) arrived: u64,
+    /// Those who came in place of one who left.
+    pub(super) followers: u64,
     pub(super) missed: u64,
     pub(super) left: u64,
+    pub(super) frozen: u64,
+    pub(super) thawed: u64,
+    pub(super) abandoned: u64,
+    pub(super) idle: IdleCounts,
     pub(super) late: Times,
     pub(super) connect: Times,
+    pub(super) wait: Times,
     pub(super) first_query: Times,
     pub(super) transaction: Times,
+    /// Since it was last taken.
+    pub(super) recent: Recent,
     errors: BTreeMap<String, ErrorCount>,
 }
 
-/// Durations by their distribution: to the microsecond and three digits.
+/// Clients that only stay.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct IdleCounts {
+    pub(super) connected: u64,
+    /// They were still there at the end: they were asked.
+    pub(super) answered: u64,
+}
+
+/// What has happened since the last look at it.
 #[derive(Debug)]
-pub(super) struct Times(Histogram<u64>);
+pub(super) struct Recent {
+    pub(super) arrived: u64,
+    pub(super) errors: u64,
+    pub(super) wait: Times,
+    pub(super) transaction: Times,
+}
+
+/// How many are in a state now.
+#[derive(Debug, Default)]
+pub(super) struct Gauge(AtomicU64);
+
+/// One of them; gone when dropped.
+#[derive(Debug)]
+pub(super) struct Counted<'a>(&'a Gauge);
+
+/// How many functions of a class are in which state now.
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    /// Not logged in yet.
+    pub(super) connecting: Gauge,
+    /// Logged in; idle clients too.
+    pub(super) connected: Gauge,
+    /// Their transaction's first message is not answered yet.
+    pub(super) waiting: Gauge,
+}
 
 impl Tally {
     pub(super) fn new() -> Self {
         Self {
             arrived: 0,
+            followers: 0,
             missed: 0,
             left: 0,
+            frozen: 0,
+            thawed: 0,
+            abandoned: 0,
+            idle: IdleCounts::default(),
             late: Times::new(),
             connect: Times::new(),
+            wait: Times::new(),
             first_query: Times::new(),
             transaction: Times::new(),
+            recent: Recent::new(),
             errors: BTreeMap::new(),
         }
     }
@@ -42,64 +90,115 @@ impl Tally {
     /// A function arrives, so much after its time.
     pub(super) fn arrived(&mut self, late: Duration) {
         self.arrived += 1;
+        self.recent.arrived += 1;
         self.late.record(late);
+    }
+
+    /// One comes in place of one who left.
+    pub(super) fn followed(&mut self) {
+        self.followers += 1;
+        self.recent.arrived += 1;
+    }
+
+    /// The first message of a transaction was answered.
+    pub(super) fn waited(&mut self, time: Duration) {
+        self.wait.record(time);
+        self.recent.wait.record(time);
+    }
+
+    /// A transaction was committed.
+    pub(super) fn committed(&mut self, time: Duration) {
+        self.transaction.record(time);
+        self.recent.transaction.record(time);
     }
 
     /// Something failed; the first of each class is kept as an example.
     pub(super) fn failed(&mut self, error: &ClientError) {
-        self.count(error.class(), || error.to_string());
+        self.count(error.class(), 1, || error.to_string());
+        self.recent.errors += 1;
     }
 
     /// A task of ours ended by a panic.
     pub(super) fn broken(&mut self) {
-        self.count("harness", || "a task of the harness ended early".to_owned());
+        self.count("harness", 1, || "a task of the harness ended early".to_owned());
+        self.recent.errors += 1;
     }
 
     pub(super) fn errors(&self) -> &BTreeMap<String, ErrorCount> {
         &self.errors
     }
 
-    fn count(&mut self, class: &str, example: impl FnOnce() -> String) {
+    /// How many errors there were, of all classes.
+    pub(super) fn error_count(&self) -> u64 {
+        self.errors.values().map(|error| error.count).sum()
+    }
+
+    /// Counts what another counted, too. What is recent is left as it is.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.arrived += other.arrived;
+        self.followers += other.followers;
+        self.missed += other.missed;
+        self.left += other.left;
+        self.frozen += other.frozen;
+        self.thawed += other.thawed;
+        self.abandoned += other.abandoned;
+        self.idle.connected += other.idle.connected;
+        self.idle.answered += other.idle.answered;
+        self.late.add(&other.late);
+        self.connect.add(&other.connect);
+        self.wait.add(&other.wait);
+        self.first_query.add(&other.first_query);
+        self.transaction.add(&other.transaction);
+        for (class, error) in &other.errors {
+            self.count(class, error.count, || error.example.clone());
+        }
+    }
+
+    fn count(&mut self, class: &str, count: u64, example: impl FnOnce() -> String) {
         let known = self.errors.contains_key(class) || self.errors.len() < MAX_CLASSES;
         let class = if known { class } else { "other" };
         let entry = self.errors.entry(class.to_owned());
         let entry = entry.or_insert_with(|| ErrorCount { count: 0, example: example() });
-        entry.count += 1;
+        entry.count += count;
     }
 }
 
-impl Times {
-    #[expect(clippy::expect_used, reason = "the bounds are constants")]
-    fn new() -> Self {
-        let histogram = Histogram::new_with_bounds(1, LONGEST_MICROS, DIGITS);
-        Self(histogram.expect("constant bounds that the histogram takes"))
+impl Recent {
+    pub(super) fn new() -> Self {
+        Self { arrived: 0, errors: 0, wait: Times::new(), transaction: Times::new() }
     }
 
-    pub(super) fn record(&mut self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.0.saturating_record(micros.max(1));
+    pub(super) fn add(&mut self, other: &Self) {
+        self.arrived += other.arrived;
+        self.errors += other.errors;
+        self.wait.add(&other.wait);
+        self.transaction.add(&other.transaction);
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.0.len()
-    }
-
-    pub(super) fn summary(&self) -> Latency {
-        let millis = |micros: u64| micros as f64 / 1000.0;
-        let quantile = |q: f64| millis(self.0.value_at_quantile(q));
-        Latency {
-            count: self.0.len(),
-            p50_ms: quantile(0.50),
-            p95_ms: quantile(0.95),
-            p99_ms: quantile(0.99),
-            max_ms: millis(self.0.max()),
-        }
+    pub(super) fn clear(&mut self) {
+        self.arrived = 0;
+        self.errors = 0;
+        self.wait.clear();
+        self.transaction.clear();
     }
 }
 
-/// Longer times count as this long: an hour.
-const LONGEST_MICROS: u64 = 3_600_000_000;
-const DIGITS: u8 = 3;
+impl Gauge {
+    pub(super) fn enter(&self) -> Counted<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(self)
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// Classes of errors told apart; a hostile server could invent SQLSTATEs without end.
 const MAX_CLASSES: usize = 50;
@@ -121,6 +220,7 @@ mod tests {
         let counts: Vec<_> = tally.errors().iter().map(|(c, e)| (c.as_str(), e.count)).collect();
         assert_eq!(counts, [("53300", 2), ("timeout", 1)]);
         assert_eq!(tally.errors()["53300"].example, "first");
+        assert_eq!((tally.error_count(), tally.recent.errors), (3, 3));
     }
 
     #[test]
@@ -134,22 +234,25 @@ mod tests {
     }
 
     #[test]
-    fn times_are_summed_up_in_milliseconds() {
-        let mut times = Times::new();
-        assert!(times.summary().max_ms.abs() < f64::EPSILON);
-        for millis in 1..=100 {
-            times.record(Duration::from_millis(millis));
-        }
-        let summary = times.summary();
-        for (got, wanted) in [
-            (summary.p50_ms, 50.0),
-            (summary.p95_ms, 95.0),
-            (summary.p99_ms, 99.0),
-            (summary.max_ms, 100.0),
-        ] {
-            assert!((got - wanted).abs() < 0.2, "{got} is not {wanted}");
-        }
-        times.record(Duration::MAX);
-        assert!(times.summary().max_ms >= 3_599_000.0);
+    fn what_others_counted_is_added() {
+        let (mut all, mut one) = (Tally::new(), Tally::new());
+        one.arrived(Duration::ZERO);
+        one.committed(Duration::from_millis(2));
+        one.failed(&error("53300", "first"));
+        all.add(&one);
+        all.add(&one);
+        assert_eq!((all.arrived, all.transaction.count(), all.errors()["53300"].count), (2, 2, 2));
+        assert_eq!(all.recent.arrived, 0);
+    }
+
+    #[test]
+    fn a_gauge_counts_those_who_are_there() {
+        let gauge = Gauge::default();
+        let (one, other) = (gauge.enter(), gauge.enter());
+        assert_eq!(gauge.now(), 2);
+        drop(one);
+        assert_eq!(gauge.now(), 1);
+        drop(other);
+        assert_eq!(gauge.now(), 0);
     }
 }

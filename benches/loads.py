@@ -1,0 +1,152 @@
+"""Storms of clients that want more than there is, each a function by its name that gives figures."""
+
+import subprocess
+
+import contenders
+from sending import connections, resident, send
+from stage import ERRORS, GOODPUT, Figure, scenario
+
+
+@scenario(
+    "2,000 functions log in by SCRAM within 1 s, run one transaction each, and leave",
+    ERRORS,
+    Figure("arrivals/s reached", "high"),
+    Figure("connect p99, ms", digits=1),
+    Figure("wait p99, ms", digits=1),
+    Figure("transaction p99, ms", digits=1),
+    Figure("most servers, sampled", ""),
+    Figure("most servers, by PostgreSQL's log", ""),
+    Figure("servers opened"),
+)
+def burst(stage):
+    """From nothing: the proxies have no server yet."""
+    with stage.proxies() as proxies:
+        for one in [*proxies, stage.straight()]:
+            storm = send(stage, one, ["--functions", stage.many(2000), "--ramp", "1s", *stage.limit(one)])
+            seen = connections(stage.postgres, one.role, storm.began - 1)
+            report = storm.report
+            yield one.name, [
+                storm.errors(),
+                report["arrivals"]["achieved_per_second"],
+                report["connect"]["p99_ms"],
+                report["wait"]["p99_ms"],
+                report["transaction"]["p99_ms"],
+                report["observed"]["most"],
+                seen.most,
+                seen.opened,
+            ]
+
+
+@scenario(
+    "5,000 clients are connected and silent, 200 more work with 20 ms between transactions",
+    ERRORS,
+    Figure("idle clients cut"),
+    Figure("KiB per idle client", digits=2),
+    GOODPUT,
+    Figure("wait p99, ms", digits=1),
+    Figure("transaction p99, ms", digits=1),
+)
+def idle(stage):
+    """Memory is that of the proxy's process, before the first client and before any works."""
+    with stage.proxies() as proxies:
+        for one in proxies:
+            before = resident(one.pid)
+            clients = stage.many(5000)
+            silent = f"name=silent,functions=0,idle={clients},duration={stage.options.seconds}s"
+            busy = f"name=busy,profile=steady,functions={stage.many(200)},transactions=0,think=20ms"
+            busy += f",start=4s,ramp=1s,duration={stage.options.seconds}s"
+            flags = ["--class", silent, "--class", busy, *stage.limit(one)]
+            storm = send(stage, one, flags, {3: lambda one=one: resident(one.pid)})
+            found, quiet = storm.of("busy"), storm.of("silent")["idle"]
+            yield one.name, [
+                storm.errors(),
+                quiet["planned"] - quiet["answered"],
+                (storm.done[3][2] - before) / clients,
+                found["goodput"],
+                found["wait"]["p99_ms"],
+                found["transaction"]["p99_ms"],
+            ]
+
+
+TIMES = (1, 10, 100)
+
+
+@scenario(
+    "as many clients as servers, 10 and 100 times as many, each asking again as soon as it has an answer",
+    *(Figure(f"transactions/s at {times}x", "high") for times in TIMES),
+    *(Figure(f"transaction p99 at {times}x, ms", digits=1) for times in TIMES),
+    ERRORS,
+)
+def goodput(stage):
+    """PostgreSQL alone has no slots for 100 times as many."""
+    with stage.proxies() as proxies:
+        for one in [*proxies, stage.straight()]:
+            storms = [closed(stage, one, times) for times in TIMES if one.pool or times <= 10]
+            missing = [None] * (len(TIMES) - len(storms))
+            yield one.name, [
+                *[storm.report["goodput"] for storm in storms],
+                *missing,
+                *[storm.report["transaction"]["p99_ms"] for storm in storms],
+                *missing,
+                sum(storm.errors() for storm in storms),
+            ]
+
+
+def closed(stage, one, times):
+    """So many times more clients than servers, all the while."""
+    flags = ["--profile", "steady", "--functions", max(int(stage.options.pool * times), 1)]
+    flags += ["--transactions-per-function", 0, "--duration", f"{stage.options.seconds}s", "--ramp", "500ms"]
+    return send(stage, one, [*flags, *stage.limit(one)])
+
+
+CLASSES = """
+[[classes]]
+name = "greedy"
+application_name = "greedy*"
+
+[[classes]]
+name = "small"
+application_name = "small*"
+"""
+
+
+@scenario(
+    "1,000 clients of a greedy class beside 10 of a small one, each transaction held for 5 ms",
+    Figure("small's p99 alone, ms", digits=1),
+    Figure("small's p99 beside greedy, ms", digits=1),
+    Figure("times worse", digits=1),
+    Figure("small's transactions/s alone", "high"),
+    Figure("small's transactions/s beside greedy", "high"),
+    Figure("all transactions/s", "high"),
+    Figure("Jain's index between classes", "high", 3),
+    Figure("Jain's index between functions", "", 3),
+    ERRORS,
+)
+def classes(stage):
+    """All come as one user, and PgBouncer has one queue for them. Between functions, one queue for all is even."""
+    tables = CLASSES if knows_classes(stage) else ""
+    with stage.proxies(tables) as proxies:
+        for one in proxies:
+            length = f"profile=steady,transactions=0,hold=5ms,duration={stage.options.seconds}s"
+            small = f"name=small,application_name=small,functions=10,{length}"
+            greedy = f"name=greedy,application_name=greedy,functions={stage.many(1000)},{length}"
+            alone = send(stage, one, ["--class", small, *stage.limit(one)])
+            both = send(stage, one, ["--class", greedy, "--class", small, *stage.limit(one)])
+            p99s = [storm.of("small")["transaction"]["p99_ms"] for storm in (alone, both)]
+            yield one.name, [
+                *p99s,
+                p99s[1] / max(p99s[0], 0.001),
+                *[storm.of("small")["goodput"] for storm in (alone, both)],
+                both.report["goodput"],
+                both.report["fairness_between_classes"],
+                both.report["fairness"],
+                alone.errors() + both.errors(),
+            ]
+
+
+def knows_classes(stage):
+    """Whether this pgweir has classes of clients."""
+    path = stage.postgres.folder / "classes.toml"
+    contenders.write(path, '[databases.a]\nhost = "127.0.0.1"\n' + CLASSES)
+    check = [stage.options.pgweir, "check", "--config", path]
+    return subprocess.run(check, check=False, capture_output=True).returncode == 0

@@ -1,0 +1,73 @@
+"""What the scenarios of storms stand on: their register, and a PostgreSQL with fresh proxies."""
+
+import contextlib
+from dataclasses import dataclass
+
+import contenders
+
+SCENARIOS = {}
+
+
+@dataclass
+class Figure:
+    """What is measured; `better` is "low", "high" or "" where neither is."""
+
+    name: str
+    better: str = "low"
+    digits: int = 0
+
+
+@dataclass
+class Scenario:
+    """A storm and what is measured in it."""
+
+    what: str
+    figures: list
+    send: object
+
+
+@dataclass
+class Stage:
+    """What a scenario stands on."""
+
+    options: object
+    postgres: object
+    password: str
+
+    def many(self, number):
+        """So many clients, or fewer if it is to be a small run."""
+        return max(int(number * self.options.size), 2)
+
+    @contextlib.contextmanager
+    def proxies(self, tables="", lines=()):
+        """pgweir and PgBouncer, fresh."""
+        options = self.options
+        weir = contenders.pgweir(
+            self.postgres, self.password, options.pgweir, options.pool, options.workers, tables=tables
+        )
+        lines = ["max_client_conn = 20000", *lines]
+        bouncer = contenders.pgbouncer(self.postgres, self.password, options.pgbouncer, options.pool, lines)
+        with weir as one, bouncer as other:
+            yield [one, other]
+
+    def straight(self):
+        """PostgreSQL itself."""
+        return contenders.straight(self.postgres, self.password)
+
+    def limit(self, contender):
+        """Flags that watch the pool's limit."""
+        return ["--limit", contender.pool] if contender.pool else []
+
+
+def scenario(what, *figures):
+    """Registers one."""
+
+    def register(function):
+        SCENARIOS[function.__name__] = Scenario(what, list(figures), function)
+        return function
+
+    return register
+
+
+ERRORS = Figure("errors")
+GOODPUT = Figure("transactions/s", "high")

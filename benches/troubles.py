@@ -1,0 +1,147 @@
+"""Storms in which something goes wrong or is changed, each a function by its name that gives figures."""
+
+import statistics
+import subprocess
+
+from sending import Stops, connections, ready_at, send
+from stage import ERRORS, GOODPUT, Figure, scenario
+
+
+@scenario(
+    "PostgreSQL is restarted under 200 clients that work, and they go on",
+    Figure("connections in the densest second afterwards"),
+    Figure("most connections under way at once afterwards"),
+    Figure("seconds to 90 % of the throughput, after PostgreSQL accepts", digits=2),
+    GOODPUT,
+    Figure("errors of clients"),
+)
+def restart(stage):
+    """The log of PostgreSQL says who came, and when it let them in."""
+    with stage.proxies() as proxies:
+        for one in [*proxies, stage.straight()]:
+            flags = ["--profile", "steady", "--functions", stage.many(200), "--transactions-per-function", 0]
+            # Proxies that wait before they try again are to be waited for.
+            flags += ["--think", "5ms", "--duration", f"{2 * stage.options.seconds}s", *stage.limit(one)]
+            middle = max(stage.options.seconds // 3, 2)
+            storm = send(stage, one, flags, {middle: stage.postgres.restart})
+            stopped = storm.done[middle][0]
+            ready = ready_at(stage.postgres, stopped)
+            seen = connections(stage.postgres, one.role, stopped)
+            yield one.name, [
+                seen.per_second,
+                seen.in_flight,
+                recovery(storm, stopped - storm.began, ready - storm.began),
+                storm.report["goodput"],
+                storm.errors(),
+            ]
+
+
+def recovery(storm, stopped, ready):
+    """Seconds from when PostgreSQL was ready until as much is committed as before it stopped."""
+    rate = lambda point: point["all"]["transaction"]["count"] / max(point["span"], 0.001)
+    before = statistics.median(rate(point) for point in storm.points(1, stopped))
+    good = [point["at"] for point in storm.points(ready) if rate(point) >= 0.9 * before]
+    return good[0] - ready if good else None
+
+
+FROZEN = 0.5
+# Seconds of the storm in which the clients stop; it lasts until the last of them has gone on.
+STOP, LENGTH = 5, 45
+
+
+@scenario(
+    f"500 clients stop in mid-transaction for 30 s beside 50 that work; transactions may be idle for {FROZEN} s",
+    Figure("longest idle transaction, s", digits=2),
+    Figure("seconds until all servers are back", digits=1),
+    Figure("others' wait p99 before, ms", digits=1),
+    Figure("others' longest wait, ms", digits=1),
+    Figure("seconds until others' p99 is within twice what it was", digits=1),
+    Figure("errors of others"),
+    Figure("frozen clients cut", ""),
+)
+def freeze(stage):
+    """Only as many as there are servers can stop at a time: the next ones stop when these are cut."""
+    tables = f'[timeouts]\nidle_in_transaction = "{int(FROZEN * 1000)}ms"\n'
+    with stage.proxies(tables, [f"idle_transaction_timeout = {FROZEN}"]) as proxies:
+        for one in proxies:
+            others = f"name=others,profile=steady,functions=50,transactions=0,think=20ms,duration={LENGTH}s"
+            frozen = f"name=frozen,profile=freeze,functions={stage.many(500)},ramp=0,freeze=30s,start={STOP}s"
+            with Stops(stage.postgres, one.role) as stops:
+                storm = send(stage, one, ["--class", others, "--class", frozen, *stage.limit(one)])
+            before = usual_wait(storm.points(1, STOP))
+            calm = [second for second in range(STOP, LENGTH - 3) if is_calm(storm, second, before)]
+            yield one.name, [
+                stops.longest(),
+                (stops.last() or storm.began + STOP) - storm.began - STOP,
+                before,
+                storm.of("others")["wait"]["max_ms"],
+                calm[0] - STOP if calm else None,
+                storm.errors(storm.of("others")),
+                storm.errors(storm.of("frozen")),
+            ]
+
+
+def usual_wait(points):
+    """The first class's p99, by the median of the points; without a transaction, there is none."""
+    waits = [point["classes"][0]["wait"] for point in points]
+    waits = [wait["p99_ms"] for wait in waits if wait["count"]]
+    return statistics.median(waits) if waits else None
+
+
+def is_calm(storm, second, usual):
+    """Whether the first class waits at most twice as long as usual from a second on, for three of them."""
+    waits = [usual_wait(storm.points(one, one + 1)) for one in range(second, second + 3)]
+    return all(wait is not None and wait <= 2 * usual for wait in waits)
+
+
+@scenario(
+    "the pool is set from 20 to 5 to 40 servers under 60 clients that work",
+    Figure("most servers at 20", ""),
+    Figure("seconds until there are 5", digits=2),
+    Figure("most servers at 5, afterwards", ""),
+    Figure("seconds until there are 40", digits=2),
+    Figure("most servers at 40", ""),
+    ERRORS,
+)
+def resize(stage):
+    """By each one's console."""
+    third = max(stage.options.seconds // 3, 4)
+    tables = '[admin]\nusers = ["ROLE"]\n'
+    with stage.proxies(tables, ["admin_users = pgbouncer"]) as proxies:
+        for one, console in zip(proxies, ("SET max_servers = {}", "SET default_pool_size = {}")):
+            name = "pgbouncer" if "default" in console else "pgweir"
+            steps = {third: 5, 2 * third: 40}
+            at = {
+                due: lambda one=one, name=name, text=console.format(size): command(stage, one, name, text)
+                for due, size in steps.items()
+            }
+            flags = ["--profile", "steady", "--functions", 60, "--transactions-per-function", 0]
+            flags += ["--hold", "2ms", "--duration", f"{3 * third}s"]
+            storm = send(stage, one, flags, at)
+            fell, grew = (storm.done[due][1] - storm.began for due in steps)
+            down = [p for p in storm.points(fell, grew) if p["servers"]["all"] <= 5]
+            up = [p for p in storm.points(grew) if p["servers"]["all"] >= 40]
+            settled = down[0]["at"] if down else grew
+            yield one.name, [
+                most(storm.points(0, fell)),
+                settled - fell if down else None,
+                most(storm.points(settled, grew)) if down else None,
+                up[0]["at"] - grew if up else None,
+                most(storm.points(grew)),
+                storm.errors(),
+            ]
+
+
+def most(points):
+    """Servers."""
+    return max((point["servers"]["all"] for point in points), default=None)
+
+
+def command(stage, contender, database, text):
+    """Says something on a proxy's console."""
+    psql = [stage.postgres.bin / "psql", "-XAtq", "-h", "127.0.0.1", "-p", str(contender.port)]
+    psql += ["-U", contender.role, "-d", database, "-c", text]
+    environment = stage.postgres.environment(stage.password)
+    done = subprocess.run(psql, env=environment, check=False, text=True, capture_output=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{contender.name} refused {text!r}: {done.stderr}")
