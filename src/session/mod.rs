@@ -40,7 +40,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
-use crate::sql::{self, Resets};
+use crate::sql;
 use crate::wire::{Malformed, Report};
 use crate::without::is_off;
 use asking::Questions;
@@ -52,7 +52,7 @@ use own::Own;
 use pins::Pins;
 use pooling::Pooling;
 use reading::Reading;
-use resetting::Course;
+use resetting::Resetting;
 use retry::Retry;
 use rules::Seat;
 use sequences::{Draw, Sequences};
@@ -133,8 +133,10 @@ pub(crate) enum Note {
     Returned,
     /// The Sync behind all questions.
     Answered,
-    /// Execute of a value that the client's RESET means.
+    /// Execute of values that what the client has reset means.
     Restored,
+    /// pgweir's own message behind the Execute of the client's RESET.
+    Written,
     /// A Query, which drops the client's unnamed statement if there is one, and may draw numbers.
     Query { unnamed: Option<Ticket>, draw: Option<Draw> },
     /// Execute of what may draw numbers.
@@ -271,15 +273,7 @@ pub struct Session {
     told: Settings,
     /// A change of reported settings the client may not know of.
     tell: bool,
-    /// Settings that the client has reset since the last ReadyForQuery.
-    resets: Resets,
-    /// All settings were reset in the open transaction: whether some had been set before whose names no
-    /// text shows.
-    reset_all: Option<bool>,
-    /// Settings that must be restored behind the client's message, see [`Session::restore`].
-    restoring: Vec<Change>,
-    /// Of the Query in flight, if its statements reset settings.
-    course: Option<Course>,
+    resetting: Resetting,
     /// The Query in flight, where it is not the client's own.
     made: Option<sql::Made>,
     /// Why the last server refused the client's settings.
@@ -365,10 +359,7 @@ impl Session {
             startup,
             told: Settings::default(),
             tell: false,
-            resets: Resets::None,
-            reset_all: None,
-            restoring: Vec::new(),
-            course: None,
+            resetting: Resetting::default(),
             made: None,
             fault: Fault::Client,
             deallocating: VecDeque::new(),
@@ -523,12 +514,9 @@ impl Session {
         self.seat = None;
         self.forget_causes();
         self.owed = Leftovers::Nothing;
-        self.restoring.clear();
-        self.course = None;
+        self.resetting = Resetting::default();
         self.made = None;
         self.deallocating.clear();
-        self.resets = Resets::None;
-        self.reset_all = None;
         self.syncing = None;
         self.load = Load::default();
         self.reading.end(&self.desired);
