@@ -222,9 +222,22 @@ impl Session {
             _ => return Ok(()),
         }
         let Some(syncing) = &mut self.syncing else { return Ok(()) };
-        let Some(change) = syncing.changes.get(syncing.done) else { return Ok(()) };
+        let (before, rest) = syncing.changes.split_at(syncing.done.min(syncing.changes.len()));
+        let Some(change) = rest.first() else { return Ok(()) };
         syncing.done += 1;
         let shown = first_column(body)?.unwrap_or_default();
+        // As it mostly is.
+        if change.value.as_deref() == Some(shown) && syncing.whole.is_some() {
+            if syncing.waits {
+                self.knowledge.accept(&change.name, shown, shown);
+            }
+            return Ok(());
+        }
+        if change.value.is_some() && syncing.whole.take().is_some() {
+            for change in before {
+                backend.settings.on_set_as_asked(change);
+            }
+        }
         backend.settings.on_set(change, shown);
         if let Some(asked) = &change.value {
             let shown = if is_off("canonical") { asked } else { shown };
@@ -491,7 +504,7 @@ impl Session {
                 };
                 let owner = sent.owner;
                 if matches!(sent.note, Note::Synced) {
-                    self.check_pipelined_sync()?;
+                    self.check_pipelined_sync(backend)?;
                 }
                 self.on_popped(sent, backend);
                 owner
@@ -528,7 +541,13 @@ impl Session {
 
     /// Settings that went ahead of the client's own messages must have been taken: those messages
     /// run behind them without waiting.
-    fn check_pipelined_sync(&mut self) -> Result<(), SessionError> {
+    fn check_pipelined_sync(&mut self, backend: &mut Backend) -> Result<(), SessionError> {
+        if let Some(syncing) = &mut self.syncing
+            && let Some(whole) = syncing.whole.take()
+            && syncing.error.is_none()
+        {
+            backend.settings.on_changed(whole);
+        }
         match &self.syncing {
             Some(syncing) if syncing.waits => Ok(()),
             Some(syncing) if syncing.error.is_some() => Err(SessionError::SettingLost),

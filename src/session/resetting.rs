@@ -52,6 +52,9 @@ impl Session {
 
     /// These are reset by the client's text, and their values set behind it as far as they can be written.
     pub(super) fn suspect_unwritten(&mut self, resets: &Resets) {
+        if *resets == Resets::None {
+            return;
+        }
         let unwritten = |(name, value): &(&str, &[u8])| {
             resets.contains(name) && sql::setting(name, value).is_none()
         };

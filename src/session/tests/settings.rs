@@ -2,6 +2,7 @@
 
 use super::pair::{Pair, Stop};
 use super::script;
+use crate::session::settings::Settings;
 use crate::session::{Attach, Leftovers, Parting, SessionError};
 
 const SET: &str = crate::session::own::Own::Set.sql();
@@ -43,6 +44,45 @@ fn an_unproven_value_is_waited_for_and_a_proven_one_goes_ahead() {
     p.send(0, "Q(select 1)");
     assert_eq!(p.attach(0, 0), Attach::Ready);
     p.server_got(0, "Q(select 1)");
+}
+
+#[test]
+fn values_are_known_as_they_are_shown_beside_others_that_are_as_asked() {
+    for names in [["lock_timeout", "timezone"], ["timezone", "work_mem"]] {
+        let mut p = Pair::new(1);
+        let asked = names.map(|name| (name, if name == "timezone" { "tokyo" } else { "5" }));
+        let client = p.client(&asked);
+        assert_eq!(p.attach(client, 0), Attach::Wait);
+        let shown = names.map(|name| if name == "timezone" { "Asia/Tokyo" } else { "5" });
+        let rows = shown.map(|shown| format!("D({shown})")).join(" ");
+        p.answer(0, &format!("1 2 {rows} C(SELECT 2) S(TimeZone=Asia/Tokyo) Z(I)"));
+        assert_eq!(p.clients[client].settled, Some(Ok(())));
+        let mut desired = p.clients[client].session.desired().clone();
+        let settings = &mut p.servers[0].backend.settings;
+        assert_eq!(desired.get("timezone"), Some(&b"Asia/Tokyo"[..]));
+        assert!(settings.changes_to(&mut desired).list.is_empty());
+        assert_eq!(settings.changes_to(&mut Settings::default()).list.len(), 2);
+    }
+}
+
+#[test]
+fn clients_that_take_turns_send_the_same_each_time() {
+    let mut p = Pair::new(1);
+    let clients = ["1MB", "2MB"].map(|memory| (p.client(&[("work_mem", memory)]), memory));
+    for round in 0..4 {
+        for (client, memory) in clients {
+            let waits = p.attach(client, 0);
+            assert_eq!(waits == Attach::Wait, round == 0, "once it is proven, it goes ahead");
+            let parse = if round == 0 && memory == "1MB" { "1 " } else { "" };
+            let sent = script::show_frontend(&p.servers[0].received.split());
+            assert!(sent.ends_with(&format!("B(__pgweir_set:work_mem={memory}) E S")), "{sent}");
+            p.answer(0, &format!("{parse}2 D({memory}) C(SELECT 1) Z(I)"));
+            p.send(client, "Q(select 1)");
+            p.answer(0, "C(SELECT 1) Z(I)");
+            p.servers[0].received.clear();
+            p.release(client);
+        }
+    }
 }
 
 #[test]
