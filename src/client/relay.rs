@@ -461,7 +461,7 @@ impl<'a> Relay<'a> {
     /// Lets the session decide about a message of which `len` bytes are there.
     fn judge(&mut self, header: Header, len: usize, run: &mut Run) -> Result<(), Ending> {
         // What the session writes comes behind what passes.
-        if matches!(header.tag, b'E' | b'Z' | b'A') {
+        if matches!(header.tag, b'E' | b'Z' | b'A' | b'S') {
             self.pass(run);
         }
         let Client { session, link: client, context, .. } = &mut *self.client;

@@ -15,7 +15,7 @@ use super::pins::{PinReason, Pins};
 use super::pooling::Pooling;
 use super::rules::{Refusal, Suspicion};
 use super::{Backend, Note, Session, TransactionStatus};
-use crate::sql::{Effects, Resets, Touched};
+use crate::sql::{Effects, Touched};
 use crate::wire::{Reader, build};
 use crate::without::is_off;
 pub(super) use answers::{Columns, Probe};
@@ -193,22 +193,26 @@ impl Session {
     }
 
     /// Takes notice of settings that a text may change. `parameters` are the values that were bound.
-    pub(super) fn note_touched(&mut self, touched: Touched, parameters: &Parameters<'_>) {
+    pub(super) fn note_touched(&mut self, touched: &Touched, parameters: &Parameters<'_>) {
         let all = &mut self.questions.touched;
+        if touched.resets.are_all() {
+            // What stands behind it in the same text may set something else.
+            let unnamed = std::mem::take(&mut all.any);
+            let before = self.resetting.all.unwrap_or_default();
+            self.resetting.all = Some(before || unnamed);
+        }
         all.any |= touched.any;
         for name in &touched.names {
             all.add(name);
         }
-        for number in touched.parameters {
-            match parameters.text(number) {
+        for number in &touched.parameters {
+            match parameters.text(*number) {
                 Some(name) => all.add(name),
                 None => all.any = true,
             }
         }
         all.names.retain(|name| !is_off(kind_of(name)));
-        if touched.resets == Resets::All {
-            let unnamed = std::mem::take(&mut all.any);
-            self.reset_all = Some(self.reset_all.unwrap_or_default() || unnamed);
+        if touched.resets.are_all() || touched.may_reset.are_all() {
             for (name, _) in self.desired.iter().chain(self.startup.iter()) {
                 all.add(name);
             }
@@ -226,7 +230,7 @@ impl Session {
     /// Some statement of SQL's PREPARE may run.
     pub(super) fn note_executed(&mut self) {
         let prepared = self.questions.prepared.clone();
-        self.note_touched(prepared, &Parameters::NONE);
+        self.note_touched(&prepared, &Parameters::NONE);
     }
 
     /// A command may have put code behind a name; temporary objects are their own session's.

@@ -1,24 +1,32 @@
-//! What `set_config(name, NULL, ...)` means to a client: the value of its StartupMessage.
+//! What the default of a setting means to a client: the value of its StartupMessage.
 
 use bytes::{BufMut, BytesMut};
 
 use super::Session;
 use super::asking::Parameters;
 use super::knowledge::Statement;
-use crate::sql::{self, Argument, Effects, Made};
+use crate::sql::{self, Argument, Defaults, Effects, Made};
 use crate::wire::{Malformed, Reader};
+use crate::without::is_off;
 
 impl Session {
-    /// The text with these values where it asks for them; `None` if it does not. What follows its NUL
-    /// stays.
-    pub(super) fn with_defaults(&self, effects: Effects, text: &[u8]) -> Option<Made> {
+    /// The text with these values where it asks for them, behind a RESET too if it may become `several`
+    /// statements; `None` if it does not ask. What follows its NUL stays.
+    pub(super) fn with_defaults(
+        &self,
+        effects: Effects,
+        text: &[u8],
+        several: bool,
+    ) -> Option<Made> {
         if self.startup.is_empty() || !effects.contains(Effects::SETTING) {
             return None;
         }
         let end = text.iter().position(|byte| *byte == 0)?;
         let (sql, rest) = text.split_at_checked(end)?;
         let options = self.reading.options(false, None);
-        let mut made = sql::with_defaults(sql, &options, |name| self.startup.get(name))?;
+        let several = several && !is_off("startup_on_reset");
+        let defaults = Defaults { values: self.startup.iter().collect(), several };
+        let mut made = sql::with_defaults(sql, &options, &defaults)?;
         made.text.extend_from_slice(rest);
         Some(made)
     }

@@ -12,7 +12,7 @@ use super::knowledge::Statement;
 use super::pins::{PinReason, Pins};
 use super::preparing::MISSING;
 use super::{Backend, Note, Out, Session};
-use crate::sql::Effects;
+use crate::sql::{Effects, Resets};
 use crate::wire::build;
 use crate::wire::frame::Header;
 use crate::wire::{Reader, Report, SqlState};
@@ -60,7 +60,7 @@ impl Session {
             return self.refuse_message(true, out.server, refusal.report());
         }
         self.open_segment = true;
-        let made = if whole { self.with_defaults(effects, rest) } else { None };
+        let made = if whole { self.with_defaults(effects, rest, false) } else { None };
         let rest = made.as_ref().map_or(rest, |made| &made.text);
         self.lend(effects, rest, false, backend, out.server);
         self.note_effects(if whole { Effects::PURE } else { effects }, rest, &Parameters::NONE);
@@ -91,7 +91,7 @@ impl Session {
             return self.refuse_message(backend.is_some(), out.server, too_many());
         }
         let effects = self.effects_of(rest, true);
-        let made = self.with_defaults(effects, rest);
+        let made = self.with_defaults(effects, rest, false);
         let statement = self.statement_of(made.as_ref().map_or(rest, |made| &made.text), effects);
         if let Some(existing) = meaning.statement.filter(|_| !is_off("duplicates")) {
             return self.refuse_duplicate(name, &existing, statement, backend, out);
@@ -223,16 +223,18 @@ impl Session {
         self.open_segment = true;
         let mut made = None;
         let mut draw = None;
+        let mut resets = Resets::None;
         if let Note::Use { statement, .. } = &target.note {
             let statement = Arc::clone(statement);
             let parameters = Parameters::of_bind(reader.rest());
-            self.note_effects(statement.effects(), &statement.body, &parameters);
+            resets = self.note_effects(statement.effects(), &statement.body, &parameters);
             draw = self.note_draw(statement.effects(), &statement.body);
             if body.len() == header.body {
                 made = self.bound_defaults(&statement, reader.rest());
             }
         }
         self.note_bound(portal, draw);
+        self.note_bound_resets(portal, resets);
         self.send(Kind::Bind, target.note);
         self.begin_retry(meaning.tried, before);
         if let Some(rest) = made {
@@ -248,6 +250,7 @@ impl Session {
     }
 
     pub(super) fn on_execute(&mut self, body: &[u8]) -> ClientFate {
+        self.execute_resets(body.split(|byte| *byte == 0).next().unwrap_or_default());
         let Some(draw) = self.executes_draw(body) else { return self.pass(Kind::Execute) };
         self.open_segment = true;
         self.counts.queries += 1;

@@ -4,9 +4,8 @@ use bytes::BytesMut;
 
 use super::asking::{Parameters, SUSPECT};
 use super::flow::{Kind, Owner};
-use super::own::Own;
 use super::pins::PinReason;
-use super::settings::{self, Settings};
+use super::settings::Settings;
 use super::{Backend, Leftovers, Note, Out, Session, TransactionStatus, Unsynced};
 use crate::sql::{self, Effects, Whole};
 use crate::wire::Reader;
@@ -68,7 +67,7 @@ impl Session {
             // The server refuses with FATAL what does not belong into a copy.
             (tag, Some(_)) if self.flow.is_copying_in() => self.on_copy(tag),
             (_, Some(_)) if self.is_full() => self.wait_flushed(out),
-            // They are restored once it is known that the Query has not failed.
+            // The server is asked once it is known that the Query has not failed.
             (_, Some(_)) if self.must_restore() && !self.flow.is_empty() => ClientFate::Wait,
             (b'd' | b'c' | b'f', Some(_)) => self.on_copy(header.tag),
             (_, Some(_)) if self.must_wait_for_channels() => ClientFate::Wait,
@@ -112,6 +111,7 @@ impl Session {
 
     /// Sends what belongs before the client's message.
     fn go_ahead(&mut self, header: Header, backend: &mut Backend, out: &mut BytesMut) {
+        self.write_behind(out);
         if self.must_restore() && self.flow.is_empty() {
             self.restore(backend, out);
             build::empty(out, b'S');
@@ -215,28 +215,6 @@ impl Session {
     pub(super) fn reply(&mut self, note: Note) {
         self.load.bytes += note.size();
         self.flow.reply(note);
-    }
-
-    /// A Query has reset settings that have a value of the StartupMessage.
-    fn must_restore(&self) -> bool {
-        !self.restoring.is_empty() && !self.open_segment
-    }
-
-    /// Behind the client's message, its RESET is made to mean what it does on a connection of its own:
-    /// the value of the StartupMessage, which this server does not know as its default.
-    pub(super) fn restore(&mut self, backend: &mut Backend, out: &mut BytesMut) {
-        if self.restoring.is_empty() {
-            return;
-        }
-        // The message may have deallocated it.
-        if self.questions.suspects.intersects(Effects::LOCAL) {
-            backend.statements.doubt_own(Own::Set);
-        }
-        let restoring = std::mem::take(&mut self.restoring);
-        self.prepare_own(Own::Set, backend, out);
-        settings::write_changes(out, Own::Set.name(), &restoring);
-        self.inject(Kind::Bind, Note::Plain);
-        self.inject(Kind::Execute, Note::Restored);
     }
 
     fn end_segment(&mut self) {
@@ -343,7 +321,7 @@ impl Session {
         if let Err(refusal) = self.admit_text(effects, body) {
             return self.refuse_query(refusal, backend, out);
         }
-        // Its resets would be taken for undone by the failure of what went before.
+        // What is known of its resets is known of one Query at a time.
         if effects.intersects(RESETS) && !self.open_segment && !self.flow.is_empty() {
             return ClientFate::Wait;
         }
@@ -351,10 +329,15 @@ impl Session {
             return self.wait_flushed(out);
         }
         let whole = body.len() == header.body;
-        let made = if whole { self.with_defaults(effects, body) } else { None };
+        let made = if whole { self.with_defaults(effects, body, true) } else { None };
         let text = made.as_ref().map_or(body, |made| &made.text);
         self.lend(effects, text, true, backend, out.server);
-        self.note_effects(effects, text, &Parameters::NONE);
+        let resets = self.note_effects(effects, text, &Parameters::NONE);
+        if whole {
+            self.suspect_unwritten(&resets);
+        } else {
+            self.suspect_resets(&resets);
+        }
         backend.statements.clear_unnamed();
         self.cut_segment(|| !whole || may_copy(body));
         self.counts.queries += 1;

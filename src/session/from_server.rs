@@ -2,12 +2,13 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::asking::Columns;
 use super::flow::{Entry, Owner, Reaction, Sent};
 use super::own::Own;
 use super::pins::PinReason;
 use super::settings;
 use super::{Backend, Note, Session, SessionError, TransactionStatus, Unsynced};
-use crate::sql::{Effects, Resets};
+use crate::sql::{self, Effects};
 use crate::wire::build;
 use crate::wire::error::{self, ErrorFields};
 use crate::wire::frame::Header;
@@ -42,7 +43,8 @@ impl Session {
     /// Whether a message passes whatever is in it, and nothing follows from it: [`Session::on_server`]
     /// would say the same.
     pub fn passes_row(&mut self, header: Header) -> bool {
-        self.flow.passes_row(header.tag)
+        let added = self.made.as_ref().is_some_and(sql::Made::is_adding);
+        !added && self.flow.passes_row(header.tag)
     }
 
     /// A message from the server, of which `body` holds what [`Session::is_server_inspectable`]
@@ -56,7 +58,7 @@ impl Session {
         out: &mut BytesMut,
     ) -> Result<ServerFate, SessionError> {
         match header.tag {
-            b'S' => self.on_parameter_status(body, backend),
+            b'S' => self.on_parameter_status(body, backend, out),
             b'N' => Ok(self.owner_fate()),
             b'A' => Ok(self.on_notification(body, backend, out)?),
             b'E' => self.on_error(body, backend, out),
@@ -76,19 +78,21 @@ impl Session {
         &mut self,
         body: &[u8],
         backend: &mut Backend,
+        out: &mut BytesMut,
     ) -> Result<ServerFate, SessionError> {
         let mut reader = Reader::new(body);
         let (name, value) = (reader.str()?, reader.cstr()?);
         let default = backend.settings.on_parameter_status(name, value);
-        let fate = self.owner_fate();
+        // What follows the client's RESET is its own work.
+        let written = matches!(self.flow.head(), Some(Sent { note: Note::Written, .. }));
+        let fate = if written { ServerFate::Forward } else { self.owner_fate() };
         if name == "session_authorization" {
             self.pins.set(PinReason::Authorization, !default);
         }
         if fate == ServerFate::Swallow {
             return Ok(fate);
         }
-        // A RESET means the client's own default, which follows.
-        if self.resets.contains(name) && self.startup.get(name).is_some() {
+        if default && self.is_told_startup(name, out) {
             return Ok(ServerFate::Swallow);
         }
         self.note_initial(name, backend);
@@ -111,30 +115,6 @@ impl Session {
         }
     }
 
-    /// What the client has reset returns to its own defaults, those of its StartupMessage, which
-    /// the server does not know as such; the next lease brings them about.
-    fn apply_resets(&mut self, out: &mut BytesMut) {
-        // Else they may be those of a message that was not answered yet.
-        if !self.flow.is_status_known() {
-            return;
-        }
-        if self.status == TransactionStatus::Idle {
-            self.on_resets_kept();
-        }
-        let resets = std::mem::take(&mut self.resets);
-        if resets == Resets::None {
-            return;
-        }
-        for (name, value) in self.startup.iter().filter(|(name, _)| resets.contains(name)) {
-            self.desired.set(name, value);
-            if self.told.get(name).is_some_and(|told| told != value) {
-                self.told.set(name, value);
-                let name = self.told.spelling(name).unwrap_or(name);
-                build::parameter_status(out, name, value);
-            }
-        }
-    }
-
     fn on_reply(
         &mut self,
         tag: u8,
@@ -152,15 +132,16 @@ impl Session {
                 Ok(ServerFate::Swallow)
             }
             Reaction::Pass(Owner::Client) | Reaction::Failed(Owner::Client) => {
-                if let (b'C', Some(Note::Query { draw, .. })) =
-                    (tag, self.flow.head().map(|head| &head.note))
-                {
-                    self.on_drawn(*draw, body);
+                if let Some(Note::Query { draw, .. }) = self.flow.head().map(|head| &head.note) {
+                    let draw = *draw;
+                    if self.is_added(tag, body) {
+                        return Ok(ServerFate::Swallow);
+                    }
+                    if tag == b'C' {
+                        self.on_drawn(draw, body);
+                    }
                 }
                 self.note_command(tag, body, backend);
-                if tag == b'C' {
-                    self.on_statement_done();
-                }
                 Ok(ServerFate::Forward)
             }
             Reaction::Failed(Owner::Proxy) => Ok(ServerFate::Swallow),
@@ -173,6 +154,15 @@ impl Session {
                 }
                 Ok(self.on_popped(sent, backend))
             }
+        }
+    }
+
+    /// Whether a reply is to a statement that was put behind a RESET in the client's Query.
+    fn is_added(&mut self, tag: u8, body: &[u8]) -> bool {
+        match (tag, &mut self.made) {
+            (b'C', Some(made)) => made.on_command(body),
+            (_, Some(made)) => made.is_adding(),
+            (_, None) => false,
         }
     }
 
@@ -227,13 +217,27 @@ impl Session {
             Some(Note::Probed) => return self.on_answer_row(true, body),
             Some(Note::Channels) => return self.on_channel_row(body),
             Some(Note::Catalogued) => return self.on_catalogue_row(body),
+            Some(Note::Restored) => return self.on_restored_row(body, backend),
             Some(Note::Set) => {}
             _ => return Ok(()),
         }
         let Some(syncing) = &mut self.syncing else { return Ok(()) };
-        let Some(change) = syncing.changes.get(syncing.done) else { return Ok(()) };
+        let (before, rest) = syncing.changes.split_at(syncing.done.min(syncing.changes.len()));
+        let Some(change) = rest.first() else { return Ok(()) };
         syncing.done += 1;
         let shown = first_column(body)?.unwrap_or_default();
+        // As it mostly is.
+        if change.value.as_deref() == Some(shown) && syncing.whole.is_some() {
+            if syncing.waits {
+                self.knowledge.accept(&change.name, shown, shown);
+            }
+            return Ok(());
+        }
+        if change.value.is_some() && syncing.whole.take().is_some() {
+            for change in before {
+                backend.settings.on_set_as_asked(change);
+            }
+        }
         backend.settings.on_set(change, shown);
         if let Some(asked) = &change.value {
             let shown = if is_off("canonical") { asked } else { shown };
@@ -246,6 +250,19 @@ impl Session {
             }
             self.desired.set(&change.name, shown);
             self.reading.set(&change.name, shown);
+        }
+        Ok(())
+    }
+
+    /// What a setting has now that may have been reset.
+    fn on_restored_row(&mut self, body: &[u8], backend: &mut Backend) -> Result<(), SessionError> {
+        let mut columns = Columns::new(body)?;
+        let name = columns.next()?.unwrap_or_default();
+        let value = columns.next()?;
+        if let Ok(name) = std::str::from_utf8(name) {
+            self.on_told_value(name, value, backend);
+            self.reading.set(name, value.unwrap_or_default());
+            self.tell = true;
         }
         Ok(())
     }
@@ -263,13 +280,13 @@ impl Session {
                 }
             }
             b"DEALLOCATE ALL\0" => self.on_statements_gone(backend),
-            b"ROLLBACK\0" => self.on_resets_undone(false),
+            b"ROLLBACK\0" => self.on_resets_undone(),
             b"DISCARD SEQUENCES\0" => self.sequences.on_discarded(),
             b"DISCARD ALL\0" => {
                 self.sequences.on_discarded();
                 self.on_statements_gone(backend);
                 backend.settings.on_reset_all();
-                self.resets = Resets::All;
+                self.resetting.discarded = true;
             }
             tag => {
                 if changes_catalogue(tag) {
@@ -305,7 +322,7 @@ impl Session {
             let unseen = self.survives_loss();
             return Ok(if unseen { ServerFate::Swallow } else { ServerFate::Forward });
         }
-        self.on_resets_undone(true);
+        self.on_resets_undone();
         match self.flow.on_backend(b'E')? {
             Reaction::Failed(owner) => {
                 let mut dropped: Vec<_> = self.flow.take_dropped().collect();
@@ -460,6 +477,7 @@ impl Session {
             | Note::Returned
             | Note::Answered
             | Note::Restored
+            | Note::Written
             | Note::Lent
             | Note::Begin
             | Note::Query { unnamed: None, .. }
@@ -486,7 +504,7 @@ impl Session {
                 };
                 let owner = sent.owner;
                 if matches!(sent.note, Note::Synced) {
-                    self.check_pipelined_sync()?;
+                    self.check_pipelined_sync(backend)?;
                 }
                 self.on_popped(sent, backend);
                 owner
@@ -496,7 +514,6 @@ impl Session {
             return Ok(ServerFate::Swallow);
         }
         self.status = status;
-        self.course = None;
         self.made = None;
         self.counts.transactions += u32::from(status == TransactionStatus::Idle);
         if self.altered && status == TransactionStatus::Idle {
@@ -511,7 +528,11 @@ impl Session {
         if std::mem::take(&mut self.tell) {
             self.tell_changes(backend, out);
         }
-        self.apply_resets(out);
+        // Else it may be that of a message that was not answered yet.
+        if status == TransactionStatus::Idle && self.flow.is_status_known() {
+            self.on_resets_kept();
+        }
+        self.tell_discarded(out);
         if status == TransactionStatus::Idle && self.holds_ready(backend, out) {
             return Ok(ServerFate::Swallow);
         }
@@ -520,7 +541,13 @@ impl Session {
 
     /// Settings that went ahead of the client's own messages must have been taken: those messages
     /// run behind them without waiting.
-    fn check_pipelined_sync(&mut self) -> Result<(), SessionError> {
+    fn check_pipelined_sync(&mut self, backend: &mut Backend) -> Result<(), SessionError> {
+        if let Some(syncing) = &mut self.syncing
+            && let Some(whole) = syncing.whole.take()
+            && syncing.error.is_none()
+        {
+            backend.settings.on_changed(whole);
+        }
         match &self.syncing {
             Some(syncing) if syncing.waits => Ok(()),
             Some(syncing) if syncing.error.is_some() => Err(SessionError::SettingLost),
@@ -538,7 +565,8 @@ impl Session {
             return;
         }
         for (name, value) in backend.settings.reported().iter() {
-            if self.told.set(name, value) {
+            // What it has by a reset, the client is told otherwise.
+            if !self.suspects_reset(name) && self.told.set(name, value) {
                 build::parameter_status(out, name, value);
             }
         }

@@ -123,6 +123,7 @@ pub struct Knowledge {
     catalogue: ArcSwapOption<Catalogue>,
     /// Grows with every catalogue.
     catalogue_version: AtomicU32,
+    accepted_version: AtomicU32,
     /// The catalogue was read, and is not too old.
     catalogue_fresh: AtomicBool,
 }
@@ -249,6 +250,11 @@ impl Knowledge {
         inner.find_accepted(name, value).map(Box::from)
     }
 
+    /// Changes when accepted values are forgotten.
+    pub fn accepted_version(&self) -> u32 {
+        self.accepted_version.load(Ordering::Relaxed)
+    }
+
     /// Whether a server of this pool has accepted a value.
     pub fn has_accepted(&self, name: &str, value: &[u8]) -> bool {
         is_always_taken(name, value) || self.lock().find_accepted(name, value).is_some()
@@ -265,6 +271,7 @@ impl Knowledge {
         }
         if inner.accepted.len() >= MAX_ACCEPTED {
             inner.accepted.clear();
+            self.accepted_version.fetch_add(1, Ordering::Relaxed);
         }
         for value in [value, shown] {
             inner.find_accepted(name, value);
@@ -311,6 +318,7 @@ impl Knowledge {
     /// Forgets which values were accepted: the server or its configuration may be another now.
     pub fn forget_accepted(&self) {
         self.lock().accepted.clear();
+        self.accepted_version.fetch_add(1, Ordering::Relaxed);
         self.expire_catalogue();
     }
 

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
-use crate::sql::{self, Resets};
+use crate::sql;
 use crate::wire::{Malformed, Report};
 use crate::without::is_off;
 use asking::Questions;
@@ -52,11 +52,11 @@ use own::Own;
 use pins::Pins;
 use pooling::Pooling;
 use reading::Reading;
-use resetting::Course;
+use resetting::Resetting;
 use retry::Retry;
 use rules::Seat;
 use sequences::{Draw, Sequences};
-use settings::{Change, ServerSettings, Settings};
+use settings::{Change, Changes, ServerSettings, Settings};
 use statements::{ClientStatements, Name, ServerStatements, Ticket};
 
 pub use asking::{Leftovers, Parting};
@@ -133,8 +133,10 @@ pub(crate) enum Note {
     Returned,
     /// The Sync behind all questions.
     Answered,
-    /// Execute of a value that the client's RESET means.
+    /// Execute of values that what the client has reset means.
     Restored,
+    /// pgweir's own message behind the Execute of the client's RESET.
+    Written,
     /// A Query, which drops the client's unnamed statement if there is one, and may draw numbers.
     Query { unnamed: Option<Ticket>, draw: Option<Draw> },
     /// Execute of what may draw numbers.
@@ -179,6 +181,8 @@ impl Note {
 struct Syncing {
     changes: Vec<Change>,
     done: usize,
+    /// What the server has in the end, if all is shown as it was asked for.
+    whole: Option<Settings>,
     error: Option<Bytes>,
     /// The client's messages wait for it.
     waits: bool,
@@ -271,15 +275,7 @@ pub struct Session {
     told: Settings,
     /// A change of reported settings the client may not know of.
     tell: bool,
-    /// Settings that the client has reset since the last ReadyForQuery.
-    resets: Resets,
-    /// All settings were reset in the open transaction: whether some had been set before whose names no
-    /// text shows.
-    reset_all: Option<bool>,
-    /// Settings that must be restored behind the client's message, see [`Session::restore`].
-    restoring: Vec<Change>,
-    /// Of the Query in flight, if its statements reset settings.
-    course: Option<Course>,
+    resetting: Resetting,
     /// The Query in flight, where it is not the client's own.
     made: Option<sql::Made>,
     /// Why the last server refused the client's settings.
@@ -306,6 +302,10 @@ pub struct Session {
     sequences: Sequences,
     unsynced: Unsynced,
     syncing: Option<Syncing>,
+    /// What the client wanted when all of it was proven, and by which knowledge.
+    proven: Option<(Settings, u32)>,
+    /// The messages that set all that the client wants, and what that is.
+    written: Option<(Settings, Box<[u8]>)>,
     reading: Reading,
     load: Load,
     counts: Counts,
@@ -365,10 +365,7 @@ impl Session {
             startup,
             told: Settings::default(),
             tell: false,
-            resets: Resets::None,
-            reset_all: None,
-            restoring: Vec::new(),
-            course: None,
+            resetting: Resetting::default(),
             made: None,
             fault: Fault::Client,
             deallocating: VecDeque::new(),
@@ -387,6 +384,8 @@ impl Session {
             sequences: Sequences::default(),
             unsynced: Unsynced::Nothing,
             syncing: None,
+            proven: None,
+            written: None,
             reading: Reading::default(),
             load: Load::default(),
             counts: Counts::default(),
@@ -468,18 +467,20 @@ impl Session {
         self.tell = true;
         self.sequences.begin();
         self.reading.begin(&mut self.desired, &mut backend.settings);
-        for change in &changes {
+        for change in &changes.list {
             self.note_initial(&change.name, backend);
         }
         if self.knowledge.wants_catalogue() {
             self.ask_for_catalogue(backend, out);
         }
+        let Changes { list: changes, whole, everything } = changes;
         if changes.is_empty() {
             return Attach::Ready;
         }
-        let waits = changes.iter().any(|change| self.is_unproven(change));
-        self.send_changes(backend, &changes, out);
-        self.syncing = Some(Syncing { changes, done: 0, error: None, waits });
+        let waits = self.must_wait(&changes);
+        self.send_changes(backend, &changes, everything, out);
+        let whole = whole.then(|| self.desired.clone());
+        self.syncing = Some(Syncing { changes, done: 0, whole, error: None, waits });
         if waits { Attach::Wait } else { Attach::Ready }
     }
 
@@ -523,12 +524,9 @@ impl Session {
         self.seat = None;
         self.forget_causes();
         self.owed = Leftovers::Nothing;
-        self.restoring.clear();
-        self.course = None;
+        self.resetting = Resetting::default();
         self.made = None;
         self.deallocating.clear();
-        self.resets = Resets::None;
-        self.reset_all = None;
         self.syncing = None;
         self.load = Load::default();
         self.reading.end(&self.desired);
@@ -578,19 +576,40 @@ impl Session {
         }
     }
 
-    fn is_unproven(&self, change: &Change) -> bool {
-        settings::is_fail_closed(&change.name)
-            || change
-                .value
-                .as_ref()
-                .is_some_and(|value| !self.knowledge.has_accepted(&change.name, value))
+    /// Whether the client's messages wait until the server has taken these changes. What the client wants is
+    /// mostly what was found proven before.
+    fn must_wait(&mut self, changes: &[Change]) -> bool {
+        let version = self.knowledge.accepted_version();
+        if let Some((proven, found)) = &self.proven
+            && *found == version
+            && proven.is_shared_with(&self.desired)
+        {
+            let is_reset = |change: &&Change| change.value.is_none();
+            return changes.iter().filter(is_reset).any(|c| settings::is_fail_closed(&c.name));
+        }
+        let is_proven = |name: &str, value: &[u8]| {
+            !settings::is_fail_closed(name) && self.knowledge.has_accepted(name, value)
+        };
+        if self.desired.iter().all(|(name, value)| is_proven(name, value)) {
+            self.proven = Some((self.desired.clone(), version));
+        }
+        !changes.iter().all(|change| match &change.value {
+            Some(value) => is_proven(&change.name, value),
+            None => !settings::is_fail_closed(&change.name),
+        })
     }
 
-    fn send_changes(&mut self, backend: &mut Backend, changes: &[Change], out: &mut BytesMut) {
+    fn send_changes(
+        &mut self,
+        backend: &mut Backend,
+        changes: &[Change],
+        everything: bool,
+        out: &mut BytesMut,
+    ) {
         use crate::wire::build;
         self.prepare_own(Own::Set, backend, out);
         for together in changes.split_inclusive(Change::is_encoding) {
-            settings::write_changes(out, Own::Set.name(), together);
+            self.write_changes(together, everything, out);
             self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
             self.flow.sent(Kind::Execute, Owner::Proxy, Note::Set);
         }
@@ -598,8 +617,27 @@ impl Session {
         self.flow.sent(Kind::Sync, Owner::Proxy, Note::Synced);
     }
 
+    /// The messages that set all that the client wants are kept.
+    fn write_changes(&mut self, changes: &[Change], everything: bool, out: &mut BytesMut) {
+        if let Some((wanted, bytes)) = &self.written
+            && everything
+            && wanted.is_shared_with(&self.desired)
+        {
+            return out.extend_from_slice(bytes);
+        }
+        let start = out.len();
+        settings::write_changes(out, Own::Set.name(), changes);
+        let bytes = out.get(start..).unwrap_or_default();
+        if everything && bytes.len() <= MAX_WRITTEN {
+            self.written = Some((self.desired.clone(), bytes.into()));
+        }
+    }
+
     fn next_ticket(&mut self) -> Ticket {
         self.ticket.sequence += 1;
         self.ticket
     }
 }
+
+/// Bytes of such messages that are kept for each client.
+const MAX_WRITTEN: usize = 1 << 10;

@@ -7,6 +7,8 @@
 pub(crate) enum Own {
     /// Sets values, one after the other, and tells each.
     Set,
+    /// Sets those of some values that stand in the place of one that was reset, and tells each.
+    Restore,
     /// Tells one value.
     Get,
     /// Tells one value, and whether it is the server's default.
@@ -32,6 +34,7 @@ impl Own {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Set => "__pgweir_set",
+            Self::Restore => "__pgweir_restore",
             Self::Get => "__pgweir_get",
             Self::Weigh => "__pgweir_weigh",
             Self::Lift => "__pgweir_lift",
@@ -46,6 +49,7 @@ impl Own {
     pub(crate) const fn sql(self) -> &'static str {
         match self {
             Self::Set => SET,
+            Self::Restore => RESTORE,
             Self::Get => "SELECT pg_catalog.current_setting($1, true)",
             Self::Weigh => WEIGH,
             Self::Lift => LIFT,
@@ -61,6 +65,16 @@ impl Own {
 /// Names and values; NULL takes the server's own. Rows come in the order of the arrays.
 const SET: &str = "SELECT pg_catalog.set_config(name, value, false) FROM ROWS FROM (\
     pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS change (name, value)";
+
+/// Names and values. What a session has reset has the source that it began with (`view-pg-settings.html`). Roles
+/// and most custom settings are not shown there: they are back at what no session sets by itself.
+const RESTORE: &str = "SELECT name, CASE WHEN CASE WHEN source IS NOT NULL THEN source <> 'session' \
+    WHEN pg_catalog.lower(name) = 'role' THEN pg_catalog.current_setting(name) = 'none' \
+    ELSE pg_catalog.strpos(name, '.') > 0 AND COALESCE(pg_catalog.current_setting(name, true), '') = '' END \
+    THEN pg_catalog.set_config(name, value, false) ELSE pg_catalog.current_setting(name, true) END \
+    FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) \
+    AS change (name, value) LEFT JOIN (SELECT pg_catalog.lower(name) AS folded, source \
+    FROM pg_catalog.pg_settings) AS shown ON folded = pg_catalog.lower(name)";
 
 /// `pg_settings` shows values in their base units, so that they compare with each other only. It costs
 /// ten times what the value alone does, and is asked until the default is known.

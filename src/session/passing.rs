@@ -8,7 +8,7 @@ use super::extended::{statement_name, write_bind};
 use super::flow::Kind;
 use super::from_client::{ClientFate, MAX_PARSE};
 use super::{Backend, Note, Out, Session};
-use crate::sql::Effects;
+use crate::sql::{Effects, Resets};
 use crate::wire::frame::Header;
 use crate::wire::{Reader, build};
 
@@ -48,7 +48,7 @@ impl Session {
         }
         let whole = header.body <= MAX_PARSE && body.len() == header.body;
         let effects = self.effects_of(rest, whole);
-        let made = if whole { self.with_defaults(effects, rest) } else { None };
+        let made = if whole { self.with_defaults(effects, rest, false) } else { None };
         let text = made.as_ref().map_or(rest, |made| &made.text);
         let statement = self.knowledge.private(if whole { text } else { &[] }, effects);
         self.open_segment = true;
@@ -75,11 +75,12 @@ impl Session {
         };
         let effects = self.effects_of_statement(&statement);
         self.mind_sequences(effects, &statement.body, backend, out);
-        self.note_effects(effects, &statement.body, &Parameters::of_bind(rest));
+        let resets = self.note_effects(effects, &statement.body, &Parameters::of_bind(rest));
         let whole = body.len() == header.body;
         let made = if whole { self.bound_defaults(&statement, rest) } else { None };
         let draw = self.note_draw(effects, &statement.body);
         self.note_bound(portal, draw);
+        self.note_bound_resets(portal, resets);
         let fate = self.pass(Kind::Bind);
         let Some(made) = made else { return fate };
         write_bind(out, portal, name, &made);
@@ -91,6 +92,7 @@ impl Session {
         self.questions.suspects |= Effects::EXECUTE;
         self.note_executed();
         self.note_bound(b"", None);
+        self.note_bound_resets(b"", Resets::None);
         self.pass(Kind::Bind)
     }
 

@@ -1,182 +1,180 @@
 //! What the client's RESET means: the values of its StartupMessage, which no server knows as defaults
 //! (docs/semantics.md "Settings").
 //!
-//! Statements of one Query reset, set and undo in turn; what holds in the end, and what if one of them
-//! fails, is worked out ahead, and their tags tell how far they are.
+//! What a RESET in the client's own text means is set at once: behind it in the text of a Query
+//! ([`sql::with_defaults`]), and behind its Execute. What code may have reset, the server is asked.
 
-use super::Session;
+use bytes::BytesMut;
+
+use super::flow::Kind;
+use super::own::Own;
 use super::pins::PinReason;
-use super::settings::{Change, Settings};
-use crate::sql::{self, Resets, Touched, Turn};
+use super::settings::{self, Change};
+use super::{Backend, Note, Session, TransactionStatus};
+use crate::sql::{self, Effects, Resets};
+use crate::wire::build;
 use crate::without::is_off;
 
-/// Where the statements of a Query take the settings of the StartupMessage.
-#[derive(Debug)]
-pub(super) struct Course {
-    /// Before the first statement, and behind each.
-    stages: Vec<Stage>,
-    done: usize,
-}
-
-/// While a statement runs, or behind the last.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Stage {
-    /// Settings that are reset if it succeeds.
-    then: Vec<Box<str>>,
-    /// The same if it fails.
-    kept: Vec<Box<str>>,
-}
-
-impl Course {
-    fn new(turns: &[Turn], startup: &Settings) -> Self {
-        let mut stages = Vec::with_capacity(turns.len() + 1);
-        let (mut now, mut kept): (Vec<Box<str>>, Vec<Box<str>>) = Default::default();
-        let mut points: Vec<(&[u8], Vec<Box<str>>)> = Vec::new();
-        for turn in turns {
-            let before = kept.clone();
-            match turn {
-                Turn::Touches(touched) => touch(&mut now, touched, startup),
-                Turn::Saves(name) => points.push((name, now.clone())),
-                Turn::ReturnsTo(name) => {
-                    let point = points.iter().rev().find(|(point, _)| *point == &**name);
-                    now = point.map_or_else(|| kept.clone(), |(_, then)| then.clone());
-                }
-                Turn::Commits => {
-                    kept.clone_from(&now);
-                    points.clear();
-                }
-                Turn::RollsBack => {
-                    now.clone_from(&kept);
-                    points.clear();
-                }
-            }
-            stages.push(Stage { then: now.clone(), kept: before });
-        }
-        stages.push(Stage { then: now, kept });
-        Self { stages, done: 0 }
-    }
-
-    fn stage(&self) -> Stage {
-        self.stages.get(self.done).cloned().unwrap_or_default()
-    }
-}
-
-/// What a statement resets, and sets anew.
-fn touch(now: &mut Vec<Box<str>>, touched: &Touched, startup: &Settings) {
-    let is = |names: &[Box<str>], name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
-    for (name, _) in startup.iter() {
-        if touched.resets.contains(name) {
-            if !is(now, name) {
-                now.push(name.into());
-            }
-        } else if is(&touched.names, name) {
-            now.retain(|known| !known.eq_ignore_ascii_case(name));
-        }
-    }
+/// What there is to do about resets.
+#[derive(Debug, Default)]
+pub(super) struct Resetting {
+    /// Values of the StartupMessage of settings that may have been reset.
+    pub(super) suspected: Vec<Change>,
+    /// What the text resets that the unnamed portal runs.
+    bound: Resets,
+    /// Statements that belong behind the Execute that was sent last.
+    behind: Vec<Vec<u8>>,
+    /// DISCARD ALL was done.
+    pub(super) discarded: bool,
+    /// All settings were reset in the open transaction: whether some had been set before whose names no
+    /// text shows.
+    pub(super) all: Option<bool>,
 }
 
 impl Session {
-    /// A text may reset settings. Of a Query its statements count in their order.
-    pub(super) fn note_resets(&mut self, touched: &Touched, text: Option<&[u8]>) {
-        if touched.resets == Resets::None || is_off("startup_on_reset") {
+    /// These settings may be reset by the client's message.
+    pub(super) fn suspect_resets(&mut self, resets: &Resets) {
+        if *resets == Resets::None || is_off("startup_on_reset") {
             return;
         }
-        if let Some(text) = text.filter(|_| !self.startup.is_empty()) {
-            let catalogue = self.knowledge.catalogue();
-            let options = self.reading.options(false, catalogue.as_deref());
-            let turns = sql::course(text, &options);
-            drop(catalogue);
-            self.course = turns.map(|turns| Course::new(&turns, &self.startup));
+        let suspected = &mut self.resetting.suspected;
+        for (name, value) in self.startup.iter().filter(|(name, _)| resets.contains(name)) {
+            if !suspected.iter().any(|known| *known.name == *name) {
+                suspected.push(Change { name: name.into(), value: Some(value.into()) });
+            }
         }
-        if let Some(course) = &self.course {
-            let then = course.stage().then;
-            return self.reset_only(then);
-        }
-        for (name, value) in self.startup.iter().filter(|(name, _)| touched.resets.contains(name)) {
-            self.restoring.push(Change { name: name.into(), value: Some(value.into()) });
-        }
-        self.resets.add(touched.resets.clone());
     }
 
-    fn reset_only(&mut self, names: Vec<Box<str>>) {
-        let is_reset = |name: &str| names.iter().any(|n| **n == *name);
-        let values = self.startup.iter().filter(|(name, _)| is_reset(name));
-        let change =
-            |(name, value): (&str, &[u8])| Change { name: name.into(), value: Some(value.into()) };
-        self.restoring = values.map(change).collect();
-        self.resets = if names.is_empty() { Resets::None } else { Resets::Names(names) };
+    /// Whether a setting may have been reset by what the client has sent last.
+    pub(super) fn suspects_reset(&self, name: &str) -> bool {
+        self.resetting.suspected.iter().any(|change| change.name.eq_ignore_ascii_case(name))
     }
 
-    /// A statement of the client's Query is done.
-    pub(super) fn on_statement_done(&mut self) {
-        let Some(course) = &mut self.course else { return };
-        course.done += 1;
-        let then = course.stage().then;
-        self.reset_only(then);
+    /// These are reset by the client's text, and their values set behind it as far as they can be written.
+    pub(super) fn suspect_unwritten(&mut self, resets: &Resets) {
+        if *resets == Resets::None {
+            return;
+        }
+        let unwritten = |(name, value): &(&str, &[u8])| {
+            resets.contains(name) && sql::setting(name, value).is_none()
+        };
+        let names = self.startup.iter().filter(unwritten).map(|(name, _)| name.into()).collect();
+        self.suspect_resets(&Resets::Names(names));
+    }
+
+    /// The text that a portal runs resets these settings.
+    pub(super) fn note_bound_resets(&mut self, portal: &[u8], resets: Resets) {
+        if !portal.is_empty() {
+            return self.suspect_resets(&resets);
+        }
+        self.suspect_unwritten(&resets);
+        self.resetting.bound = resets;
+    }
+
+    /// A portal is executed.
+    pub(super) fn execute_resets(&mut self, portal: &[u8]) {
+        if !portal.is_empty() || is_off("startup_on_reset") {
+            return;
+        }
+        let resets = std::mem::take(&mut self.resetting.bound);
+        let meant = self.startup.iter().filter(|(name, _)| resets.contains(name));
+        let behind: Vec<_> = meant.filter_map(|(name, value)| sql::setting(name, value)).collect();
+        if !behind.is_empty() {
+            self.resetting.behind = behind;
+            // It would be sent without them.
+            self.retry = None;
+        }
+    }
+
+    /// Sends what belongs behind the Execute that was sent last.
+    pub(super) fn write_behind(&mut self, out: &mut BytesMut) {
+        let behind = std::mem::take(&mut self.resetting.behind);
+        if self.flow.is_skipping() {
+            return;
+        }
+        for mut text in behind {
+            text.extend_from_slice(&[0, 0, 0]);
+            build::close_statement(out, WRITTEN.as_bytes());
+            build::parse_body(out, WRITTEN.as_bytes(), &text);
+            build::bind_text(out, WRITTEN, &[]);
+            build::execute(out);
+            for kind in [Kind::Close, Kind::Parse, Kind::Bind, Kind::Execute] {
+                self.inject(kind, Note::Written);
+            }
+        }
+    }
+
+    /// The client's message may have reset settings that have a value of the StartupMessage.
+    pub(super) fn must_restore(&self) -> bool {
+        !self.resetting.suspected.is_empty()
+            && !self.open_segment
+            && self.status != TransactionStatus::Failed
+    }
+
+    /// Behind the client's message, what it has reset is made to mean what it does on a connection of its
+    /// own.
+    pub(super) fn restore(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        if self.resetting.suspected.is_empty() || self.status == TransactionStatus::Failed {
+            return;
+        }
+        // The message may have deallocated it.
+        if self.questions.suspects.intersects(Effects::LOCAL) {
+            backend.statements.doubt_own(Own::Restore);
+        }
+        let mut suspected = std::mem::take(&mut self.resetting.suspected);
+        // The values before it may need the rights of the session's user.
+        suspected.sort_by_key(|change| change.name.eq_ignore_ascii_case("role"));
+        self.prepare_own(Own::Restore, backend, out);
+        settings::write_changes(out, Own::Restore.name(), &suspected);
+        self.inject(Kind::Bind, Note::Plain);
+        self.inject(Kind::Execute, Note::Restored);
+    }
+
+    /// A reported setting went back to the server's default, by the client's own work. True if the client
+    /// is told the value of its StartupMessage instead.
+    pub(super) fn is_told_startup(&mut self, name: &str, out: &mut BytesMut) -> bool {
+        if !self.suspects_reset(name) {
+            return false;
+        }
+        let Some(value) = self.startup.get(name) else { return false };
+        self.desired.set(name, value);
+        self.reading.set(name, value);
+        if self.told.set(name, value) {
+            build::parameter_status(out, name, value);
+        }
+        true
+    }
+
+    /// DISCARD ALL is done: tells the client what it means. The server has it before the client's next
+    /// message.
+    pub(super) fn tell_discarded(&mut self, out: &mut BytesMut) {
+        if !std::mem::take(&mut self.resetting.discarded) {
+            return;
+        }
+        for (name, value) in self.startup.iter() {
+            self.desired.set(name, value);
+            if self.told.get(name).is_some_and(|told| told != value) {
+                self.told.set(name, value);
+                let name = self.told.spelling(name).unwrap_or(name);
+                build::parameter_status(out, name, value);
+            }
+        }
     }
 
     /// The client's transaction is over, and all that was reset in it is.
     pub(super) fn on_resets_kept(&mut self) {
-        if self.reset_all.take().is_some() {
+        if self.resetting.all.take().is_some() {
             self.pins.set(PinReason::Setting, false);
         }
     }
 
-    /// What was reset since the last ReadyForQuery was rolled back, unless a Query goes on behind that, or
-    /// had committed some of it.
-    pub(super) fn on_resets_undone(&mut self, failed: bool) {
-        if let Some(unnamed) = self.reset_all.take() {
+    /// What was reset since the last ReadyForQuery was rolled back.
+    pub(super) fn on_resets_undone(&mut self) {
+        if let Some(unnamed) = self.resetting.all.take() {
             self.questions.touched.any |= unnamed;
         }
-        if let Some(course) = &self.course {
-            if failed {
-                let kept = course.stage().kept;
-                self.reset_only(kept);
-            }
-            return;
-        }
-        self.resets = Resets::None;
-        if !self.open_segment {
-            self.restoring.clear();
-        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sql::Options;
-
-    /// What is reset in the end, and what if the statement behind so many fails.
-    fn ends(text: &str, fails: usize) -> (String, String) {
-        let mut startup = Settings::default();
-        startup.set("DateStyle", b"German");
-        startup.set("work_mem", b"1MB");
-        let turns = sql::course(text.as_bytes(), &Options::default()).unwrap();
-        let mut course = Course::new(&turns, &startup);
-        course.done = fails;
-        let kept = course.stage().kept.join(" ");
-        course.done = turns.len();
-        (course.stage().then.join(" "), kept)
-    }
-
-    #[test]
-    fn resets_hold_by_the_order_of_statements() {
-        for (text, fails, then, kept) in [
-            ("begin; select 1; rollback; reset all", 3, "DateStyle work_mem", ""),
-            ("reset all; rollback; reset work_mem; select 1", 3, "work_mem", ""),
-            (
-                "reset all; commit; begin; select 1; rollback",
-                3,
-                "DateStyle work_mem",
-                "DateStyle work_mem",
-            ),
-            ("reset DateStyle; set datestyle = 'ISO'; select 1", 2, "", ""),
-            ("reset all; savepoint a; rollback to a; commit", 1, "DateStyle work_mem", ""),
-            ("savepoint a; reset all; rollback to a; reset work_mem", 4, "work_mem", ""),
-            ("reset all; rollback to earlier; select 1", 2, "", ""),
-        ] {
-            assert_eq!(ends(text, fails), (then.to_owned(), kept.to_owned()), "{text}");
-        }
-    }
-}
+/// Name of the statement that is put behind an Execute.
+const WRITTEN: &str = "__pgweir_reset";

@@ -3,6 +3,7 @@
 //! Values are never inferred from SQL: a server tells them, by ParameterStatus or in the row of
 //! `set_config` (`functions-admin.html#FUNCTIONS-ADMIN-SET`; docs/semantics.md "Settings").
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -102,9 +103,9 @@ impl Settings {
     }
 }
 
-fn compare(a: &str, b: &str) -> std::cmp::Ordering {
+fn compare(a: &str, b: &str) -> Ordering {
     if a == b {
-        return std::cmp::Ordering::Equal;
+        return Ordering::Equal;
     }
     let fold = |c: u8| c.to_ascii_lowercase();
     a.bytes().map(fold).cmp(b.bytes().map(fold))
@@ -122,8 +123,26 @@ pub struct Change {
 impl Change {
     /// It says how the bytes of the values behind it are read.
     pub fn is_encoding(&self) -> bool {
-        self.name.eq_ignore_ascii_case("client_encoding")
+        is_encoding(&self.name)
     }
+
+    /// When its turn is, among the changes of a server.
+    fn turn(&self) -> u8 {
+        match &self.value {
+            None if is_role(&self.name) => 0,
+            _ if self.is_encoding() => 1,
+            Some(_) if is_role(&self.name) => 3,
+            _ => 2,
+        }
+    }
+}
+
+fn is_encoding(name: &str) -> bool {
+    name.eq_ignore_ascii_case("client_encoding")
+}
+
+fn is_role(name: &str) -> bool {
+    name.eq_ignore_ascii_case("role")
 }
 
 /// What one server has.
@@ -213,6 +232,13 @@ impl ServerSettings {
         }
     }
 
+    /// The same, if it is what was asked for.
+    pub fn on_set_as_asked(&mut self, change: &Change) {
+        if let Some(asked) = &change.value {
+            self.on_set(change, asked);
+        }
+    }
+
     /// Whether a timeout is set that is under a second.
     pub fn has_short(&self, name: &str) -> bool {
         let shown = self.actual.get(name).and_then(|value| std::str::from_utf8(value).ok());
@@ -232,7 +258,7 @@ impl ServerSettings {
 
     /// What RESET gives, where that is known.
     fn default_of(&self, name: &str) -> Option<&[u8]> {
-        let role: Option<&[u8]> = name.eq_ignore_ascii_case("role").then_some(b"none");
+        let role: Option<&[u8]> = is_role(name).then_some(b"none");
         self.baseline.get(name).or_else(|| self.defaults.get(name)).or(role)
     }
 
@@ -244,41 +270,101 @@ impl ServerSettings {
 
     /// What must change so that the server has what a client wants. `role` comes last, since the
     /// values before it may need the session user's rights; its reset comes first.
-    pub fn changes_to(&mut self, desired: &mut Settings) -> Vec<Change> {
+    pub fn changes_to(&mut self, desired: &mut Settings) -> Changes {
         if desired.unify(&mut self.actual) {
-            return Vec::new();
+            return Changes { list: Vec::new(), whole: true, everything: false };
         }
-        let stale = self.actual.entries.iter().filter(|(name, _)| desired.get(name).is_none());
-        let resets = stale.map(|(name, _)| Change { name: Arc::clone(name), value: None });
-        let wanted = desired.entries.iter().filter(|(name, value)| self.value(name) != Some(value));
-        let sets = wanted.map(|(n, v)| Change { name: Arc::clone(n), value: Some(Arc::clone(v)) });
-        let mut changes: Vec<Change> = resets.chain(sets).collect();
+        let (mut list, mut whole) = (Vec::with_capacity(desired.entries.len()), true);
+        let (mut kept_role, mut in_order) = (None, true);
+        for pair in InStep::new(&self.actual, desired) {
+            let (name, value) = match pair {
+                (Some((_, has)), Some((name, wanted))) if has == wanted => {
+                    kept_role = kept_role.or(is_role(name).then_some(wanted));
+                    continue;
+                }
+                (None, Some((name, wanted))) if self.default_of(name) == Some(wanted) => {
+                    whole = false;
+                    continue;
+                }
+                (_, Some((name, wanted))) => (name, Some(Arc::clone(wanted))),
+                (Some((name, _)), None) => (name, None),
+                (None, None) => continue,
+            };
+            in_order &= !is_role(name) && !is_encoding(name);
+            list.push(Change { name: Arc::clone(name), value });
+        }
         // Under another role than the session's user, not every value may be set.
-        if let (Some(kept), Some(_)) = (desired.get("role"), self.actual.get("role"))
-            && !changes.is_empty()
-            && !changes.iter().any(|change| &*change.name == "role")
-        {
-            changes.push(Change { name: "role".into(), value: None });
-            changes.push(Change { name: "role".into(), value: Some(kept.into()) });
+        if let (Some(kept), false) = (kept_role, list.is_empty()) {
+            list.push(Change { name: "role".into(), value: None });
+            list.push(Change { name: "role".into(), value: Some(Arc::clone(kept)) });
+            in_order = false;
         }
-        changes.sort_by_key(|change| match (&*change.name, &change.value) {
-            ("role", None) => 0,
-            _ if change.is_encoding() => 1,
-            ("role", Some(_)) => 3,
-            _ => 2,
-        });
-        changes
+        if !in_order {
+            list.sort_by_key(Change::turn);
+        }
+        let everything = in_order
+            && list.len() == desired.entries.len()
+            && list.iter().all(|change| change.value.is_some());
+        Changes { list, whole, everything }
+    }
+
+    /// All changes to these settings were made, and their values are shown as they are.
+    pub fn on_changed(&mut self, desired: Settings) {
+        self.actual = desired;
     }
 
     /// Whether [`ServerSettings::changes_to`] would give nothing.
     pub fn suits(&self, desired: &Settings) -> bool {
-        let has_all = || desired.iter().all(|(name, value)| self.value(name) == Some(value));
-        let has_no_more = || self.actual.iter().all(|(name, _)| desired.get(name).is_some());
-        self.actual.is_shared_with(desired) || (has_all() && has_no_more())
+        let suits = |pair: (Option<&Setting>, Option<&Setting>)| match pair {
+            (Some((_, has)), Some((_, wanted))) => has == wanted,
+            (None, Some((name, wanted))) => self.default_of(name) == Some(wanted),
+            (Some(_), None) => false,
+            (None, None) => true,
+        };
+        self.actual.is_shared_with(desired) || InStep::new(&self.actual, desired).all(suits)
     }
+}
 
-    fn value(&self, name: &str) -> Option<&[u8]> {
-        self.actual.get(name).or_else(|| self.default_of(name))
+/// What to change on a server.
+#[derive(Debug)]
+pub struct Changes {
+    /// In their order.
+    pub list: Vec<Change>,
+    /// All that the client wants is set then, and nothing of it is there by default.
+    pub whole: bool,
+    /// They set all that the client wants, in order of name, and nothing else.
+    pub everything: bool,
+}
+
+/// The settings of two maps side by side, in order of name.
+struct InStep<'a> {
+    one: &'a [Setting],
+    other: &'a [Setting],
+}
+
+impl<'a> InStep<'a> {
+    fn new(one: &'a Settings, other: &'a Settings) -> Self {
+        Self { one: &one.entries, other: &other.entries }
+    }
+}
+
+impl<'a> Iterator for InStep<'a> {
+    type Item = (Option<&'a Setting>, Option<&'a Setting>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let order = match (self.one.first(), self.other.first()) {
+            (Some((one, _)), Some((other, _))) => compare(one, other),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return None,
+        };
+        let next = |side: &mut &'a [Setting], takes: bool| {
+            side.split_first().filter(|_| takes).map(|(first, rest)| {
+                *side = rest;
+                first
+            })
+        };
+        Some((next(&mut self.one, order.is_le()), next(&mut self.other, order.is_ge())))
     }
 }
 
@@ -368,7 +454,7 @@ mod tests {
     ) -> Vec<(String, Option<String>)> {
         let text = |v: Arc<[u8]>| String::from_utf8(v.to_vec()).unwrap();
         let suits = server.suits(&settings(desired));
-        let changes = server.changes_to(&mut settings(desired));
+        let changes = server.changes_to(&mut settings(desired)).list;
         assert_eq!(suits, changes.is_empty(), "{desired:?}");
         changes.into_iter().map(|c| (c.name.to_string(), c.value.map(text))).collect()
     }

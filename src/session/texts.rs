@@ -6,19 +6,20 @@ use super::knowledge::Statement;
 use super::pins::PinReason;
 use super::rules::Suspicion;
 use super::sequences::MAY_DRAW;
-use crate::sql::{self, Effects};
+use crate::sql::{self, Effects, Resets};
 use crate::without::is_off;
 
 impl Session {
-    /// A text may run: what it may do is done to the lease and, maybe, to settings.
+    /// A text may run: what it may do is done to the lease and, maybe, to settings. Gives what its own RESET
+    /// resets.
     pub(super) fn note_effects(
         &mut self,
         effects: Effects,
         text: &[u8],
         parameters: &Parameters<'_>,
-    ) {
+    ) -> Resets {
         if is_off("tracking") {
-            return;
+            return Resets::None;
         }
         if effects.intersects(MAY_DRAW) && self.admits_sequence() {
             self.pins.set(PinReason::Sequence, true);
@@ -27,7 +28,7 @@ impl Session {
         let listens = effects.contains(Effects::UNLISTEN) && self.listening.is_sharing();
         if effects.is_pure() && self.pins.is_empty() && !effects.contains(Effects::DDL) && !listens
         {
-            return;
+            return Resets::None;
         }
         self.questions.suspects |= effects;
         if effects.contains(Effects::DDL) && self.creates_in_pg_temp() {
@@ -38,7 +39,7 @@ impl Session {
             self.note_unread(text);
         }
         if !effects.intersects(NAMES_SETTINGS) {
-            return;
+            return Resets::None;
         }
         let catalogue = self.knowledge.catalogue();
         let touched = sql::touched(text, &self.reading.options(false, catalogue.as_deref()));
@@ -49,8 +50,9 @@ impl Session {
         if effects.contains(Effects::EXECUTE) {
             self.note_executed();
         }
-        self.note_resets(&touched, (!self.open_segment).then_some(text));
-        self.note_touched(touched, parameters);
+        self.suspect_resets(&touched.may_reset);
+        self.note_touched(&touched, parameters);
+        touched.resets
     }
 
     /// Whether objects without a schema are temporary ones.

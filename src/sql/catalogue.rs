@@ -42,7 +42,7 @@ impl Deed {
         for name in &other.touched.names {
             self.touched.add(name);
         }
-        self.touched.resets.add(other.touched.resets.clone());
+        self.touched.may_reset.add(other.touched.may_reset.clone());
         before != (self.effects, self.touched.clone())
     }
 }

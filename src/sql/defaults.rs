@@ -1,13 +1,16 @@
-//! Where a text asks for the default of a setting: `SET name TO DEFAULT`, `set_config(name, NULL, ...)`.
+//! Where a text asks for the default of a setting: `SET name TO DEFAULT`, `set_config(name, NULL, ...)`, RESET.
 //!
 //! What a session means by it is the value of its StartupMessage, which no server knows as its own
-//! default: it is put in the place of the word (`sql-set.html`, `functions-admin.html#FUNCTIONS-ADMIN-SET`).
+//! default: it is put in the place of the word (`sql-set.html`, `functions-admin.html#FUNCTIONS-ADMIN-SET`), or
+//! set behind the RESET (`sql-reset.html`).
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::classify::Options;
 use super::lexer::{Kind, Lexer, Token};
-use super::touched::{is_assignment, is_function, parameter, setting_name, string};
+use super::setting::{is_list, literal, setting};
+use super::touched::{Resets, is_assignment, is_function, parameter, setting_name, string};
 
 /// What stands for the name or the value in a call of `set_config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,21 +85,41 @@ fn target(tokens: &[Token<'_>], word: &Token<'_>) -> Option<String> {
     }
 }
 
+/// What a session means by a default.
+#[derive(Debug)]
+pub struct Defaults<'d> {
+    /// Names and values.
+    pub values: Vec<(&'d str, &'d [u8])>,
+    /// Whether a text may become several statements.
+    pub several: bool,
+}
+
+impl<'d> Defaults<'d> {
+    fn get(&self, name: &str) -> Option<&'d [u8]> {
+        let is = |known: &&(&str, &[u8])| known.0.eq_ignore_ascii_case(name);
+        self.values.iter().find(is).map(|(_, value)| *value)
+    }
+
+    /// What must follow a RESET, and how many statements that is.
+    fn behind(&self, reset: &Resets) -> (usize, Vec<u8>) {
+        let meant = self.values.iter().filter(|(name, _)| reset.contains(name));
+        let sets: Vec<_> = meant.filter_map(|(name, value)| setting(name, value)).collect();
+        (sets.len(), sets.iter().flat_map(|set| [b"; ", &set[..]].concat()).collect())
+    }
+}
+
 /// The text with the session's own defaults where it asks for them; `None` if it does not. What is not
 /// plain ASCII stays, since nobody knows its encoding.
-pub fn with_defaults<'d>(
-    text: &[u8],
-    options: &Options<'_>,
-    default: impl Fn(&str) -> Option<&'d [u8]>,
-) -> Option<Made> {
+pub fn with_defaults(text: &[u8], options: &Options<'_>, defaults: &Defaults<'_>) -> Option<Made> {
     if options.multibyte_unsafe || options.truncated {
         return None;
     }
-    let value = |name: &str| default(name).filter(|value| value.is_ascii());
+    let value = |name: &str| defaults.get(name).filter(|value| value.is_ascii());
+    let mut made = Made::default();
     let mut changes: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
     for (name, value_at) in defaulting(text, options) {
         if let (Argument::Text(name), Argument::Null(place)) = (name, value_at) {
-            changes.extend(value(name).map(|value| (place, literal(value))));
+            changes.extend(value(name).map(|value| (place, spaced(value))));
         }
     }
     let lexer = Lexer::new(text, options.standard_conforming_strings);
@@ -105,21 +128,25 @@ pub fn with_defaults<'d>(
         if let Some((name, place)) = set(text, statement) {
             changes.extend(value(&name).map(|value| (place, in_set(&name, value))));
         }
+        if let (true, Some((reset, end))) = (defaults.several, reset(text, statement)) {
+            let (count, sets) = defaults.behind(&reset);
+            made.added.push_back(count);
+            changes.extend((count > 0).then_some((end..end, sets)));
+        }
     }
     if changes.is_empty() {
         return None;
     }
     changes.sort_by_key(|(place, _)| place.start);
-    let mut made = Made::default();
-    let mut rest = 0;
-    for (place, value) in changes {
-        made.text.extend_from_slice(text.get(rest..place.start)?);
-        made.text.extend_from_slice(&value);
-        made.moves.push((characters(&made.text), value.len() as isize - place.len() as isize));
-        rest = place.end;
-    }
-    made.text.extend_from_slice(text.get(rest..)?);
+    made.replace(text, changes)?;
     Some(made)
+}
+
+/// A RESET: of what, and where it ends.
+fn reset(text: &[u8], statement: &[Token<'_>]) -> Option<(Resets, usize)> {
+    let [first, tokens @ ..] = statement else { return None };
+    let end = place(text, statement.last()?)?.end;
+    first.is_word(b"reset").then(|| (Resets::of(tokens), end))
 }
 
 /// A text with other words in the place of some.
@@ -129,9 +156,43 @@ pub struct Made {
     pub text: Vec<u8>,
     /// How many characters end with each such word, and how much longer it is.
     moves: Vec<(usize, isize)>,
+    /// How many statements were put behind each RESET that was not answered yet.
+    added: VecDeque<usize>,
+    /// How many of these are answered next.
+    due: usize,
 }
 
 impl Made {
+    fn replace(&mut self, text: &[u8], changes: Vec<(Range<usize>, Vec<u8>)>) -> Option<()> {
+        let mut rest = 0;
+        for (place, value) in changes {
+            self.text.extend_from_slice(text.get(rest..place.start)?);
+            self.text.extend_from_slice(&value);
+            let longer = value.len() as isize - place.len() as isize;
+            self.moves.push((characters(&self.text), longer));
+            rest = place.end;
+        }
+        self.text.extend_from_slice(text.get(rest..)?);
+        Some(())
+    }
+
+    /// A statement was put behind a RESET, and is answered next.
+    pub fn is_adding(&self) -> bool {
+        self.due > 0
+    }
+
+    /// A statement is done. True if it was put there.
+    pub fn on_command(&mut self, tag: &[u8]) -> bool {
+        if let Some(left) = self.due.checked_sub(1) {
+            self.due = left;
+            return true;
+        }
+        if tag == b"RESET\0" {
+            self.due = self.added.pop_front().unwrap_or_default();
+        }
+        false
+    }
+
     /// Where in the text as it was a position of the new one is, both from 1, in characters.
     pub fn original(&self, position: usize) -> usize {
         let before = self.moves.iter().filter(|(end, _)| position > *end);
@@ -146,25 +207,13 @@ fn characters(text: &[u8]) -> usize {
 
 /// A value as SET takes it. Lists of names are shown as they are written.
 fn in_set(name: &str, value: &[u8]) -> Vec<u8> {
-    let list = LISTS.iter().any(|list| name.eq_ignore_ascii_case(list)) && !value.is_empty();
-    if list { [b" ", value].concat() } else { literal(value) }
+    let list = is_list(name) && !value.is_empty();
+    if list { [b" ", value].concat() } else { spaced(value) }
 }
 
-/// A string that reads the same under all settings.
-fn literal(value: &[u8]) -> Vec<u8> {
-    let mut literal = b" E'".to_vec();
-    for byte in value {
-        if matches!(byte, b'\'' | b'\\') {
-            literal.push(*byte);
-        }
-        literal.push(*byte);
-    }
-    literal.push(b'\'');
-    literal
+fn spaced(value: &[u8]) -> Vec<u8> {
+    [b" ", &literal(value)[..]].concat()
 }
-
-/// Lists of names, which as one string would be one name (`GUC_LIST_QUOTE`).
-const LISTS: [&str; 2] = ["search_path", "temp_tablespaces"];
 
 /// Tokens of a text that are looked at.
 const MAX_TOKENS: usize = 16_384;
@@ -176,17 +225,20 @@ const MAX_CAST: usize = 6;
 mod tests {
     use super::*;
 
+    fn defaults<'d>(values: &[(&'d str, &'d str)], several: bool) -> Defaults<'d> {
+        let values = values.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        Defaults { values, several }
+    }
+
     fn made(text: &str) -> String {
-        let default = |name: &str| match name {
-            "TimeZone" => Some(&b"Asia/Tokyo"[..]),
-            "application_name" => Some(&b"o'br\\ien"[..]),
-            "app.name" => Some("é".as_bytes()),
-            "search_path" => Some(&b"\"$user\", public"[..]),
-            "timezone" => Some(&b"UTC"[..]),
-            "client_encoding" => Some(&b"UTF8"[..]),
-            _ => None,
-        };
-        let made = with_defaults(text.as_bytes(), &Options::default(), default);
+        let values = [
+            ("TimeZone", "Asia/Tokyo"),
+            ("application_name", "o'br\\ien"),
+            ("app.name", "é"),
+            ("search_path", "\"$user\", public"),
+            ("client_encoding", "UTF8"),
+        ];
+        let made = with_defaults(text.as_bytes(), &Options::default(), &defaults(&values, false));
         made.map_or_else(|| "same".into(), |made| String::from_utf8(made.text).unwrap())
     }
 
@@ -202,10 +254,14 @@ mod tests {
                 "select pg_catalog.set_config('TimeZone'::text, E'Asia/Tokyo'::text,true), set_config('application_name',  E'o''br\\\\ien', false)",
             ),
             ("set search_path = default", "set search_path =  \"$user\", public"),
-            ("begin; set local TimeZone to DEFAULT; x", "begin; set local TimeZone to  E'UTC'; x"),
-            ("set session time zone local", "set session time zone  E'UTC'"),
-            ("set time zone default", "set time zone  E'UTC'"),
+            (
+                "begin; set local TimeZone to DEFAULT; x",
+                "begin; set local TimeZone to  E'Asia/Tokyo'; x",
+            ),
+            ("set session time zone local", "set session time zone  E'Asia/Tokyo'"),
+            ("set time zone default", "set time zone  E'Asia/Tokyo'"),
             ("SET NAMES DEFAULT", "SET NAMES  E'UTF8'"),
+            ("reset all", "same"),
             ("set work_mem to default", "same"),
             ("set session authorization default", "same"),
             ("set local to default", "same"),
@@ -222,13 +278,46 @@ mod tests {
     #[test]
     fn positions_are_those_of_the_text_as_it_was() {
         let text = "set timezone = default; é; selec";
-        let default = |_: &str| Some(&b"UTC"[..]);
-        let made = with_defaults(text.as_bytes(), &Options::default(), default).unwrap();
+        let default = defaults(&[("timezone", "UTC")], true);
+        let made = with_defaults(text.as_bytes(), &Options::default(), &default).unwrap();
         let sent = std::str::from_utf8(&made.text).unwrap();
         let at = |text: &str| text.chars().position(|c| c == 'é').unwrap() + 1;
         assert_ne!(at(sent), 4);
         assert_eq!(made.original(at(sent)), at(text));
         assert_eq!(made.original(5), 5);
+    }
+
+    #[test]
+    fn values_of_the_startup_are_set_behind_a_reset() {
+        let values = [("app.x", "A"), ("name", "é"), ("role", "r"), ("TimeZone", "UTC")];
+        let default = defaults(&values, true);
+        let (x, zone) = ("SET \"app.x\" TO E'A'", "SET \"TimeZone\" TO E'UTC'");
+        for (text, expected, answers) in [
+            ("reset app.X; select 1", format!("reset app.X; {x}; select 1"), "1 0 1"),
+            ("RESET ALL -- all", format!("RESET ALL; {x}; {zone} -- all"), "1 0 0"),
+            (
+                "reset work_mem; reset time zone; reset role;",
+                format!(
+                    "reset work_mem; reset time zone; {zone}; reset role; SET \"role\" TO E'r';"
+                ),
+                "1 1 0 1 0",
+            ),
+        ] {
+            let mut made = with_defaults(text.as_bytes(), &Options::default(), &default).unwrap();
+            assert_eq!(String::from_utf8(made.text.clone()).unwrap(), expected);
+            let statements = expected.split("; ").filter(|statement| !statement.is_empty());
+            let seen: Vec<_> = statements
+                .map(|statement| {
+                    let reset = statement.to_lowercase().starts_with("reset");
+                    let tag: &[u8] = if reset { b"RESET\0" } else { b"SET\0" };
+                    if made.on_command(tag) { "0" } else { "1" }
+                })
+                .collect();
+            assert_eq!(seen.join(" "), answers, "{text}");
+        }
+        for text in ["reset work_mem", "reset name", "reset session authorization", "select 1"] {
+            assert!(with_defaults(text.as_bytes(), &Options::default(), &default).is_none());
+        }
     }
 
     #[test]

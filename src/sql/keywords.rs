@@ -14,6 +14,14 @@ pub(crate) fn may_name_statement(name: &[u8]) -> bool {
     !RESERVED.contains(name, hash) && !FUNCTION_NAME.contains(name, hash)
 }
 
+/// Whether the name of an object that is this word must stand in quotes.
+pub(crate) fn needs_quotes(name: &[u8]) -> bool {
+    let hash = names::hash(name);
+    RESERVED.contains(name, hash)
+        || COLUMN_NAME.contains(name, hash)
+        || FUNCTION_NAME.contains(name, hash)
+}
+
 /// Whether this word (folded) is a keyword of any kind.
 pub(crate) fn is_keyword(name: &[u8]) -> bool {
     let hash = names::hash(name);

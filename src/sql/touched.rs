@@ -18,8 +18,11 @@ pub struct Touched {
     pub parameters: Vec<u16>,
     /// Any setting at all.
     pub any: bool,
-    /// Among the names are some that go back to their session default.
+    /// What a RESET of the text itself, or DISCARD ALL, takes back to its session default.
     pub resets: Resets,
+    /// What may go back in another way: code may not come to its RESET, and a text may ask for a default by
+    /// another command.
+    pub may_reset: Resets,
 }
 
 /// Settings that a text takes back to their session default.
@@ -30,18 +33,38 @@ pub enum Resets {
     None,
     /// These, in lower case.
     Names(Vec<Box<str>>),
-    /// `RESET ALL`, `DISCARD ALL`, or more names than are worth keeping.
+    /// `RESET ALL`, or more names than are worth keeping.
     All,
+    /// `DISCARD ALL`, which RESET ALL is a part of.
+    Everything,
 }
 
 impl Resets {
+    /// What stands behind RESET. Of the session authorization that is nothing: no session begins with one of
+    /// its own.
+    pub(crate) fn of(tokens: &[Token<'_>]) -> Self {
+        match tokens {
+            [all] if all.is_word(b"all") => Self::All,
+            [time, zone] if time.is_word(b"time") && zone.is_word(b"zone") => {
+                Self::Names(vec!["timezone".into()])
+            }
+            name => setting_name(name).map_or(Self::None, |name| Self::Names(vec![name.into()])),
+        }
+    }
+
     /// Whether a setting is among them.
     pub fn contains(&self, setting: &str) -> bool {
         match self {
             Self::None => false,
             Self::Names(names) => names.iter().any(|name| name.eq_ignore_ascii_case(setting)),
-            Self::All => true,
+            Self::All => !NOT_OF_ALL.iter().any(|other| setting.eq_ignore_ascii_case(other)),
+            Self::Everything => true,
         }
+    }
+
+    /// Whether no name is needed to be among them.
+    pub fn are_all(&self) -> bool {
+        matches!(self, Self::All | Self::Everything)
     }
 
     /// Both.
@@ -49,7 +72,8 @@ impl Resets {
         match other {
             Self::None => {}
             Self::Names(names) => names.iter().for_each(|name| self.add_name(name)),
-            Self::All => *self = Self::All,
+            Self::All if *self == Self::Everything => {}
+            Self::All | Self::Everything => *self = other,
         }
     }
 
@@ -59,7 +83,7 @@ impl Resets {
             Self::Names(names) if names.iter().any(|known| known.eq_ignore_ascii_case(name)) => {}
             Self::Names(names) if names.len() < MAX_NAMES => names.push(name.into()),
             Self::Names(_) => *self = Self::All,
-            Self::All => {}
+            Self::All | Self::Everything => {}
         }
     }
 }
@@ -67,12 +91,8 @@ impl Resets {
 impl Touched {
     /// Nothing.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.parameters.is_empty() && !self.any && !self.resets_all()
-    }
-
-    /// All settings go back to their session default.
-    pub fn resets_all(&self) -> bool {
-        self.resets == Resets::All
+        let all = self.resets.are_all() || self.may_reset.are_all();
+        self.names.is_empty() && self.parameters.is_empty() && !self.any && !all
     }
 
     /// One more name.
@@ -91,9 +111,9 @@ impl Touched {
         }
     }
 
-    fn reset(&mut self, name: &str) {
+    fn may_reset(&mut self, name: &str) {
         self.add(name);
-        self.resets.add_name(name);
+        self.may_reset.add_name(name);
     }
 }
 
@@ -146,16 +166,17 @@ impl Reader<'_> {
         if let Some(deed) = catalogue.mention(name.as_bytes()) {
             found.any |= deed.touched.any;
             deed.touched.names.iter().for_each(|name| found.add(name));
-            found.resets.add(deed.touched.resets.clone());
+            found.may_reset.add(deed.touched.may_reset.clone());
         }
     }
 
     fn statement(self, tokens: &[Token<'_>], found: &mut Touched) {
         match tokens {
             [first, rest @ ..] if first.is_word(b"set") => set(rest, found),
-            [first, rest @ ..] if first.is_word(b"reset") => reset(rest, found),
+            [first, rest @ ..] if first.is_word(b"reset") => reset(rest, self.depth > 0, found),
             [first, all] if first.is_word(b"discard") && all.is_word(b"all") => {
-                found.resets = Resets::All;
+                found.resets = Resets::Everything;
+                found.may_reset = Resets::Everything;
             }
             [first, rest @ ..] if first.is_word(b"do") => {
                 for token in rest {
@@ -193,19 +214,6 @@ impl Reader<'_> {
         }
         Self { depth: self.depth + 1, ..self }.read(code, found);
     }
-}
-
-/// The same of one statement of a text.
-pub(crate) fn touched_by_statement(tokens: &[Token<'_>], options: &Options<'_>) -> Touched {
-    let mut found = Touched::default();
-    let conforming = options.standard_conforming_strings;
-    let reader = Reader { conforming, depth: 0, catalogue: options.catalogue };
-    reader.statement(tokens, &mut found);
-    for at in 0..tokens.len() {
-        call(&tokens[at..], &mut found);
-        reader.mention(&tokens[at], &mut found);
-    }
-    found
 }
 
 /// Reads code that is known from elsewhere: a function's body.
@@ -264,7 +272,7 @@ fn set(mut tokens: &[Token<'_>], found: &mut Touched) {
         last.is_word(b"default") || (special == ["timezone"] && last.is_word(b"local"))
     });
     for name in special {
-        if resets { found.reset(name) } else { found.add(name) }
+        if resets { found.may_reset(name) } else { found.add(name) }
     }
 }
 
@@ -273,7 +281,7 @@ fn assignment(tokens: &[Token<'_>], found: &mut Touched) {
     let (name, value) = tokens.split_at(end);
     match setting_name(name) {
         Some(name) => match value {
-            [_, value] if value.is_word(b"default") => found.reset(&name),
+            [_, value] if value.is_word(b"default") => found.may_reset(&name),
             _ => found.add(&name),
         },
         None => found.any = true,
@@ -284,22 +292,23 @@ pub(crate) fn is_assignment(token: &Token<'_>) -> bool {
     token.is_word(b"to") || token.text == b"="
 }
 
-/// Behind RESET.
-fn reset(tokens: &[Token<'_>], found: &mut Touched) {
-    match tokens {
-        [all] if all.is_word(b"all") => found.resets = Resets::All,
-        [time, zone] if time.is_word(b"time") && zone.is_word(b"zone") => found.reset("timezone"),
-        [session, authorization]
-            if session.is_word(b"session") && authorization.is_word(b"authorization") =>
-        {
-            found.reset("session_authorization");
-            found.reset("role");
-        }
-        name => match setting_name(name) {
-            Some(name) => found.reset(&name),
-            None => found.any = true,
-        },
+/// Behind RESET, in the text itself or within code.
+fn reset(tokens: &[Token<'_>], within: bool, found: &mut Touched) {
+    if let [session, authorization] = tokens
+        && session.is_word(b"session")
+        && authorization.is_word(b"authorization")
+    {
+        found.may_reset("session_authorization");
+        return found.may_reset("role");
     }
+    let resets = Resets::of(tokens);
+    match &resets {
+        Resets::None => found.any = true,
+        Resets::Names(names) => names.iter().for_each(|name| found.add(name)),
+        Resets::All | Resets::Everything => {}
+    }
+    let of = if within { &mut found.may_reset } else { &mut found.resets };
+    of.add(resets);
 }
 
 pub(crate) fn setting_name(tokens: &[Token<'_>]) -> Option<String> {
@@ -350,7 +359,7 @@ fn call(tokens: &[Token<'_>], found: &mut Touched) {
     }
     match (parameter(value), string(value)) {
         (Some(number), _) if found.parameters.len() < MAX_NAMES => found.parameters.push(number),
-        (None, Some(name)) if resets(arguments) => found.reset(name),
+        (None, Some(name)) if resets(arguments) => found.may_reset(name),
         (None, Some(name)) => found.add(name),
         _ => found.any = true,
     }
@@ -405,6 +414,9 @@ fn text_open(text: &[u8]) -> Option<usize> {
 const NOT_OF_THE_SESSION: [&str; 4] =
     ["transaction_isolation", "transaction_read_only", "transaction_deferrable", "seed"];
 
+/// Settings that RESET ALL leaves alone (`GUC_NO_RESET_ALL`).
+const NOT_OF_ALL: [&str; 2] = ["role", "session_authorization"];
+
 /// Names kept of one text, and of one lease.
 pub const MAX_NAMES: usize = 64;
 
@@ -428,10 +440,15 @@ mod tests {
         if found.any {
             shown.push("?".into());
         }
-        match &found.resets {
-            Resets::None => {}
-            Resets::All => shown.push("-*".into()),
-            Resets::Names(names) => shown.extend(names.iter().map(|name| format!("-{name}"))),
+        for (sign, resets) in [("-", &found.resets), ("~", &found.may_reset)] {
+            match resets {
+                Resets::None => {}
+                Resets::All => shown.push(format!("{sign}*")),
+                Resets::Everything => shown.push(format!("{sign}**")),
+                Resets::Names(names) => {
+                    shown.extend(names.iter().map(|name| format!("{sign}{name}")));
+                }
+            }
         }
         shown.join(" ")
     }
@@ -445,12 +462,12 @@ mod tests {
             ("set local work_mem = 5", ""),
             ("set local.x = 5; set session.y to 1", "local.x session.y"),
             ("set time zone 'UTC'; set names 'UTF8'", "timezone client_encoding"),
-            ("set time zone local", "timezone -timezone"),
+            ("set time zone local", "timezone ~timezone"),
             ("set schema 'x'; set role r", "search_path role"),
             ("set session authorization x", "session_authorization role"),
             (
                 "set session authorization default",
-                "session_authorization role -session_authorization -role",
+                "session_authorization role ~session_authorization ~role",
             ),
             ("set role none", "role"),
             (
@@ -460,14 +477,14 @@ mod tests {
             ),
             ("set transaction isolation level serializable; set constraints all deferred", ""),
             ("set xml option document; set seed to 0.5", "xmloption"),
-            ("set x = default; set session y to default", "x y -x -y"),
+            ("set x = default; set session y to default", "x y ~x ~y"),
             ("set x = 'default'", "x"),
             ("reset all", "-*"),
-            ("select 1; DISCARD ALL;", "-*"),
+            ("select 1; DISCARD ALL;", "-** ~**"),
             ("RESET work_mem; reset Time Zone", "work_mem timezone -work_mem -timezone"),
             (
                 "reset role; reset session authorization",
-                "role session_authorization -role -session_authorization",
+                "role session_authorization -role ~session_authorization ~role",
             ),
             ("select set_config('work_mem', '7MB', false)", "work_mem"),
             ("select pg_catalog.set_config($1, $2, false)", "$1"),
@@ -475,7 +492,8 @@ mod tests {
             ("select set_config('a' || 'b', 'x', false)", "?"),
             ("select set_config(E'wo\\x72k', 'x', false)", "?"),
             ("select set_config('work_mem'::text, 'x', false)", "work_mem"),
-            ("select set_config('a.b', null, false)", "a.b -a.b"),
+            ("select set_config('a.b', null, false)", "a.b ~a.b"),
+            ("do $$ begin if x then reset a.b; end if; reset all; end $$", "a.b ~*"),
             ("select set_limit(0.5)", "pg_trgm.similarity_threshold"),
             ("do $$ begin perform set_config('x.y', '1', false); end $$", "x.y"),
             ("do $$ begin if true then set work_mem = 5; end if; end $$", "work_mem"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::program::{Act, Area, Message, Program, Step};
-use super::rules::{Draws, Rule, allowed};
+use super::rules::{Past, Rule, allowed};
 use super::seen::{Record, Seen};
 
 /// What came of a program.
@@ -33,7 +33,7 @@ pub struct Difference {
 /// Compares step by step.
 pub fn compare(program: &Program, direct: &Record, through: &Record) -> Verdict {
     let mut verdict = Verdict::default();
-    let mut draws = Draws::default();
+    let mut past = Past::default();
     let mut users = vec![""; program.sessions];
     let mut texts = Texts::default();
     for (number, step) in program.steps.iter().enumerate() {
@@ -43,7 +43,7 @@ pub fn compare(program: &Program, direct: &Record, through: &Record) -> Verdict 
         }
         let same = differs(theirs, ours).is_none();
         let run = texts.on_step(step);
-        let rule = if same { None } else { allowed(step, &run, theirs, ours, &draws) };
+        let rule = if same { None } else { allowed(step, &run, theirs, ours, &past) };
         if !same && rule.is_none() {
             let (direct, through) = differs(theirs, ours).unwrap_or_default();
             let kind = format!("{:?}: {}", step.area, step.kind);
@@ -62,7 +62,8 @@ pub fn compare(program: &Program, direct: &Record, through: &Record) -> Verdict 
         let has = |letter| theirs.lines.iter().any(|line| line.is(letter));
         let ran = has('C') && !has('E');
         let name = theirs.parameters.get("application_name").map_or("", String::as_str);
-        draws.on_step(step, &format!("{} {name}", users[step.session]), rule, ran);
+        past.on_step(step, &format!("{} {name}", users[step.session]), rule, ran);
+        past.on_ready(step, theirs.lines.last());
     }
     for (session, (theirs, ours)) in direct.notes.iter().zip(&through.notes).enumerate() {
         if theirs != ours {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::program::{Act, Step};
+use super::program::{Act, Message, Step};
 use super::seen::{Line, Seen};
 
 /// A difference that is documented.
@@ -28,13 +28,15 @@ pub enum Rule {
     /// Where a text asks for a number behind setting the level of isolation, others' numbers cannot be
     /// discarded ahead of it.
     LateIsolation,
+    /// A Parse that pgweir answered has taken no snapshot, so that the level of isolation can still be set.
+    EarlyIsolation,
     /// pg_listening_channels shows nothing, since another server listens for the client.
     ListeningChannels,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::SequenceHint,
         Self::LoudSequence,
         Self::PlaceholderResidue,
@@ -44,6 +46,7 @@ impl Rule {
         Self::FailedBind,
         Self::TemporaryResidue,
         Self::LateIsolation,
+        Self::EarlyIsolation,
         Self::ListeningChannels,
     ];
 
@@ -61,6 +64,7 @@ impl Rule {
                 "pg_temp is empty instead of missing, or missing instead of empty"
             }
             Self::LateIsolation => "level of isolation behind DISCARD SEQUENCES",
+            Self::EarlyIsolation => "level of isolation behind a Parse",
             Self::ListeningChannels => "pg_listening_channels shows nothing",
         }
     }
@@ -71,6 +75,7 @@ impl Rule {
             self,
             Self::LoudSequence
                 | Self::LateIsolation
+                | Self::EarlyIsolation
                 | Self::LateParseError
                 | Self::PlaceholderResidue
                 | Self::PlaceholderForgotten
@@ -85,7 +90,7 @@ pub fn allowed(
     texts: &str,
     direct: &Seen,
     through: &Seen,
-    draws: &Draws,
+    past: &Past,
 ) -> Option<Rule> {
     // An error that only one side has may have kept a later statement from setting something.
     let failed = |seen: &Seen| seen.lines.iter().any(|line| line.is('E'));
@@ -95,14 +100,15 @@ pub fn allowed(
     }
     let (ours, theirs) = (&through.lines, &direct.lines);
     let sql = step.sql();
-    let rules: [(Rule, bool); 10] = [
+    let rules: [(Rule, bool); 11] = [
         (Rule::SequenceHint, has_hint(theirs, ours)),
         (Rule::StatementNames, same_statements(texts, theirs, ours)),
         (Rule::PlaceholderResidue, is_residue(texts, theirs, ours)),
         (Rule::PlaceholderForgotten, is_residue(texts, ours, theirs)),
-        (Rule::LoudSequence, is_loud(theirs, ours) && !draws.remembered(step.session, &sql)),
+        (Rule::LoudSequence, is_loud(theirs, ours) && !past.remembers(step.session, &sql)),
         (Rule::TemporaryResidue, is_temporary_residue(theirs, ours)),
         (Rule::LateIsolation, is_late_isolation(&sql, theirs, ours)),
+        (Rule::EarlyIsolation, past.has_parsed(step) && is_early_isolation(&sql, theirs, ours)),
         (Rule::ListeningChannels, hides_channels(texts, theirs, ours)),
         (Rule::LateParseError, is_late(theirs, ours)),
         (Rule::FailedBind, is_failed_bind(theirs, ours)),
@@ -110,38 +116,73 @@ pub fn allowed(
     rules.into_iter().find_map(|(rule, holds)| holds.then_some(rule))
 }
 
-/// Which sequences a session must be able to ask for: those that it has drawn from since clients of
-/// its user and application_name were first told loudly.
+/// What the sessions have done before.
 #[derive(Debug, Default)]
-pub struct Draws {
+pub struct Past {
+    /// Sessions that have sent a Parse in the open transaction.
+    parsed: BTreeSet<usize>,
+    /// Users and application names that were told loudly that there is no number.
     learnt: BTreeSet<String>,
-    drawn: BTreeSet<(usize, &'static str)>,
+    /// Which sequences a session must be able to ask for: those that it has drawn from since clients of
+    /// its kind were first told.
+    drawn: BTreeSet<(usize, &'static str, String)>,
 }
 
-impl Draws {
+impl Past {
     /// After a step that stood under `rule`, if any, by a client of this class. What has failed, or
     /// was only parsed, may have drawn nothing.
     pub fn on_step(&mut self, step: &Step, class: &str, rule: Option<Rule>, ran: bool) {
         if matches!(step.act, Act::LogIn(_)) {
-            self.drawn.retain(|(session, _)| *session != step.session);
+            self.drawn.retain(|(session, ..)| *session != step.session);
         }
         if rule == Some(Rule::LoudSequence) {
             self.learnt.insert(class.to_owned());
         } else if self.learnt.contains(class) && ran {
             let sql = step.sql();
             let idle = IDLE.iter().any(|word| sql.contains(word));
-            let drawn = DRAWS.iter().filter(|(word, _)| sql.contains(word) && !idle);
-            self.drawn.extend(drawn.map(|(_, sequence)| (step.session, *sequence)));
+            for (word, sequence) in DRAWS.iter().filter(|_| !idle) {
+                let numbers = numbers(&sql, word);
+                self.drawn.extend(numbers.map(|number| (step.session, *sequence, number)));
+            }
         }
     }
 
-    fn remembered(&self, session: usize, sql: &str) -> bool {
-        let has = |sequence| self.drawn.contains(&(session, sequence));
-        let any = has(SEQ) || has(SERIAL) || has(SHARED);
-        (sql.contains("lastval") && any)
-            || (sql.contains("currval('public.seq_") && (has(SEQ) || has(SET)))
-            || (sql.contains("currval('public.serial_") && has(SERIAL))
+    /// After a step, behind which the session's last ReadyForQuery on PostgreSQL is this line.
+    pub fn on_ready(&mut self, step: &Step, ready: Option<&Line>) {
+        if ready.is_some_and(|line| line.text == "Z[I]") {
+            self.parsed.remove(&step.session);
+        } else if has_parse(step) {
+            self.parsed.insert(step.session);
+        }
     }
+
+    fn has_parsed(&self, step: &Step) -> bool {
+        self.parsed.contains(&step.session) || has_parse(step)
+    }
+
+    fn remembers(&self, session: usize, sql: &str) -> bool {
+        let any = self.drawn.iter().any(|(of, sequence, _)| *of == session && *sequence != SET);
+        let knows = |word, sequences: &[&'static str]| {
+            numbers(sql, word).any(|number| {
+                let mut drawn = sequences.iter().map(|of| (session, *of, number.clone()));
+                drawn.any(|drawn| self.drawn.contains(&drawn))
+            })
+        };
+        (sql.contains("lastval") && any)
+            || knows("currval('public.seq_", &[SEQ, SET])
+            || knows("currval('public.serial_", &[SERIAL])
+    }
+}
+
+/// The numbers behind a word: tables and sequences have those of their sessions.
+fn numbers(sql: &str, word: &str) -> impl Iterator<Item = String> {
+    let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect();
+    sql.split(word).skip(1).map(digits).collect::<Vec<_>>().into_iter()
+}
+
+fn has_parse(step: &Step) -> bool {
+    let Act::Send(messages) = &step.act else { return false };
+    messages.iter().any(|message| matches!(message, Message::Parse(..)))
 }
 
 const SEQ: &str = "seq";
@@ -264,10 +305,18 @@ fn is_temporary_residue(direct: &[Line], through: &[Line]) -> bool {
 
 /// In a transaction that has run nothing yet, one text sets the level and asks.
 fn is_late_isolation(sql: &str, direct: &[Line], through: &[Line]) -> bool {
-    let late = "E[ERROR 25001] SET TRANSACTION ISOLATION LEVEL must be called before any query";
-    let refused = |lines: &[Line]| lines.iter().any(|line| line.text.starts_with(late));
     let asks = sql.contains("lastval()") || sql.contains("currval(");
-    asks && sql.contains("isolation level") && refused(through) && !refused(direct)
+    asks && sql.contains("isolation level") && is_late_level(through) && !is_late_level(direct)
+}
+
+/// In a transaction that has done nothing but parse, the level is set.
+fn is_early_isolation(sql: &str, direct: &[Line], through: &[Line]) -> bool {
+    sql.contains("isolation level") && is_late_level(direct) && !is_late_level(through)
+}
+
+fn is_late_level(lines: &[Line]) -> bool {
+    let late = "E[ERROR 25001] SET TRANSACTION ISOLATION LEVEL must be called before any query";
+    lines.iter().any(|line| line.text.starts_with(late))
 }
 
 /// The same without the rows.

@@ -101,8 +101,10 @@ pub fn line(event: &Event) -> Line {
     Line { text, row }
 }
 
-/// Without the numbers of TOAST tables, which are those of their tables.
+/// Without the numbers of TOAST tables, which are those of their tables, and the times that compilation has
+/// taken.
 fn without_numbers(text: &str) -> String {
+    let text = text.split_inclusive("time to inline: ").next().unwrap_or_default();
     let mut parts = text.split("pg_toast_");
     let mut rest = parts.next().unwrap_or_default().to_owned();
     for part in parts {

@@ -173,7 +173,12 @@ impl Session {
     }
 
     /// A setting has this value on the server now, and so the client has it.
-    fn on_told_value(&mut self, name: &str, value: Option<&[u8]>, backend: &mut Backend) {
+    pub(in crate::session) fn on_told_value(
+        &mut self,
+        name: &str,
+        value: Option<&[u8]>,
+        backend: &mut Backend,
+    ) {
         let default = backend.settings.on_told(name, value);
         match value {
             Some(value) if !default || self.startup.get(name).is_some() => {
@@ -205,7 +210,7 @@ impl Session {
             let touched = sql::touched(&text, &options);
             drop(catalogue);
             found |= effects;
-            self.note_touched(touched, &Parameters::NONE);
+            self.note_touched(&touched, &Parameters::NONE);
         }
         found
     }
@@ -237,7 +242,7 @@ impl<'a> Columns<'a> {
         Ok(Self { reader, count })
     }
 
-    fn next(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+    pub(in crate::session) fn next(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         match self.reader.i32()? {
             -1 => Ok(None),
             len => self.reader.bytes(usize::try_from(len).map_err(|_| Malformed::Short)?).map(Some),

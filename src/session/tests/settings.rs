@@ -2,6 +2,7 @@
 
 use super::pair::{Pair, Stop};
 use super::script;
+use crate::session::settings::Settings;
 use crate::session::{Attach, Leftovers, Parting, SessionError};
 
 const SET: &str = crate::session::own::Own::Set.sql();
@@ -15,6 +16,9 @@ fn in_tokyo(servers: usize) -> Pair {
     assert_eq!(p.attach(0, 0), Attach::Wait);
     p
 }
+
+/// What gives a client that began in Tokyo its time zone back.
+const BACK: &str = "SET \"timezone\" TO E'Asia/Tokyo'";
 
 /// What a server answers to the change.
 const TAKEN: &str = "1 2 D(Asia/Tokyo) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I)";
@@ -40,6 +44,45 @@ fn an_unproven_value_is_waited_for_and_a_proven_one_goes_ahead() {
     p.send(0, "Q(select 1)");
     assert_eq!(p.attach(0, 0), Attach::Ready);
     p.server_got(0, "Q(select 1)");
+}
+
+#[test]
+fn values_are_known_as_they_are_shown_beside_others_that_are_as_asked() {
+    for names in [["lock_timeout", "timezone"], ["timezone", "work_mem"]] {
+        let mut p = Pair::new(1);
+        let asked = names.map(|name| (name, if name == "timezone" { "tokyo" } else { "5" }));
+        let client = p.client(&asked);
+        assert_eq!(p.attach(client, 0), Attach::Wait);
+        let shown = names.map(|name| if name == "timezone" { "Asia/Tokyo" } else { "5" });
+        let rows = shown.map(|shown| format!("D({shown})")).join(" ");
+        p.answer(0, &format!("1 2 {rows} C(SELECT 2) S(TimeZone=Asia/Tokyo) Z(I)"));
+        assert_eq!(p.clients[client].settled, Some(Ok(())));
+        let mut desired = p.clients[client].session.desired().clone();
+        let settings = &mut p.servers[0].backend.settings;
+        assert_eq!(desired.get("timezone"), Some(&b"Asia/Tokyo"[..]));
+        assert!(settings.changes_to(&mut desired).list.is_empty());
+        assert_eq!(settings.changes_to(&mut Settings::default()).list.len(), 2);
+    }
+}
+
+#[test]
+fn clients_that_take_turns_send_the_same_each_time() {
+    let mut p = Pair::new(1);
+    let clients = ["1MB", "2MB"].map(|memory| (p.client(&[("work_mem", memory)]), memory));
+    for round in 0..4 {
+        for (client, memory) in clients {
+            let waits = p.attach(client, 0);
+            assert_eq!(waits == Attach::Wait, round == 0, "once it is proven, it goes ahead");
+            let parse = if round == 0 && memory == "1MB" { "1 " } else { "" };
+            let sent = script::show_frontend(&p.servers[0].received.split());
+            assert!(sent.ends_with(&format!("B(__pgweir_set:work_mem={memory}) E S")), "{sent}");
+            p.answer(0, &format!("{parse}2 D({memory}) C(SELECT 1) Z(I)"));
+            p.send(client, "Q(select 1)");
+            p.answer(0, "C(SELECT 1) Z(I)");
+            p.servers[0].received.clear();
+            p.release(client);
+        }
+    }
 }
 
 #[test]
@@ -140,9 +183,29 @@ fn reset_gives_the_value_of_the_startup_message() {
     p.send(0, "Q(set timezone to 'Paris')");
     p.answer(0, "C(SET) S(TimeZone=Paris) Z(I)");
     assert_eq!(p.clients[0].session.desired().get("TimeZone"), Some(&b"Paris"[..]));
-    p.send(0, "Q(reset timezone)");
-    p.answer(0, "C(RESET) S(TimeZone=UTC) Z(I)");
+    p.servers[0].received.clear();
+    p.clients[0].output.clear();
+    p.send(0, "Q(reset timezone; select 1)");
+    p.server_got(0, &format!("Q(reset timezone; {BACK}; select 1)"));
+    p.answer(0, "C(RESET) C(SET) T D(1) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I)");
+    p.client_got(0, "C(RESET) T D(1) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I)");
     assert_eq!(p.clients[0].session.desired().get("TimeZone"), Some(&b"Asia/Tokyo"[..]));
+}
+
+#[test]
+fn a_list_that_set_would_spell_otherwise_is_reset_by_set_config() {
+    let mut p = Pair::new(1);
+    let client = p.client(&[("search_path", "a,b")]);
+    p.knowledge.accept("search_path", b"a,b", b"a,b");
+    assert_eq!(p.attach(client, 0), Attach::Wait);
+    p.answer(0, "1 2 D(a,b) C(SELECT 1) Z(I)");
+    p.servers[0].received.clear();
+    p.clients[client].output.clear();
+    p.send(client, "Q(reset search_path)");
+    let back = "SELECT pg_catalog.set_config(E'search_path', E'a,b', false)";
+    p.server_got(0, &format!("Q(reset search_path; {back})"));
+    p.answer(0, "C(RESET) T D(a,b) C(SELECT 1) Z(I)");
+    p.client_got(client, "C(RESET) Z(I)");
 }
 
 #[test]
@@ -185,51 +248,92 @@ fn a_reset_counts_when_it_runs_and_not_when_it_is_parsed() {
     assert_eq!(desired(&p).as_deref(), Some(&b"Paris"[..]));
     p.servers[0].received.clear();
     p.clients[0].output.clear();
-    p.answer(0, "2 C(RESET) 2 D(Asia/Tokyo) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I)");
+    p.answer(0, "2 C(RESET) 3 1 2 C(SET) S(TimeZone=Asia/Tokyo) Z(I)");
     assert_eq!(desired(&p).as_deref(), Some(&b"Asia/Tokyo"[..]));
     p.client_got(0, "2 C(RESET) S(TimeZone=Asia/Tokyo) Z(I)");
 }
 
 #[test]
-fn a_reset_is_followed_by_the_value_of_the_startup() {
+fn an_executed_reset_is_followed_at_once_by_the_value_of_the_startup() {
     let mut p = in_tokyo(1);
     p.answer(0, TAKEN);
     p.answer(0, "C(SELECT 1) Z(I)");
+    p.send(0, "Q(begin)");
+    p.answer(0, "C(BEGIN) Z(T)");
     p.servers[0].received.clear();
     p.clients[0].output.clear();
-    assert_eq!(p.send(0, "Q(reset all) Q(select 1)"), Stop::Wait);
-    p.server_got(0, "Q(reset all)");
-    p.answer(0, "C(RESET) S(TimeZone=UTC) Z(I)");
-    p.client_got(0, "C(RESET) Z(I)");
-    p.server_got(0, "B(__pgweir_set:timezone=Asia/Tokyo) E S Q(select 1)");
-    p.answer(0, "2 D(Asia/Tokyo) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I) C(SELECT 1) Z(I)");
-    p.client_got(0, "C(SELECT 1) Z(I)");
-    assert_eq!(p.part(0), Parting::Free);
-    assert!(
-        p.servers[0]
-            .backend
-            .settings
-            .changes_to(&mut p.clients[0].session.desired().clone())
-            .is_empty()
-    );
+    p.send(0, "P(,reset all) B() E P(,select 1) B() E S");
+    let back = format!("C(__pgweir_reset) P(__pgweir_reset,{BACK}) B(__pgweir_reset) E");
+    p.server_got(0, &format!("P(,reset all) B E {back} P(,select 1) B E S"));
+    p.answer(0, "1 2 C(RESET) 3 1 2 S(TimeZone=UTC) S(TimeZone=Asia/Tokyo) C(SET)");
+    p.answer(0, "1 2 D(1) C(SELECT 1) Z(T)");
+    let zones = "S(TimeZone=UTC) S(TimeZone=Asia/Tokyo)";
+    p.client_got(0, &format!("1 2 C(RESET) {zones} 1 2 D(1) C(SELECT 1) Z(T)"));
+    // Of a portal that is not executed, nothing.
+    p.servers[0].received.clear();
+    p.send(0, "P(,reset all) B() S");
+    p.server_got(0, "P(,reset all) B S");
 }
 
 #[test]
 fn a_reset_that_fails_or_is_undone_is_followed_by_nothing() {
-    for answer in ["C(RESET) E(22012,division by zero) Z(I)", "C(BEGIN) C(RESET) C(ROLLBACK) Z(I)"]
-    {
+    for (query, answer) in [
+        ("reset timezone", "C(RESET) E(22012,division by zero) Z(I)"),
+        ("begin; reset timezone; rollback", "C(BEGIN) C(RESET) C(SET) C(ROLLBACK) Z(I)"),
+    ] {
         let mut p = in_tokyo(1);
         p.answer(0, TAKEN);
         p.answer(0, "C(SELECT 1) Z(I)");
         p.send(0, "Q(set timezone to 'Paris')");
         p.answer(0, "C(SET) S(TimeZone=Paris) Z(I)");
-        p.send(0, "Q(reset timezone)");
+        p.send(0, &format!("Q({query})"));
         p.answer(0, answer);
         p.servers[0].received.clear();
         p.send(0, "Q(select 1)");
         p.server_got(0, "Q(select 1)");
         assert_eq!(p.clients[0].session.desired().get("TimeZone"), Some(&b"Paris"[..]));
     }
+}
+
+/// A client that began in Tokyo and is in Paris has run code that may reset its time zone; what it sends
+/// next, with what goes ahead.
+fn code_that_may_reset(answer: &str) -> Pair {
+    let mut p = in_tokyo(1);
+    p.answer(0, TAKEN);
+    p.answer(0, "C(SELECT 1) Z(I)");
+    p.send(0, "Q(set timezone to 'Paris')");
+    p.answer(0, "C(SET) S(TimeZone=Paris) Z(I)");
+    p.clients[0].output.clear();
+    let text = "Q(do $$ begin if random() < 0.5 then reset timezone; end if; end $$)";
+    assert_eq!(p.send(0, &format!("{text} Q(select 1)")), Stop::Wait);
+    p.servers[0].received.clear();
+    p.answer(0, answer);
+    let restore = crate::session::own::Own::Restore.sql();
+    let ahead = format!("P(__pgweir_restore,{restore}) B(__pgweir_restore:timezone=Asia/Tokyo)");
+    p.server_got(0, &format!("{ahead} E S Q(select 1)"));
+    p
+}
+
+#[test]
+fn code_that_came_to_its_reset_is_followed_by_the_value_of_the_startup() {
+    let mut p = code_that_may_reset("C(DO) S(TimeZone=UTC) Z(I)");
+    p.client_got(0, "C(DO) S(TimeZone=Asia/Tokyo) Z(I)");
+    p.answer(0, "1 2 D(timezone|Asia/Tokyo) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I)");
+    p.clients[0].output.clear();
+    p.answer(0, "C(SELECT 1) Z(I)");
+    p.client_got(0, "C(SELECT 1) Z(I)");
+    assert_eq!(p.clients[0].session.desired().get("TimeZone"), Some(&b"Asia/Tokyo"[..]));
+}
+
+#[test]
+fn code_that_did_not_come_to_its_reset_has_reset_nothing() {
+    let mut p = code_that_may_reset("C(DO) Z(I)");
+    p.client_got(0, "C(DO) Z(I)");
+    p.answer(0, "1 2 D(timezone|Paris) C(SELECT 1) Z(I)");
+    p.clients[0].output.clear();
+    p.answer(0, "C(SELECT 1) Z(I)");
+    p.client_got(0, "C(SELECT 1) Z(I)");
+    assert_eq!(p.clients[0].session.desired().get("TimeZone"), Some(&b"Paris"[..]));
 }
 
 #[test]
@@ -294,6 +398,20 @@ fn an_unreported_setting_is_asked_for_and_follows() {
     let other = p.client(&[]);
     p.attach(other, 0);
     p.server_got(0, &format!("P(__pgweir_set,{SET}) B(__pgweir_set:work_mem=NULL) E S"));
+}
+
+#[test]
+fn a_setting_without_a_name_outlives_a_reset_before_it() {
+    for (text, parting) in [
+        ("reset all; select set_config('a' || '.b', 'x', false)", Parting::Pinned),
+        ("reset all; select 1", Parting::Free),
+    ] {
+        let mut p = Pair::new(1);
+        p.send(0, &format!("Q({text})"));
+        p.attach(0, 0);
+        p.answer(0, "C(RESET) T D(x) C(SELECT 1) Z(I)");
+        assert_eq!(p.part(0), parting, "{text}");
+    }
 }
 
 #[test]
