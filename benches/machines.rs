@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pgweir::pool::slots::{Freed, Size, Slots};
+use pgweir::class::{ClassId, ClassLimits};
+use pgweir::pool::slots::{Demand, Freed, Size, Slots};
 use pgweir::session::flow::{Flow, Kind, Owner};
 use pgweir::session::knowledge::Knowledge;
 use pgweir::session::settings::Settings;
@@ -159,16 +160,19 @@ fn whole_session(c: &mut Criterion) {
 /// A pool of 20 whose servers are all idle.
 fn full_pool(now: Instant) -> Slots<u64, u64> {
     const SERVERS: usize = 20;
-    let mut slots = Slots::new(Size { max: SERVERS, min_idle: 0, max_idle: SERVERS });
+    let size = Size { max: SERVERS, min_idle: SERVERS, max_idle: SERVERS };
+    let mut slots = Slots::new(size, &[ClassLimits::none(Duration::from_mins(1))], now);
     for server in 0..SERVERS as u64 {
-        slots.wait(server, now);
-        slots.open(true);
+        slots.open(Demand { ahead: true, cost: Duration::ZERO }, now);
         slots.opened();
-        slots.freed();
+        assert_eq!(slots.freed(now), Freed::Park);
         slots.park(server);
     }
     slots
 }
+
+/// The class of all of them.
+const CLASS: ClassId = ClassId(0);
 
 fn checkout(c: &mut Criterion) {
     let now = Instant::now();
@@ -176,20 +180,22 @@ fn checkout(c: &mut Criterion) {
     let mut slots = full_pool(now);
     group.bench_function("checkout of an idle server and its return", |b| {
         b.iter(|| {
-            let server = slots.take().expect("an idle server");
-            assert_eq!(slots.freed(), Freed::Park);
+            let server = slots.take(CLASS, now).expect("an idle server");
+            slots.returned(CLASS, now);
+            assert_eq!(slots.freed(now), Freed::Park);
             slots.park(server);
         });
     });
     let mut slots = full_pool(now);
-    while slots.take().is_some() {}
+    while slots.take(CLASS, now).is_some() {}
     for waiter in 0..WAITERS {
-        slots.wait(waiter, now);
+        slots.wait(CLASS, waiter, now).expect("no limit");
     }
     group.bench_function("hand-over to the first of 1,000 waiters", |b| {
         b.iter(|| {
-            let Freed::Hand(waiter) = slots.freed() else { panic!("nobody waits") };
-            slots.wait(waiter, now)
+            slots.returned(CLASS, now);
+            let Freed::Hand(_, waiter) = slots.freed(now) else { panic!("nobody waits") };
+            slots.wait(CLASS, waiter, now)
         });
     });
     group.finish();

@@ -227,6 +227,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "rules are optional")]
     fn some(text: &str) -> Option<String> {
         Some(text.to_owned())
     }

@@ -13,8 +13,8 @@ fn named(stage: &Stage, application_name: &str) -> Raw {
     stage.weir.target().connect_with(&[("application_name", application_name)])
 }
 
-fn waiting(stage: &Stage) -> f64 {
-    stage.weir.metric("pgweir_clients_waiting", "")
+fn waiting(stage: &Stage) -> u64 {
+    stage.weir.count("pgweir_clients_waiting", "")
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn one_more_than_the_queue_takes_is_refused_at_once_and_told_why() {
     holder.rows("begin");
     let mut first = named(&stage, "batch-1");
     first.send(&query("select 1"));
-    wait_until("one waits", || waiting(&stage) == 1.0);
+    wait_until("one waits", || waiting(&stage) == 1);
     let mut second = named(&stage, "batch-2");
     let started = Instant::now();
     second.send(&query("select 1"));
@@ -38,11 +38,11 @@ fn one_more_than_the_queue_takes_is_refused_at_once_and_told_why() {
     }
     assert!(second.event().is('Z'));
     let refused = "reason=\"queue_full\"";
-    assert_eq!(stage.weir.metric("pgweir_checkout_refusals_total", refused), 1.0);
+    assert_eq!(stage.weir.count("pgweir_checkout_refusals_total", refused), 1);
     // Who is of another class waits.
     let mut other = named(&stage, "web");
     other.send(&query("select 2"));
-    wait_until("another waits", || waiting(&stage) == 2.0);
+    wait_until("another waits", || waiting(&stage) == 2);
     holder.rows("commit");
     assert_eq!(first.ready(1).len(), 4);
     assert_eq!(other.ready(1).len(), 4);
@@ -62,7 +62,7 @@ fn a_class_has_no_more_servers_than_it_may_and_the_others_go_on() {
     assert_eq!(first.ask(&query("show pgweir.class")), "E[ERROR 42704] Z[I]", "it stays in pgweir");
     first.rows("begin");
     second.send(&query("select 1"));
-    wait_until("one waits", || waiting(&stage) == 1.0);
+    wait_until("one waits", || waiting(&stage) == 1);
     other.rows("begin; select 1");
     let refusal = second.event();
     assert_eq!(refusal.field('C'), "53300");
@@ -81,11 +81,11 @@ fn what_is_kept_for_a_class_is_there_when_it_comes() {
     let (mut first, mut second) = (named(&stage, "web"), named(&stage, "web"));
     first.rows("begin");
     second.send(&query("begin"));
-    wait_until("one waits", || waiting(&stage) == 1.0);
+    wait_until("one waits", || waiting(&stage) == 1);
     let mut dear = named(&stage, "checkout");
     dear.rows("begin; commit");
     dear.rows("begin; commit");
-    assert_eq!(waiting(&stage), 1.0, "the server of the class is idle, and kept");
+    assert_eq!(waiting(&stage), 1, "the server of the class is idle, and kept");
     first.rows("commit");
     second.ready(1);
 }
@@ -98,7 +98,7 @@ fn by_the_network_of_the_client() {
     holder.rows("begin");
     let (mut first, mut second) = (stage.client(), stage.client());
     first.send(&query("select 1"));
-    wait_until("one waits", || waiting(&stage) == 1.0);
+    wait_until("one waits", || waiting(&stage) == 1);
     assert_eq!(second.ask(&query("select 1")), "E[ERROR 53300] Z[I]");
 }
 
@@ -129,8 +129,8 @@ fn under_overload_those_who_wait_in_vain_are_told_early_and_no_server_is_wasted(
     // Nobody waited longer than he may, and the server was never idle meanwhile.
     let busy = Duration::from_millis(100) * u32::try_from(served.len()).unwrap();
     assert!(took < busy + Duration::from_secs(3), "{took:?} for {busy:?} of work");
-    let late = stage.weir.metric("pgweir_checkout_refusals_total", "reason=\"late\"");
-    assert!(late >= 10.0, "{late} were told early");
+    let late = stage.weir.count("pgweir_checkout_refusals_total", "reason=\"late\"");
+    assert!(late >= 10, "{late} were told early");
     let early = refused.iter().filter(|(_, waited)| *waited < Duration::from_millis(1900)).count();
     assert!(early >= 10, "{early} of {}", refused.len());
 }
@@ -142,11 +142,11 @@ fn a_reload_changes_classes_and_a_bad_one_changes_nothing() {
     let (mut first, mut second) = (stage.client(), stage.client());
     first.rows("begin");
     second.send(&query("select 1"));
-    wait_until("one waits", || waiting(&stage) == 1.0);
+    wait_until("one waits", || waiting(&stage) == 1);
     stage.weir.reload(|old| old.replace("name = \"all\"\n", "name = \"all\"\nguaranteed = 2\n"));
     wait_until("the fault is told", || stage.weir.log().contains("classes[0].guaranteed"));
     assert!(stage.weir.log().contains("at most its max_servers, 1"), "{}", stage.weir.log());
-    assert_eq!(waiting(&stage), 1.0);
+    assert_eq!(waiting(&stage), 1);
     stage.weir.reload(|old| old.replace("guaranteed = 2", "").replace("max_servers = 1\n", ""));
     // It may have the second server now, that is opened for it.
     assert_eq!(second.ready(1).len(), 4);
@@ -161,7 +161,7 @@ fn one_who_waits_for_long_is_told_once_what_for_and_who_is_ahead() {
     holder.rows("begin");
     let (mut first, mut second) = (named(&stage, "batch"), named(&stage, "batch"));
     first.send(&query("select 1"));
-    wait_until("one waits", || waiting(&stage) == 1.0);
+    wait_until("one waits", || waiting(&stage) == 1);
     second.send(&query("select 2"));
     for (client, ahead) in [(&mut first, "clients ahead: 0"), (&mut second, "clients ahead: 1")] {
         let notice = client.event();

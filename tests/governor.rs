@@ -39,7 +39,7 @@ fn clients_that_take_turns_share_one_server() {
             assert_eq!(client.value("select 1"), "1");
         }
     }
-    assert_eq!(stage.weir.metric(OPENED, ""), 1.0);
+    assert_eq!(stage.weir.count(OPENED, ""), 1);
 }
 
 #[test]
@@ -48,10 +48,10 @@ fn a_burst_on_a_cold_pool_opens_no_more_than_its_size_and_is_served() {
     let stage = Stage::on(cluster.database(), &Setup::servers(5));
     let seen = burst(&stage.weir.target(), 100, 0.01);
     assert!(seen.iter().all(|seen| seen == "T D() C[SELECT 1] Z[I]"), "{seen:?}");
-    let opened = stage.weir.metric(OPENED, "");
-    assert!((2.0..=5.0).contains(&opened), "{opened}");
+    let opened = stage.weir.count(OPENED, "");
+    assert!((2..=5).contains(&opened), "{opened}");
     // PostgreSQL has seen no other.
-    assert_eq!(connections(&cluster, stage.database.name()) as f64, opened);
+    assert_eq!(connections(&cluster, stage.database.name()) as u64, opened);
 }
 
 fn options_with_log() -> pgweir::demo::postgres::Options {
@@ -69,8 +69,8 @@ fn a_ceiling_of_the_rate_holds() {
     let seen = burst(&stage.weir.target(), 10, 1.5);
     assert!(seen.iter().all(|seen| seen == "T D() C[SELECT 1] Z[I]"), "{seen:?}");
     // Whoever came late has waited for his server, or for one that came back.
-    let (opened, took) = (stage.weir.metric(OPENED, ""), started.elapsed().as_secs_f64());
-    assert!(opened - 1.0 <= took * 5.0, "{opened} in {took} s");
+    let (opened, took) = (stage.weir.count(OPENED, ""), started.elapsed().as_secs_f64());
+    assert!((opened - 1) as f64 <= took * 5.0, "{opened} in {took} s");
 }
 
 #[test]
@@ -87,18 +87,18 @@ fn a_database_that_is_down_is_tried_by_one_at_a_time_and_found_again_soon() {
     for client in &mut clients {
         client.send(&query("select 1"));
     }
-    wait_until("the circuit is open", || stage.weir.metric("pgweir_host_circuit_open", "") == 1.0);
-    let before = stage.weir.metric("pgweir_servers_failed_total", "");
+    wait_until("the circuit is open", || stage.weir.count("pgweir_host_circuit_open", "") == 1);
+    let before = stage.weir.count("pgweir_servers_failed_total", "");
     std::thread::sleep(Duration::from_secs(4));
-    let tried = stage.weir.metric("pgweir_servers_failed_total", "") - before;
-    assert!((1.0..=16.0).contains(&tried), "{tried} attempts in 4 s");
+    let tried = stage.weir.count("pgweir_servers_failed_total", "") - before;
+    assert!((1..=16).contains(&tried), "{tried} attempts in 4 s");
     middleman.set(Fault::None);
     let started = Instant::now();
     for client in &mut clients {
         assert_eq!(client.ready(1).len(), 4);
     }
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    assert_eq!(stage.weir.metric("pgweir_host_circuit_open", ""), 0.0);
+    assert_eq!(stage.weir.count("pgweir_host_circuit_open", ""), 0);
 }
 
 #[test]
@@ -130,7 +130,9 @@ fn a_database_whose_logins_become_slow_gets_fewer_at_once() {
     middleman.set(Fault::None);
     wait_until("there are more again", || window() >= 3.0);
     over.store(true, Ordering::Relaxed);
-    running.into_iter().for_each(|client| client.join().expect("a client"));
+    for client in running {
+        client.join().expect("a client");
+    }
 }
 
 /// What a pool of the test's database may have now.
@@ -154,8 +156,8 @@ fn limits_in_per_cent_follow_what_postgresql_has() {
     let seen = burst(&stage.weir.target(), 30, 0.05);
     assert!(seen.iter().all(|seen| seen == "T D() C[SELECT 1] Z[I]"), "{seen:?}");
     assert_eq!(max_servers(&stage), "4");
-    assert_eq!(stage.weir.metric("pgweir_host_slots_limit", ""), 6.0);
-    assert!(stage.weir.metric(OPENED, "") <= 4.0);
+    assert_eq!(stage.weir.count("pgweir_host_slots_limit", ""), 6);
+    assert!(stage.weir.count(OPENED, "") <= 4);
     // With another number of connections, PostgreSQL must be started again.
     stage.database.admin().rows("alter system set max_connections = 23");
     {
@@ -164,7 +166,7 @@ fn limits_in_per_cent_follow_what_postgresql_has() {
         postgres.launch().expect("it starts");
     }
     assert_eq!(stage.client().value("select 1"), "1");
-    assert_eq!(stage.weir.metric("pgweir_host_slots_limit", ""), 15.0);
+    assert_eq!(stage.weir.count("pgweir_host_slots_limit", ""), 15);
     assert_eq!(max_servers(&stage), "10");
     stage.weir.reload(|old| old.replace("max_servers = \"50%\"", "max_servers = \"10%\""));
     wait_until("the pool is smaller", || max_servers(&stage) == "2");
@@ -182,9 +184,7 @@ fn a_user_has_no_more_servers_than_it_may_over_all_databases() {
     let mut target = stage.weir.target();
     target.database = second.name().into();
     let there = std::thread::spawn(move || target.connect().value("select 1"));
-    wait_until("it waits for a slot", || {
-        stage.weir.metric("pgweir_host_starving_pools", "") == 1.0
-    });
+    wait_until("it waits for a slot", || stage.weir.count("pgweir_host_starving_pools", "") == 1);
     here.rows("commit");
     assert_eq!(there.join().expect("the client"), "1");
 }

@@ -230,7 +230,7 @@ fn clients_are_limited_by_database_user_and_address() {
         console.connect().rows(&format!("set {key} = 3"));
         let third = stage.client();
         drop((held, third));
-        wait_until("they have gone", || stage.weir.metric("pgweir_clients", "") == 0.0);
+        wait_until("they have gone", || stage.weir.count("pgweir_clients", "") == 0);
         stage.client().rows("select 1");
     }
 }
@@ -243,9 +243,9 @@ fn connections_that_say_nothing_shut_nobody_out() {
         assert_eq!(stage.client().value("select 1"), "1");
     }
     let count =
-        |result: &str| stage.weir.metric("pgweir_logins_total", &format!("result=\"{result}\""));
-    wait_until("the oldest were closed", || count("too_many_clients") >= 80.0);
-    assert_eq!(count("accepted"), 10.0);
+        |result: &str| stage.weir.count("pgweir_logins_total", &format!("result=\"{result}\""));
+    wait_until("the oldest were closed", || count("too_many_clients") >= 80);
+    assert_eq!(count("accepted"), 10);
     for mut one in silent.into_iter().take(50) {
         assert!(one.bytes(usize::MAX).is_empty(), "closed without a word");
     }
@@ -255,13 +255,13 @@ fn connections_that_say_nothing_shut_nobody_out() {
 fn one_address_has_so_many_logins_at_once_and_no_more() {
     let stage = Stage::new(&Setup::servers(2).limits("max_logins_source = 3"));
     // The one that found out whether pgweir accepts.
-    wait_until("nobody is there", || stage.weir.metric("pgweir_clients", "") == 0.0);
+    wait_until("nobody is there", || stage.weir.count("pgweir_clients", "") == 0);
     let silent: Vec<_> = (0..3).map(|_| stage.weir.target().open()).collect();
-    wait_until("they are there", || stage.weir.metric("pgweir_clients", "") == 3.0);
+    wait_until("they are there", || stage.weir.count("pgweir_clients", "") == 3);
     let mut fourth = stage.weir.target().open();
     fourth.send(&stage.weir.target().startup(V3_0, &[]));
     assert!(fourth.bytes(usize::MAX).is_empty(), "closed without a word");
     drop(silent);
-    wait_until("they have gone", || stage.weir.metric("pgweir_clients", "") == 0.0);
+    wait_until("they have gone", || stage.weir.count("pgweir_clients", "") == 0);
     assert_eq!(stage.client().value("select 1"), "1");
 }

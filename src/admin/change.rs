@@ -1,5 +1,6 @@
 //! What operators can change while pgweir runs, by the console and over HTTP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -39,6 +40,9 @@ pub enum Change {
     /// The configuration is read again.
     Reload,
 }
+
+/// Who makes changes.
+pub type Changer = Arc<dyn Fn(&Change) -> Result<(), ChangeError> + Send + Sync>;
 
 /// Why a change was not made. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -14,12 +14,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
-use super::change::{Change, ChangeError, Pools};
+use super::change::{Change, ChangeError, Changer, Pools};
 use super::console::command::changeable;
 use crate::config::{Config, Password, parse_duration};
-
-/// Who makes changes.
-pub type Changer = Arc<dyn Fn(&Change) -> Result<(), ChangeError> + Send + Sync>;
 
 /// What changes over HTTP go by.
 #[derive(Clone)]

@@ -145,8 +145,8 @@ pub(super) fn join<'k>(table: &[&'k str], key: &'k str) -> Vec<&'k str> {
 /// counted from 0.
 pub(super) fn key_text(path: &[&str]) -> String {
     if let [list @ ("classes" | "warm"), at, rest @ ..] = path {
-        let rest: String = rest.iter().map(|key| format!(".{key}")).collect();
-        return format!("{list}[{at}]{rest}");
+        let entry = format!("{list}[{at}]");
+        return [&[entry.as_str()], rest].concat().join(".");
     }
     let is_bare = |name: &str| {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';

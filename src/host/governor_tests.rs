@@ -222,7 +222,7 @@ proptest! {
             }
         }
         // Everything is opened in the end.
-        let end = now + Duration::from_secs(60);
+        let end = now + Duration::from_mins(1);
         while !waiting.is_empty() || !flights.is_empty() {
             for began in std::mem::take(&mut flights) {
                 governor.on_opened(began, end);

@@ -378,8 +378,8 @@ impl Pool {
     }
 
     fn take_idle(&self, class: ClassId, wanted: &Settings) -> Option<Box<Server>> {
-        let suits = |server: &Box<Server>| server.has_settings(wanted);
-        lock(&self.slots).take_if(class, Instant::now(), suits, |_| true)
+        let now = Instant::now();
+        lock(&self.slots).take_if(class, now, |server| server.has_settings(wanted), |_| true)
     }
 
     /// A server, clean and whole, that was opened, or leased to a client of a class, goes to the next waiter,
@@ -400,7 +400,7 @@ impl Pool {
                 Freed::Hand(class, waiter) => {
                     let shed = slots.shed(now);
                     drop(slots);
-                    self.refuse(shed);
+                    Self::refuse(shed);
                     match waiter.send(Ok(server)) {
                         Err(Ok(back)) => server = back,
                         _ => return,

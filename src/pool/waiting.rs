@@ -177,7 +177,7 @@ impl Pool {
     }
 
     /// Tells those who would wait in vain.
-    pub(super) fn refuse(&self, shed: Vec<(ClassId, Waiter, Crowd)>) {
+    pub(super) fn refuse(shed: Vec<(ClassId, Waiter, Crowd)>) {
         for (_, waiter, crowd) in shed {
             // It may have gone.
             let _ = waiter.send(Err(Denied::Late(crowd)));

@@ -250,7 +250,7 @@ impl Shared {
             pools: Box::new(move || pools.pools.all()),
             hosts: Box::new(move || hosts.pools.hosts()),
             settings: Box::new(move || settings.settings()),
-            change: Box::new(move |wanted| change.change(wanted)),
+            change: Arc::new(move |wanted| change.change(wanted)),
         }
     }
 

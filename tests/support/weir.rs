@@ -217,6 +217,11 @@ impl Weir {
         (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
     }
 
+    /// The same of a metric that counts.
+    pub fn count(&self, name: &str, labels: &str) -> u64 {
+        self.metric(name, labels).round() as u64
+    }
+
     /// The sum of a metric over all label sets that contain `labels`.
     pub fn metric(&self, name: &str, labels: &str) -> f64 {
         let (_, body) = self.http("/metrics");

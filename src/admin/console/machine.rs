@@ -19,7 +19,6 @@ use super::refusal::{
     too_long, too_many, unknown_command,
 };
 use super::table::{Column, Formats, Row, Type, data_row, row_description, send};
-use super::views;
 use crate::admin::change::{Change, ChangeError};
 use crate::session::TransactionStatus;
 use crate::wire::frame::{self, BadFrame, HEADER};
@@ -354,7 +353,7 @@ fn tag_of(change: &Change) -> &'static str {
 /// The columns of what a command answers; `None` if there are no rows.
 fn columns(command: &Command) -> Option<std::borrow::Cow<'static, [Column]>> {
     match command {
-        Command::Show(show) => Some(views::columns(*show).into()),
+        Command::Show(show) => Some(super::columns::columns(*show).into()),
         Command::Answer(name, _) => Some(vec![(*name, Type::Text)].into()),
         Command::Begin
         | Command::Commit

@@ -3,6 +3,7 @@
 //! [`machine`] speaks the protocol, [`command`] knows what can be said, [`views`] makes the rows; here is
 //! the thin shell around them. Invariant: what it changes it has others change, who check it first.
 
+mod columns;
 pub mod command;
 pub mod machine;
 mod refusal;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::command::{CHANGES, Show, version};
-use super::table::{Column, Row, Type, Value};
-use crate::admin::change::{Change, ChangeError};
+use super::table::{Row, Value};
+use crate::admin::change::Changer;
 use crate::class::ClassId;
 use crate::host::Host;
 use crate::ledger::{Ledger, Pin};
@@ -28,7 +28,7 @@ pub struct Sources {
     /// The settings as they hold, and which of them were changed.
     pub settings: Box<dyn Fn() -> Vec<Setting> + Send + Sync>,
     /// Who makes changes.
-    pub change: Box<dyn Fn(&Change) -> Result<(), ChangeError> + Send + Sync>,
+    pub change: Changer,
 }
 
 /// A setting as it holds; a secret is not shown.
@@ -39,100 +39,6 @@ pub struct Setting {
     pub value: String,
     /// It was changed since the configuration was read.
     pub changed: bool,
-}
-
-/// The columns of a table.
-pub fn columns(show: Show) -> &'static [Column] {
-    use Type::{Float, Int, Text};
-    match show {
-        Show::Pins => &[
-            ("client_id", Int),
-            ("user", Text),
-            ("database", Text),
-            ("application_name", Text),
-            ("server_pid", Int),
-            ("reason", Text),
-            ("object", Text),
-            ("began", Text),
-            ("seconds", Float),
-            ("statement", Text),
-        ],
-        Show::PinReasons => &[
-            ("reason", Text),
-            ("application_name", Text),
-            ("pins", Int),
-            ("pinned_now", Int),
-            ("seconds", Float),
-        ],
-        Show::Observed => &[
-            ("database", Text),
-            ("user", Text),
-            ("application_name", Text),
-            ("reason", Text),
-            ("object", Text),
-            ("pins", Int),
-            ("pinned_now", Int),
-            ("seconds", Float),
-            ("longest_seconds", Float),
-            ("statement", Text),
-        ],
-        Show::Pools => &[
-            ("database", Text),
-            ("user", Text),
-            ("clients_waiting", Int),
-            ("servers_leased", Int),
-            ("servers_idle", Int),
-            ("servers_opening", Int),
-            ("servers_closing", Int),
-            ("max_servers", Int),
-            ("clients_pinned", Int),
-            ("max_pinned", Int),
-            ("pooling", Text),
-            ("observed_held", Int),
-            ("observed_held_peak", Int),
-            ("observed_needed", Int),
-            ("observed_needed_99", Int),
-            ("observed_needed_peak", Int),
-            ("observed_pinned", Int),
-            ("observed_pinned_peak", Int),
-        ],
-        Show::Classes => &[
-            ("database", Text),
-            ("user", Text),
-            ("class", Text),
-            ("weight", Int),
-            ("servers_leased", Int),
-            ("max_servers", Int),
-            ("guaranteed", Int),
-            ("clients_waiting", Int),
-            ("queue_limit", Int),
-            ("expected_wait_seconds", Float),
-        ],
-        Show::Hosts => &[
-            ("host", Text),
-            ("connections", Int),
-            ("max_connections", Int),
-            ("available", Int),
-            ("pools_starving", Int),
-            ("opening", Int),
-            ("opening_window", Float),
-            ("opening_waiting", Int),
-            ("opening_seconds", Float),
-            ("circuit", Text),
-        ],
-        Show::Config => &[("key", Text), ("value", Text), ("changed", Text)],
-        Show::Clients => &[
-            ("client_id", Int),
-            ("user", Text),
-            ("database", Text),
-            ("address", Text),
-            ("tls", Text),
-            ("state", Text),
-            ("connected", Text),
-        ],
-        Show::Help => &[("command", Text), ("shows", Text)],
-        Show::Version => &[("version", Text)],
-    }
 }
 
 /// The rows of a table now.
@@ -313,6 +219,7 @@ fn seconds(lasted: Duration) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::columns::columns;
     use super::*;
 
     #[test]

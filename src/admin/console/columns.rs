@@ -1,0 +1,118 @@
+//! The columns of the console's tables.
+
+use super::command::Show;
+use super::table::{Column, Type};
+use Type::{Float, Int, Text};
+
+/// The columns of a table.
+pub fn columns(show: Show) -> &'static [Column] {
+    match show {
+        Show::Pins => PINS,
+        Show::PinReasons => PIN_REASONS,
+        Show::Observed => OBSERVED,
+        Show::Pools => POOLS,
+        Show::Classes => CLASSES,
+        Show::Hosts => HOSTS,
+        Show::Config => CONFIG,
+        Show::Clients => CLIENTS,
+        Show::Help => HELP,
+        Show::Version => VERSION,
+    }
+}
+
+const PINS: &[Column] = &[
+    ("client_id", Int),
+    ("user", Text),
+    ("database", Text),
+    ("application_name", Text),
+    ("server_pid", Int),
+    ("reason", Text),
+    ("object", Text),
+    ("began", Text),
+    ("seconds", Float),
+    ("statement", Text),
+];
+
+const PIN_REASONS: &[Column] = &[
+    ("reason", Text),
+    ("application_name", Text),
+    ("pins", Int),
+    ("pinned_now", Int),
+    ("seconds", Float),
+];
+
+const OBSERVED: &[Column] = &[
+    ("database", Text),
+    ("user", Text),
+    ("application_name", Text),
+    ("reason", Text),
+    ("object", Text),
+    ("pins", Int),
+    ("pinned_now", Int),
+    ("seconds", Float),
+    ("longest_seconds", Float),
+    ("statement", Text),
+];
+
+const POOLS: &[Column] = &[
+    ("database", Text),
+    ("user", Text),
+    ("clients_waiting", Int),
+    ("servers_leased", Int),
+    ("servers_idle", Int),
+    ("servers_opening", Int),
+    ("servers_closing", Int),
+    ("max_servers", Int),
+    ("clients_pinned", Int),
+    ("max_pinned", Int),
+    ("pooling", Text),
+    ("observed_held", Int),
+    ("observed_held_peak", Int),
+    ("observed_needed", Int),
+    ("observed_needed_99", Int),
+    ("observed_needed_peak", Int),
+    ("observed_pinned", Int),
+    ("observed_pinned_peak", Int),
+];
+
+const CLASSES: &[Column] = &[
+    ("database", Text),
+    ("user", Text),
+    ("class", Text),
+    ("weight", Int),
+    ("servers_leased", Int),
+    ("max_servers", Int),
+    ("guaranteed", Int),
+    ("clients_waiting", Int),
+    ("queue_limit", Int),
+    ("expected_wait_seconds", Float),
+];
+
+const HOSTS: &[Column] = &[
+    ("host", Text),
+    ("connections", Int),
+    ("max_connections", Int),
+    ("available", Int),
+    ("pools_starving", Int),
+    ("opening", Int),
+    ("opening_window", Float),
+    ("opening_waiting", Int),
+    ("opening_seconds", Float),
+    ("circuit", Text),
+];
+
+const CONFIG: &[Column] = &[("key", Text), ("value", Text), ("changed", Text)];
+
+const CLIENTS: &[Column] = &[
+    ("client_id", Int),
+    ("user", Text),
+    ("database", Text),
+    ("address", Text),
+    ("tls", Text),
+    ("state", Text),
+    ("connected", Text),
+];
+
+const HELP: &[Column] = &[("command", Text), ("shows", Text)];
+
+const VERSION: &[Column] = &[("version", Text)];
