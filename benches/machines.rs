@@ -160,7 +160,13 @@ fn whole_session(c: &mut Criterion) {
 /// A pool of 20 whose servers are all idle.
 fn full_pool(now: Instant) -> Slots<u64, u64> {
     const SERVERS: usize = 20;
-    let size = Size { max: SERVERS, min_idle: SERVERS, max_idle: SERVERS };
+    let size = Size {
+        max: SERVERS,
+        min_idle: SERVERS,
+        max_idle: SERVERS,
+        reserve: 0,
+        reserve_after: Duration::ZERO,
+    };
     let mut slots = Slots::new(size, &[ClassLimits::none(Duration::from_mins(1))], now);
     for server in 0..SERVERS as u64 {
         slots.open(Demand { ahead: true, cost: Duration::ZERO }, now);

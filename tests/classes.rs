@@ -185,3 +185,22 @@ fn one_who_waits_for_long_is_told_once_what_for_and_who_is_ahead() {
         assert_eq!(client.ready(1).len(), 4);
     }
 }
+
+#[test]
+fn the_reserve_helps_those_who_have_waited_long_and_goes_again() {
+    let setup = Setup::servers(1).limits("reserve = 1").timeouts("reserve = \"300ms\"");
+    let stage = Stage::new(&setup);
+    let mut holder = stage.client();
+    holder.rows("begin");
+    let (mut first, mut second) = (stage.client(), stage.client());
+    let started = Instant::now();
+    first.send(&query("begin"));
+    assert_eq!(first.ready(1).len(), 2);
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    second.send(&query("select 2"));
+    wait_until("one waits", || waiting(&stage) == 1);
+    first.rows("commit");
+    assert_eq!(second.ready(1).len(), 4, "it works on while somebody waits");
+    holder.rows("commit");
+    wait_until("it has gone", || stage.weir.count("pgweir_servers", "") == 1);
+}

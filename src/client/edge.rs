@@ -404,7 +404,13 @@ mod tests {
     #[test]
     fn a_full_pool_says_which_how_large_and_how_long() {
         let error = CheckoutError::Full {
-            size: Size { max: 7, min_idle: 0, max_idle: 7 },
+            size: Size {
+                max: 7,
+                min_idle: 0,
+                max_idle: 7,
+                reserve: 0,
+                reserve_after: Duration::ZERO,
+            },
             counts: Counts::default(),
             class: "default".into(),
             class_limit: None,

@@ -266,6 +266,9 @@ pub struct Limits {
     pub min_idle: usize,
     /// Idle servers kept per pool at most.
     pub max_idle: Share,
+    /// Servers of a pool beyond `max_servers` while a client has waited for `timeouts.reserve`.
+    #[serde(deserialize_with = "units::count")]
+    pub reserve: usize,
 }
 
 /// Times; zero switches those off that say so.
@@ -278,6 +281,9 @@ pub struct Timeouts {
     /// Waiting for a server.
     #[serde(deserialize_with = "units::duration")]
     pub checkout: Duration,
+    /// A client that has waited for so long may be given a server of `limits.reserve`.
+    #[serde(deserialize_with = "units::duration")]
+    pub reserve: Duration,
     /// A client that waits for a server is told why; 0 = off.
     #[serde(deserialize_with = "units::duration")]
     pub wait_notice: Duration,
@@ -370,6 +376,7 @@ impl Default for Limits {
             connects_per_second: 0,
             min_idle: 0,
             max_idle: Share::Count(20),
+            reserve: 0,
         }
     }
 }
@@ -380,6 +387,7 @@ impl Default for Timeouts {
         Self {
             login: secs(15),
             checkout: secs(120),
+            reserve: secs(5),
             wait_notice: secs(5),
             server_connect: secs(5),
             server_idle: secs(600),

@@ -182,6 +182,7 @@ fn limits(limits: &Limits) -> Table {
         .count("connects_per_second", limits.connects_per_second)
         .count("min_idle", limits.min_idle)
         .share("max_idle", limits.max_idle)
+        .count("reserve", limits.reserve)
         .0
 }
 
@@ -189,6 +190,7 @@ fn timeouts(timeouts: &Timeouts) -> Table {
     Section::new()
         .span("login", timeouts.login)
         .span("checkout", timeouts.checkout)
+        .span("reserve", timeouts.reserve)
         .span("wait_notice", timeouts.wait_notice)
         .span("server_connect", timeouts.server_connect)
         .span("server_idle", timeouts.server_idle)

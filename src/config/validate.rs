@@ -65,6 +65,7 @@ fn limits(context: &mut Context<'_>, config: &Config) -> Result<(), ConfigError>
         ("max_clients_source", limits.max_clients_source, 0, MAX_CLIENTS),
         ("max_logins", limits.max_logins, 0, MAX_CLIENTS),
         ("max_logins_source", limits.max_logins_source, 0, MAX_CLIENTS),
+        ("reserve", limits.reserve, 0, MAX_SERVERS),
         ("connects_at_once", limits.connects_at_once, 0, MAX_SERVERS),
         ("connects_per_second", limits.connects_per_second, 0, MAX_SERVERS),
         ("min_idle", limits.min_idle, 0, most(limits.max_idle)),

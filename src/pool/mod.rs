@@ -92,18 +92,33 @@ pub struct PoolLimits {
     pub min_idle: usize,
     /// Idle servers kept at most.
     pub max_idle: Share,
+    /// Servers beyond `max` while somebody has waited for long.
+    pub reserve: usize,
 }
 
 impl PoolLimits {
     /// In connections, on a host that has so many.
-    fn resolve(self, capacity: Option<usize>) -> Size {
+    fn resolve(self, capacity: Option<usize>, reserve_after: Duration) -> Size {
         let all = capacity.unwrap_or(UNKNOWN_CAPACITY);
         let max = self.max.of(all).max(1);
-        Size { max, min_idle: self.min_idle.min(max), max_idle: self.max_idle.of(all).min(max) }
+        Size {
+            max,
+            min_idle: self.min_idle.min(max),
+            max_idle: self.max_idle.of(all).min(max),
+            reserve: self.reserve,
+            reserve_after,
+        }
     }
 
     fn are_shares(self) -> bool {
         self.max.is_percent() || self.max_idle.is_percent()
+    }
+}
+
+impl PoolSettings {
+    /// In connections, as the host has them.
+    fn size(&self) -> Size {
+        self.limits.resolve(self.host.capacity(), self.timeouts.reserve)
     }
 }
 
@@ -157,7 +172,7 @@ impl Pool {
     ) -> Arc<Self> {
         let owner = Owner { database: Arc::clone(&settings.dbname), user: Arc::clone(&key.user) };
         let (seat, granted) = settings.host.seat(owner);
-        let size = settings.limits.resolve(settings.host.capacity());
+        let size = settings.size();
         let knowledge = Arc::<Knowledge>::default();
         knowledge.set_rules(settings.pins.rules(size.max));
         let pool = Arc::new(Self {
@@ -344,7 +359,7 @@ impl Pool {
     /// Takes the sizes of its settings, as they are on a host with so many connections.
     fn resize(&self) {
         let settings = self.settings();
-        let size = settings.limits.resolve(settings.host.capacity());
+        let size = settings.size();
         lock(&self.slots).resize(size);
         self.knowledge.set_rules(settings.pins.rules(size.max));
     }

@@ -14,7 +14,7 @@
 //!                                                         (gone)
 //! ```
 //!
-//! Invariants: opening + free + leased + idle + closing never grows past the limit. Of two classes
+//! Invariants: opening + free + leased + idle + closing never grows past the limit and its reserve. Of two classes
 //! that wait, the one that has used less of the servers' time by its weight is served next. Within
 //! one, waiters are served in order, but under overload. A server is idle while somebody waits only
 //! if it is kept for another class or the class of those who wait has all that it may. Idle servers go out
@@ -40,6 +40,10 @@ pub struct Size {
     pub min_idle: usize,
     /// Idle servers kept at most.
     pub max_idle: usize,
+    /// Servers beyond `max` while somebody has waited for long.
+    pub reserve: usize,
+    /// What is long.
+    pub reserve_after: Duration,
 }
 
 /// A place in the queue; a smaller one came earlier.
@@ -286,13 +290,17 @@ impl<S, W> Slots<S, W> {
     /// Whether one more server is to be opened.
     pub fn open(&mut self, demand: Demand, now: Instant) -> Opening {
         if self.total() >= self.size.max {
-            return Opening::No;
+            match self.until_reserve(now) {
+                Some(Duration::ZERO) => {}
+                Some(after) => return Opening::Later(after),
+                None => return Opening::No,
+            }
         }
         let waiting = self.admissible();
         if self.opening < waiting {
-            // Those that are being opened have somebody to go to already, and come back after him.
-            let leased = self.leased + self.free + self.opening;
-            let load = Load { leased, waiting: waiting - self.opening };
+            // Those that are being opened have somebody to go to already.
+            let waiting = waiting - self.opening;
+            let load = Load { leased: self.leased + self.free, waiting, opening: self.opening };
             self.growth.pass(self.load(), now);
             return match self.growth.wants(load, demand.cost, now) {
                 Ok(()) => self.opens(),
@@ -327,6 +335,15 @@ impl<S, W> Slots<S, W> {
         self.size.max_idle.max(self.warmed(now))
     }
 
+    /// How long it is until a server of the reserve may be opened; `None` if that is not to be expected.
+    fn until_reserve(&self, now: Instant) -> Option<Duration> {
+        if self.total() >= self.size.max + self.size.reserve {
+            return None;
+        }
+        let waited = now.saturating_duration_since(self.waiting_since()?);
+        Some(self.size.reserve_after.saturating_sub(waited))
+    }
+
     fn opens(&mut self) -> Opening {
         self.opening += 1;
         Opening::Now
@@ -335,7 +352,7 @@ impl<S, W> Slots<S, W> {
     /// Whether one of those that are being opened would go to nobody.
     pub fn is_opening_too_many(&self, ahead: bool, now: Instant) -> bool {
         let lacking = if ahead { self.lacking(now) } else { 0 };
-        self.opening > self.admissible().max(lacking) || self.total() > self.size.max
+        self.opening > self.admissible().max(lacking) || self.total() > self.most()
     }
 
     /// A server was opened; it is free until [`Slots::freed`] says where it goes.
@@ -362,7 +379,7 @@ impl<S, W> Slots<S, W> {
 
     /// Where a server goes that is free.
     pub fn freed(&mut self, now: Instant) -> Freed<W> {
-        if self.total() > self.size.max {
+        if self.total() > self.most() {
             return Freed::Evict;
         }
         match self.next(now) {
@@ -449,12 +466,18 @@ impl<S, W> Slots<S, W> {
         classes.flat_map(Class::take_waiters).collect::<Vec<_>>().into_iter()
     }
 
+    /// What the reserve has opened works on until nobody waits.
+    fn most(&self) -> usize {
+        let reserve = if self.waiting > 0 { self.size.reserve } else { 0 };
+        self.size.max + reserve
+    }
+
     fn class(&self, id: ClassId) -> Option<&Class<W>> {
         self.classes.get(usize::from(id.0))
     }
 
     fn load(&self) -> Load {
-        Load { leased: self.leased, waiting: self.waiting }
+        Load { leased: self.leased, waiting: self.waiting, opening: self.opening }
     }
 
     /// Whether one more server may go to a class: it has not all that it may, and what is kept for

@@ -179,6 +179,7 @@ impl Inner {
                 max: own.unwrap_or(limits.max_servers),
                 min_idle: limits.min_idle,
                 max_idle: limits.max_idle,
+                reserve: limits.reserve,
             },
             classes: Arc::clone(&self.classes),
             timeouts: config.timeouts,

@@ -4,7 +4,9 @@
 //! one is expected back before a new one could be there. That alone would leave a pool that is too
 //! small for its clients as it is for ever, each of them waiting a little. So what all have waited is
 //! added up, too: once it comes to as much as opening takes, a server is opened (who rents skis until
-//! the rents come to their price, and buys then, pays at most twice what is due).
+//! the rents come to their price, and buys then, pays at most twice what is due). What
+//! they wait while one is being opened is no sign that one more is needed: in a burst on a cold pool all wait
+//! for the first, which may do for all of them.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,8 @@ pub(super) struct Growth {
     service: f64,
     /// Seconds that clients have waited lately and that no opened server has paid for.
     owed: f64,
+    /// Until then, what one is being opened for is not known to be more than it can do.
+    settled: Instant,
 }
 
 /// How many there are.
@@ -27,21 +31,25 @@ pub(super) struct Load {
     pub(super) leased: usize,
     /// Clients in the queue.
     pub(super) waiting: usize,
+    /// Servers that are being opened.
+    pub(super) opening: usize,
 }
 
 impl Growth {
     pub(super) fn new(now: Instant) -> Self {
-        Self { at: now, busy: 0.0, service: 0.0, owed: 0.0 }
+        Self { at: now, busy: 0.0, service: 0.0, owed: 0.0, settled: now }
     }
 
     /// To be called before the load changes.
     pub(super) fn pass(&mut self, load: Load, now: Instant) {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        let since = if load.opening > 0 { self.at.max(self.settled) } else { self.at };
+        let waited = now.saturating_duration_since(since).as_secs_f64();
         self.at = self.at.max(now);
         self.busy += passed * load.leased as f64;
         // Waits of long ago are no reason to grow now.
         self.owed *= 1.0 - (passed / MEMORY.as_secs_f64()).min(1.0);
-        self.owed += passed * load.waiting as f64;
+        self.owed += waited * load.waiting as f64;
     }
 
     /// A server came back.
@@ -58,18 +66,18 @@ impl Growth {
         now: Instant,
     ) -> Result<(), Duration> {
         self.pass(load, now);
-        let cost = cost.as_secs_f64();
-        let expected = self.service.max(self.busy) / load.leased.max(1) as f64;
-        if load.leased == 0 || expected * load.waiting as f64 > cost {
+        let price = cost.as_secs_f64();
+        // Those that are being opened come back, too.
+        let expected = self.service.max(self.busy) / (load.leased + load.opening).max(1) as f64;
+        let nothing = load.leased + load.opening == 0;
+        if nothing || expected * load.waiting as f64 > price || self.owed >= price {
             self.owed = 0.0;
+            self.settled = now + cost * 2;
             return Ok(());
         }
-        if self.owed >= cost {
-            self.owed -= cost;
-            return Ok(());
-        }
-        let missing = (cost - self.owed) / load.waiting.max(1) as f64;
-        Err(Duration::from_secs_f64(missing).max(SOON))
+        let missing = Duration::from_secs_f64((price - self.owed) / load.waiting.max(1) as f64);
+        let until = if load.opening > 0 { self.settled } else { now };
+        Err((until.saturating_duration_since(now) + missing).max(SOON))
     }
 }
 
@@ -86,7 +94,7 @@ mod tests {
     const COST: Duration = Duration::from_millis(5);
 
     fn load(leased: usize, waiting: usize) -> Load {
-        Load { leased, waiting }
+        Load { leased, waiting, opening: 0 }
     }
 
     /// A pool whose one server is leased for 100 µs at a time, back to back.
@@ -142,6 +150,18 @@ mod tests {
             growth.pass(load(0, 0), now);
             assert!(growth.wants(load(1, 1), COST, now).is_err());
         }
+    }
+
+    #[test]
+    fn one_that_is_being_opened_is_given_time() {
+        let start = Instant::now();
+        let mut growth = Growth::new(start);
+        assert_eq!(growth.wants(load(0, 1), COST, start), Ok(()));
+        let many = Load { opening: 1, ..load(0, 100) };
+        let again = growth.wants(many, COST, start + COST).unwrap_err();
+        assert!(again >= COST, "{again:?}");
+        // It is slow, or stuck.
+        assert_eq!(growth.wants(many, COST, start + COST * 3), Ok(()));
     }
 
     #[test]

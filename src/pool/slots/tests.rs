@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SIZE: Size = Size { max: 3, min_idle: 0, max_idle: 3 };
+const SIZE: Size =
+    Size { max: 3, min_idle: 0, max_idle: 3, reserve: 0, reserve_after: Duration::ZERO };
 const MS: Duration = Duration::from_millis(1);
 const DEFAULT: ClassId = ClassId(0);
 const LONG: Duration = Duration::from_hours(1);
@@ -32,7 +33,7 @@ fn opens(s: &mut Slots<u32, u32>, ahead: bool, now: Instant) -> bool {
 
 /// A pool of `size` servers, all leased to `class`.
 fn full(size: usize, classes: &[ClassLimits], class: ClassId) -> (Slots<u32, u32>, Instant) {
-    let (mut s, now) = slots_of(Size { max: size, min_idle: 0, max_idle: size }, classes);
+    let (mut s, now) = slots_of(Size { max: size, max_idle: size, ..SIZE }, classes);
     for n in 0..u32::try_from(size).unwrap() {
         s.wait(class, n, now).unwrap();
         assert!(opens(&mut s, false, now));
@@ -122,7 +123,7 @@ fn min_idle_opens_without_waiters() {
 
 #[test]
 fn a_warm_pool_keeps_so_many_open_for_a_while() {
-    let (mut s, now) = slots_of(Size { max: 3, min_idle: 0, max_idle: 0 }, &[limits()]);
+    let (mut s, now) = slots_of(Size { max: 3, max_idle: 0, ..SIZE }, &[limits()]);
     let until = now + Duration::from_mins(1);
     s.warm(WarmedBy::Operator, 2, until);
     s.warm(WarmedBy::Schedule, 1, until);
@@ -142,22 +143,47 @@ fn a_warm_pool_keeps_so_many_open_for_a_while() {
 }
 
 #[test]
-fn a_cold_pool_opens_one_and_the_rest_as_waiting_comes_to_what_it_costs() {
+fn a_cold_pool_opens_one_and_more_as_waiting_comes_to_what_they_cost() {
     let (mut s, now) = slots();
     for n in 0..3 {
         s.wait(DEFAULT, n, now).unwrap();
     }
     let demand = Demand { ahead: false, cost: 6 * MS };
     assert_eq!(s.open(demand, now), Opening::Now);
-    // Two more wait, 3 ms each.
-    assert_eq!(s.open(demand, now), Opening::Later(3 * MS));
-    assert_eq!(s.open(demand, now + 3 * MS), Opening::Now);
+    // It may do for all of them.
+    assert_eq!(s.open(demand, now + MS), Opening::Later(11 * MS + 3 * MS));
+    s.opened();
+    assert_eq!(s.freed(now + 2 * MS), Freed::Hand(DEFAULT, 0));
+    // Two wait on, and nobody returns.
+    let Opening::Later(after) = s.open(demand, now + 2 * MS) else { panic!("not yet") };
+    assert!(after <= 3 * MS, "{after:?}");
+    assert_eq!(s.open(demand, now + 3 * MS + after), Opening::Now);
+}
+
+#[test]
+fn a_reserve_is_there_for_those_who_have_waited_long_and_goes_when_nobody_waits() {
+    let (mut s, now) = full(2, &[limits()], DEFAULT);
+    s.resize(Size { max: 2, reserve: 1, reserve_after: 100 * MS, ..SIZE });
+    s.wait(DEFAULT, 7, now).unwrap();
+    s.wait(DEFAULT, 8, now).unwrap();
+    assert_eq!(s.open(now_if(true), now + 30 * MS), Opening::Later(70 * MS));
+    let late = now + 100 * MS;
+    assert_eq!(s.open(now_if(true), late), Opening::Now);
+    assert_eq!(s.open(now_if(true), late), Opening::No, "the reserve is one");
+    assert!(!s.is_opening_too_many(false, late));
+    s.opened();
+    assert_eq!(s.freed(late), Freed::Hand(DEFAULT, 7));
+    assert_eq!(back(&mut s, DEFAULT, late), Freed::Hand(DEFAULT, 8));
+    assert_eq!(back(&mut s, DEFAULT, late), Freed::Evict);
+    s.closing();
+    s.closed();
+    assert_eq!(back(&mut s, DEFAULT, late), Freed::Park);
 }
 
 #[test]
 fn what_was_opened_for_those_who_are_served_is_too_much() {
     let (mut s, now) = full(2, &[limits()], DEFAULT);
-    s.resize(Size { max: 4, min_idle: 0, max_idle: 4 });
+    s.resize(Size { max: 4, max_idle: 4, ..SIZE });
     s.wait(DEFAULT, 9, now).unwrap();
     assert!(opens(&mut s, false, now + LONG));
     assert!(!s.is_opening_too_many(false, now));
@@ -251,7 +277,7 @@ fn a_class_has_no_more_than_its_limit_and_idle_servers_stay() {
 fn what_is_guaranteed_to_a_class_is_kept_for_it() {
     let kept = ClassLimits { guaranteed: 1, ..limits() };
     let (mut s, now) = full(2, &[limits(), limits()], DEFAULT);
-    s.resize(Size { max: 3, min_idle: 0, max_idle: 3 });
+    s.resize(Size { max: 3, max_idle: 3, ..SIZE });
     s.set_classes(&[limits(), kept], now);
     let dear = ClassId(1);
     s.wait(DEFAULT, 1, now).unwrap();
