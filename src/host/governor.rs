@@ -329,8 +329,8 @@ impl Failure {
     }
 }
 
-/// In flight at first: a few cost any host little.
-const FIRST_WINDOW: f64 = 4.0;
+/// In flight at first: as many as the smallest host has cores.
+const FIRST_WINDOW: f64 = 2.0;
 /// In flight at most.
 const MOST: f64 = 256.0;
 /// So many times the usual time is slow: those opened together on one core take turns.

@@ -109,7 +109,6 @@ fn refusals_open_the_circuit_and_one_probe_at_a_time_closes_it() {
     let mut world = World::new(Ceilings::default());
     world.ask(100);
     world.start(|_| 3 * MS);
-    let first = world.flights.len();
     for (began, _) in std::mem::take(&mut world.flights) {
         world.governor.on_failed(Failure::Away, began, 1.0, world.now);
     }
@@ -135,7 +134,7 @@ fn refusals_open_the_circuit_and_one_probe_at_a_time_closes_it() {
     assert!(!world.governor.seen().is_open);
     world.start(|_| 3 * MS);
     let after = world.flights.len();
-    assert!(after < first && after >= 1, "it begins with few: {after} of {first}");
+    assert!((1..=2).contains(&after), "it begins with few: {after}");
 }
 
 #[test]

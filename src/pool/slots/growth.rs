@@ -6,7 +6,8 @@
 //! added up, too: once it comes to as much as opening takes, a server is opened (who rents skis until
 //! the rents come to their price, and buys then, pays at most twice what is due). What
 //! they wait while one is being opened is no sign that one more is needed: in a burst on a cold pool all wait
-//! for the first, which may do for all of them.
+//! for the first, which may do for all of them. So servers are opened one after the other, unless leases last
+//! for longer than opening takes.
 
 use std::time::{Duration, Instant};
 
@@ -67,10 +68,15 @@ impl Growth {
     ) -> Result<(), Duration> {
         self.pass(load, now);
         let price = cost.as_secs_f64();
+        // Leases that last for longer than ever, without any coming back, are the measure then.
+        let service = self.service.max(self.busy / load.leased.max(1) as f64);
         // Those that are being opened come back, too.
-        let expected = self.service.max(self.busy) / (load.leased + load.opening).max(1) as f64;
-        let nothing = load.leased + load.opening == 0;
-        if nothing || expected * load.waiting as f64 > price || self.owed >= price {
+        let servers = load.leased + load.opening;
+        let expected = service / servers.max(1) as f64 * load.waiting as f64;
+        // Where leases are shorter than opening takes, the one that is being opened serves several who wait
+        // now before a second could be there.
+        let is_due = load.opening == 0 || service > price || now >= self.settled;
+        if servers == 0 || is_due && (expected > price || self.owed >= price) {
             self.owed = 0.0;
             self.settled = now + cost * 2;
             return Ok(());
@@ -162,6 +168,26 @@ mod tests {
         assert!(again >= COST, "{again:?}");
         // It is slow, or stuck.
         assert_eq!(growth.wants(many, COST, start + COST * 3), Ok(()));
+    }
+
+    #[test]
+    fn short_leases_open_one_after_the_other_and_long_ones_at_once() {
+        let (mut growth, now) = quick(Instant::now());
+        let burst = load(1, 1000);
+        assert_eq!(growth.wants(burst, COST, now), Ok(()));
+        let burst = Load { opening: 1, ..burst };
+        assert!(growth.wants(burst, COST, now).is_err(), "100 us for each of 1,000");
+        // Leases of 20 ms.
+        let (mut growth, mut now) = (Growth::new(now), now);
+        for _ in 0..20 {
+            now += Duration::from_millis(20);
+            growth.pass(load(1, 0), now);
+            growth.on_returned();
+        }
+        for opening in 0..5 {
+            let burst = Load { opening, ..load(1, 20) };
+            assert_eq!(growth.wants(burst, COST, now), Ok(()), "{opening}");
+        }
     }
 
     #[test]
