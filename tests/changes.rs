@@ -2,12 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::support::*;
 
+/// What answers `pg_sleep`.
+const SLEPT: &str = "T D() C[SELECT 1] Z[I]";
 const ADMIN: &str = "[admin]\nusers = [\"app\"]\nhttp_token = \"open sesame\"";
 
 fn stage(servers: usize) -> Stage {
@@ -42,19 +42,7 @@ fn backends(stage: &Stage) -> usize {
 #[test]
 fn max_servers_is_changed_under_load_exactly_and_no_client_sees_it() {
     let stage = stage(10);
-    let over = Arc::new(AtomicBool::new(false));
-    let running: Vec<_> = (0..30)
-        .map(|_| {
-            let (target, over) = (stage.weir.target(), Arc::clone(&over));
-            std::thread::spawn(move || {
-                let mut client = target.connect();
-                while !over.load(Ordering::Relaxed) {
-                    let seen = client.ask(&query("select pg_sleep(0.02)"));
-                    assert_eq!(seen, "T D() C[SELECT 1] Z[I]");
-                }
-            })
-        })
-        .collect();
+    let load = Load::start(&stage.weir.target(), 30, "select pg_sleep(0.02)", SLEPT);
     let mut console = console(&stage);
     wait_until("the pool is full", || backends(&stage) == 10);
     for size in [3, 20, 1, 10] {
@@ -66,10 +54,7 @@ fn max_servers_is_changed_under_load_exactly_and_no_client_sees_it() {
             assert!(backends(&stage) <= size);
         }
     }
-    over.store(true, Ordering::Relaxed);
-    for client in running {
-        client.join().expect("a client");
-    }
+    load.stop();
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! How many connections to PostgreSQL are opened at once, and what happens when that fails.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::support::*;
 
+/// What answers `pg_sleep`.
+const SLEPT: &str = "T D() C[SELECT 1] Z[I]";
 const OPENED: &str = "pgweir_servers_opened_total";
 
 /// Connections that PostgreSQL's log has of this database.
@@ -47,7 +47,7 @@ fn a_burst_on_a_cold_pool_opens_no_more_than_its_size_and_is_served() {
     let cluster = Cluster::start(options_with_log());
     let stage = Stage::on(cluster.database(), &Setup::servers(5));
     let seen = burst(&stage.weir.target(), 100, 0.01);
-    assert!(seen.iter().all(|seen| seen == "T D() C[SELECT 1] Z[I]"), "{seen:?}");
+    assert!(seen.iter().all(|seen| seen == SLEPT), "{seen:?}");
     let opened = stage.weir.count(OPENED, "");
     assert!((2..=5).contains(&opened), "{opened}");
     // PostgreSQL has seen no other.
@@ -67,7 +67,7 @@ fn a_ceiling_of_the_rate_holds() {
     let stage = Stage::new(&Setup::servers(20).limits("connects_per_second = 5"));
     let started = Instant::now();
     let seen = burst(&stage.weir.target(), 10, 1.5);
-    assert!(seen.iter().all(|seen| seen == "T D() C[SELECT 1] Z[I]"), "{seen:?}");
+    assert!(seen.iter().all(|seen| seen == SLEPT), "{seen:?}");
     // Whoever came late has waited for his server, or for one that came back.
     let (opened, took) = (stage.weir.count(OPENED, ""), started.elapsed().as_secs_f64());
     assert!((opened - 1) as f64 <= took * 5.0, "{opened} in {took} s");
@@ -111,28 +111,13 @@ fn a_database_whose_logins_become_slow_gets_fewer_at_once() {
         .timeouts("server_lifetime = \"20ms\"\nserver_connect = \"20s\"");
     let stage = Stage::on(cluster.database(), &setup);
     let window = || stage.weir.metric("pgweir_host_opening_window", "");
-    let over = Arc::new(AtomicBool::new(false));
-    let running: Vec<_> = (0..12)
-        .map(|_| {
-            let (target, over) = (stage.weir.target(), Arc::clone(&over));
-            std::thread::spawn(move || {
-                let mut client = target.connect();
-                while !over.load(Ordering::Relaxed) {
-                    let seen = client.ask(&query("select pg_sleep(0.03)"));
-                    assert_eq!(seen, "T D() C[SELECT 1] Z[I]");
-                }
-            })
-        })
-        .collect();
+    let load = Load::start(&stage.weir.target(), 12, "select pg_sleep(0.03)", SLEPT);
     wait_until("logins go well", || window() >= 4.0);
     middleman.set(Fault::Slow(Duration::from_millis(700)));
     wait_until("there are fewer at once", || window() <= 2.0);
     middleman.set(Fault::None);
     wait_until("there are more again", || window() >= 3.0);
-    over.store(true, Ordering::Relaxed);
-    for client in running {
-        client.join().expect("a client");
-    }
+    load.stop();
 }
 
 /// What a pool of the test's database may have now.
@@ -154,7 +139,7 @@ fn limits_in_per_cent_follow_what_postgresql_has() {
         .tables("[admin]\nusers = [\"app\"]");
     let stage = Stage::on(cluster.database(), &setup);
     let seen = burst(&stage.weir.target(), 30, 0.05);
-    assert!(seen.iter().all(|seen| seen == "T D() C[SELECT 1] Z[I]"), "{seen:?}");
+    assert!(seen.iter().all(|seen| seen == SLEPT), "{seen:?}");
     assert_eq!(max_servers(&stage), "4");
     assert_eq!(stage.weir.count("pgweir_host_slots_limit", ""), 6);
     assert!(stage.weir.count(OPENED, "") <= 4);

@@ -225,7 +225,7 @@ pub fn waiting(standing: &Standing, pool: &PoolKey) -> Report {
         Cause::ClassFull(size) => format!("all {size} servers that the class may have are taken"),
         Cause::HostFull => "the database server's connections are all taken".to_owned(),
         Cause::Opening => "connections to the database server are being opened".to_owned(),
-        Cause::Unreachable(_) => "the database server cannot be reached".to_owned(),
+        Cause::Unreachable => "the database server cannot be reached".to_owned(),
     };
     let text = format!(
         "waiting for a database connection of database \"{database}\", user \"{user}\": {cause}"

@@ -77,6 +77,12 @@ impl Key {
     }
 }
 
+/// The key of a path such as `limits.max_servers`, if there is one.
+pub(super) fn by_path(path: &str) -> Option<&'static Key> {
+    let (section, name) = path.split_once('.').unwrap_or(("", path));
+    find(section, name)
+}
+
 /// The key of `section` and `name`, if there is one.
 pub(super) fn find(section: &str, name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.section == section && key.name == name)

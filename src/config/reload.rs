@@ -45,8 +45,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
     let mut changes = Changes::default();
     let (before, after) = (render::table(old), render::table(new));
     for path in settings_that_differ(&before, &after) {
-        let (section, name) = path.split_once('.').unwrap_or(("", &path));
-        match keys::find(section, name).map(|key| key.reload) {
+        match keys::by_path(&path).map(|key| key.reload) {
             Some(Reload::Restart) => changes.restart.push(path),
             Some(Reload::Live) | None => changes.live.push(path),
         }

@@ -14,7 +14,7 @@ use super::dsn::Dsn;
 use super::env::{self, Environment};
 use super::error::{ConfigError, Origin};
 use super::flags::Flags;
-use super::keys::{KEYS, Key};
+use super::keys;
 use super::layers::{From, Layer, Layers};
 use super::model::Config;
 
@@ -42,7 +42,7 @@ pub struct Overrides(BTreeMap<String, String>);
 impl Overrides {
     /// Overrides one setting, whose value is checked when it is loaded; `false` if there is none of that name.
     pub fn set(&mut self, key: &str, value: &str) -> bool {
-        let is_key = key_of(key).is_some();
+        let is_key = keys::by_path(key).is_some();
         if is_key {
             self.0.insert(key.to_owned(), value.to_owned());
         }
@@ -62,16 +62,12 @@ impl Overrides {
     fn table(&self) -> Table {
         let mut table = Table::new();
         for (path, text) in &self.0 {
-            if let Some(key) = key_of(path) {
+            if let Some(key) = keys::by_path(path) {
                 env::insert(&mut table, key, env::value(key.kind, text));
             }
         }
         table
     }
-}
-
-fn key_of(path: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.path() == path)
 }
 
 impl Source {

@@ -239,23 +239,33 @@ impl Pool {
     }
 
     /// Keeps so many servers open until then, those at work included, but no more than there may be.
+    /// `known` is what there is to log in with by the configuration.
     pub fn warm(
         self: &Arc<Self>,
         by: WarmedBy,
+        known: Option<ServerCredential>,
         servers: usize,
         until: Instant,
     ) -> Result<(), NoCredential> {
-        if !self.may_open_ahead(Instant::now()) {
+        let is_asked_for_nothing = matches!(known, Some(ServerCredential::None));
+        let (has_one, is_refused) = {
+            let login = lock(&self.login);
+            (login.credential.is_some(), login.forgotten)
+        };
+        match known {
+            // What a client has proved since is newer. What PostgreSQL has refused is not tried again and
+            // again: it may lock the role.
+            Some(known) if !has_one && (!is_refused || by == WarmedBy::Operator) => {
+                self.learn_credential(known);
+            }
+            _ => {}
+        }
+        if !is_asked_for_nothing && lock(&self.login).credential.is_none() {
             return Err(NoCredential);
         }
         lock(&self.slots).warm(by, servers, until);
         self.open_more();
         Ok(())
-    }
-
-    /// Whether there is something to log in with, as far as it is known.
-    fn may_open_ahead(&self, now: Instant) -> bool {
-        lock(&self.login).credential.is_some() && lock(&self.trouble).lets_open_ahead(now)
     }
 
     /// Counts by state.
@@ -351,6 +361,7 @@ impl Pool {
             self.replace_servers();
         }
         lock(&self.trouble).on_reload();
+        lock(&self.login).forgotten = false;
         self.tend(Instant::now());
         self.dispatch();
         self.open_more();
@@ -436,8 +447,16 @@ impl Pool {
         }
     }
 
-    /// Gives idle servers to those who may have them by a change of limits.
+    /// Gives idle servers to those who may have them by a change of limits. One that would have to be asked
+    /// first whether it still answers is closed instead, and another opened.
     fn dispatch(self: &Arc<Self>) {
+        if !self.has_waiters() {
+            return;
+        }
+        let (now, check) = (Instant::now(), self.settings.load().timeouts.server_check);
+        self.expire_idle(usize::MAX, CloseReason::Broken, |server| {
+            !server.was_used(now, check) || server.is_stale()
+        });
         loop {
             let dispatched = lock(&self.slots).dispatch(Instant::now());
             let Some((server, class, waiter)) = dispatched else { return };
@@ -480,7 +499,8 @@ impl Pool {
         }
         // This pool may itself be among the starving.
         let limits = seat.host().limits();
-        let limit = [limits.host, limits.database].into_iter().filter(|l| *l > 0).min();
+        let limits = [limits.host, limits.database, limits.user];
+        let limit = limits.into_iter().filter(|limit| *limit > 0).min();
         let share = (limit.unwrap_or(usize::MAX) / starving.max(2)).max(1);
         if total <= share || !slot.offer() {
             return false;

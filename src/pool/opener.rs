@@ -19,6 +19,10 @@ impl Pool {
     /// Opens as many servers as are wanted and allowed; says when to ask again, if more may be wanted
     /// then. While opening fails, one attempt at a time.
     pub(super) fn open_more(self: &Arc<Self>) -> Option<Duration> {
+        // A full pool is the common case of those who wait.
+        if !lock(&self.slots).has_room() {
+            return None;
+        }
         let cost = self.seat.load().host().opening_time();
         let now = Instant::now();
         let (failing, ahead) = {

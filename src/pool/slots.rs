@@ -287,6 +287,11 @@ impl<S, W> Slots<S, W> {
         self.class(class).is_some_and(|class| class.room() == 0)
     }
 
+    /// Whether the limit, with its reserve, leaves room for one more server.
+    pub fn has_room(&self) -> bool {
+        self.total() < self.size.max + self.size.reserve
+    }
+
     /// Whether one more server is to be opened.
     pub fn open(&mut self, demand: Demand, now: Instant) -> Opening {
         if self.total() >= self.size.max {
@@ -337,7 +342,7 @@ impl<S, W> Slots<S, W> {
 
     /// How long it is until a server of the reserve may be opened; `None` if that is not to be expected.
     fn until_reserve(&self, now: Instant) -> Option<Duration> {
-        if self.total() >= self.size.max + self.size.reserve {
+        if !self.has_room() {
             return None;
         }
         let waited = now.saturating_duration_since(self.waiting_since()?);
@@ -514,12 +519,11 @@ impl<S, W> Slots<S, W> {
             return None;
         }
         let id = self.next_class(now)?;
-        self.growth.pass(self.load(), now);
         let class = self.classes.get_mut(usize::from(id.0))?;
         let waiter = class.next(now)?;
         self.floor = self.floor.max(class.used(now));
-        self.waiting -= 1;
         self.lease(id, now);
+        self.waiting -= 1;
         Some((id, waiter))
     }
 

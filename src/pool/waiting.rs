@@ -90,8 +90,8 @@ pub enum Cause {
     HostFull,
     /// Connections to PostgreSQL are being opened, as fast as it keeps up with.
     Opening,
-    /// PostgreSQL lets nobody in, and why it did not at the last attempt.
-    Unreachable(String),
+    /// PostgreSQL lets nobody in.
+    Unreachable,
 }
 
 /// How a client's wait stands.
@@ -191,8 +191,8 @@ impl Pool {
     }
 
     fn cause(&self, class: ClassId) -> Cause {
-        if let Some(error) = lock(&self.trouble).waited_for() {
-            return Cause::Unreachable(error.to_string());
+        if lock(&self.trouble).waited_for().is_some() {
+            return Cause::Unreachable;
         }
         let limit = self.class_limits(class).max_servers;
         let slots = lock(&self.slots);

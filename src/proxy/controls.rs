@@ -11,7 +11,7 @@ use super::pools::Sizes;
 use super::{Shared, lobby_limits, logins, spellings};
 use crate::admin::change::{Change, ChangeError, Pools};
 use crate::admin::console::views::Setting;
-use crate::config::{self, Config, ConfigError, KEYS, Loaded, Overrides, Share, Source};
+use crate::config::{self, Config, ConfigError, Loaded, Overrides, Share, Source};
 use crate::pool::{PoolKey, WarmedBy};
 use crate::registry::Notice;
 
@@ -54,7 +54,10 @@ impl Shared {
     pub(super) fn change(self: &Arc<Self>, change: &Change) -> Result<(), ChangeError> {
         match change {
             Change::Set(pairs) => self.set(pairs),
-            Change::Reset(key) => self.override_by(|overrides| overrides.reset(key)),
+            Change::Reset(key) => self.override_by(|overrides| {
+                overrides.reset(key);
+                Ok(())
+            }),
             Change::Resize { pools, max_servers } => self.resize(pools, max_servers),
             Change::Warm { pools, servers, time } => {
                 self.warm(WarmedBy::Operator, pools, *servers, Instant::now() + *time)
@@ -66,27 +69,24 @@ impl Shared {
     }
 
     fn set(self: &Arc<Self>, pairs: &[(String, String)]) -> Result<(), ChangeError> {
-        let unknown = pairs.iter().find(|(key, _)| !KEYS.iter().any(|known| known.path() == *key));
-        if let Some((key, _)) = unknown {
-            return Err(ChangeError::Unknown(format!("there is no setting {key:?}")));
-        }
         self.override_by(|overrides| {
-            for (key, value) in pairs {
-                overrides.set(key, value);
+            match pairs.iter().find(|(key, value)| !overrides.set(key, value)) {
+                Some((key, _)) => Err(ChangeError::Unknown(format!("there is no setting {key:?}"))),
+                None => Ok(()),
             }
         })
     }
 
     fn override_by(
         self: &Arc<Self>,
-        change: impl FnOnce(&mut Overrides),
+        change: impl FnOnce(&mut Overrides) -> Result<(), ChangeError>,
     ) -> Result<(), ChangeError> {
         let mut state = self.controls.lock();
         if state.source.is_none() {
             return Err(ChangeError::NotNow("there is no configuration to be changed".to_owned()));
         }
         let mut overrides = state.overrides.clone();
-        change(&mut overrides);
+        change(&mut overrides)?;
         let loaded = self.load(&mut state, overrides, Sizes::Kept);
         loaded.map_err(|error| ChangeError::Invalid(error.to_string()))
     }
@@ -184,18 +184,15 @@ impl Shared {
                 "which user of database {database:?}? Name it: {database}.USER"
             ))
         })?;
-        let key = PoolKey { database: database.as_str().into(), user: user.as_str().into() };
         let pool = self.pools.pool(&config, database, user).ok_or_else(|| no_database(database))?;
-        if let Some(credential) = self.login.load().users.known_credential(database, user) {
-            pool.learn_credential(credential);
-        }
+        let known = self.login.load().users.known_credential(database, user);
         let most = pool.size().max;
         if servers > most {
             let text = format!("{servers} servers are more than the pool may have, {most}");
             return Err(ChangeError::Invalid(text));
         }
-        pool.warm(by, servers, until).map_err(|error| {
-            let PoolKey { database, user } = &key;
+        pool.warm(by, known, servers, until).map_err(|error| {
+            let PoolKey { database, user } = pool.key();
             ChangeError::NotNow(format!("database \"{database}\", user \"{user}\": {error}"))
         })
     }

@@ -61,9 +61,9 @@ impl Lobby {
         if let Some(ip) = source {
             *state.sources.entry(ip).or_insert(0) += 1;
         }
-        // Those in front are looked at when there are too many, and here, so that they do not pile up.
-        while state.silent.front().is_some_and(|guest| !is_silent(guest)) {
-            state.silent.pop_front();
+        // One who is silent must not keep those behind it, who have left, from being dropped.
+        if state.silent.len() > 2 * state.total + FEW {
+            state.silent.retain(is_silent);
         }
         state.silent.push_back(Arc::downgrade(&guest));
         Some(Waiting { lobby: Arc::clone(self), source, guest })
@@ -85,6 +85,9 @@ impl State {
         None
     }
 }
+
+/// What is not worth looking through.
+const FEW: usize = 64;
 
 fn is_silent(guest: &Weak<Guest>) -> bool {
     guest.upgrade().is_some_and(|guest| !guest.was_heard())
@@ -129,6 +132,17 @@ mod tests {
         assert!(lobby.enter(None).is_none(), "all have said what they want");
         drop((there, fourth));
         assert!(lobby.enter(None).is_some());
+    }
+
+    #[test]
+    fn those_who_have_left_do_not_pile_up_behind_one_who_is_silent() {
+        let lobby = lobby(0, 0);
+        let silent = lobby.enter(None).unwrap();
+        for _ in 0..10_000 {
+            drop(lobby.enter(None).unwrap());
+        }
+        assert!(lobby.lock().silent.len() <= FEW + 4);
+        drop(silent);
     }
 
     #[test]

@@ -11,6 +11,9 @@ pub mod scram;
 pub mod weir;
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use self::certificates::Certificate;
@@ -108,6 +111,43 @@ pub fn reported_late(line: &str) -> String {
 
 fn anonymous(lines: Vec<String>, database: &Database) -> Vec<String> {
     lines.into_iter().map(|line| line.replace(database.name(), "DATABASE")).collect()
+}
+
+/// Clients that run a statement over and over, each of which must be answered as expected.
+pub struct Load {
+    over: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// So many, until [`Load::stop`].
+    pub fn start(
+        target: &Target,
+        clients: usize,
+        sql: &'static str,
+        expected: &'static str,
+    ) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let client = |_| {
+            let (target, over) = (target.clone(), Arc::clone(&over));
+            std::thread::spawn(move || {
+                let mut client = target.connect();
+                while !over.load(Ordering::Relaxed) {
+                    assert_eq!(client.ask(&query(sql)), expected);
+                }
+            })
+        };
+        let clients = (0..clients).map(client).collect();
+        Self { over, clients }
+    }
+
+    /// Fails if one of them has met anything else.
+    pub fn stop(self) {
+        self.over.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.join().expect("a client");
+        }
+    }
 }
 
 /// The seed of a random test: `PGWEIR_TEST_SEED`, or any. Printed, so that a failure can be seen again.

@@ -94,6 +94,8 @@ impl Setup {
         let port = self.upstream.unwrap_or(database.cluster().port());
         // TOML takes a key once.
         let checkout = if timeouts.contains("checkout") { "" } else { "checkout = \"20s\"\n" };
+        // A slow machine makes clients wait, of which they are told.
+        let notice = if timeouts.contains("wait_notice") { "" } else { "wait_notice = 0\n" };
         let verifier = if self.secret.is_empty() { verifier } else { &self.secret };
         let method = if self.method.is_empty() { "scram-sha-256" } else { &self.method };
         let mut listen = String::new();
@@ -105,7 +107,7 @@ impl Setup {
             "listen = [\"{addr}\"{listen}]\nhttp_listen = \"{http}\"\n{top}\n\
              [auth]\nmethod = \"{method}\"\n{auth}\n\
              [limits]\n{limits}\n\
-             [timeouts]\n{checkout}{timeouts}\n\
+             [timeouts]\n{checkout}{notice}{timeouts}\n\
              [users.app]\nsecret = \"{verifier}\"\n\
              [databases.{name}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"{tls}\"\n{lines}\n\
              {tables}\n"

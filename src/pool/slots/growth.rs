@@ -4,10 +4,11 @@
 //! one is expected back before a new one could be there. That alone would leave a pool that is too
 //! small for its clients as it is for ever, each of them waiting a little. So what all have waited is
 //! added up, too: once it comes to as much as opening takes, a server is opened (who rents skis until
-//! the rents come to their price, and buys then, pays at most twice what is due). What
-//! they wait while one is being opened is no sign that one more is needed: in a burst on a cold pool all wait
-//! for the first, which may do for all of them. So servers are opened one after the other, unless leases last
-//! for longer than opening takes.
+//! the rents come to their price, and buys then, pays at most twice what is due).
+//!
+//! What they wait while one is being opened is no sign that one more is needed: in a burst on a cold
+//! pool all wait for the first, which may do for all of them. So servers are opened one after the
+//! other, unless leases last for longer than opening takes.
 
 use std::time::{Duration, Instant};
 
@@ -59,14 +60,14 @@ impl Growth {
         self.busy = 0.0;
     }
 
-    /// Whether to open one now, or else when to ask again. `cost`: what opening one takes.
+    /// Whether to open one now, for those of the load that wait and for whom none is being opened; or else
+    /// when to ask again. `cost`: what opening one takes. Time must have [passed](Growth::pass).
     pub(super) fn wants(
         &mut self,
         load: Load,
         cost: Duration,
         now: Instant,
     ) -> Result<(), Duration> {
-        self.pass(load, now);
         let price = cost.as_secs_f64();
         // Leases that last for longer than ever, without any coming back, are the measure then.
         let service = self.service.max(self.busy / load.leased.max(1) as f64);
@@ -99,6 +100,13 @@ mod tests {
 
     const COST: Duration = Duration::from_millis(5);
 
+    impl Growth {
+        fn wants_now(&mut self, load: Load, cost: Duration, now: Instant) -> Result<(), Duration> {
+            self.pass(load, now);
+            self.wants(load, cost, now)
+        }
+    }
+
     fn load(leased: usize, waiting: usize) -> Load {
         Load { leased, waiting, opening: 0 }
     }
@@ -117,19 +125,23 @@ mod tests {
     #[test]
     fn one_who_is_soon_served_opens_nothing() {
         let (mut growth, now) = quick(Instant::now());
-        let again = growth.wants(load(1, 1), COST, now).unwrap_err();
+        let again = growth.wants_now(load(1, 1), COST, now).unwrap_err();
         assert!(again >= Duration::from_millis(4), "{again:?}");
     }
 
     #[test]
     fn one_who_waits_longer_than_opening_takes_opens() {
         let (mut growth, now) = quick(Instant::now());
-        assert_eq!(growth.wants(load(1, 60), COST, now), Ok(()), "60 x 100 us are more than 5 ms");
+        assert_eq!(
+            growth.wants_now(load(1, 60), COST, now),
+            Ok(()),
+            "60 x 100 us are more than 5 ms"
+        );
         let (mut growth, now) = quick(Instant::now());
-        assert!(growth.wants(load(1, 1), COST, now).is_err());
+        assert!(growth.wants_now(load(1, 1), COST, now).is_err());
         let stuck = now + Duration::from_millis(6);
         assert_eq!(
-            growth.wants(load(1, 1), COST, stuck),
+            growth.wants_now(load(1, 1), COST, stuck),
             Ok(()),
             "the lease has become a long one"
         );
@@ -140,7 +152,7 @@ mod tests {
         let (mut growth, mut now) = quick(Instant::now());
         let mut rounds = 0;
         // Two clients take turns: one of them waits all the time.
-        while growth.wants(load(1, 1), COST, now).is_err() {
+        while growth.wants_now(load(1, 1), COST, now).is_err() {
             now += Duration::from_micros(100);
             growth.pass(load(1, 1), now);
             growth.on_returned();
@@ -154,7 +166,7 @@ mod tests {
             growth.on_returned();
             now += Duration::from_millis(500);
             growth.pass(load(0, 0), now);
-            assert!(growth.wants(load(1, 1), COST, now).is_err());
+            assert!(growth.wants_now(load(1, 1), COST, now).is_err());
         }
     }
 
@@ -162,21 +174,21 @@ mod tests {
     fn one_that_is_being_opened_is_given_time() {
         let start = Instant::now();
         let mut growth = Growth::new(start);
-        assert_eq!(growth.wants(load(0, 1), COST, start), Ok(()));
+        assert_eq!(growth.wants_now(load(0, 1), COST, start), Ok(()));
         let many = Load { opening: 1, ..load(0, 100) };
-        let again = growth.wants(many, COST, start + COST).unwrap_err();
+        let again = growth.wants_now(many, COST, start + COST).unwrap_err();
         assert!(again >= COST, "{again:?}");
         // It is slow, or stuck.
-        assert_eq!(growth.wants(many, COST, start + COST * 3), Ok(()));
+        assert_eq!(growth.wants_now(many, COST, start + COST * 3), Ok(()));
     }
 
     #[test]
     fn short_leases_open_one_after_the_other_and_long_ones_at_once() {
         let (mut growth, now) = quick(Instant::now());
         let burst = load(1, 1000);
-        assert_eq!(growth.wants(burst, COST, now), Ok(()));
+        assert_eq!(growth.wants_now(burst, COST, now), Ok(()));
         let burst = Load { opening: 1, ..burst };
-        assert!(growth.wants(burst, COST, now).is_err(), "100 us for each of 1,000");
+        assert!(growth.wants_now(burst, COST, now).is_err(), "100 us for each of 1,000");
         // Leases of 20 ms.
         let (mut growth, mut now) = (Growth::new(now), now);
         for _ in 0..20 {
@@ -186,13 +198,13 @@ mod tests {
         }
         for opening in 0..5 {
             let burst = Load { opening, ..load(1, 20) };
-            assert_eq!(growth.wants(burst, COST, now), Ok(()), "{opening}");
+            assert_eq!(growth.wants_now(burst, COST, now), Ok(()), "{opening}");
         }
     }
 
     #[test]
     fn where_nothing_can_come_back_one_is_opened() {
         let mut growth = Growth::new(Instant::now());
-        assert_eq!(growth.wants(load(0, 1), COST, Instant::now()), Ok(()));
+        assert_eq!(growth.wants_now(load(0, 1), COST, Instant::now()), Ok(()));
     }
 }
