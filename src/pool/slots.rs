@@ -201,6 +201,12 @@ impl<S, W> Slots<S, W> {
         self.opening + self.free + self.leased + self.idle.len() + self.closing
     }
 
+    /// Those that are to stay, as far as it is known: one that is closing makes room for nobody yet, and is no
+    /// reason to close another.
+    fn open_or_opening(&self) -> usize {
+        self.total() - self.closing
+    }
+
     /// Takes the newest idle server, unless somebody came earlier.
     pub fn take(&mut self, class: ClassId, now: Instant) -> Option<S> {
         self.take_if(class, now, |_| false, |_| true)
@@ -384,7 +390,7 @@ impl<S, W> Slots<S, W> {
 
     /// Where a server goes that is free.
     pub fn freed(&mut self, now: Instant) -> Freed<W> {
-        if self.total() > self.most() {
+        if self.open_or_opening() > self.most() {
             return Freed::Evict;
         }
         match self.next(now) {
@@ -460,7 +466,7 @@ impl<S, W> Slots<S, W> {
 
     /// Idle servers that are too many for the size.
     pub fn surplus(&self, now: Instant) -> usize {
-        let over = self.total().saturating_sub(self.size.max);
+        let over = self.open_or_opening().saturating_sub(self.size.max);
         over.max(self.idle.len().saturating_sub(self.most_idle(now))).min(self.idle.len())
     }
 

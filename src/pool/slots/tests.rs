@@ -106,12 +106,15 @@ fn a_smaller_size_is_reached_as_servers_become_free() {
     s.resize(Size { max: 2, ..SIZE });
     assert_eq!(back(&mut s, DEFAULT, now), Freed::Evict);
     s.closing();
-    // Still three connections, until the EOF.
-    assert_eq!(back(&mut s, DEFAULT, now), Freed::Evict);
-    s.closing();
-    s.closed();
-    s.closed();
+    // Still three connections, until the EOF; and no more than two after it.
+    assert_eq!((s.total(), s.surplus(now)), (3, 0));
     assert_eq!(back(&mut s, DEFAULT, now), Freed::Park);
+    s.park(1);
+    s.wait(DEFAULT, 7, now).unwrap();
+    assert!(!opens(&mut s, true, now + LONG));
+    assert_eq!(back(&mut s, DEFAULT, now), Freed::Hand(DEFAULT, 7));
+    s.closed();
+    assert_eq!(s.total(), 2);
 }
 
 #[test]
