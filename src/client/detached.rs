@@ -190,15 +190,18 @@ impl Client {
                 Woken::Moved(Moved::End) => probe.start(),
                 Woken::Moved(_) => {}
                 Woken::Alarm => {
-                    if notice.take_if(|due| *due <= Instant::now()).is_some() {
-                        let standing = pool.standing(self.class, since);
-                        edge::waiting(&standing, pool.key()).encode(&mut self.link.output);
-                    }
-                    if probe.due().is_some_and(|due| due <= Instant::now()) {
-                        probe.send(&self.session, &mut self.link, false)?;
-                    }
+                    self.tell_standing(since, &mut notice);
+                    probe.send(&self.session, &mut self.link, false)?;
                 }
             }
+        }
+    }
+
+    /// Tells a client that has waited since then how its wait stands, if that is due.
+    fn tell_standing(&mut self, since: Instant, notice: &mut Option<Instant>) {
+        if notice.take_if(|due| *due <= Instant::now()).is_some() {
+            let standing = self.pool.standing(self.class, since);
+            edge::waiting(&standing, self.pool.key()).encode(&mut self.link.output);
         }
     }
 }

@@ -8,6 +8,7 @@ mod abandon;
 mod alarm;
 mod detached;
 pub mod edge;
+pub mod guest;
 mod half;
 mod listening;
 pub mod login;

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::client::login::Guest;
+use crate::client::guest::Guest;
 
 /// How many there may be; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

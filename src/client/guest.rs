@@ -1,0 +1,96 @@
+//! One who has connected and not logged in, and the places it takes then.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+use super::login::LoginFailure;
+use crate::config::Limits;
+use crate::registry::{Place, Rooms};
+use crate::wire::startup::Startup;
+
+/// One who has connected and not logged in.
+#[derive(Debug, Default)]
+pub struct Guest {
+    heard: AtomicBool,
+    displaced: AtomicBool,
+    leave: Notify,
+}
+
+impl Guest {
+    /// It has said what it wants.
+    pub fn hear(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has.
+    pub fn was_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// It is to leave, for others have come.
+    pub fn displace(&self) {
+        self.displaced.store(true, Ordering::Relaxed);
+        self.leave.notify_one();
+    }
+
+    /// Whether it was told to.
+    pub fn is_displaced(&self) -> bool {
+        self.displaced.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn displaced(&self) {
+        self.leave.notified().await;
+    }
+}
+
+/// Places of clients that are logged in, besides `limits.max_clients`.
+#[derive(Debug)]
+pub struct ClientRooms {
+    /// By database, as clients name it.
+    pub databases: Arc<Rooms<String>>,
+    /// By user.
+    pub users: Arc<Rooms<String>>,
+    /// By address; clients on Unix sockets have none.
+    pub sources: Arc<Rooms<IpAddr>>,
+}
+
+/// A client's places.
+pub type Places = (Place<String>, Place<String>, Option<Place<IpAddr>>);
+
+impl ClientRooms {
+    /// As the configuration says.
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            databases: Rooms::new(limits.max_clients_database),
+            users: Rooms::new(limits.max_clients_user),
+            sources: Rooms::new(limits.max_clients_source),
+        })
+    }
+
+    /// Other limits hold from now on.
+    pub fn resize(&self, limits: &Limits) {
+        self.databases.resize(limits.max_clients_database);
+        self.users.resize(limits.max_clients_user);
+        self.sources.resize(limits.max_clients_source);
+    }
+
+    pub(super) fn enter(
+        &self,
+        startup: &Startup,
+        source: Option<IpAddr>,
+    ) -> Result<Places, LoginFailure> {
+        let database = self.databases.enter(startup.database.clone());
+        let database =
+            database.map_err(|_| LoginFailure::DatabaseFull(startup.database.clone()))?;
+        let user = self.users.enter(startup.user.clone());
+        let user = user.map_err(|_| LoginFailure::UserFull(startup.user.clone()))?;
+        let source = source.map(|ip| {
+            let ip = ip.to_canonical();
+            self.sources.enter(ip).map_err(|_| LoginFailure::SourceFull(ip))
+        });
+        Ok((database, user, source.transpose()?))
+    }
+}
