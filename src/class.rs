@@ -34,6 +34,8 @@ pub struct ClassLimits {
     pub queue_timeout: Duration,
     /// The delay that the queue may have for long.
     pub queue_target: Duration,
+    /// Whether a BEGIN takes no server before the first statement does.
+    pub lazy_begin: bool,
 }
 
 impl ClassLimits {
@@ -46,6 +48,7 @@ impl ClassLimits {
             queue_limit: None,
             queue_timeout,
             queue_target: queue_timeout / 2,
+            lazy_begin: false,
         }
     }
 }
@@ -188,6 +191,11 @@ impl Classes {
     /// What a class is called.
     pub fn name(&self, id: ClassId) -> &Arc<str> {
         self.names.get(usize::from(id.0)).unwrap_or(&self.names[0])
+    }
+
+    /// What holds for one.
+    pub fn limits_of(&self, id: ClassId) -> ClassLimits {
+        *self.limits.get(usize::from(id.0)).unwrap_or(&self.limits[0])
     }
 
     /// What holds for each, by number.

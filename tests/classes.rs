@@ -91,6 +91,33 @@ fn what_is_kept_for_a_class_is_there_when_it_comes() {
 }
 
 #[test]
+fn a_transaction_that_begins_lazily_holds_no_server_until_it_does_something() {
+    let lazy = "[[classes]]\nname = \"lazy\"\napplication_name = \"lazy\"\nlazy_begin = true\n";
+    let stage =
+        Stage::new(&Setup::servers(1).tables(lazy).timeouts("idle_in_transaction = \"1s\""));
+    let (mut first, mut second) = (named(&stage, "lazy"), named(&stage, "lazy"));
+    assert_eq!(first.ask(&query("begin")), "C[BEGIN] Z[T]");
+    assert_eq!(second.ask(&query("begin")), "C[BEGIN] Z[T]");
+    let state = "select count(*) from pg_stat_activity where state = 'idle in transaction' and \
+                 datname = current_database()";
+    assert_eq!(stage.database.admin().value(state), "0");
+    assert_eq!(first.value("select now() = now() and pg_current_xact_id() is not null"), "t");
+    assert_eq!(stage.database.admin().value(state), "1");
+    second.send(&query("select 1"));
+    wait_until("the second waits for the first", || waiting(&stage) == 1);
+    assert_eq!(first.ask(&query("commit")), "C[COMMIT] Z[I]");
+    assert_eq!(second.ready(1).len(), 4);
+    assert_eq!(second.ask(&query("rollback")), "C[ROLLBACK] Z[I]");
+    // One that only begins is told as one that holds a server is.
+    assert_eq!(second.ask(&query("begin")), "C[BEGIN] Z[T]");
+    assert_eq!(second.event().field('C'), "25P03");
+    // Others take their server at once.
+    let mut eager = stage.client();
+    eager.rows("begin");
+    assert_eq!(stage.database.admin().value(state), "1");
+}
+
+#[test]
 fn by_the_network_of_the_client() {
     let near = "[[classes]]\nname = \"near\"\nsource = \"127.0.0.0/8\"\nqueue_limit = 1\n";
     let stage = stage(1, near);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::alarm::due;
 use super::half::Stop;
 use super::{Client, Ending, edge};
+use crate::config::Timeouts;
 use crate::metrics::CancelOutcome;
 use crate::net::link::Moved;
 use crate::pool::{CheckoutError, Lease};
@@ -90,11 +91,29 @@ impl Client {
 
     pub(super) fn on_reload(&mut self) {
         self.context.refresh();
-        self.session.set_listen_mode(self.pool.settings().listen);
+        self.follow_pool();
+    }
+
+    /// Does as the settings of the pool say now.
+    pub(super) fn follow_pool(&mut self) {
+        let settings = self.pool.settings();
+        self.session.set_listen_mode(settings.listen);
+        self.session.set_lazy_begin(settings.classes.limits_of(self.class).lazy_begin);
+    }
+
+    /// How long the client may say nothing, and what it is told then. It may be in a transaction that no
+    /// server knows of.
+    fn idle_limit(&self) -> (Duration, fn() -> Report) {
+        let Timeouts { idle_client, idle_in_transaction, .. } = self.context.timeouts;
+        if self.session.is_in_transaction() {
+            (idle_in_transaction, edge::idle_in_transaction)
+        } else {
+            (idle_client, edge::idle_client)
+        }
     }
 
     fn idle_due(&self) -> Option<Instant> {
-        let timeout = due(self.since, self.context.timeouts.idle_client);
+        let timeout = due(self.since, self.idle_limit().0);
         let pause = (!self.rests && self.link.holds_buffers()).then(|| self.since + PAUSE);
         [timeout, pause].into_iter().flatten().min()
     }
@@ -105,9 +124,9 @@ impl Client {
             self.rests = true;
             self.link.release_buffers();
         }
-        let timeout = due(self.since, self.context.timeouts.idle_client);
-        if timeout.is_some_and(|due| due <= now) {
-            return Err(Ending::Ended(Box::new(edge::idle_client())));
+        let (limit, report) = self.idle_limit();
+        if due(self.since, limit).is_some_and(|due| due <= now) {
+            return Err(Ending::Ended(Box::new(report())));
         }
         Ok(())
     }

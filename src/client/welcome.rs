@@ -90,9 +90,8 @@ impl Client {
             draining: false,
             refusals: 0,
         };
-        let settings = client.pool.settings();
-        client.session.set_pooling(settings.pooling);
-        client.session.set_listen_mode(settings.listen);
+        client.session.set_pooling(client.pool.settings().pooling);
+        client.follow_pool();
         match client.greet(&cancel_key).await {
             Ok(()) => Ok(client),
             Err(ending) => {

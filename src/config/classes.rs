@@ -56,6 +56,7 @@ fn class(
         queue_limit: count(context, &path("queue_limit"), raw.queue_limit, 0..=MAX_QUEUE)?,
         queue_timeout,
         queue_target: raw.queue_target.map_or(queue_timeout / 2, |span| span.0),
+        lazy_begin: raw.lazy_begin.unwrap_or(false),
     };
     let rules = Rules {
         user: raw.user,

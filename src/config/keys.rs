@@ -180,6 +180,7 @@ pub const CLASS_KEYS: &[&str] = &[
     "queue_limit",
     "queue_timeout",
     "queue_target",
+    "lazy_begin",
 ];
 
 /// The settings of one pool that is kept warm, in a `[[warm]]`.

@@ -107,6 +107,7 @@ pub(super) struct RawClass {
     pub queue_limit: Option<Count>,
     pub queue_timeout: Option<Span>,
     pub queue_target: Option<Span>,
+    pub lazy_begin: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

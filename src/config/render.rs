@@ -146,7 +146,8 @@ fn class(class: &Class) -> Table {
         .set("weight", i64::from(limits.weight))
         .count("guaranteed", limits.guaranteed)
         .span("queue_timeout", limits.queue_timeout)
-        .span("queue_target", limits.queue_target);
+        .span("queue_target", limits.queue_target)
+        .set("lazy_begin", limits.lazy_begin);
     let optional = [("max_servers", limits.max_servers), ("queue_limit", limits.queue_limit)];
     let there = optional.into_iter().filter_map(|(key, count)| Some((key, count?)));
     there.fold(section, |section, (key, count)| section.count(key, count)).0

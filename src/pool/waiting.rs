@@ -140,9 +140,7 @@ impl Pool {
     }
 
     pub(super) fn class_limits(&self, class: ClassId) -> ClassLimits {
-        let settings = self.settings.load();
-        let limits = settings.classes.limits().get(usize::from(class.0)).copied();
-        limits.unwrap_or_else(|| ClassLimits::none(settings.timeouts.checkout))
+        self.settings.load().classes.limits_of(class)
     }
 
     fn class_name(&self, class: ClassId) -> Arc<str> {

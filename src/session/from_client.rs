@@ -63,6 +63,7 @@ impl Session {
         let written = out.server.len();
         let fate = match (header.tag, backend) {
             (b'X', _) => ClientFate::Terminate,
+            _ if self.is_beginning() => ClientFate::Wait,
             _ if self.retry.as_ref().is_some_and(|retry| retry.holds_back()) => ClientFate::Wait,
             // The server refuses with FATAL what does not belong into a copy.
             (tag, Some(_)) if self.flow.is_copying_in() => self.on_copy(tag),
@@ -119,6 +120,7 @@ impl Session {
         }
         if header.tag != b'X' {
             self.listen_here(backend, out);
+            self.begin_at_last(backend, out);
         }
     }
 
@@ -300,9 +302,14 @@ impl Session {
         mut backend: Option<&mut Backend>,
         out: &mut Out<'_>,
     ) -> ClientFate {
-        // Nearly every text needs a server, and is read once it has one.
-        if backend.is_none() && !may_be_local(body) {
-            return ClientFate::NeedServer;
+        if backend.is_none() {
+            if body.len() == header.body && self.answer_lazily(body) {
+                return ClientFate::Consumed;
+            }
+            // Nearly every text needs a server, and is read once it has one.
+            if !may_start(body, b"dD") {
+                return ClientFate::NeedServer;
+            }
         }
         let effects = match &mut backend {
             Some(backend) if body.len() == header.body => {
@@ -382,13 +389,18 @@ impl Session {
             }
             _ => return None,
         };
+        self.answer_query(tag);
+        Some(ClientFate::Consumed)
+    }
+
+    /// The answer to a Query that pgweir itself has run.
+    pub(super) fn answer_query(&mut self, tag: &str) {
         self.statements.remove(b"");
         self.end_segment();
         self.answer(|out, status| {
             build::command_complete(out, tag);
             build::ready_for_query(out, status.byte());
         });
-        Some(ClientFate::Consumed)
     }
 
     pub(super) fn may_have_sql_prepared(&self) -> bool {
@@ -421,10 +433,11 @@ impl Session {
     }
 }
 
-/// Whether a text can begin with DEALLOCATE or DISCARD, behind spaces, comments and semicolons.
-fn may_be_local(text: &[u8]) -> bool {
+/// Whether a text can start with a word of one of these letters, behind spaces, comments and semicolons.
+pub(super) fn may_start(text: &[u8], letters: &[u8]) -> bool {
     let space = |byte: &&u8| byte.is_ascii_whitespace() || **byte == b'\x0b';
-    text.iter().find(|byte| !space(byte)).is_some_and(|byte| b"dD-/;".contains(byte))
+    let first = text.iter().find(|byte| !space(byte));
+    first.is_some_and(|byte| letters.contains(byte) || b"-/;".contains(byte))
 }
 
 /// Whether a text can begin a COPY.

@@ -480,6 +480,7 @@ impl Session {
             | Note::Written
             | Note::Lent
             | Note::Begin
+            | Note::LazyBegin
             | Note::Query { unnamed: None, .. }
             | Note::Draws(_)
             | Note::Forgot
@@ -503,8 +504,10 @@ impl Session {
                     Err(sent) => sent,
                 };
                 let owner = sent.owner;
-                if matches!(sent.note, Note::Synced) {
-                    self.check_pipelined_sync(backend)?;
+                match sent.note {
+                    Note::Synced => self.check_pipelined_sync(backend)?,
+                    Note::LazyBegin => self.on_begun(status)?,
+                    _ => {}
                 }
                 self.on_popped(sent, backend);
                 owner

@@ -15,6 +15,7 @@ mod from_client;
 mod from_server;
 pub mod inbox;
 pub mod knowledge;
+mod lazy;
 pub mod listening;
 mod own;
 mod passing;
@@ -47,6 +48,7 @@ use asking::Questions;
 use causes::Causes;
 use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
+use lazy::Lazy;
 use listening::Listening;
 use own::Own;
 use pins::Pins;
@@ -157,6 +159,8 @@ pub(crate) enum Note {
     Lent,
     /// pgweir's own Parse and Close of nothing, so that the Sync behind them commits.
     Begin,
+    /// pgweir's own BEGIN, which the client has had the answer to.
+    LazyBegin,
     /// A reply of pgweir's own, ready to send.
     Answer(Bytes),
 }
@@ -218,6 +222,9 @@ pub enum SessionError {
     /// A setting that this server had to take was refused after the client's work was sent behind it.
     #[error("the server refused a setting that it had accepted before")]
     SettingLost,
+    /// It did not begin the transaction that the client is in.
+    #[error("the server did not begin a transaction")]
+    NotBegun,
 }
 
 /// What is known of one server.
@@ -286,6 +293,7 @@ pub struct Session {
     /// The segment in flight, if it may have to be sent again.
     retry: Option<Box<Retry>>,
     listening: Listening,
+    lazy: Lazy,
     pooling: Pooling,
     pins: Pins,
     /// The open transaction has changed tables or types.
@@ -372,6 +380,7 @@ impl Session {
             questions: Questions::default(),
             retry: None,
             listening: Listening::default(),
+            lazy: Lazy::default(),
             pooling: Pooling::default(),
             pins: Pins::NONE,
             altered: false,

@@ -18,26 +18,53 @@ pub enum Whole<'a> {
     Deallocate(Cow<'a, [u8]>),
     /// `DISCARD ALL`.
     DiscardAll,
+    /// `BEGIN [WORK | TRANSACTION]` without modes.
+    Begin,
+    /// `START TRANSACTION` without modes.
+    StartTransaction,
+    /// `COMMIT [WORK | TRANSACTION]` or `END`, without a chain.
+    Commit,
+    /// `ROLLBACK [WORK | TRANSACTION]` or `ABORT`, without a chain.
+    Rollback,
 }
 
-/// Whether a text is one of these commands (`sql-deallocate.html`, `sql-discard.html`).
-///
-/// Meant for texts whose [`Effects`](super::Effects) say DEALLOCATE or DISCARD ALL.
+/// Whether a text is one of these commands, and nothing else (`sql-deallocate.html`, `sql-discard.html`,
+/// `sql-begin.html`, `sql-commit.html`).
 pub fn whole<'a>(text: &'a [u8], options: &Options<'_>) -> Option<Whole<'a>> {
     if options.multibyte_unsafe || options.truncated {
         return None;
     }
     let mut lexer = Lexer::new(text, options.standard_conforming_strings);
     let command = lexer.find(|token| token.kind != Kind::Semicolon)?;
-    let object = lexer.next()?;
-    let whole = if command.is_word(b"discard") && object.is_word(b"all") {
-        Whole::DiscardAll
-    } else if command.is_word(b"deallocate") {
-        deallocate(object, &mut lexer)?
+    let is = |word: &[u8]| command.is_word(word);
+    let whole = if is(b"discard") {
+        lexer.next()?.is_word(b"all").then_some(Whole::DiscardAll)?
+    } else if is(b"deallocate") {
+        deallocate(lexer.next()?, &mut lexer)?
+    } else if is(b"start") {
+        lexer.next()?.is_word(b"transaction").then_some(Whole::StartTransaction)?
     } else {
-        return None;
+        let whole = transaction(&command)?;
+        match lexer.next() {
+            None | Some(Token { kind: Kind::Semicolon, .. }) => {}
+            Some(token) if token.is_word(b"work") || token.is_word(b"transaction") => {}
+            Some(_) => return None,
+        }
+        whole
     };
     lexer.all(|token| token.kind == Kind::Semicolon).then_some(whole)
+}
+
+/// What a command does that may have WORK or TRANSACTION behind it.
+fn transaction(command: &Token<'_>) -> Option<Whole<'static>> {
+    let commands: [(&[u8], _); 5] = [
+        (b"begin", Whole::Begin),
+        (b"commit", Whole::Commit),
+        (b"end", Whole::Commit),
+        (b"rollback", Whole::Rollback),
+        (b"abort", Whole::Rollback),
+    ];
+    commands.into_iter().find(|(word, _)| command.is_word(word)).map(|(_, whole)| whole)
 }
 
 fn deallocate<'a>(object: Token<'a>, lexer: &mut Lexer<'a>) -> Option<Whole<'a>> {

@@ -50,8 +50,9 @@ impl Plan {
             pooler: match std::env::var("TARGET").as_deref() {
                 Ok("pgbouncer") => Kind::Bouncer,
                 Ok("postgres") => Kind::Nothing,
+                Ok("lazy") => Kind::Lazy,
                 Ok(other) if other != "pgweir" => {
-                    panic!("TARGET is pgweir, pgbouncer or postgres: {other}")
+                    panic!("TARGET is pgweir, lazy, pgbouncer or postgres: {other}")
                 }
                 _ => Kind::Weir,
             },
@@ -116,6 +117,12 @@ fn sessions_through_pgweir_are_sessions_on_postgresql() {
     let report = run_all(&Plan::from_env(500));
     println!("{report}");
     assert_eq!(report.differing(), 0, "programs differ, see above");
+}
+
+#[test]
+fn they_are_where_transactions_begin_lazily() {
+    let report = run_all(&Plan { pooler: Kind::Lazy, ..Plan::from_env(100) });
+    assert_eq!(report.differing(), 0, "programs differ:\n{report}");
 }
 
 #[test]

@@ -17,6 +17,8 @@ use crate::support::{Database, Setup, Target, Weir, wait_until};
 pub enum Kind {
     /// pgweir, with its default settings but for the number of servers, all of which may be pinned.
     Weir,
+    /// The same, with transactions that take no server before their first statement.
+    Lazy,
     /// pgweir with the handling of one kind of state switched off.
     Without(&'static str),
     /// PgBouncer in transaction mode, with prepared statements if its version knows them.
@@ -47,6 +49,11 @@ impl Pooler {
     pub fn start(kind: Kind, database: &Database, servers: usize) -> Self {
         match kind {
             Kind::Weir => Self::Weir(Weir::start(database, &setup(servers))),
+            Kind::Lazy => {
+                let mut setup = setup(servers);
+                setup.tables += "[[classes]]\nname = \"all\"\nlazy_begin = true\n";
+                Self::Weir(Weir::start(database, &setup))
+            }
             Kind::Without(switch) => {
                 let mut setup = setup(servers);
                 setup.env.push((SWITCH.to_owned(), switch.to_owned()));

@@ -1,6 +1,7 @@
 //! The session machine between scripted clients and servers.
 
 mod bytes;
+mod lazy;
 mod limits;
 mod listening;
 mod local;

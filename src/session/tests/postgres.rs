@@ -411,7 +411,7 @@ impl Postgres {
             }
             ["show", "timezone"] => self.say(&format!("D({}) C(SHOW)", self.timezone.now)),
             ["select", value] => self.say(&format!("D({value}) C(SELECT 1)")),
-            ["begin"] => {
+            ["begin" | "BEGIN"] => {
                 self.block = if self.block == Block::None { Block::Open } else { self.block };
                 self.say("C(BEGIN)");
             }

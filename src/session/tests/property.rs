@@ -185,6 +185,14 @@ fn clients_that_share_servers_see_nothing_of_each_other() {
     );
 }
 
+#[test]
+fn transactions_that_begin_without_a_server_are_the_same() {
+    let steps = prop::collection::vec(step(3), 1..24);
+    check(runner(400).run(&steps, |steps| {
+        World::new(3, 3, 3).lazily().run(&steps).map_err(TestCaseError::fail)
+    }));
+}
+
 /// What decides when a server may be released.
 trait Fifo: Default {
     fn sent(&mut self, tag: u8);

@@ -47,6 +47,14 @@ impl World {
         }
     }
 
+    /// Their transactions begin without a server.
+    pub fn lazily(mut self) -> Self {
+        for client in &mut self.pair.clients {
+            client.session.set_lazy_begin(true);
+        }
+        self
+    }
+
     /// Does all steps, ends what is open, and compares.
     pub fn run(&mut self, steps: &[Step]) -> Result<(), String> {
         for step in steps {

@@ -1,0 +1,122 @@
+//! Transactions that begin without a server.
+
+use super::pair::{Pair, Stop};
+use super::script::show_frontend;
+use crate::session::SessionError;
+use crate::session::pooling::Pooling;
+
+/// A client without a server, whose transactions begin lazily.
+fn lazy() -> Pair {
+    let mut p = Pair::new(1);
+    p.clients[0].session.set_lazy_begin(true);
+    p
+}
+
+#[test]
+fn a_begin_takes_no_server_and_goes_ahead_of_what_needs_one() {
+    for (begin, tag) in [("begin", "BEGIN"), ("START TRANSACTION;", "START TRANSACTION")] {
+        let mut p = lazy();
+        assert_eq!(p.send(0, &format!("Q({begin})")), Stop::More);
+        p.client_got(0, &format!("C({tag}) Z(T)"));
+        assert_eq!(p.send(0, "S"), Stop::More);
+        p.client_got(0, "Z(T)");
+        assert_eq!(p.send(0, "Q(select 1) Q(commit)"), Stop::NeedServer(b'Q'));
+        p.attach(0, 0);
+        p.server_got(0, "Q(BEGIN)");
+        p.answer(0, "C(BEGIN) Z(T)");
+        p.server_got(0, "Q(select 1) Q(commit)");
+        p.client_got(0, "");
+        p.answer(0, "D(1) C(SELECT 1) Z(T) C(COMMIT) Z(I)");
+        p.client_got(0, "D(1) C(SELECT 1) Z(T) C(COMMIT) Z(I)");
+        p.release(0);
+    }
+}
+
+#[test]
+fn one_in_which_nothing_was_done_ends_without_a_server() {
+    for (end, tag) in [("commit", "COMMIT"), ("END", "COMMIT"), ("abort work", "ROLLBACK")] {
+        let mut p = lazy();
+        assert_eq!(p.send(0, &format!("Q(begin) Q({end})")), Stop::More);
+        p.client_got(0, &format!("C(BEGIN) Z(T) C({tag}) Z(I)"));
+        assert_eq!(p.send(0, &format!("Q({end})")), Stop::NeedServer(b'Q'));
+        p.attach(0, 0);
+        p.server_got(0, &format!("Q({end})"));
+    }
+}
+
+#[test]
+fn what_is_more_than_that_is_for_the_server() {
+    for text in ["begin read only", "begin; select 1", "commit", "rollback", "start transaction;;x"]
+    {
+        let mut p = lazy();
+        assert_eq!(p.send(0, &format!("Q({text})")), Stop::NeedServer(b'Q'), "{text}");
+        p.attach(0, 0);
+        p.server_got(0, &format!("Q({text})"));
+    }
+    // In a transaction already, with a modifier, or behind what waits for its Sync.
+    for text in ["Q(begin)", "Q(commit and chain)", "Q(rollback to s)", "P(,select 1) Q(commit)"] {
+        let mut p = lazy();
+        p.send(0, "Q(begin)");
+        assert!(matches!(p.send(0, text), Stop::NeedServer(_)), "{text}");
+        p.attach(0, 0);
+        p.server_got(0, "Q(BEGIN)");
+        p.answer(0, "C(BEGIN) Z(T)");
+        p.server_got(0, text);
+    }
+}
+
+#[test]
+fn it_takes_a_server_where_that_is_not_asked_for_or_kept_anyway() {
+    let mut eager = Pair::new(1);
+    assert_eq!(eager.send(0, "Q(begin)"), Stop::NeedServer(b'Q'));
+    let mut keeper = lazy();
+    keeper.clients[0].session.set_pooling(Pooling::Session);
+    assert_eq!(keeper.send(0, "Q(begin)"), Stop::NeedServer(b'Q'));
+    // Whose setting is taken away while its transaction has no server goes on.
+    let mut changed = lazy();
+    changed.send(0, "Q(begin)");
+    changed.clients[0].session.set_lazy_begin(false);
+    assert_eq!(changed.send(0, "Q(rollback)"), Stop::More);
+    changed.client_got(0, "C(BEGIN) Z(T) C(ROLLBACK) Z(I)");
+    assert_eq!(changed.send(0, "Q(begin)"), Stop::NeedServer(b'Q'));
+}
+
+#[test]
+fn it_drops_the_unnamed_statement_as_every_query_does() {
+    let mut p = lazy();
+    p.attach(0, 0);
+    p.exchange(0, ["P(,select 1) S", "P(,select 1) S", "1 Z(I)", "1 Z(I)"]);
+    p.release(0);
+    p.send(0, "Q(begin) B() S");
+    p.client_got(0, "C(BEGIN) Z(T)");
+    p.attach(0, 0);
+    p.server_got(0, "Q(BEGIN)");
+    p.answer(0, "C(BEGIN) Z(T)");
+    p.server_got(0, "B(__pgweir_missing) S");
+}
+
+#[test]
+fn nothing_runs_outside_of_a_transaction_that_the_server_did_not_begin() {
+    let mut p = lazy();
+    p.send(0, "Q(begin) Q(insert)");
+    p.attach(0, 0);
+    p.server_got(0, "Q(BEGIN)");
+    let answer = p.try_answer(0, "E(57014,canceling statement due to statement timeout) Z(I)");
+    assert!(matches!(answer, Err(SessionError::NotBegun)), "{answer:?}");
+    p.server_got(0, "");
+}
+
+#[test]
+fn settings_go_ahead_of_it() {
+    let mut p = Pair::new(1);
+    let client = p.client(&[("timezone", "Tokyo")]);
+    p.clients[client].session.set_lazy_begin(true);
+    p.send(client, "Q(begin) Q(show timezone)");
+    p.attach(client, 0);
+    let sent = show_frontend(&p.servers[0].received.split());
+    assert!(sent.contains("timezone=Tokyo") && !sent.contains("BEGIN"), "{sent}");
+    p.answer(0, "1 2 D(Tokyo) C(SELECT 1) S(TimeZone=Tokyo) Z(I)");
+    p.server_got(0, "Q(BEGIN)");
+    p.answer(0, "C(BEGIN) Z(T)");
+    p.server_got(0, "Q(show timezone)");
+}
