@@ -93,7 +93,7 @@ async fn no_state_is_left_and_nothing_is_committed() {
             until(&mut server, tag).await;
         }
         let started = Instant::now();
-        let ended = server.abandon(&ground.target, work, soon()).await;
+        let ended = server.abandon(work, soon()).await;
         assert!(ended.is_ok(), "{name}: {ended:?}");
         assert!(started.elapsed() < Duration::from_secs(5), "{name}");
         server.check(soon()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -114,7 +114,7 @@ async fn the_rest_of_a_message_is_dropped_first() {
     let used = server.link.input.len();
     server.link.input.advance(used);
     let work = Work { unread: 10_000_000 + 11 - used, ..RUNNING };
-    server.abandon(&ground.target, work, soon()).await.unwrap();
+    server.abandon(work, soon()).await.unwrap();
     assert_eq!(value(&mut server, "select 1").await, "1");
 }
 
@@ -125,7 +125,7 @@ async fn work_that_may_end_by_itself_is_not_cancelled() {
     table(&mut server).await;
     send(&mut server, &query("insert into t select 1 from pg_sleep(0.3)")).await;
     let work = Work { cancel: false, ..RUNNING };
-    server.abandon(&ground.target, work, soon()).await.unwrap();
+    server.abandon(work, soon()).await.unwrap();
     assert_eq!(value(&mut server, "select count(*) from t").await, "1");
 }
 
@@ -136,6 +136,6 @@ async fn work_that_does_not_end_in_time_breaks_the_server() {
     send(&mut server, &query("select pg_sleep(3)")).await;
     let work = Work { cancel: false, ..RUNNING };
     let deadline = Instant::now() + Duration::from_millis(300);
-    let ended = server.abandon(&ground.target, work, deadline).await;
+    let ended = server.abandon(work, deadline).await;
     assert!(matches!(ended, Err(Broken::TimedOut)), "{ended:?}");
 }

@@ -43,6 +43,23 @@ fn a_server_that_nobody_waits_for_is_not_tried_again_and_again() {
 }
 
 #[test]
+fn an_init_query_that_does_not_end_piles_no_connections_up() {
+    // Besides the administrator's, one more connection than the limit would be refused.
+    let cluster = Cluster::with_slots(2);
+    let database = "init_query = \"select pg_advisory_xact_lock(7)\"".into();
+    let setup = Setup { database, ..Setup::servers(1) }.timeouts("server_connect = \"1s\"");
+    let stage = Stage::on(cluster.database(), &setup);
+    let mut admin = stage.database.admin();
+    admin.rows("select pg_advisory_lock(7)");
+    let target = stage.weir.target();
+    let client = std::thread::spawn(move || target.connect().value("select 1"));
+    wait_until("attempts have failed", || stage.weir.metric(FAILED, "") >= 3.0);
+    assert_eq!(stage.weir.count("pgweir_server_close_timeouts_total", ""), 0);
+    admin.rows("select pg_advisory_unlock(7)");
+    assert_eq!(client.join().expect("a client"), "1");
+}
+
+#[test]
 fn without_a_credential_no_server_is_opened_for_nobody() {
     let database = Cluster::shared().database();
     let setup = database.auth_query();

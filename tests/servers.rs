@@ -304,9 +304,20 @@ async fn a_server_that_does_not_close_is_dropped_in_time() {
     let ground = Ground::new();
     let mut server = ground.open().await;
     send(&mut server, &query("select pg_sleep(3)")).await;
+    // It cannot be cancelled.
+    server.cancel_key = None;
     let started = Instant::now();
     assert!(!server.close(Duration::from_millis(200)).await);
     assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_closed_at_its_work_is_cancelled_until_it_ends() {
+    let ground = Ground::new();
+    let mut server = ground.open().await;
+    let work = [query("select pg_sleep(60)"), query("select pg_sleep(60)")].concat();
+    send(&mut server, &work).await;
+    assert!(server.close(Duration::from_secs(20)).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,7 +328,7 @@ async fn a_cancel_hits_what_runs_and_a_moot_one_nothing() {
     send(&mut server, &query("select pg_sleep(60)")).await;
     ground.wait_until_asleep();
     let (wanted, moot) = (AtomicBool::new(true), AtomicBool::new(false));
-    let cancel = |still| server::cancel(&ground.target, &address, still, soon());
+    let cancel = |still| server::cancel(&address, still, soon());
     assert_eq!(cancel(&moot).await, CancelOutcome::Moot);
     assert_eq!(cancel(&wanted).await, CancelOutcome::Sent);
     let (_, error) = until(&mut server, b'E').await;

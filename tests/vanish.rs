@@ -122,18 +122,54 @@ fn rows_for_a_vanished_client_reach_nobody_else() {
     }
 }
 
+/// A Parse, and part of the Bind behind it.
+fn half_a_bind() -> Vec<u8> {
+    let head =
+        [&[0, 0, 0, 0, 0, 1][..], &1_000_000_u32.to_be_bytes(), &vec![b'x'; 70_000]].concat();
+    [parse("", "select length($1::text)"), framed('B', 1_000_012, &head)].concat()
+}
+
 #[test]
 fn half_a_message_of_a_vanished_client_costs_its_server() {
     let (stage, mut one) = scene();
     let pid = one.value("select pg_backend_pid()");
-    let head =
-        [&[0, 0, 0, 0, 0, 1][..], &1_000_000_u32.to_be_bytes(), &vec![b'x'; 70_000]].concat();
-    let half = framed('B', 1_000_012, &head);
-    one.send(&[parse("", "select length($1::text)"), half].concat());
+    one.send(&half_a_bind());
     // Long enough for the half to be on its way; that it arrived cannot be seen from here.
     one.within(Duration::from_millis(200));
     one.reset();
     assert_eq!(aftermath(&stage, &pid), ("0".into(), false));
+}
+
+#[test]
+fn a_server_that_must_be_closed_at_its_work_is_cancelled_first() {
+    // One more connection than the limit would be refused.
+    let cluster = Cluster::with_slots(1);
+    let stage = Stage::on(cluster.database(), &Setup::servers(1));
+    let mut one = stage.client();
+    one.rows("create table t (a int)");
+    let pid = one.value("select pg_backend_pid()");
+    one.send(&[query("insert into t values (1); select pg_sleep(60)"), half_a_bind()].concat());
+    wait_until("it runs", || active_queries(&stage, "pg_sleep") == "1");
+    // Long enough for the half to be on its way; that it arrived cannot be seen from here.
+    one.within(Duration::from_millis(200));
+    one.reset();
+    assert_eq!(aftermath(&stage, &pid), ("0".into(), false));
+    assert_eq!(stage.weir.count("pgweir_server_close_timeouts_total", ""), 0);
+}
+
+#[test]
+fn the_server_of_a_pinned_client_ends_while_nothing_runs() {
+    let (stage, mut one) = scene();
+    one.rows("create temp table mine (a int)");
+    let pid = one.value("select pg_backend_pid()");
+    let pinned = || stage.weir.count("pgweir_clients_pinned", "");
+    wait_until("it is pinned", || pinned() == 1);
+    stage.database.admin().rows(&format!("select pg_terminate_backend({pid})"));
+    let (told, end) = (one.event(), one.event());
+    assert_eq!((told.field('S'), told.field('C')), ("FATAL".into(), "57P01".into()));
+    assert_eq!(line(&[end]), "EOF");
+    wait_until("it is pinned no more", || pinned() == 0);
+    assert_eq!(stage.client().value("select 1"), "1");
 }
 
 #[test]

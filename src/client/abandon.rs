@@ -77,7 +77,7 @@ impl Canceling {
         let wanted = Arc::clone(&still_wanted);
         let task = tokio::spawn(async move {
             let deadline = Instant::now() + settings.timeouts.cancel;
-            let outcome = server::cancel(&settings.target, &key, &wanted, deadline).await;
+            let outcome = server::cancel(&key, &wanted, deadline).await;
             for canceler in waiting {
                 // It may have given up.
                 let _ = canceler.send(counted(outcome));
@@ -139,7 +139,7 @@ pub(super) fn abandon(
             return close(lease);
         }
         let deadline = Instant::now() + settings.timeouts.client_gone;
-        match lease.abandon(&settings.target, work, deadline).await {
+        match lease.abandon(work, deadline).await {
             Ok(()) => {
                 lease.pool().metrics().abandoned.count(match work {
                     Work { outstanding: true, copying_in: false, cancel: true, .. } => {

@@ -20,7 +20,6 @@ use tokio::time::timeout;
 
 use super::replies::{self, Reply, idle, within};
 use super::{Broken, CancelAddress, Cleaning, Server, ServerError, cancel};
-use crate::net::Target;
 use crate::wire::{ErrorFields, Reader, build};
 
 /// What a client that is gone left on its server. A message of which it sent only a part must have
@@ -41,15 +40,10 @@ impl Server {
     /// Ends it: nothing is committed that the server had not begun to commit by itself. Afterwards
     /// the server is outside a transaction, and what it has prepared is known. Not cancel safe: after
     /// an error the server is to be closed.
-    pub async fn abandon(
-        &mut self,
-        target: &Target,
-        work: Work,
-        deadline: Instant,
-    ) -> Result<(), Broken> {
+    pub async fn abandon(&mut self, work: Work, deadline: Instant) -> Result<(), Broken> {
         let runs = work.outstanding && !work.copying_in;
         match self.cancel_key.clone().filter(|_| runs && work.cancel) {
-            Some(address) => self.cut_short(target, &address, work, deadline).await,
+            Some(address) => self.cut_short(&address, work, deadline).await,
             None => within(deadline, self.roll_back(work)).await,
         }
     }
@@ -58,19 +52,18 @@ impl Server {
     /// begun does nothing, and there may be more statements behind the first.
     async fn cut_short(
         &mut self,
-        target: &Target,
         address: &CancelAddress,
         work: Work,
         deadline: Instant,
     ) -> Result<(), Broken> {
         // What the client sent last must be on the server before the cancel is.
         within(deadline, async { Ok(self.link.flush().await?) }).await?;
-        cancel_settled(target, address, deadline).await?;
+        cancel_settled(address, deadline).await?;
         let mut rolled_back = pin!(within(deadline, self.roll_back(work)));
         loop {
             match timeout(CANCEL_AGAIN, &mut rolled_back).await {
                 Ok(done) => return done,
-                Err(_) => cancel_settled(target, address, deadline).await?,
+                Err(_) => cancel_settled(address, deadline).await?,
             }
         }
     }
@@ -112,12 +105,8 @@ impl Server {
     }
 }
 
-async fn cancel_settled(
-    target: &Target,
-    address: &CancelAddress,
-    deadline: Instant,
-) -> Result<(), Broken> {
-    let outcome = cancel(target, address, &AtomicBool::new(true), deadline).await;
+async fn cancel_settled(address: &CancelAddress, deadline: Instant) -> Result<(), Broken> {
+    let outcome = cancel(address, &AtomicBool::new(true), deadline).await;
     if outcome.is_settled() { Ok(()) } else { Err(Broken::TimedOut) }
 }
 
@@ -137,7 +126,7 @@ fn is_row_of(body: &[u8], value: &[u8]) -> bool {
 }
 
 /// Time after which what still runs is cancelled once more.
-const CANCEL_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const CANCEL_AGAIN: Duration = Duration::from_secs(1);
 
 /// Long enough that no row of a client is taken for the barrier's.
 const TOKEN_LEN: usize = 32;

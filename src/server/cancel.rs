@@ -14,6 +14,8 @@ use crate::wire::startup::{self, CancelKey};
 /// What it takes to cancel the queries of one server.
 #[derive(Debug, Clone)]
 pub struct CancelAddress {
+    /// How it was reached.
+    pub target: Target,
     /// The very address it was reached at: others of the same name may be other servers.
     pub place: Place,
     /// Its key.
@@ -45,13 +47,12 @@ impl CancelOutcome {
 /// its end is waited for: a signal that comes later would hit somebody else's query
 /// (`protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS`).
 pub async fn cancel(
-    target: &Target,
     address: &CancelAddress,
     still_wanted: &AtomicBool,
     deadline: Instant,
 ) -> CancelOutcome {
     let place = address.place.clone();
-    let connected = match connect::connect_to(target, place, deadline.into()).await {
+    let connected = match connect::connect_to(&address.target, place, deadline.into()).await {
         Ok(connected) => connected,
         Err(error) => return unreachable(&error),
     };

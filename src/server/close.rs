@@ -1,13 +1,16 @@
 //! The end of a server connection.
 
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
+use std::pin::pin;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::Server;
+use super::abandon::CANCEL_AGAIN;
+use super::{CancelAddress, Server, cancel};
 use crate::host::Slot;
 use crate::metrics::{ServerCount, ServerState};
 use crate::net::link::Link;
@@ -23,12 +26,14 @@ struct Ending {
     link: Link,
     count: ServerCount,
     slot: Slot,
+    cancel: Option<CancelAddress>,
     logged_in: bool,
 }
 
 impl Server {
     /// Says goodbye and waits until the server has closed the connection too: only then is its
-    /// backend gone and its slot free. False if it did not in time; then the connection is dropped.
+    /// backend gone and its slot free. What it still works at is cancelled. False if it did not close in time; then
+    /// the connection is dropped.
     /// Not cancel safe: dropped midway, so is the connection.
     pub async fn close(mut self, timeout: Duration) -> bool {
         match self.end() {
@@ -43,6 +48,7 @@ impl Server {
             link: self.link.0.take()?,
             count: self.count.0.take()?,
             slot: self.slot.0.take()?,
+            cancel: self.cancel_key.take(),
             logged_in: self.logged_in,
         })
     }
@@ -67,9 +73,7 @@ impl Ending {
         } else {
             self.link.output.clear();
         }
-        let closed = timeout(limit, self.link.close()).await;
-        // A connection that failed is as gone as one that was closed.
-        let closed = closed.is_ok();
+        let closed = closed(&mut self.link, self.cancel.as_ref(), limit).await;
         if !closed {
             warn!(
                 server = self.id,
@@ -82,6 +86,32 @@ impl Ending {
         closed
     }
 }
+
+/// Whether a server closes its connection within a time. One at work does not see that it should: it is cancelled,
+/// and again, since there may be more work behind the first. A connection that failed is as gone as one that was
+/// closed.
+async fn closed(link: &mut Link, address: Option<&CancelAddress>, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    let mut closing = pin!(link.close());
+    let mut pause = PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if timeout(pause.min(left), &mut closing).await.is_ok() {
+            return true;
+        }
+        if left <= pause {
+            return false;
+        }
+        if let Some(address) = address {
+            // It shows in whether the connection ends.
+            cancel(address, &AtomicBool::new(true), deadline).await;
+        }
+        pause = CANCEL_AGAIN;
+    }
+}
+
+/// A server that has nothing to do closes its connection much sooner.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 impl<T> From<T> for Held<T> {
     fn from(part: T) -> Self {

@@ -81,6 +81,7 @@ pub async fn open(request: OpenRequest<'_>) -> Result<Opened, OpenError> {
     let mut opening = Opening {
         dbname: request.dbname,
         user: request.user,
+        target: request.target,
         place: connected.place,
         asks_capacity: request.asks_capacity,
         capacity: None,
@@ -137,6 +138,7 @@ fn read_capacity(body: &[u8]) -> Option<usize> {
 struct Opening<'a> {
     dbname: &'a str,
     user: &'a str,
+    target: &'a Target,
     place: Place,
     asks_capacity: bool,
     capacity: Option<usize>,
@@ -192,8 +194,8 @@ impl Opening<'_> {
                 b'S' => parameters.take(&reply.whole()?)?,
                 b'K' => {
                     let key = cancel_key(&reply.whole()?)?;
-                    let place = self.place.clone();
-                    self.server.cancel_key = Some(CancelAddress { place, key });
+                    let (target, place) = (self.target.clone(), self.place.clone());
+                    self.server.cancel_key = Some(CancelAddress { target, place, key });
                 }
                 b'N' => {}
                 b'Z' => {
