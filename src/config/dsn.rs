@@ -68,6 +68,12 @@ pub enum DsnError {
         /// Its name.
         name: String,
     },
+    /// What stands behind the first `?` is no list of parameters, and may be the rest of a password.
+    #[error(
+        "what follows its ? are no parameters; expected such as ?sslmode=require (in a password, / : ? # \
+         and @ are written as %2F %3A %3F %23 and %40)"
+    )]
+    Query,
     /// A parameter with a value that cannot be.
     #[error("the value of {name} cannot be used; expected {expected}")]
     Value {
@@ -95,10 +101,20 @@ impl Dsn {
         parts.authority(authority)?;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            parts.parameter(&decode("parameter", name)?, value)?;
+            parts.parameter(&decode("parameter", name)?, value).map_err(|error| match error {
+                DsnError::Parameter { name } if query.contains('@') || !is_plain(&name) => {
+                    DsnError::Query
+                }
+                error => error,
+            })?;
         }
         parts.finish()
     }
+}
+
+/// Whether it looks like the name of a parameter.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 /// A connection string half read.
@@ -294,8 +310,17 @@ mod tests {
 
     #[test]
     fn no_error_repeats_the_password() {
-        for text in ["postgres://u:hunter2/x@h/d", "postgres://u:hunter2%zz@h/d"] {
-            let error = Dsn::parse(text).expect_err("not taken");
+        for text in [
+            "postgres://u:hunter2/x@h/d",
+            "postgres://u:hunter2%zz@h/d",
+            "postgres://u:?hunter2@h/d",
+            "postgres://u:12?hunter2@h/d",
+            "postgres://u:p@ss?hunter2@h/d?sslmode=require",
+            "postgres://u:1?hunter2=x@h/d",
+            "postgres://u:1?x=1&hunter2",
+            "postgres://h/d?hunter2",
+        ] {
+            let error = Dsn::parse(text).expect_err(text);
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
     }

@@ -45,8 +45,8 @@ impl Layer {
         let parsed = toml::Deserializer::parse(&text).map_err(|error| syntax(&path, &text, &error));
         check_shape(parsed?).map_err(|(key, error)| ConfigError::Shape {
             origin: Origin::File(path.clone(), error.span().map(|span| line_of(&text, &span))),
+            message: said(&key, &error),
             key,
-            message: error.message().to_owned(),
         })?;
         let table = text.parse().map_err(|error| syntax(&path, &text, &error))?;
         Ok(Self { from: From::File { path, text }, table })
@@ -57,7 +57,7 @@ impl Layer {
         let layer = Self { from, table };
         check_shape(layer.table.clone()).map_err(|(key, error)| ConfigError::Shape {
             origin: layer.origin(&names(&key)),
-            message: error.message().to_owned(),
+            message: said(&key, &error),
             key,
         })?;
         Ok(layer)
@@ -128,7 +128,7 @@ impl Layers {
         }
         check_shape(merged).map_err(|(key, error)| ConfigError::Shape {
             origin: self.origin(&names(&key)),
-            message: error.message().to_owned(),
+            message: said(&key, &error),
             key,
         })
     }
@@ -178,6 +178,28 @@ where
     let mut track = serde_path_to_error::Track::new();
     Raw::deserialize(serde_path_to_error::Deserializer::new(source, &mut track))
         .map_err(|error| (track.path().to_string(), error))
+}
+
+/// What is wrong with the value of a key. Where a table belongs that may hold a password, the value is not shown: it
+/// may be the password.
+fn said(key: &str, error: &toml::de::Error) -> String {
+    let message = error.message();
+    let may_be_secret = match *names(key) {
+        [section] => ["users", "databases", "auth", "admin"].contains(&section),
+        [section, _] => ["users", "databases"].contains(&section),
+        _ => false,
+    };
+    let parts = ["invalid type: ", "invalid value: "].into_iter().find_map(|start| {
+        let (value, expected) = message.strip_prefix(start)?.rsplit_once(", expected ")?;
+        let kind = value.split([' ', '`']).next().unwrap_or_default();
+        // The type's name says nothing to those who write the file.
+        let expected = if expected.starts_with("struct ") { "a table" } else { expected };
+        Some((start, if may_be_secret { kind } else { value }, expected))
+    });
+    match parts {
+        Some((start, value, expected)) => format!("{start}{value}, expected {expected}"),
+        None => message.to_owned(),
+    }
 }
 
 fn syntax(path: &std::path::Path, text: &str, error: &toml::de::Error) -> ConfigError {

@@ -27,6 +27,14 @@ fn no_error_shows_a_secret_of_the_file() {
         "[users.a]\nsecret = '48151623'\npassword = '48151623'",
         "[databases.a]\nhost = 'h'\npassword = '48151623'",
         "[users.a]\npassword = '48151623'\npassword = '48151623'",
+        "[users]\na = '48151623'",
+        "[users]\na = 48151623",
+        "[users]\na = ['48151623']",
+        "users = '48151623'",
+        "[databases]\na = 'host=h password=48151623, expected x'",
+        "auth = '48151623'",
+        "admin = '48151623'",
+        "[admin]\nhttp_token = 48151623",
     ];
     for text in cases {
         let error = Source::of_text(text).load().expect_err(text);
