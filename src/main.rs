@@ -88,10 +88,12 @@ fn serve(flags: Flags) -> anyhow::Result<()> {
 }
 
 fn check(flags: Flags) -> anyhow::Result<()> {
-    let Loaded { config, warnings } = Source::new(flags, Environment::of_process()).load()?;
+    let source = Source::new(flags, Environment::of_process());
+    let Loaded { config, warnings } = source.load()?;
     for warning in warnings {
         eprintln!("warning: {warning}");
     }
+    proxy::check(&config, &source)?;
     print_settings(&config)
 }
 

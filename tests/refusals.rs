@@ -11,11 +11,15 @@ use super::support::*;
 
 /// Runs `pgweir serve` with a file; it must refuse.
 fn refused(toml: &str) -> String {
+    refused_by("serve", toml)
+}
+
+fn refused_by(command: &str, toml: &str) -> String {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("bad.toml");
     fs::write(&path, toml).expect("a configuration file");
     let output = Command::new(env!("CARGO_BIN_EXE_pgweir"))
-        .args(["serve", "--config"])
+        .args([command, "--config"])
         .arg(&path)
         .stdin(Stdio::null())
         .output()
@@ -119,9 +123,14 @@ fn what_cannot_be_put_to_use_is_refused_by_file_line_and_key() {
             "expected a port number, 1 to 65535".to_owned(),
         ),
     ] {
-        let text = refused(&toml);
-        assert!(text.contains(place), "{toml}: {text}");
-        assert!(text.contains(&told) && text.contains("expected"), "{toml}: {text}");
+        // Whether an address is taken shows when it is used.
+        let commands =
+            if told.starts_with("cannot listen") { &["serve"][..] } else { &["serve", "check"] };
+        for command in commands {
+            let text = refused_by(command, &toml);
+            assert!(text.contains(place), "{command}: {toml}: {text}");
+            assert!(text.contains(&told) && text.contains("expected"), "{toml}: {text}");
+        }
     }
 }
 

@@ -104,6 +104,14 @@ impl Users {
         own.server_password.clone().or_else(|| plain.map(|secret| credential(Some(secret))))
     }
 
+    /// Closes the connections over which users are looked up; for the end.
+    pub fn close(&self) {
+        let Lookups { databases, fallback } = &self.lookups;
+        for users in databases.values().chain(fallback) {
+            users.close();
+        }
+    }
+
     fn asked_of(&self, database: &str) -> Option<&Arc<control::Users>> {
         if self.databases.contains_key(database) {
             self.lookups.databases.get(database)

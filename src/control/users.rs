@@ -35,6 +35,11 @@ pub struct Users {
 }
 
 impl Users {
+    /// Closes the connections: nobody is looked up any more.
+    pub fn close(&self) {
+        self.control.close();
+    }
+
     /// Asks over `control` with `query`, and believes an answer for `ttl`.
     pub fn new(control: Control, query: String, ttl: Duration, mock: Mock) -> Self {
         let (cache, denial_told) = (Cache::default(), AtomicBool::new(false));

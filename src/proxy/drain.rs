@@ -31,12 +31,15 @@ async fn clients_gone(running: &Running, within: Duration) -> bool {
 }
 
 async fn close_servers(running: &Running, within: Duration) {
+    running.shared.login.load().users.close();
     let pools = running.shared.pools.all();
+    let hosts = running.shared.pools.hosts();
     let closed = until(within, || {
         for pool in &pools {
             pool.close_idle();
         }
-        pools.iter().all(|pool| pool.is_empty())
+        // Those over which users were looked up have slots, too.
+        pools.iter().all(|pool| pool.is_empty()) && hosts.iter().all(|(_, host)| host.used() == 0)
     });
     if !closed.await {
         warn!("some connections to PostgreSQL did not end in time");

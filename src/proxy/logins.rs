@@ -32,7 +32,7 @@ pub(super) fn mock() -> Mock {
     Mock::new(Key::new(rand::random()), Iterations::DEFAULT)
 }
 
-fn load_acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsFault> {
+pub(super) fn load_acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, TlsFault> {
     match (&config.client_tls.cert, &config.client_tls.key) {
         (Some(cert), Some(key)) => Acceptor::load(cert, key)
             .map(|acceptor| Some(Arc::new(acceptor)))

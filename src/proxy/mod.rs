@@ -34,7 +34,7 @@ use crate::admin::remote::Remote;
 use crate::auth::Mock;
 use crate::client::guest::ClientRooms;
 use crate::client::login::LoginContext;
-use crate::config::{Config, ConfigError, ListenAddr, Share, Source, Warm};
+use crate::config::{Config, ConfigError, Limits, ListenAddr, Share, Source, Warm};
 use crate::ledger::Ledgers;
 use crate::metrics::Metrics;
 use crate::net::{ListenError, Listener};
@@ -113,6 +113,12 @@ pub async fn run(config: Config, source: Source) -> Result<(), StartError> {
     let running = start(config).await.map_err(|error| error.located(&source))?;
     running.shared.controls.set_source(source);
     signals::serve(running).await.map_err(StartError::Signals)
+}
+
+/// Whether the certificates and keys that the configuration names can be put to use. Blocks on their files.
+pub fn check(config: &Config, source: &Source) -> Result<(), ConfigError> {
+    let usable = pools::targets(config).and_then(|_| logins::load_acceptor(config).map(drop));
+    usable.map_err(|fault| fault.located(source))
 }
 
 /// Starts to serve; the caller ends it by [`Running::shutdown`].
@@ -278,12 +284,7 @@ async fn bind_http(config: &Config) -> Result<Option<TcpListener>, StartError> {
 
 /// Each client and each server is an open file; the soft limit is often far below what is allowed.
 fn raise_file_limit(config: &Config) {
-    let servers = match config.limits.max_servers {
-        Share::Count(count) => count,
-        // What PostgreSQL has by default.
-        Share::Percent(_) => 100,
-    };
-    let needed = (config.limits.max_clients + servers) as u64 + SPARE_FILES;
+    let needed = files(config);
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) if limit < needed => warn!(
             limit,
@@ -295,7 +296,25 @@ fn raise_file_limit(config: &Config) {
     }
 }
 
-/// Open files besides clients and one pool's servers.
+/// Open files that are needed, as far as the limits tell: with users beyond those of the configuration, or without a
+/// limit of the host, there can be more servers.
+fn files(config: &Config) -> u64 {
+    // What PostgreSQL has by default, where the limit is a part of it.
+    let count = |share: Share| share.of(100);
+    let databases = config.databases.values().chain(&config.fallback);
+    let pools = databases.map(|db| count(db.max_servers.unwrap_or(config.limits.max_servers)));
+    let servers = match count(config.limits.max_servers_host) {
+        0 => pools.sum(),
+        host => host,
+    };
+    let Limits { max_clients, max_logins, .. } = config.limits;
+    (max_clients + max_logins.min(LOGIN_FILES) + servers) as u64 + SPARE_FILES
+}
+
+/// Connections that are logging in: there are rarely more than so many beside `max_clients` that are.
+const LOGIN_FILES: usize = 256;
+
+/// Open files besides: listeners, control connections, cancels.
 const SPARE_FILES: u64 = 128;
 
 /// Tasks that accept on each address: while one hands a connection on, another takes the next.
