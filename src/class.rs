@@ -193,6 +193,27 @@ impl Classes {
         self.names.get(usize::from(id.0)).unwrap_or(&self.names[0])
     }
 
+    /// The same for the pool of a database, and of a user if that is who its clients are: what is guaranteed to
+    /// classes none of whose clients come to it is not kept there.
+    #[must_use]
+    pub fn in_pool(self: &Arc<Self>, database: &str, user: Option<&str>) -> Arc<Self> {
+        let excludes = |rule: &Option<String>, value: Option<&str>| match (rule, value) {
+            (Some(rule), Some(value)) => rule != value,
+            _ => false,
+        };
+        let mut classes = Arc::clone(self);
+        for (rules, id) in &self.rules {
+            let is_out = excludes(&rules.database, Some(database)) || excludes(&rules.user, user);
+            if is_out
+                && self.limits_of(*id).guaranteed > 0
+                && let Some(limits) = Arc::make_mut(&mut classes).limits.get_mut(usize::from(id.0))
+            {
+                limits.guaranteed = 0;
+            }
+        }
+        classes
+    }
+
     /// What holds for one.
     pub fn limits_of(&self, id: ClassId) -> ClassLimits {
         *self.limits.get(usize::from(id.0)).unwrap_or(&self.limits[0])
@@ -306,6 +327,25 @@ mod tests {
         assert_eq!(named(&first), of(&[(1, "a"), (2, "b"), (0, DEFAULT)]));
         assert_eq!(named(&second), of(&[(3, "c"), (2, "b"), (0, DEFAULT)]));
         assert_eq!(second.limits().len(), 4);
+    }
+
+    #[test]
+    fn what_is_guaranteed_is_kept_only_where_the_class_comes() {
+        let kept = |rules| Class {
+            limits: ClassLimits { guaranteed: 3, ..ClassLimits::none(TIMEOUT) },
+            ..class("kept", rules)
+        };
+        let guaranteed = |rules: Rules, database: &str, user: Option<&str>| {
+            let classes = Arc::new(Classes::new(&[kept(rules)], TIMEOUT, None));
+            classes.in_pool(database, user).limits_of(ClassId(1)).guaranteed
+        };
+        let shop = || Rules { database: some("shop"), ..Rules::default() };
+        let app = || Rules { user: some("app"), ..Rules::default() };
+        assert_eq!(guaranteed(Rules::default(), "logs", Some("app")), 3);
+        assert_eq!(guaranteed(shop(), "shop", Some("app")), 3);
+        assert_eq!(guaranteed(shop(), "logs", Some("app")), 0);
+        assert_eq!(guaranteed(app(), "logs", Some("other")), 0);
+        assert_eq!(guaranteed(app(), "logs", None), 3, "all clients log in there as one user");
     }
 
     #[test]

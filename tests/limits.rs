@@ -151,6 +151,29 @@ fn is_backend(pid: u32, postmaster: u32) -> bool {
 }
 
 #[test]
+fn pools_that_only_want_idle_servers_take_none_from_each_other() {
+    let cluster = Cluster::shared();
+    let (first, second) = (cluster.database(), cluster.database());
+    let other = format!(
+        "[databases.{}]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"disable\"",
+        second.name(),
+        cluster.port()
+    );
+    let name = second.name().to_owned();
+    let setup = Setup::servers(3).limits("min_idle = 3\nmax_servers_host = 4").tables(&other);
+    let stage = Stage::on(first, &setup);
+    let mut target = stage.weir.target();
+    stage.client().rows("select 1");
+    target.database = name;
+    target.connect().rows("select 1");
+    let opened = || stage.weir.count("pgweir_servers_opened_total", "");
+    wait_until("the host is full", || stage.weir.count("pgweir_host_slots_used", "") == 4);
+    let before = opened();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(opened(), before, "nobody waits for any");
+}
+
+#[test]
 fn two_names_of_one_host_are_warned_of() {
     let cluster = Cluster::shared();
     let (first, second) = (cluster.database(), cluster.database());

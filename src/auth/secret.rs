@@ -270,6 +270,22 @@ pub enum ServerCredential {
 }
 
 impl ServerCredential {
+    /// Whether the other is no news to PostgreSQL. Compares in constant time.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Password(one), Self::Password(other)) => one.ct_eq(other).into(),
+            (Self::ScramKeys(one), Self::ScramKeys(other)) => {
+                one.params == other.params
+                    && bool::from(one.client_key.0.ct_eq(&other.client_key.0))
+            }
+            (Self::Md5Hash(one), Self::Md5Hash(other)) => {
+                one.0.as_slice().ct_eq(other.0.as_slice()).into()
+            }
+            _ => false,
+        }
+    }
+
     /// Its kind in words, for errors and logs.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -301,8 +301,11 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.host.lock();
         state.slots.sated(self.pool);
-        state.seats.remove(&self.pool);
+        let gone = state.seats.remove(&self.pool);
         self.host.publish(&state.slots);
+        drop(state);
+        // A slot may be left in it, whose end takes the lock.
+        drop(gone);
     }
 }
 

@@ -38,6 +38,7 @@ async fn keep(
             _ = capacities.changed() => match pool.upgrade() {
                 Some(pool) => {
                     pool.resize();
+                    pool.dispatch();
                     pool.open_more();
                 }
                 None => return,

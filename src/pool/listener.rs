@@ -193,13 +193,13 @@ impl Pool {
     }
 
     async fn open_listener(self: &Arc<Self>) -> Result<Server, NoListener> {
-        let generation = self.generation.load(Ordering::Relaxed);
+        let attempt = self.attempt();
         let settings = self.settings();
         let deadline = Instant::now() + settings.timeouts.checkout;
         let slot = settings.host.take(self.owner(&settings), deadline).await;
         let slot = slot.map_err(NoListener::Full)?;
         let permit = slot.permit().await;
-        let mut server = match self.open(slot, &settings, generation).await {
+        let mut server = match self.open(slot, &settings, &attempt).await {
             Ok(server) => {
                 permit.opened();
                 server

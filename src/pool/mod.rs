@@ -231,6 +231,12 @@ impl Pool {
         lock(&self.slots).size()
     }
 
+    /// Whether they are what PostgreSQL has, where they depend on that.
+    pub fn has_known_size(&self) -> bool {
+        let settings = self.settings.load();
+        settings.host.capacity().is_some() || !settings.limits.are_shares()
+    }
+
     /// What holds for a class here, how many servers it has, and who of it waits.
     pub fn class(&self, class: ClassId, now: Instant) -> (ClassLimits, usize, Crowd) {
         let limits = self.class_limits(class);
@@ -450,10 +456,10 @@ impl Pool {
     /// Gives idle servers to those who may have them by a change of limits. One that would have to be asked
     /// first whether it still answers is closed instead, and another opened.
     fn dispatch(self: &Arc<Self>) {
-        if !self.has_waiters() {
+        let (now, check) = (Instant::now(), self.settings.load().timeouts.server_check);
+        if !lock(&self.slots).has_admissible() {
             return;
         }
-        let (now, check) = (Instant::now(), self.settings.load().timeouts.server_check);
         self.expire_idle(usize::MAX, CloseReason::Broken, |server| {
             !server.was_used(now, check) || server.is_stale()
         });
@@ -527,7 +533,11 @@ impl Pool {
                 pool.metrics.close_timeouts.increment(1);
             }
             lock(&pool.slots).closed();
-            pool.open_more();
+            if let Some(after) = pool.open_more() {
+                // Who waits was told that there is no room, and may not ask again himself.
+                tokio::time::sleep(after).await;
+                pool.open_more();
+            }
         });
     }
 

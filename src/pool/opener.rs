@@ -10,10 +10,19 @@ use tracing::{debug, info, warn};
 use super::role::Role;
 use super::slots::{Demand, Opening};
 use super::{Denied, Login, Pool, PoolSettings, lock};
+use crate::auth::ScramKeys;
 use crate::auth::ServerCredential;
 use crate::host::Slot;
 use crate::metrics::ServerState;
 use crate::server::{self, OpenError, OpenRequest, Server};
+
+/// What one attempt is made with.
+pub(super) struct Attempt {
+    /// No newer than the settings: else a server of the old ones would stay.
+    pub(super) generation: u64,
+    credential: ServerCredential,
+    keys: Option<ScramKeys>,
+}
 
 impl Pool {
     /// Opens as many servers as are wanted and allowed; says when to ask again, if more may be wanted
@@ -49,8 +58,14 @@ impl Pool {
                     }
                 }
                 Err(_full) => {
-                    lock(&self.slots).open_failed();
-                    seat.starve();
+                    let mut slots = lock(&self.slots);
+                    slots.open_failed(now);
+                    let wanted = slots.has_waiters();
+                    drop(slots);
+                    // What is opened ahead is no reason for others to close what they have.
+                    if wanted {
+                        seat.starve();
+                    }
                     return None;
                 }
             }
@@ -72,10 +87,10 @@ impl Pool {
     /// False if the pool has moved since the slot was taken, which is free again then.
     fn spawn_open(self: &Arc<Self>, slot: Slot) -> bool {
         let pool = Arc::clone(self);
-        let generation = self.generation.load(Ordering::Relaxed);
+        let attempt = self.attempt();
         let settings = self.settings.load_full();
         if !slot.is_of(&settings.host, &settings.dbname) {
-            lock(&self.slots).open_failed();
+            lock(&self.slots).open_failed(Instant::now());
             return false;
         }
         tokio::spawn(async move {
@@ -83,14 +98,14 @@ impl Pool {
             if !pool.still_wants_it() {
                 return;
             }
-            match pool.open(slot, &settings, generation).await {
+            match pool.open(slot, &settings, &attempt).await {
                 Ok(server) => {
                     permit.opened();
                     pool.on_opened(Box::new(server));
                 }
                 Err(error) => {
                     permit.failed(error.of_host());
-                    pool.on_open_error(error).await;
+                    pool.on_open_error(error, &attempt).await;
                 }
             }
         });
@@ -104,41 +119,53 @@ impl Pool {
         let mut slots = lock(&self.slots);
         let wanted = !slots.is_opening_too_many(ahead, now);
         if !wanted {
-            slots.open_failed();
+            slots.open_failed(now);
         }
         wanted
     }
 
-    /// `generation` is no newer than `settings`: else a server of the old ones would stay.
+    /// An attempt with what is known now.
+    pub(super) fn attempt(&self) -> Attempt {
+        let generation = self.generation.load(Ordering::Relaxed);
+        let login = lock(&self.login);
+        let credential = login.credential.clone().unwrap_or(ServerCredential::None);
+        Attempt { generation, credential, keys: login.keys.clone() }
+    }
+
+    /// Whether what an attempt has met says something about the next.
+    fn is_of_now(&self, attempt: &Attempt) -> bool {
+        let now = self.attempt();
+        attempt.generation == now.generation && attempt.credential.is_same(&now.credential)
+    }
+
+    /// Opens a server.
     pub(super) async fn open(
         &self,
         slot: Slot,
         settings: &PoolSettings,
-        generation: u64,
+        attempt: &Attempt,
     ) -> Result<Server, OpenError> {
-        let (credential, keys) = {
-            let login = lock(&self.login);
-            (login.credential.clone().unwrap_or(ServerCredential::None), login.keys.clone())
-        };
         let request = OpenRequest {
             target: &settings.target,
             dbname: &settings.dbname,
             user: &self.key.user,
-            credential,
-            remembered: keys,
+            credential: attempt.credential.clone(),
+            remembered: attempt.keys.clone(),
             init_query: settings.init_query.as_deref(),
             asks_capacity: settings.limits.are_shares() || settings.host.needs_capacity(),
             deadline: Instant::now() + settings.timeouts.server_connect,
             close_timeout: settings.timeouts.server_close,
             lifetime: settings.timeouts.server_lifetime.mul_f64(rand::rng().random_range(0.9..1.1)),
-            generation,
+            generation: attempt.generation,
             statement_limit: STATEMENT_LIMIT,
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             count: self.metrics.server(ServerState::Connecting),
             slot,
         };
         let opened = server::open(request).await.map_err(|error| self.explained(error))?;
-        if let Some(keys) = opened.keys {
+        if let Some(keys) = opened.keys
+            && self.is_of_now(attempt)
+        {
             lock(&self.login).keys = Some(keys);
         }
         if let Some(capacity) = opened.capacity {
@@ -155,16 +182,21 @@ impl Pool {
 
     fn on_opened(self: &Arc<Self>, mut server: Box<Server>) {
         self.metrics.opened.increment(1);
-        let recovered = std::mem::take(&mut *lock(&self.trouble)).is_on();
+        // One of older settings says nothing of where the pool is now; it goes when it is free.
+        let is_of_now = server.generation == self.generation.load(Ordering::Relaxed);
+        let recovered = is_of_now && std::mem::take(&mut *lock(&self.trouble)).is_on();
         if recovered {
             let (database, user) = (&self.key.database, &self.key.user);
             info!(%database, %user, "servers can be opened again");
         }
-        self.note_role(server.is_read_only());
-        *lock(&self.welcome) = Some(server.backend.settings.reported().clone());
-        lock(&self.slots).opened();
+        if is_of_now {
+            self.note_role(server.is_read_only());
+            *lock(&self.welcome) = Some(server.backend.settings.reported().clone());
+        }
+        let now = Instant::now();
+        lock(&self.slots).opened(now);
         server.count.set(ServerState::Leased);
-        self.free(server, None, Instant::now());
+        self.free(server, None, now);
         if recovered {
             self.open_more();
         }
@@ -189,8 +221,13 @@ impl Pool {
         }
     }
 
-    async fn on_open_error(self: &Arc<Self>, error: OpenError) {
+    async fn on_open_error(self: &Arc<Self>, error: OpenError, attempt: &Attempt) {
         self.metrics.failed.increment(1);
+        if !self.is_of_now(attempt) {
+            lock(&self.slots).open_failed(Instant::now());
+            self.open_more();
+            return;
+        }
         let error = Arc::new(error);
         if error.is_bad_credential() {
             *lock(&self.login) = Login { forgotten: true, ..Login::default() };
@@ -204,11 +241,11 @@ impl Pool {
             if error.of_host().is_none() && lock(&self.slots).counts().opening <= 1 {
                 tokio::time::sleep(pause).await;
             }
-            lock(&self.slots).open_failed();
+            lock(&self.slots).open_failed(Instant::now());
         } else {
             let waiters = {
                 let mut slots = lock(&self.slots);
-                slots.open_failed();
+                slots.open_failed(Instant::now());
                 slots.take_waiters()
             };
             for waiter in waiters {

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Invariants: opening + free + leased + idle + closing never grows past the limit and its reserve. Of two classes
-//! that wait, the one that has used less of the servers' time by its weight is served next. Within
+//! that wait, the one that has used less of the servers' time by its weight, while anybody waited, is served next. Within
 //! one, waiters are served in order, but under overload. A server is idle while somebody waits only
 //! if it is kept for another class or the class of those who wait has all that it may. Idle servers go out
 //! newest first, so that the others grow old and go, unless one that is little older suits the client better.
@@ -116,8 +116,8 @@ pub struct Slots<S, W> {
     idle: Vec<S>,
     /// By [`ClassId`]; never empty.
     classes: Vec<Class<W>>,
-    /// Servers are kept for some of them.
-    guarantees: bool,
+    /// Servers that are kept for some of them, as their limits say.
+    guaranteed: usize,
     next_waiter: u64,
     waiting: usize,
     opening: usize,
@@ -126,6 +126,10 @@ pub struct Slots<S, W> {
     leased: usize,
     closing: usize,
     growth: Growth,
+    /// Seconds for which somebody has waited who could have been served.
+    contended: f64,
+    /// Until when that was counted.
+    at: Instant,
     /// So many are kept open, those at work included, until then: by who wants it.
     warm: [Option<(usize, Instant)>; 2],
     /// What the class that was served last had used.
@@ -139,7 +143,7 @@ impl<S, W> Slots<S, W> {
             size,
             idle: Vec::new(),
             classes: Vec::new(),
-            guarantees: false,
+            guaranteed: 0,
             next_waiter: 0,
             waiting: 0,
             opening: 0,
@@ -147,6 +151,8 @@ impl<S, W> Slots<S, W> {
             leased: 0,
             closing: 0,
             growth: Growth::new(now),
+            contended: 0.0,
+            at: now,
             warm: [None; 2],
             floor: 0.0,
         };
@@ -167,17 +173,30 @@ impl<S, W> Slots<S, W> {
     /// Changes what holds for classes. A class keeps its place for ever, and no list is shorter than the one
     /// before.
     pub fn set_classes(&mut self, classes: &[ClassLimits], now: Instant) {
+        self.pass(now);
         for (at, limits) in classes.iter().enumerate() {
             match self.classes.get_mut(at) {
                 Some(class) => {
                     // What was used by the old weight stays so.
-                    class.used(now);
+                    class.used(self.contended);
                     class.limits = *limits;
                 }
-                None => self.classes.push(Class::new(*limits, now)),
+                None => self.classes.push(Class::new(*limits, self.contended)),
             }
         }
-        self.guarantees = self.classes.iter().any(|class| class.limits.guaranteed > 0);
+        self.guaranteed = self.classes.iter().map(|class| class.limits.guaranteed).sum();
+    }
+
+    /// To be called before anything changes.
+    fn pass(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.at);
+        self.at = self.at.max(now);
+        // What classes use while nobody waits is nobody's loss.
+        if self.admissible(self.held()) > 0 {
+            self.contended += passed.as_secs_f64();
+        }
+        let load = Load { leased: self.leased, waiting: self.waiting, opening: self.opening };
+        self.growth.pass(load, now);
     }
 
     /// Counts by state.
@@ -247,13 +266,13 @@ impl<S, W> Slots<S, W> {
         waiter: W,
         now: Instant,
     ) -> Result<WaiterId, (W, Crowd)> {
-        self.growth.pass(self.load(), now);
+        self.pass(now);
         let id = WaiterId { class, number: self.next_waiter };
-        let floor = self.floor;
+        let (floor, contended) = (self.floor, self.contended);
         let Some(class) = self.classes.get_mut(usize::from(class.0)) else {
             return Err((waiter, Crowd { waiting: 0, expected: None }));
         };
-        class.wait(id.number, waiter, now, floor)?;
+        class.wait(id.number, waiter, now, contended, floor)?;
         self.next_waiter += 1;
         self.waiting += 1;
         Ok(id)
@@ -261,7 +280,7 @@ impl<S, W> Slots<S, W> {
 
     /// Leaves the queue; `None` if a server was handed over meanwhile.
     pub fn leave(&mut self, id: WaiterId, now: Instant) -> Option<W> {
-        self.growth.pass(self.load(), now);
+        self.pass(now);
         let left = self.classes.get_mut(usize::from(id.class.0))?.leave(id)?;
         self.waiting -= 1;
         Some(left)
@@ -272,14 +291,19 @@ impl<S, W> Slots<S, W> {
         self.waiting > 0
     }
 
+    /// Whether anybody waits who may have one more server.
+    pub fn has_admissible(&self) -> bool {
+        self.admissible(self.held()) > 0
+    }
+
     /// Since when the one waits who has waited longest.
     pub fn waiting_since(&self) -> Option<Instant> {
         self.classes.iter().filter_map(Class::waiting_since).min()
     }
 
-    /// How many of a class have waited since before then.
-    pub fn ahead_of(&self, class: ClassId, since: Instant) -> usize {
-        self.class(class).map_or(0, |class| class.ahead_of(since))
+    /// How many of a class come before one who has waited since then.
+    pub fn ahead_of(&self, class: ClassId, since: Instant, now: Instant) -> usize {
+        self.class(class).map_or(0, |class| class.ahead_of(since, now))
     }
 
     /// Who waits in a class.
@@ -300,25 +324,26 @@ impl<S, W> Slots<S, W> {
 
     /// Whether one more server is to be opened.
     pub fn open(&mut self, demand: Demand, now: Instant) -> Opening {
-        if self.total() >= self.size.max {
+        self.pass(now);
+        let reserve = self.total() >= self.size.max;
+        if reserve {
             match self.until_reserve(now) {
                 Some(Duration::ZERO) => {}
                 Some(after) => return Opening::Later(after),
                 None => return Opening::No,
             }
         }
-        let waiting = self.admissible();
+        let waiting = self.admissible(if reserve { self.with_reserve() } else { self.size.max });
         if self.opening < waiting {
             // Those that are being opened have somebody to go to already.
             let waiting = waiting - self.opening;
             let load = Load { leased: self.leased + self.free, waiting, opening: self.opening };
-            self.growth.pass(self.load(), now);
             return match self.growth.wants(load, demand.cost, now) {
                 Ok(()) => self.opens(),
                 Err(after) => Opening::Later(after),
             };
         }
-        if demand.ahead && self.opening < self.lacking(now) {
+        if demand.ahead && !reserve && self.opening < self.lacking(now) {
             return self.opens();
         }
         Opening::No
@@ -351,7 +376,10 @@ impl<S, W> Slots<S, W> {
         if !self.has_room() {
             return None;
         }
-        let waited = now.saturating_duration_since(self.waiting_since()?);
+        // Others are not helped by one more server.
+        let limit = self.with_reserve();
+        let helped = self.classes.iter().filter(|class| self.may_have_of(class, limit));
+        let waited = now.saturating_duration_since(helped.filter_map(Class::waiting_since).min()?);
         Some(self.size.reserve_after.saturating_sub(waited))
     }
 
@@ -363,26 +391,28 @@ impl<S, W> Slots<S, W> {
     /// Whether one of those that are being opened would go to nobody.
     pub fn is_opening_too_many(&self, ahead: bool, now: Instant) -> bool {
         let lacking = if ahead { self.lacking(now) } else { 0 };
-        self.opening > self.admissible().max(lacking) || self.total() > self.most()
+        self.opening > self.admissible(self.held()).max(lacking) || self.total() > self.most()
     }
 
     /// A server was opened; it is free until [`Slots::freed`] says where it goes.
-    pub fn opened(&mut self) {
+    pub fn opened(&mut self, now: Instant) {
+        self.pass(now);
         self.opening -= 1;
         self.free += 1;
     }
 
     /// A server could not be opened, and its connection is gone.
-    pub fn open_failed(&mut self) {
+    pub fn open_failed(&mut self, now: Instant) {
+        self.pass(now);
         self.opening -= 1;
     }
 
     /// A client of a class has done with its server; it is free.
     pub fn returned(&mut self, class: ClassId, now: Instant) {
-        self.growth.pass(self.load(), now);
+        self.pass(now);
         self.growth.on_returned();
         if let Some(class) = self.classes.get_mut(usize::from(class.0)) {
-            class.on_returned(now);
+            class.on_returned(self.contended);
         }
         self.leased -= 1;
         self.free += 1;
@@ -421,6 +451,7 @@ impl<S, W> Slots<S, W> {
 
     /// Takes those who would wait in vain, and who is in the queue with them.
     pub fn shed(&mut self, now: Instant) -> Vec<(ClassId, W, Crowd)> {
+        self.pass(now);
         let mut shed = Vec::new();
         for (class, at) in self.classes.iter_mut().zip(0..) {
             while let Some((waiter, crowd)) = class.shed(now) {
@@ -487,33 +518,45 @@ impl<S, W> Slots<S, W> {
         self.classes.get(usize::from(id.0))
     }
 
-    fn load(&self) -> Load {
-        Load { leased: self.leased, waiting: self.waiting, opening: self.opening }
+    /// Servers that there are or may be without the reserve.
+    fn held(&self) -> usize {
+        self.size.max.max(self.open_or_opening())
+    }
+
+    /// The same with one more of the reserve.
+    fn with_reserve(&self) -> usize {
+        self.size.max.max(self.open_or_opening() + 1)
     }
 
     /// Whether one more server may go to a class: it has not all that it may, and what is kept for
     /// others is left.
     fn may_have(&self, id: ClassId) -> bool {
-        let Some(class) = self.class(id) else { return false };
-        class.room() > 0 && (class.unmet() > 0 || self.unkept(class) > 0)
+        self.class(id).is_some_and(|class| self.may_have_of(class, self.held()))
     }
 
-    /// Servers of the limit that are neither leased nor kept for classes but this one.
-    fn unkept(&self, but: &Class<W>) -> usize {
-        if !self.guarantees {
+    fn may_have_of(&self, class: &Class<W>, limit: usize) -> bool {
+        class.room() > 0 && (class.unmet() > 0 || self.unkept(class, limit) > 0)
+    }
+
+    /// Of so many servers, those that are neither leased nor kept for classes but this one. More is not kept than
+    /// leaves one to the others: a limit in per cent may come to less than was thought of.
+    fn unkept(&self, but: &Class<W>, limit: usize) -> usize {
+        if self.guaranteed == 0 {
             return usize::MAX;
         }
+        let beyond = (self.guaranteed + 1).saturating_sub(self.size.max);
         let kept: usize = self.classes.iter().map(Class::unmet).sum();
-        self.size.max.saturating_sub(self.leased + kept - but.unmet())
+        let kept = (kept - but.unmet()).saturating_sub(beyond);
+        limit.saturating_sub(self.leased + kept)
     }
 
-    /// How many of those who wait could have a server each.
-    fn admissible(&self) -> usize {
+    /// How many of those who wait could have one of so many servers each.
+    fn admissible(&self, limit: usize) -> usize {
         if self.waiting == 0 {
             return 0;
         }
         let could = |class: &Class<W>| {
-            let most = class.room().min(class.unmet().saturating_add(self.unkept(class)));
+            let most = class.room().min(class.unmet().saturating_add(self.unkept(class, limit)));
             class.waiting().min(most)
         };
         self.classes.iter().map(could).sum()
@@ -524,17 +567,18 @@ impl<S, W> Slots<S, W> {
         if self.waiting == 0 {
             return None;
         }
-        let id = self.next_class(now)?;
+        self.pass(now);
+        let id = self.next_class()?;
         let class = self.classes.get_mut(usize::from(id.0))?;
         let waiter = class.next(now)?;
-        self.floor = self.floor.max(class.used(now));
+        self.floor = self.floor.max(class.used(self.contended));
         self.lease(id, now);
         self.waiting -= 1;
         Some((id, waiter))
     }
 
     /// Who has less than is kept for it comes first; then who has used least.
-    fn next_class(&mut self, now: Instant) -> Option<ClassId> {
+    fn next_class(&mut self) -> Option<ClassId> {
         let mut best: Option<(ClassId, (bool, f64))> = None;
         for at in 0..self.classes.len() {
             let id = ClassId(at.try_into().ok()?);
@@ -542,7 +586,7 @@ impl<S, W> Slots<S, W> {
                 continue;
             }
             let class = &mut self.classes[at];
-            let rank = (class.unmet() == 0, class.used(now));
+            let rank = (class.unmet() == 0, class.used(self.contended));
             if best.is_none_or(|(_, least)| rank < least) {
                 best = Some((id, rank));
             }
@@ -551,9 +595,9 @@ impl<S, W> Slots<S, W> {
     }
 
     fn lease(&mut self, id: ClassId, now: Instant) {
-        self.growth.pass(self.load(), now);
+        self.pass(now);
         if let Some(class) = self.classes.get_mut(usize::from(id.0)) {
-            class.on_leased(now);
+            class.on_leased(self.contended);
         }
         self.free -= 1;
         self.leased += 1;

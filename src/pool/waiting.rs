@@ -101,7 +101,7 @@ pub struct Standing {
     pub cause: Cause,
     /// Its class.
     pub class: Arc<str>,
-    /// Clients of its class that wait for longer.
+    /// Clients of its class that come before it.
     pub ahead: usize,
 }
 
@@ -184,7 +184,7 @@ impl Pool {
 
     /// How the wait of a client stands that has waited since then.
     pub fn standing(&self, class: ClassId, since: Instant) -> Standing {
-        let ahead = lock(&self.slots).ahead_of(class, since);
+        let ahead = lock(&self.slots).ahead_of(class, since, Instant::now());
         Standing { cause: self.cause(class), class: self.class_name(class), ahead }
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tracing::{error, info, warn};
 
 use super::pools::Sizes;
-use super::{Shared, lobby_limits, logins, spellings};
+use super::{Shared, lobby_limits, logins, raise_file_limit, spellings};
 use crate::admin::change::{Change, ChangeError, Pools};
 use crate::admin::console::views::Setting;
 use crate::config::{self, Config, ConfigError, Loaded, Overrides, Share, Source};
@@ -131,6 +131,7 @@ impl Shared {
         self.room.resize(next.limits.max_clients);
         self.rooms.resize(&next.limits);
         self.lobby.set_limits(lobby_limits(&next));
+        raise_file_limit(&next);
         self.login.store(login.into());
         self.config.store(next.into());
         self.registry.tell_all(Notice::Reload);
@@ -165,7 +166,10 @@ impl Shared {
             );
             return Err(ChangeError::Invalid(text));
         }
-        self.pools.resize(&config, pools, size);
+        if !self.pools.resize(&config, pools, size) {
+            let text = "too many pools have a size of their own; RELOAD forgets them".to_owned();
+            return Err(ChangeError::NotNow(text));
+        }
         info!(?pools, %size, "pools resized");
         Ok(())
     }
@@ -187,7 +191,8 @@ impl Shared {
         let pool = self.pools.pool(&config, database, user).ok_or_else(|| no_database(database))?;
         let known = self.login.load().users.known_credential(database, user);
         let most = pool.size().max;
-        if servers > most {
+        // Before the first server has said what there is, a limit in per cent is a guess.
+        if servers > most && pool.has_known_size() {
             let text = format!("{servers} servers are more than the pool may have, {most}");
             return Err(ChangeError::Invalid(text));
         }

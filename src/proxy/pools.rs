@@ -104,15 +104,17 @@ impl Pools {
         Ok(())
     }
 
-    /// Gives pools a size of their own. A pool's wins over its database's.
-    pub(super) fn resize(&self, config: &Config, which: &change::Pools, size: Share) {
+    /// Gives pools a size of their own. A pool's wins over its database's. False if there are too many of them.
+    #[must_use]
+    pub(super) fn resize(&self, config: &Config, which: &change::Pools, size: Share) -> bool {
         let mut inner = self.lock();
         if which.user.is_none() {
             inner.sizes.retain(|other, _| other.database != which.database);
         }
-        if inner.sizes.len() < MOST_SIZES {
-            inner.sizes.insert(which.clone(), size);
+        if inner.sizes.len() >= MOST_SIZES && !inner.sizes.contains_key(which) {
+            return false;
         }
+        inner.sizes.insert(which.clone(), size);
         let is_one = |pool: &&Arc<Pool>| *pool.key().database == *which.database;
         let pools: Vec<_> = inner.pools.values().filter(is_one).cloned().collect();
         for pool in pools {
@@ -124,6 +126,7 @@ impl Pools {
                 pool.reconfigure(settings);
             }
         }
+        true
     }
 
     /// All hosts, by address.
@@ -181,7 +184,8 @@ impl Inner {
                 max_idle: limits.max_idle,
                 reserve: limits.reserve,
             },
-            classes: Arc::clone(&self.classes),
+            // With a user of its own, a database has clients of all names.
+            classes: self.classes.in_pool(alias, database.user.is_none().then_some(user)),
             timeouts: config.timeouts,
             listen: database.listen.unwrap_or(config.pins.listen),
             pins: config.pins,
@@ -222,7 +226,7 @@ fn classes(config: &Config, before: Option<&Classes>) -> Classes {
     Classes::new(&config.classes, config.timeouts.checkout, before)
 }
 
-fn targets(
+pub(super) fn targets(
     config: &Config,
 ) -> Result<HashMap<Option<String>, Arc<Target>, FxBuildHasher>, TlsFault> {
     let named = config.databases.iter().map(|(alias, db)| (Some(alias.clone()), db));

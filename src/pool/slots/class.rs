@@ -21,9 +21,9 @@ pub(super) struct Class<W> {
     pub(super) limits: ClassLimits,
     queue: BTreeMap<u64, Waiter<W>>,
     leased: usize,
-    /// Seconds of servers used, over the weight.
+    /// Seconds of servers used while somebody waited, over the weight; and until which of those seconds.
     used: f64,
-    charged: Instant,
+    charged: f64,
     /// Time between two servers given to waiters: `None` until there were two in a row.
     pace: Option<Duration>,
     handed: Option<Instant>,
@@ -38,13 +38,13 @@ struct Waiter<W> {
 }
 
 impl<W> Class<W> {
-    pub(super) fn new(limits: ClassLimits, now: Instant) -> Self {
+    pub(super) fn new(limits: ClassLimits, contended: f64) -> Self {
         Self {
             limits,
             queue: BTreeMap::new(),
             leased: 0,
             used: 0.0,
-            charged: now,
+            charged: contended,
             pace: None,
             handed: None,
             above_since: None,
@@ -69,21 +69,21 @@ impl<W> Class<W> {
         self.limits.max_servers.map_or(usize::MAX, |max| max.saturating_sub(self.leased))
     }
 
-    /// Seconds of servers used until `now`, over the weight.
-    pub(super) fn used(&mut self, now: Instant) -> f64 {
-        let passed = now.saturating_duration_since(self.charged).as_secs_f64();
+    /// Seconds of servers used while somebody waited, over the weight. `contended`: so many such seconds there were.
+    pub(super) fn used(&mut self, contended: f64) -> f64 {
+        let passed = (contended - self.charged).max(0.0);
         self.used += passed * self.leased as f64 / f64::from(self.limits.weight.max(1));
-        self.charged = self.charged.max(now);
+        self.charged = contended;
         self.used
     }
 
-    pub(super) fn on_leased(&mut self, now: Instant) {
-        self.used(now);
+    pub(super) fn on_leased(&mut self, contended: f64) {
+        self.used(contended);
         self.leased += 1;
     }
 
-    pub(super) fn on_returned(&mut self, now: Instant) {
-        self.used(now);
+    pub(super) fn on_returned(&mut self, contended: f64) {
+        self.used(contended);
         self.leased -= 1;
     }
 
@@ -94,13 +94,14 @@ impl<W> Class<W> {
         id: u64,
         waiter: W,
         now: Instant,
+        contended: f64,
         floor: f64,
     ) -> Result<(), (W, Crowd)> {
         if self.limits.queue_limit.is_some_and(|limit| self.queue.len() >= limit) {
             return Err((waiter, self.crowd(now)));
         }
         if self.queue.is_empty() {
-            self.used = self.used(now).max(floor);
+            self.used = self.used(contended).max(floor);
             self.handed = None;
             self.above_since = None;
         }
@@ -117,8 +118,12 @@ impl<W> Class<W> {
         self.queue.first_key_value().map(|(_, first)| first.since)
     }
 
-    /// How many of the queue have waited since before then.
-    pub(super) fn ahead_of(&self, since: Instant) -> usize {
+    /// How many of the queue come before one who has waited since then: those who came earlier, or under overload
+    /// those who came later.
+    pub(super) fn ahead_of(&self, since: Instant, now: Instant) -> usize {
+        if self.is_overloaded(now) {
+            return self.queue.values().rev().take_while(|waiter| waiter.since > since).count();
+        }
         self.queue.values().take_while(|waiter| waiter.since < since).count()
     }
 

@@ -76,13 +76,14 @@ impl Growth {
         let expected = service / servers.max(1) as f64 * load.waiting as f64;
         // Where leases are shorter than opening takes, the one that is being opened serves several who wait
         // now before a second could be there.
-        let is_due = load.opening == 0 || service > price || now >= self.settled;
+        let is_due = load.opening == 0 || service > price || price == 0.0 || now >= self.settled;
         if servers == 0 || is_due && (expected > price || self.owed >= price) {
             self.owed = 0.0;
             self.settled = now + cost * 2;
             return Ok(());
         }
-        let missing = Duration::from_secs_f64((price - self.owed) / load.waiting.max(1) as f64);
+        let missing = (price - self.owed).max(0.0) / load.waiting.max(1) as f64;
+        let missing = Duration::try_from_secs_f64(missing).unwrap_or(MEMORY);
         let until = if load.opening > 0 { self.settled } else { now };
         Err((until.saturating_duration_since(now) + missing).max(SOON))
     }
@@ -200,6 +201,20 @@ mod tests {
             let burst = Load { opening, ..load(1, 20) };
             assert_eq!(growth.wants_now(burst, COST, now), Ok(()), "{opening}");
         }
+    }
+
+    #[test]
+    fn waits_of_any_length_are_no_trouble_while_one_is_being_opened() {
+        let (mut growth, mut now) = quick(Instant::now());
+        assert_eq!(growth.wants_now(load(1, 1000), COST * 10, now), Ok(()));
+        // All have waited for more than the price by then, which has become a small one.
+        for _ in 0..750 {
+            now += Duration::from_micros(100);
+            growth.pass(load(1, 1000), now);
+            growth.on_returned();
+        }
+        let many = Load { opening: 1, ..load(1, 1000) };
+        assert!(growth.wants_now(many, COST, now).is_err(), "another may still do for them");
     }
 
     #[test]

@@ -37,7 +37,7 @@ fn full(size: usize, classes: &[ClassLimits], class: ClassId) -> (Slots<u32, u32
     for n in 0..u32::try_from(size).unwrap() {
         s.wait(class, n, now).unwrap();
         assert!(opens(&mut s, false, now));
-        s.opened();
+        s.opened(now);
         assert_eq!(s.freed(now), Freed::Hand(class, n));
     }
     (s, now)
@@ -58,10 +58,10 @@ fn waiters_are_served_in_order_and_nobody_overtakes() {
     assert!(
         opens(&mut s, true, later) && opens(&mut s, true, later) && !opens(&mut s, true, later)
     );
-    s.opened();
+    s.opened(now);
     assert_eq!(s.leave(first, later), Some(1));
     assert_eq!(s.freed(later), Freed::Hand(DEFAULT, 2));
-    s.opened();
+    s.opened(now);
     assert_eq!(s.freed(later), Freed::Park);
     s.park(7);
     assert_eq!(s.take(DEFAULT, later), Some(7));
@@ -133,7 +133,7 @@ fn a_warm_pool_keeps_so_many_open_for_a_while() {
     assert!(opens(&mut s, true, now) && opens(&mut s, true, now) && !opens(&mut s, true, now));
     assert!(!s.is_opening_too_many(true, now) && s.is_opening_too_many(false, now));
     for n in 0..2 {
-        s.opened();
+        s.opened(now);
         assert_eq!(s.freed(now), Freed::Park, "though none may be idle else");
         s.park(n);
     }
@@ -155,7 +155,7 @@ fn a_cold_pool_opens_one_and_more_as_waiting_comes_to_what_they_cost() {
     assert_eq!(s.open(demand, now), Opening::Now);
     // It may do for all of them.
     assert_eq!(s.open(demand, now + MS), Opening::Later(11 * MS + 3 * MS));
-    s.opened();
+    s.opened(now);
     assert_eq!(s.freed(now + 2 * MS), Freed::Hand(DEFAULT, 0));
     // Two wait on, and nobody returns.
     let Opening::Later(after) = s.open(demand, now + 2 * MS) else { panic!("not yet") };
@@ -174,7 +174,7 @@ fn a_reserve_is_there_for_those_who_have_waited_long_and_goes_when_nobody_waits(
     assert_eq!(s.open(now_if(true), late), Opening::Now);
     assert_eq!(s.open(now_if(true), late), Opening::No, "the reserve is one");
     assert!(!s.is_opening_too_many(false, late));
-    s.opened();
+    s.opened(now);
     assert_eq!(s.freed(late), Freed::Hand(DEFAULT, 7));
     assert_eq!(back(&mut s, DEFAULT, late), Freed::Hand(DEFAULT, 8));
     assert_eq!(back(&mut s, DEFAULT, late), Freed::Evict);
@@ -192,7 +192,7 @@ fn what_was_opened_for_those_who_are_served_is_too_much() {
     assert!(!s.is_opening_too_many(false, now));
     assert_eq!(back(&mut s, DEFAULT, now), Freed::Hand(DEFAULT, 9));
     assert!(s.is_opening_too_many(false, now));
-    s.open_failed();
+    s.open_failed(now);
     assert_eq!(s.total(), 2);
 }
 
@@ -250,6 +250,62 @@ fn one_of_a_small_class_is_next_whatever_the_queue_of_a_greedy_one() {
 }
 
 #[test]
+fn what_a_class_used_while_nobody_waited_is_not_held_against_it() {
+    let (old, new) = (ClassId(0), ClassId(1));
+    let (mut s, mut now) = full(2, &[limits(), limits()], old);
+    // It has worked all day.
+    now += 8 * LONG;
+    for n in 0..100 {
+        s.wait(new, n, now).unwrap();
+        s.wait(old, n, now).unwrap();
+    }
+    let mut holders = std::collections::VecDeque::from([old, old]);
+    let mut turns = [0, 0];
+    for _ in 0..40 {
+        now += MS;
+        let from = holders.pop_front().unwrap();
+        let Freed::Hand(class, _) = back(&mut s, from, now) else { panic!("somebody waits") };
+        holders.push_back(class);
+        turns[usize::from(class.0)] += 1;
+    }
+    assert!(turns.iter().all(|served| (15..=25).contains(served)), "{turns:?}");
+}
+
+#[test]
+fn more_guaranteed_than_there_is_leaves_one_to_others() {
+    // As with a limit in per cent, before it is known of how many.
+    let kept = ClassLimits { guaranteed: 3, ..limits() };
+    let (mut s, now) = slots_of(SIZE, &[limits(), kept]);
+    s.wait(DEFAULT, 1, now).unwrap();
+    s.wait(DEFAULT, 2, now).unwrap();
+    assert!(opens(&mut s, false, now + LONG));
+    assert!(!opens(&mut s, false, now + LONG), "two are kept");
+    s.opened(now);
+    assert_eq!(s.freed(now), Freed::Hand(DEFAULT, 1));
+}
+
+#[test]
+fn the_reserve_is_for_those_whom_one_more_helps() {
+    let capped = ClassLimits { max_servers: Some(1), ..limits() };
+    let kept = ClassLimits { guaranteed: 1, ..limits() };
+    let (mut s, now) = full(2, &[limits(), capped, kept], ClassId(2));
+    s.resize(Size { max: 2, min_idle: 1, reserve: 1, reserve_after: 100 * MS, ..SIZE });
+    assert_eq!(back(&mut s, ClassId(2), now), Freed::Park);
+    s.park(1);
+    let batch = ClassId(1);
+    assert_eq!(s.take(batch, now), Some(1));
+    s.wait(batch, 1, now).unwrap();
+    let late = now + 100 * MS;
+    assert_eq!(s.open(now_if(true), late), Opening::No, "nobody is helped");
+    // Another class has its own time to wait.
+    s.wait(DEFAULT, 2, late).unwrap();
+    assert_eq!(s.open(now_if(true), late + 30 * MS), Opening::Later(70 * MS));
+    assert_eq!(s.open(now_if(true), late + 100 * MS), Opening::Now);
+    s.opened(late);
+    assert_eq!(s.freed(late + 100 * MS), Freed::Hand(DEFAULT, 2));
+}
+
+#[test]
 fn a_class_has_no_more_than_its_limit_and_idle_servers_stay() {
     let capped = ClassLimits { max_servers: Some(1), ..limits() };
     let (mut s, now) = slots_of(SIZE, &[limits(), capped]);
@@ -260,11 +316,11 @@ fn a_class_has_no_more_than_its_limit_and_idle_servers_stay() {
     let later = now + LONG;
     assert!(opens(&mut s, false, later));
     assert!(!opens(&mut s, false, later), "two of them cannot have one");
-    s.opened();
+    s.opened(now);
     assert_eq!(s.freed(later), Freed::Hand(batch, 0));
     s.wait(DEFAULT, 9, later).unwrap();
     assert!(opens(&mut s, false, later + LONG));
-    s.opened();
+    s.opened(now);
     assert_eq!(s.freed(later), Freed::Hand(DEFAULT, 9));
     assert_eq!(back(&mut s, DEFAULT, later), Freed::Park);
     s.park(5);
@@ -287,7 +343,7 @@ fn what_is_guaranteed_to_a_class_is_kept_for_it() {
     assert!(!opens(&mut s, false, now + LONG), "the third is kept");
     s.wait(dear, 2, now).unwrap();
     assert!(opens(&mut s, false, now + LONG));
-    s.opened();
+    s.opened(now);
     assert_eq!(s.freed(now), Freed::Hand(dear, 2));
     assert_eq!(back(&mut s, dear, now), Freed::Park);
     s.park(3);
@@ -410,7 +466,7 @@ proptest! {
                 3 | 5 => {
                     let server = if op == 3 && m.opening > 0 {
                         m.opening -= 1;
-                        s.opened();
+                        s.opened(now);
                         next
                     } else if op == 5 && !m.leased.is_empty() {
                         let (class, server) = m.leased.remove(0);
@@ -438,7 +494,7 @@ proptest! {
                 }
                 4 if m.opening > 0 => {
                     m.opening -= 1;
-                    s.open_failed();
+                    s.open_failed(now);
                 }
                 6 if m.closing > 0 => {
                     m.closing -= 1;
