@@ -267,6 +267,7 @@ impl Session {
     /// on as a server would after it.
     pub fn refuse(&mut self, tag: u8, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
         write(out);
+        self.fail_lazily();
         match tag {
             b'Q' | b'F' => {
                 self.end_segment();
@@ -395,10 +396,14 @@ impl Session {
 
     /// The answer to a Query that pgweir itself has run.
     pub(super) fn answer_query(&mut self, tag: &str) {
+        self.answer_query_by(|out| build::command_complete(out, tag));
+    }
+
+    pub(super) fn answer_query_by(&mut self, write: impl FnOnce(&mut BytesMut)) {
         self.statements.remove(b"");
         self.end_segment();
         self.answer(|out, status| {
-            build::command_complete(out, tag);
+            write(out);
             build::ready_for_query(out, status.byte());
         });
     }

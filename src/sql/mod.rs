@@ -44,7 +44,7 @@ pub use self::shapes::Shapes;
 pub use self::shown::{Shown, shown};
 pub use self::statements::{Mention, mentions};
 pub use self::touched::{Resets, Touched, touched};
-pub use self::whole::{Whole, whole};
+pub use self::whole::{Whole, is_empty, whole};
 
 /// Whether a text in this client encoding may hold quotes or backslashes inside its characters.
 ///

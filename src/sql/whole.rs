@@ -55,6 +55,11 @@ pub fn whole<'a>(text: &'a [u8], options: &Options<'_>) -> Option<Whole<'a>> {
     lexer.all(|token| token.kind == Kind::Semicolon).then_some(whole)
 }
 
+/// Whether a text holds nothing to run.
+pub fn is_empty(text: &[u8]) -> bool {
+    Lexer::new(text, true).all(|token| token.kind == Kind::Semicolon)
+}
+
 /// What a command does that may have WORK or TRANSACTION behind it.
 fn transaction(command: &Token<'_>) -> Option<Whole<'static>> {
     let commands: [(&[u8], _); 5] = [

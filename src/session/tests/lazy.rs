@@ -4,6 +4,7 @@ use super::pair::{Pair, Stop};
 use super::script::show_frontend;
 use crate::session::SessionError;
 use crate::session::pooling::Pooling;
+use crate::wire::{Report, SqlState};
 
 /// A client without a server, whose transactions begin lazily.
 fn lazy() -> Pair {
@@ -104,6 +105,36 @@ fn nothing_runs_outside_of_a_transaction_that_the_server_did_not_begin() {
     let answer = p.try_answer(0, "E(57014,canceling statement due to statement timeout) Z(I)");
     assert!(matches!(answer, Err(SessionError::NotBegun)), "{answer:?}");
     p.server_got(0, "");
+}
+
+#[test]
+fn one_that_was_refused_a_server_has_failed() {
+    let full = Report::error(SqlState::TOO_MANY_CONNECTIONS, "full");
+    let mut p = lazy();
+    assert_eq!(p.send(0, "Q(begin) Q(insert)"), Stop::NeedServer(b'Q'));
+    p.refuse(0, &full);
+    p.client_got(0, "C(BEGIN) Z(T) E(53300,full) Z(E)");
+    // What follows runs neither here nor there.
+    p.send(0, "Q(insert) Q(deallocate all) Q(commit)");
+    let vain = "E(25P02,current transaction is aborted, commands ignored until end of transaction block) Z(E)";
+    p.client_got(0, &format!("{vain} {vain} C(ROLLBACK) Z(I)"));
+    // The same by the extended protocol.
+    assert_eq!(p.send(0, "Q(begin) P(,insert) B() E() S"), Stop::NeedServer(b'P'));
+    p.refuse(0, &full);
+    p.client_got(0, "C(BEGIN) Z(T) E(53300,full) Z(E)");
+    assert_eq!(p.send(0, "P(,insert) S"), Stop::NeedServer(b'P'));
+    p.attach(0, 0);
+    p.server_got(0, "Q(BEGIN; ROLLBACK TO SAVEPOINT pgweir)");
+    p.answer(0, "C(BEGIN) E(3B001,savepoint \"pgweir\" does not exist) Z(E)");
+    p.exchange(
+        0,
+        [
+            "Q(rollback)",
+            "P(,insert) S Q(rollback)",
+            "E(25P02,no) Z(E) C(ROLLBACK) Z(I)",
+            "E(25P02,no) Z(E) C(ROLLBACK) Z(I)",
+        ],
+    );
 }
 
 #[test]
