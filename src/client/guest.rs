@@ -1,8 +1,9 @@
 //! One who has connected and not logged in, and the places it takes then.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -14,7 +15,7 @@ use crate::wire::startup::Startup;
 /// One who has connected and not logged in.
 #[derive(Debug, Default)]
 pub struct Guest {
-    heard: AtomicBool,
+    heard: OnceLock<Instant>,
     displaced: AtomicBool,
     leave: Notify,
 }
@@ -22,12 +23,12 @@ pub struct Guest {
 impl Guest {
     /// It has said what it wants.
     pub fn hear(&self) {
-        self.heard.store(true, Ordering::Relaxed);
+        self.heard.get_or_init(Instant::now);
     }
 
-    /// Whether it has.
-    pub fn was_heard(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
+    /// When it has, if it has.
+    pub fn heard(&self) -> Option<Instant> {
+        self.heard.get().copied()
     }
 
     /// It is to leave, for others have come.

@@ -1,11 +1,13 @@
 //! Connections that have not logged in yet: how many there may be, in all and from one address.
 //!
-//! When there are too many, the one that has been there longest without saying what it wants gives way: else a few
-//! hosts that connect and say nothing would shut everybody out for as long as a login may take.
+//! When there are too many, the one that has been there longest without saying what it wants gives way, or who has said
+//! so for long and has not logged in since: else a few hosts that connect and say no more would shut everybody out for
+//! as long as a login may take.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use crate::client::guest::Guest;
 
@@ -27,8 +29,11 @@ struct State {
     limits: LobbyLimits,
     total: usize,
     sources: HashMap<IpAddr, usize>,
-    /// Oldest first; those who have left or said what they want are dropped as they are met.
+    /// Oldest first; those who have left are dropped as they are met, and those who have said what they want go to
+    /// the others.
     silent: VecDeque<Weak<Guest>>,
+    /// Those of them who have, oldest first.
+    heard: VecDeque<Weak<Guest>>,
 }
 
 /// A place in the lobby; dropped, it is free.
@@ -54,7 +59,8 @@ impl Lobby {
         }
         if state.limits.total > 0 && state.total >= state.limits.total {
             // It leaves its place by itself, in a moment.
-            state.oldest_silent()?.displace();
+            let gone = state.oldest_silent().or_else(|| state.oldest_heard(Instant::now()));
+            gone?.displace();
         }
         let guest = Arc::<Guest>::default();
         state.total += 1;
@@ -62,8 +68,12 @@ impl Lobby {
             *state.sources.entry(ip).or_insert(0) += 1;
         }
         // One who is silent must not keep those behind it, who have left, from being dropped.
-        if state.silent.len() > 2 * state.total + FEW {
-            state.silent.retain(is_silent);
+        let most = 2 * state.total + FEW;
+        if state.silent.len() > most {
+            state.silent.retain(is_there);
+        }
+        if state.heard.len() > most {
+            state.heard.retain(is_there);
         }
         state.silent.push_back(Arc::downgrade(&guest));
         Some(Waiting { lobby: Arc::clone(self), source, guest })
@@ -78,19 +88,42 @@ impl Lobby {
 impl State {
     fn oldest_silent(&mut self) -> Option<Arc<Guest>> {
         while let Some(guest) = self.silent.pop_front() {
-            if let Some(guest) = guest.upgrade().filter(|guest| !guest.was_heard()) {
-                return Some(guest);
+            match guest.upgrade() {
+                Some(there) if there.heard().is_some() => self.heard.push_back(guest),
+                Some(there) => return Some(there),
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// One who has been at its login for so long that it is not to be expected to end it.
+    fn oldest_heard(&mut self, now: Instant) -> Option<Arc<Guest>> {
+        while let Some(guest) = self.heard.front() {
+            match guest.upgrade() {
+                Some(there) => {
+                    let heard = there.heard()?;
+                    let is_late = now.saturating_duration_since(heard) >= LATE;
+                    return is_late.then(|| {
+                        self.heard.pop_front();
+                        there
+                    });
+                }
+                None => drop(self.heard.pop_front()),
             }
         }
         None
     }
 }
 
+/// A login by SCRAM takes three round trips.
+const LATE: Duration = Duration::from_secs(3);
+
 /// What is not worth looking through.
 const FEW: usize = 64;
 
-fn is_silent(guest: &Weak<Guest>) -> bool {
-    guest.upgrade().is_some_and(|guest| !guest.was_heard())
+fn is_there(guest: &Weak<Guest>) -> bool {
+    guest.strong_count() > 0
 }
 
 impl Drop for Waiting {
@@ -130,6 +163,9 @@ mod tests {
             one.guest.hear();
         }
         assert!(lobby.enter(None).is_none(), "all have said what they want");
+        let oldest = lobby.lock().oldest_heard(Instant::now() + LATE).unwrap();
+        assert!(Arc::ptr_eq(&oldest, &there[0].guest), "and do not go on");
+        drop(oldest);
         drop((there, fourth));
         assert!(lobby.enter(None).is_some());
     }
