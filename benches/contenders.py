@@ -42,6 +42,8 @@ class Contender:
     prepared: bool = True
     # Of the build in which tracking can be turned off.
     switched: bool = False
+    # Where its metrics are.
+    http: int | None = None
 
 
 def free_port():
@@ -220,10 +222,11 @@ def straight(postgres, password):
 
 
 @contextlib.contextmanager
-def pgweir(postgres, password, binary, pool, workers, also="", without=None, tables=""):
+def pgweir(postgres, password, binary, pool, workers, also="", without=None, tables="", upstream=None):
     """pgweir with so many worker threads; 0 = one per core. `also` is said of it; `without` is turned off.
 
-    `tables` are further ones of its configuration; ROLE in them is its clients' name.
+    `tables` are further ones of its configuration; ROLE in them is its clients' name. `upstream` is the port
+    on which it finds PostgreSQL, if that is not PostgreSQL's own.
     """
     role = f"pgweir_{workers}" + "".join(letter for letter in also if letter.isalpha())
     verifier = postgres.role(role, password)
@@ -241,7 +244,7 @@ def pgweir(postgres, password, binary, pool, workers, also="", without=None, tab
             f'secret = "{verifier}"',
             f"[databases.{DATABASE}]",
             'host = "127.0.0.1"',
-            f"port = {postgres.port}",
+            f"port = {upstream or postgres.port}",
             'tls = "disable"\n',
             tables.replace("ROLE", role),
         ]
@@ -254,7 +257,7 @@ def pgweir(postgres, password, binary, pool, workers, also="", without=None, tab
     assert_no_password([binary, "check", "--config", path], environment)
     log = postgres.folder / f"{role}.log"
     with running(command, port, log, signal.SIGTERM, env=environment) as process:
-        yield Contender(name, role, port, process.pid, pool, text.replace(verifier, VERIFIER))
+        yield Contender(name, role, port, process.pid, pool, text.replace(verifier, VERIFIER), http=http)
 
 
 def assert_no_password(check, environment):
@@ -281,7 +284,7 @@ def switched(enter, postgres, password, binary, pool):
 
 
 @contextlib.contextmanager
-def pgbouncer(postgres, password, binary, pool, lines=()):
+def pgbouncer(postgres, password, binary, pool, lines=(), upstream=None):
     """PgBouncer with the same pool and the same way to log in. `lines` are further settings."""
     version = pgbouncer_version(binary)
     role = "pgbouncer"
@@ -291,7 +294,7 @@ def pgbouncer(postgres, password, binary, pool, lines=()):
     port = free_port()
     settings = [
         "[databases]",
-        f"{DATABASE} = host=127.0.0.1 port={postgres.port} dbname={DATABASE}",
+        f"{DATABASE} = host=127.0.0.1 port={upstream or postgres.port} dbname={DATABASE}",
         "[pgbouncer]",
         "listen_addr = 127.0.0.1",
         f"listen_port = {port}",

@@ -144,6 +144,59 @@ def classes(stage):
             ]
 
 
+@scenario(
+    "50 clients are connected over TLS and work; then beside 10 processes that log in over TLS some 40 times a second each",
+    Figure("workers' transaction p99 alone, ms", digits=1),
+    Figure("workers' transaction p99 beside logins, ms", digits=1),
+    Figure("logins/s", "high"),
+    Figure("login p99, ms", digits=1),
+    Figure("workers' transaction p99 beside logins that may resume, ms", digits=1),
+    Figure("logins/s that may resume", "high"),
+    Figure("login p99 where they may resume, ms", digits=1),
+    Figure("of these logins, resumed, %", "high"),
+    ERRORS,
+)
+def handshakes(stage):
+    """By a certificate with an RSA key of 2,048 bits. The harness pays the client's half of each handshake."""
+    cert, key = certificate(stage.postgres.folder)
+    tables = f'[tls]\nmode = "require"\ncert = "{cert}"\nkey = "{key}"\n'
+    lines = ["client_tls_sslmode = require", f"client_tls_cert_file = {cert}", f"client_tls_key_file = {key}"]
+    length = f"duration={stage.options.seconds}s"
+    workers = f"name=workers,profile=steady,functions=50,transactions=0,think=20ms,{length}"
+    logins = f"name=logins,profile=steady,functions=10,transactions=2,think=20ms,{length}"
+    with stage.proxies(tables, lines) as proxies:
+        for one in proxies:
+            tls = ["--sslmode", "require", *stage.limit(one), "--class", workers]
+            storms = [send(stage, one, tls), send(stage, one, [*tls, "--class", logins])]
+            storms.append(send(stage, one, [*tls, "--class", f"{logins},tls_resume=true"]))
+            p99s = [storm.of("workers")["transaction"]["p99_ms"] for storm in storms]
+            found = [storm.of("logins") for storm in storms[1:]]
+            rates = [logged_in["connect"]["count"] / stage.options.seconds for logged_in in found]
+            resumed = 100 * found[1]["login"]["resumed"] / max(found[1]["connect"]["count"], 1)
+            yield one.name, [
+                p99s[0],
+                p99s[1],
+                rates[0],
+                found[0]["connect"]["p99_ms"],
+                p99s[2],
+                rates[1],
+                found[1]["connect"]["p99_ms"],
+                resumed,
+                sum(storm.errors() for storm in storms),
+            ]
+
+
+def certificate(folder):
+    """A certificate for both proxies, and its key."""
+    cert, key = folder / "proxy.crt", folder / "proxy.key"
+    command = ["openssl", "req", "-new", "-x509", "-days", "2", "-nodes", "-newkey", "rsa:2048"]
+    command += ["-subj", "/CN=127.0.0.1", "-out", cert, "-keyout", key]
+    subprocess.run(command, check=True, capture_output=True)
+    for path in (cert, key):
+        contenders.write(path, path.read_text())
+    return cert, key
+
+
 def knows_classes(stage):
     """Whether this pgweir has classes of clients."""
     path = stage.postgres.folder / "classes.toml"

@@ -122,11 +122,13 @@ class Connections:
     in_flight: int = 0
 
 
-def connections(postgres, role, since):
-    """A role's connections from a time on. Those that came and were not let in have no role yet."""
+def connections(postgres, role, since, until=float("inf")):
+    """A role's connections between two times. Those that came and were not let in have no role yet."""
     there, coming, arrivals = set(), set(), []
     found = Connections()
     for when, pid, what, rest in events(postgres):
+        if when >= until:
+            break
         match what:
             case "connection received":
                 coming.add(pid)
@@ -147,6 +149,20 @@ def connections(postgres, role, since):
             found.in_flight = max(found.in_flight, len(coming))
     found.per_second = densest(arrivals)
     return found
+
+
+def coming(postgres):
+    """When the number of connections that had come and were not let in yet changed, and to what."""
+    under_way, changes = set(), []
+    for when, pid, what, _ in events(postgres):
+        before = len(under_way)
+        if what == "connection received":
+            under_way.add(pid)
+        else:
+            under_way.discard(pid)
+        if len(under_way) != before:
+            changes.append((when, len(under_way)))
+    return changes
 
 
 def ready_at(postgres, since):

@@ -1,6 +1,7 @@
 """What the scenarios of storms stand on: their register, and a PostgreSQL with fresh proxies."""
 
 import contextlib
+import pathlib
 from dataclasses import dataclass
 
 import contenders
@@ -34,19 +35,24 @@ class Stage:
     postgres: object
     password: str
 
+    @property
+    def pictures(self):
+        """Where pictures go: beside the report."""
+        return pathlib.Path(self.options.out or "target/storms.md").with_suffix("")
+
     def many(self, number):
         """So many clients, or fewer if it is to be a small run."""
         return max(int(number * self.options.size), 2)
 
     @contextlib.contextmanager
-    def proxies(self, tables="", lines=()):
-        """pgweir and PgBouncer, fresh."""
+    def proxies(self, tables="", lines=(), upstreams=(None, None)):
+        """pgweir and PgBouncer, fresh; `upstreams` are the ports on which they find PostgreSQL."""
         options = self.options
-        weir = contenders.pgweir(
-            self.postgres, self.password, options.pgweir, options.pool, options.workers, tables=tables
-        )
+        who = (self.postgres, self.password)
+        many = {"tables": tables, "upstream": upstreams[0]}
+        weir = contenders.pgweir(*who, options.pgweir, options.pool, options.workers, **many)
         lines = ["max_client_conn = 20000", *lines]
-        bouncer = contenders.pgbouncer(self.postgres, self.password, options.pgbouncer, options.pool, lines)
+        bouncer = contenders.pgbouncer(*who, options.pgbouncer, options.pool, lines, upstreams[1])
         with weir as one, bouncer as other:
             yield [one, other]
 

@@ -1,9 +1,12 @@
 """Storms in which something goes wrong or is changed, each a function by its name that gives figures."""
 
+import contextlib
 import statistics
 import subprocess
 
-from sending import Stops, connections, ready_at, send
+from curve import Sampler, draw
+from middleman import Middleman
+from sending import Stops, coming, connections, densest, ready_at, send
 from stage import ERRORS, GOODPUT, Figure, scenario
 
 
@@ -42,6 +45,70 @@ def recovery(storm, stopped, ready):
     before = statistics.median(rate(point) for point in storm.points(1, stopped))
     good = [point["at"] for point in storm.points(ready) if rate(point) >= 0.9 * before]
     return good[0] - ready if good else None
+
+
+# Seconds of the storm at which logins become slow, are refused, and are as in the beginning; and its end.
+SLOW, REFUSED, RELENTED, OVER = 10, 20, 30, 50
+TIMES = 10
+
+
+@scenario(
+    f"logins to PostgreSQL take {TIMES} times as long for 10 s, and are refused for 10 s; servers live for 0.1 s",
+    Figure("connections under way at once before, at most"),
+    Figure("while logins are slow"),
+    Figure("connections tried in the densest second, while they are refused"),
+    Figure("seconds to 90 % of the throughput, when they are let in", digits=2),
+    Figure("transactions/s before", "high"),
+    Figure("transactions/s while logins are slow", "high"),
+    Figure("transactions/s afterwards", "high"),
+    ERRORS,
+)
+def governor(stage):
+    """By a middleman before PostgreSQL, whose log says what was under way. [As a curve](storms/governor.svg)."""
+    tables, lines = '[timeouts]\nserver_lifetime = "100ms"\n', ["server_lifetime = 0.1"]
+    curves = {}
+    with contextlib.ExitStack() as stack:
+        between = [stack.enter_context(Middleman(stage.postgres.port)) for _ in range(2)]
+        ports = [one.port for one in between]
+        proxies = stack.enter_context(stage.proxies(tables, lines, ports))
+        for one, middle in zip(proxies, between):
+            at = {SLOW: lambda middle=middle: middle.slow(TIMES), REFUSED: middle.refuse, RELENTED: middle.relent}
+            flags = ["--profile", "steady", "--functions", 60, "--transactions-per-function", 0]
+            flags += ["--hold", "5ms", "--duration", f"{OVER}s"]
+            with Sampler(one.http, "pgweir_host_opening_window") as window:
+                storm = send(stage, one, flags, at)
+            slow, refused, relented = (storm.done[due][1] for due in (SLOW, REFUSED, RELENTED))
+            under_way = lambda since, until: connections(stage.postgres, one.role, since, until).in_flight
+            rates = lambda since, until: goodput(storm.points(since, until))
+            before = rates(2, SLOW)
+            back = [p["at"] for p in storm.points(relented - storm.began) if goodput([p]) >= 0.9 * before]
+            yield one.name, [
+                under_way(storm.began + 2, slow),
+                # Those that began before are over by then.
+                under_way(slow + 1, refused),
+                densest([when for when in middle.arrivals if refused + 0.1 <= when < relented]),
+                back[0] - (relented - storm.began) if back else None,
+                before,
+                rates(slow - storm.began + 1, refused - storm.began),
+                rates(relented - storm.began + 5, OVER),
+                storm.errors(),
+            ]
+            curves[f"{one.name}: connections under way"] = since(coming(stage.postgres), storm.began)
+            if window.seen:
+                curves[f"{one.name}: as many as may be"] = since(window.seen, storm.began)
+    marks = {SLOW: f"logins {TIMES} times slower", REFUSED: "refused", RELENTED: "let in"}
+    draw(stage.pictures / "governor.svg", "Connections to PostgreSQL being opened", curves, marks, OVER)
+
+
+def since(changes, began):
+    """Those of a storm, by its seconds."""
+    return [(when - began, value) for when, value in changes if 0 <= when - began <= OVER]
+
+
+def goodput(points):
+    """Transactions a second."""
+    seconds = sum(point["span"] for point in points)
+    return sum(point["all"]["transaction"]["count"] for point in points) / max(seconds, 0.001)
 
 
 FROZEN = 0.5

@@ -147,6 +147,12 @@ impl Target {
         Self { from: Some(address), ..self }
     }
 
+    /// The same for one that goes on from its last TLS session ([`Connector::resuming`]).
+    #[must_use]
+    pub fn resuming(&self) -> Self {
+        Self { tls: self.tls.resuming(), ..self.clone() }
+    }
+
     /// Host name, address, or the directory of a Unix-domain socket.
     pub fn host(&self) -> &str {
         &self.host

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustls::HandshakeKind;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -49,6 +50,14 @@ impl Stream {
     /// Whether bytes are encrypted.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// Whether its TLS session goes on from an earlier one.
+    pub fn is_resumed(&self) -> bool {
+        match self {
+            Self::Tls(tls) => tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed),
+            Self::Tcp(_) | Self::Unix(_) => false,
+        }
     }
 
     /// Whether it is a Unix-domain socket.

@@ -5,7 +5,7 @@
 //! to be measured.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -39,15 +39,19 @@ pub struct Access {
     sources: Vec<IpAddr>,
     turn: AtomicUsize,
     login: OnceLock<Login>,
+    /// Logins whose TLS session went on from an earlier one.
+    resumed: AtomicU64,
 }
 
-/// How the first login was made.
+/// How functions log in, by the first login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Login {
     /// Over TLS.
     pub tls: bool,
     /// What the server asked for.
     pub asked: &'static str,
+    /// Logins until now whose TLS session went on from an earlier one.
+    pub resumed: u64,
 }
 
 impl Access {
@@ -65,6 +69,7 @@ impl Access {
             sources: Vec::new(),
             turn: AtomicUsize::new(0),
             login: OnceLock::new(),
+            resumed: AtomicU64::new(0),
         })
     }
 
@@ -74,18 +79,34 @@ impl Access {
         Ok(Self { application, sources, ..Self::new(&class.dsn)? })
     }
 
-    /// How the first login was made, once there was one.
+    /// How functions log in, once one has.
     pub(super) fn login(&self) -> Option<Login> {
-        self.login.get().copied()
+        let resumed = self.resumed.load(Ordering::Relaxed);
+        self.login.get().map(|first| Login { resumed, ..*first })
+    }
+
+    /// As one process sees it that goes on from its last TLS session.
+    pub(super) fn resuming_target(&self) -> Target {
+        self.target.resuming()
     }
 
     /// Connects and logs in. Not cancel safe: dropped midway, the connection is closed.
     pub async fn connect(&self, limit: Duration) -> Result<Client, ClientError> {
+        self.connect_to(&self.target, limit).await
+    }
+
+    /// The same, with what a process remembers.
+    pub(super) async fn connect_to(
+        &self,
+        target: &Target,
+        limit: Duration,
+    ) -> Result<Client, ClientError> {
         let deadline = Instant::now() + limit;
         let connected = match self.source() {
-            Some(source) => connect(&self.target.clone().bound_to(source), deadline).await?,
-            None => connect(&self.target, deadline).await?,
+            Some(source) => connect(&target.clone().bound_to(source), deadline).await?,
+            None => connect(target, deadline).await?,
         };
+        self.resumed.fetch_add(connected.stream.is_resumed().into(), Ordering::Relaxed);
         match timeout_at(deadline, self.log_in(connected)).await {
             Ok(client) => client,
             Err(_) => Err(ClientError::TimedOut),
@@ -122,7 +143,7 @@ impl Access {
     }
 
     fn answer(&self, login: &mut ServerLogin, tls: bool, body: &[u8]) -> ServerStep {
-        self.login.get_or_init(|| Login { tls, asked: asked(body) });
+        self.login.get_or_init(|| Login { tls, asked: asked(body), resumed: 0 });
         login.on_authentication(body)
     }
 

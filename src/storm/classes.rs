@@ -58,7 +58,7 @@ pub enum ClassError {
 }
 
 /// The keys of a class, as docs/storm.md has them.
-pub(super) const KEYS: [&str; 22] = [
+pub(super) const KEYS: [&str; 23] = [
     "name",
     "profile",
     "functions",
@@ -81,6 +81,7 @@ pub(super) const KEYS: [&str; 22] = [
     "dsn_env",
     "sslmode",
     "sslrootcert",
+    "tls_resume",
 ];
 
 /// Reads a class. What it does not say is as in `default`; it calls itself by its name, unless it says
@@ -147,6 +148,9 @@ fn set_place(class: &mut Class, key: &str, text: &str) -> Result<(), ClassError>
         "dsn_env" => {
             let text = std::env::var(text).map_err(|_| value("dsn_env", "a variable that is set"));
             class.dsn = dsn("dsn_env", &text?)?;
+        }
+        "tls_resume" => {
+            class.tls_resume = text.parse().map_err(|_| value("tls_resume", "true or false"))?;
         }
         "sslmode" => class.dsn.tls = Some(sslmode(text).ok_or(value("sslmode", SSLMODES))?),
         "sslrootcert" => class.dsn.ca = Some(text.into()),

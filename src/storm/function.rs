@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::net::Target;
+
 use super::access::Access;
 use super::client::{Client, ClientError};
 use super::plan::Class;
@@ -54,8 +56,9 @@ impl Work {
 /// A function's whole life; in a steady class, those of its followers too, until the class ends. What
 /// fails is counted, not returned.
 pub(super) async fn live(work: Arc<Work>, until: Instant) {
+    let target = work.class.tls_resume.then(|| work.access.resuming_target());
     loop {
-        let went_well = one(&work, until).await;
+        let went_well = one(&work, target.as_ref(), until).await;
         work.tally().left += 1;
         if work.class.profile != Profile::Steady {
             return;
@@ -70,11 +73,15 @@ pub(super) async fn live(work: Arc<Work>, until: Instant) {
     }
 }
 
-/// One function. Returns whether its connection held until it left.
-async fn one(work: &Work, until: Instant) -> bool {
+/// One function, in a process that may remember its last TLS session. Returns whether its connection held until it
+/// left.
+async fn one(work: &Work, target: Option<&Target>, until: Instant) -> bool {
     let began = Instant::now();
     let connecting = work.gauges.connecting.enter();
-    let connected = work.access.connect(work.timeout).await;
+    let connected = match target {
+        Some(target) => work.access.connect_to(target, work.timeout).await,
+        None => work.access.connect(work.timeout).await,
+    };
     drop(connecting);
     let stayed = match connected {
         Ok(client) => {

@@ -62,6 +62,8 @@ struct Sight {
     limit: Option<u64>,
     began: Instant,
     last: Option<(Instant, Servers)>,
+    /// When something was seen last.
+    seen: Instant,
     looks: u64,
     failed: u64,
     most: u64,
@@ -158,6 +160,7 @@ impl Sight {
             limit,
             began: Instant::now(),
             last: None,
+            seen: Instant::now(),
             looks: 0,
             failed: 0,
             most: 0,
@@ -170,6 +173,10 @@ impl Sight {
 
     fn saw(&mut self, now: Instant, servers: Servers) {
         self.pass(now);
+        if self.looks > 0 {
+            self.gap = self.gap.max(now.saturating_duration_since(self.seen));
+        }
+        self.seen = now;
         self.last = Some((now, servers));
         self.looks += 1;
         self.most = self.most.max(servers.all);
@@ -189,7 +196,6 @@ impl Sight {
     fn pass(&mut self, now: Instant) {
         let Some((then, servers)) = self.last else { return };
         let passed = now.saturating_duration_since(then);
-        self.gap = self.gap.max(passed);
         if self.is_over(servers) {
             self.over += passed;
         }
@@ -201,12 +207,13 @@ impl Sight {
 
     fn summary(&self, now: Instant) -> Observed {
         let Self { limit, looks, failed, most, looks_over, .. } = *self;
+        let gap = self.gap.max(now.saturating_duration_since(self.seen));
         let elapsed = now.saturating_duration_since(self.began).as_secs_f64() * 1000.0;
         Observed {
             looks,
             failed_looks: failed,
             interval_ms: elapsed / (looks.max(1) as f64),
-            longest_gap_ms: self.gap.as_secs_f64() * 1000.0,
+            longest_gap_ms: gap.as_secs_f64() * 1000.0,
             most,
             limit,
             exceeded_by: limit.map_or(0, |limit| most.saturating_sub(limit)),
@@ -285,7 +292,7 @@ mod tests {
         let seen = sight.summary(ms(5_000));
         assert_eq!((seen.most, seen.exceeded_by, seen.looks_over), (8, 3, 3));
         assert!((seen.seconds_over - 0.25).abs() < 0.001, "{}", seen.seconds_over);
-        assert!((seen.longest_gap_ms - 150.0).abs() < 0.001, "{}", seen.longest_gap_ms);
+        assert!((seen.longest_gap_ms - 4_550.0).abs() < 0.001, "{}", seen.longest_gap_ms);
         assert_eq!((seen.looks, seen.failed_looks), (6, 1));
     }
 

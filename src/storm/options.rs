@@ -15,6 +15,7 @@ use super::source;
 use crate::config::{self, Dsn};
 
 /// What the storm does.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Clone, Args)]
 pub struct StormOptions {
     /// Connect here: postgres://user:password@host:port/dbname. Given as PGWEIR_STORM_DSN instead,
@@ -73,6 +74,9 @@ pub struct StormOptions {
     /// Use TLS as libpq's sslmode says: disable, prefer, require, verify-ca or verify-full.
     #[arg(long, value_name = "MODE", value_parser = sslmode)]
     pub sslmode: Option<config::ServerTlsMode>,
+    /// Who follows a function of profile steady goes on from its TLS session, if the server gives tickets.
+    #[arg(long)]
+    pub tls_resume: bool,
     /// One of several classes, as name=greedy,functions=1000,hold=50ms; may be repeated. What it does
     /// not say is as the other flags say.
     #[arg(long = "class", value_name = "KEY=VALUE,...")]
@@ -148,6 +152,7 @@ impl StormOptions {
             freeze: self.freeze,
             at: self.at,
             abandon: self.abandon,
+            tls_resume: self.tls_resume,
             ..Class::new(dsn)
         })
     }

@@ -64,6 +64,8 @@ pub struct Class {
     pub at: At,
     /// How a function abandons its connection.
     pub abandon: Exit,
+    /// Who follows a steady function goes on from its TLS session, as a process does that connects again.
+    pub tls_resume: bool,
 }
 
 /// Who looks at `pg_stat_activity`.
@@ -183,6 +185,7 @@ impl Class {
             freeze: Duration::from_secs(10),
             at: At::Transaction,
             abandon: Exit::Close,
+            tls_resume: false,
         }
     }
 

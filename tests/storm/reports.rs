@@ -82,9 +82,38 @@ fn each_class_says_whether_it_takes_tls_and_the_report_how_it_logged_in() {
     let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
     for (number, tls) in [false, true].into_iter().enumerate() {
         let class = &report["classes"][number];
-        assert_eq!(class["login"], serde_json::json!({ "tls": tls, "asked": "SCRAM" }));
+        let login = serde_json::json!({ "tls": tls, "asked": "SCRAM", "resumed": 0 });
+        assert_eq!(class["login"], login);
         assert_eq!(class["transactions"], 5);
     }
+}
+
+#[test]
+fn who_follows_a_function_may_go_on_from_its_tls_session() {
+    let certificate = Certificate::for_loopback();
+    let stage = Stage::new(&Setup::servers(2).tables(&certificate.table("require")));
+    let flags = ["--profile=steady", "--functions=3", "--duration=1s", "--think=20ms"];
+    let more = ["--json", "--quiet", "--sslmode=require", "--transactions-per-function=2"];
+    let before = handshakes(&stage, "resumed");
+    let storm = |more: &[&str]| {
+        let output = storm_command(&stage.weir.target(), more);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        let class = &report["classes"][0];
+        let count = |value: &Value| value.as_u64().expect("a number");
+        (count(&class["login"]["resumed"]), count(&class["connect"]["count"]))
+    };
+    let flags = [&flags[..], &more].concat();
+    assert_eq!(storm(&flags).0, 0);
+    let (resumed, logins) = storm(&[&flags[..], &["--tls-resume"]].concat());
+    // All but the first of each, if the last ticket has come in time.
+    assert!(resumed > 0 && resumed <= logins - 3, "{resumed} of {logins}");
+    assert_eq!(handshakes(&stage, "resumed") - before, resumed);
+}
+
+/// TLS handshakes that the proxy has counted.
+fn handshakes(stage: &Stage, kind: &str) -> u64 {
+    stage.weir.count("pgweir_tls_handshakes_total", &format!("kind=\"{kind}\""))
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::{ALPN, TlsError, VERSIONS, provider};
 pub struct Connector {
     mode: ServerTlsMode,
     /// `None` where the mode is `disable`.
-    inner: Option<TlsConnector>,
+    config: Option<Arc<ClientConfig>>,
 }
 
 impl Connector {
@@ -30,11 +30,23 @@ impl Connector {
     ///
     /// As in libpq, `require` with trusted certificates means `verify-ca`.
     pub fn new(tls: &ServerTls) -> Result<Self, TlsFileError> {
-        let inner = match demand(tls)? {
+        let config = match demand(tls)? {
             None => None,
-            Some(demand) => Some(TlsConnector::from(Arc::new(client_config(demand)?))),
+            Some(demand) => Some(Arc::new(client_config(demand)?)),
         };
-        Ok(Self { mode: tls.mode, inner })
+        Ok(Self { mode: tls.mode, config })
+    }
+
+    /// The same for one that connects again and again, and goes on from its last TLS session if the server gives
+    /// tickets, as pgweir does.
+    #[must_use]
+    pub fn resuming(&self) -> Self {
+        let resuming = |config: &Arc<ClientConfig>| {
+            let mut config = ClientConfig::clone(config);
+            config.resumption = Resumption::in_memory_sessions(1);
+            Arc::new(config)
+        };
+        Self { mode: self.mode, config: self.config.as_ref().map(resuming) }
     }
 
     /// The mode.
@@ -53,8 +65,9 @@ impl Connector {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let inner = self.inner.as_ref().ok_or(TlsError::Disabled)?;
-        Ok(inner.connect(self.server_name(host)?, stream).await?)
+        let config = self.config.as_ref().ok_or(TlsError::Disabled)?;
+        let connector = TlsConnector::from(Arc::clone(config));
+        Ok(connector.connect(self.server_name(host)?, stream).await?)
     }
 
     /// Makes the handshake on a connection to a server. Beside the encrypted connection comes the

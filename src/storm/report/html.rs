@@ -145,7 +145,12 @@ fn classes(classes: &[ClassReport]) -> String {
 fn cells(class: &ClassReport) -> Vec<String> {
     let ClassReport { name, profile, functions, goodput_per_function, found, .. } = class;
     let login = class.login.map_or_else(String::new, |login| {
-        format!("{}{}", login.asked, if login.tls { " over TLS" } else { "" })
+        let tls = match (login.tls, login.resumed) {
+            (false, _) => String::new(),
+            (true, 0) => " over TLS".to_owned(),
+            (true, resumed) => format!(" over TLS, resumed {resumed} times"),
+        };
+        format!("{}{tls}", login.asked)
     });
     let mut cells = vec![escaped(name), profile.name(), login, functions.to_string()];
     cells.push((found.arrivals.achieved + found.arrivals.followers).to_string());
