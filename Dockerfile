@@ -26,4 +26,5 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s --retries=5 \
     CMD ["curl", "--fail", "--silent", "--output", "/dev/null", "http://127.0.0.1:9632/healthz"]
 ENTRYPOINT ["/usr/local/bin/pgweir"]
-CMD ["serve"]
+# Loopback, the default, would be the container's own. Another command (serve --config ...) says where it listens.
+CMD ["serve", "--listen", "0.0.0.0:6432"]

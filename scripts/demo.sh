@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 need_cargo
-need_compiler
+if [ -n "$(postgres_bin)" ]; then need_compiler; else need_compiler postgresql; fi
 need_postgres
 cargo build --release --locked
 exec target/release/pgweir demo "$@"

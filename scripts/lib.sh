@@ -87,11 +87,12 @@ need_contenders() {
   fi
 }
 
-# Some dependencies are built from C.
+# Some dependencies are built from C. Where nothing may be installed, what else is named is told in the same command.
 need_compiler() {
   local missing=()
   have cc || missing+=(gcc libc6-dev)
   have make || missing+=(make)
+  may_install || missing+=("$@")
   if [ ${#missing[@]} -gt 0 ]; then
     install_packages "${missing[@]}"
   fi

@@ -497,6 +497,35 @@ fn a_statement_too_long_to_keep_pins_until_it_is_closed() {
 }
 
 #[test]
+fn an_old_plan_is_known_in_whatever_language_it_is_told() {
+    let cluster = Cluster::shared();
+    let middleman = Middleman::before(&cluster);
+    let stage = Stage::on(cluster.database(), &Setup::servers(1).behind(&middleman));
+    let mut owner = stage.database.target().connect();
+    owner.rows("create table t (a int); insert into t values (1)");
+    let (told, other) =
+        (b"cached plan must not change result type", b"gecacht plan mag resultaattype houden!!");
+    middleman.set(Fault::Replace(told, other));
+    let mut first = stage.client();
+    first.ask(&prepare("s", "select * from t"));
+    assert_eq!(first.ask(&fetch("s")), "2 D(1) C[SELECT 1] Z[I]");
+    owner.rows("alter table t add column b int default 2");
+    let mut late = stage.client();
+    late.ask(&prepare("s", "select * from t"));
+    assert_eq!(late.ask(&fetch("s")), "2 D(1,2) C[SELECT 1] Z[I]");
+    // So it is told.
+    let mut direct =
+        Target { addr: ([127, 0, 0, 1], middleman.port()).into(), ..stage.database.target() }
+            .connect();
+    direct.ask(&prepare("s", "select * from t"));
+    owner.rows("alter table t add column c int");
+    direct.send(&fetch("s"));
+    let seen = direct.event();
+    assert_eq!(seen.field('C'), "0A000");
+    assert_eq!(seen.field('M').as_bytes(), other);
+}
+
+#[test]
 fn who_parses_after_the_tables_changed_never_meets_an_old_plan() {
     let stage = Stage::new(&Setup::servers(1));
     let mut owner = stage.database.target().connect();

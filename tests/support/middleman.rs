@@ -23,6 +23,8 @@ pub enum Fault {
     Silence,
     /// New connections reach PostgreSQL only after so long.
     Slow(Duration),
+    /// What PostgreSQL sends has these bytes in the place of those, of the same length.
+    Replace(&'static [u8], &'static [u8]),
 }
 
 /// A listening relay; its threads end with their connections.
@@ -124,6 +126,9 @@ impl Shared {
         let mut chunk = [0; 16_384];
         loop {
             let count = far.read(&mut chunk)?;
+            if let Fault::Replace(old, new) = self.fault() {
+                replace(&mut chunk[..count], old, new);
+            }
             let mut fault = self.fault.lock().expect("no panic while locked");
             let Fault::CutAfter(left) = &mut *fault else {
                 drop(fault);
@@ -148,4 +153,13 @@ impl Shared {
 /// Takes everything and says nothing until the peer closes.
 fn silence(near: &mut TcpStream) -> std::io::Result<()> {
     std::io::copy(near, &mut std::io::sink()).map(drop)
+}
+
+/// A message that is cut between two reads is left as it is.
+fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) {
+    assert_eq!(old.len(), new.len(), "lengths in messages stay as they are");
+    let found: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(old)).collect();
+    for at in found {
+        bytes[at..at + new.len()].copy_from_slice(new);
+    }
 }
