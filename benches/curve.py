@@ -35,8 +35,12 @@ class Sampler:
     def look(self):
         """Until it is over."""
         while not self.over.wait(PAUSE):
-            with urllib.request.urlopen(self.url, timeout=5) as answer:
-                found = self.line.search(answer.read().decode())
+            try:
+                with urllib.request.urlopen(self.url, timeout=5) as answer:
+                    found = self.line.search(answer.read().decode())
+            except OSError:
+                # A gap in the line.
+                continue
             if found:
                 self.seen.append((time.time(), float(found[1])))
 

@@ -124,26 +124,27 @@ class Connections:
 
 def connections(postgres, role, since, until=float("inf")):
     """A role's connections between two times. Those that came and were not let in have no role yet."""
-    there, coming, arrivals = set(), set(), []
+    there, coming, arrivals = set(), {}, []
     found = Connections()
     for when, pid, what, rest in events(postgres):
         if when >= until:
             break
         match what:
             case "connection received":
-                coming.add(pid)
+                coming[pid] = when
                 arrivals += [when] * (when >= since)
             case "connection authorized":
-                coming.discard(pid)
+                coming.pop(pid, None)
                 if f"user={role} " in rest:
                     there.add(pid)
                     found.opened += when >= since
             case "disconnection":
-                coming.discard(pid)
+                coming.pop(pid, None)
                 there.discard(pid)
             case _:
                 there.clear()
                 coming.clear()
+        forget_old(coming, when)
         if when >= since:
             found.most = max(found.most, len(there))
             found.in_flight = max(found.in_flight, len(coming))
@@ -151,15 +152,26 @@ def connections(postgres, role, since, until=float("inf")):
     return found
 
 
+# Seconds in which a connection is let in or not: the log does not tell of those that only cancel, or are refused.
+LONG = 3
+
+
+def forget_old(coming, now):
+    """Drops those who came long ago."""
+    for pid in [pid for pid, when in coming.items() if now - when > LONG]:
+        del coming[pid]
+
+
 def coming(postgres):
     """When the number of connections that had come and were not let in yet changed, and to what."""
-    under_way, changes = set(), []
+    under_way, changes = {}, []
     for when, pid, what, _ in events(postgres):
         before = len(under_way)
         if what == "connection received":
-            under_way.add(pid)
+            under_way[pid] = when
         else:
-            under_way.discard(pid)
+            under_way.pop(pid, None)
+        forget_old(under_way, when)
         if len(under_way) != before:
             changes.append((when, len(under_way)))
     return changes

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -15,7 +15,10 @@ use crate::wire::startup::Startup;
 /// One who has connected and not logged in.
 #[derive(Debug, Default)]
 pub struct Guest {
-    heard: OnceLock<Instant>,
+    /// It has said what it wants.
+    heard: AtomicBool,
+    /// Since when it is asked for something; `None` while it is pgweir's turn.
+    asked: Mutex<Option<Instant>>,
     displaced: AtomicBool,
     leave: Notify,
 }
@@ -23,12 +26,23 @@ pub struct Guest {
 impl Guest {
     /// It has said what it wants.
     pub fn hear(&self) {
-        self.heard.get_or_init(Instant::now);
+        self.heard.store(true, Ordering::Relaxed);
     }
 
-    /// When it has, if it has.
-    pub fn heard(&self) -> Option<Instant> {
-        self.heard.get().copied()
+    /// Whether it has.
+    pub fn was_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is its turn from now on.
+    pub fn ask(&self, asked: bool) {
+        let since = asked.then(Instant::now);
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Since when it is.
+    pub fn asked_since(&self) -> Option<Instant> {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It is to leave, for others have come.

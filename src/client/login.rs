@@ -344,7 +344,9 @@ impl Door<'_> {
                 }
                 ClientStep::Fail(error) => return Err(error.into()),
             }
+            self.guest.ask(true);
             let answer = self.answer_of(&mut login).await?;
+            self.guest.ask(false);
             (login, step) = self.judge(login, answer).await?;
         }
     }

@@ -184,17 +184,15 @@ where
 /// may be the password.
 fn said(key: &str, error: &toml::de::Error) -> String {
     let message = error.message();
-    let may_be_secret = match *names(key) {
-        [section] => ["users", "databases", "auth", "admin"].contains(&section),
-        [section, _] => ["users", "databases"].contains(&section),
-        _ => false,
-    };
+    let section = names(key).first().copied().unwrap_or_default();
+    let holds_secrets = ["users", "databases", "auth", "admin"].contains(&section);
     let parts = ["invalid type: ", "invalid value: "].into_iter().find_map(|start| {
         let (value, expected) = message.strip_prefix(start)?.rsplit_once(", expected ")?;
         let kind = value.split([' ', '`']).next().unwrap_or_default();
         // The type's name says nothing to those who write the file.
-        let expected = if expected.starts_with("struct ") { "a table" } else { expected };
-        Some((start, if may_be_secret { kind } else { value }, expected))
+        let is_table = expected == "a map" || expected.starts_with("struct ");
+        let value = if is_table && holds_secrets { kind } else { value };
+        Some((start, value, if is_table { "a table" } else { expected }))
     });
     match parts {
         Some((start, value, expected)) => format!("{start}{value}, expected {expected}"),

@@ -47,6 +47,7 @@ pub struct Lease {
 impl Lease {
     pub(super) fn new(pool: Arc<Pool>, mut server: Box<Server>, class: ClassId) -> Self {
         server.count.set(ServerState::Leased);
+        server.at_rest = false;
         Self { pool, server: Some(server), class }
     }
 
@@ -70,7 +71,10 @@ impl Lease {
                 let Some(server) = self.server.take() else { return };
                 return self.pool.free(server, Some(self.class), now);
             }
-            Cleaning::Close => return self.evict(CloseReason::Dirty),
+            Cleaning::Close => {
+                self.at_rest = true;
+                return self.evict(CloseReason::Dirty);
+            }
             Cleaning::SoftReset => server::Cleaning::SoftReset,
             Cleaning::DiscardAll => server::Cleaning::DiscardAll,
         };

@@ -54,6 +54,8 @@ enum NoListener {
     Full(Full),
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error("it was to be opened by older settings, or with an older credential")]
+    Outdated,
 }
 
 /// How a server stopped to listen.
@@ -173,6 +175,8 @@ async fn run(pool: Arc<Pool>) {
                 pause = FIRST_PAUSE;
                 pool.listen_by(server).await;
             }
+            // There is something else to try.
+            Err(NoListener::Outdated) => {}
             Err(error) => {
                 warn!(pool = %pool.name(), %error, "cannot open a server that listens");
                 pool.refuse_listeners();
@@ -193,12 +197,13 @@ impl Pool {
     }
 
     async fn open_listener(self: &Arc<Self>) -> Result<Server, NoListener> {
-        let attempt = self.attempt();
+        let generation = self.generation();
         let settings = self.settings();
         let deadline = Instant::now() + settings.timeouts.checkout;
         let slot = settings.host.take(self.owner(&settings), deadline).await;
         let slot = slot.map_err(NoListener::Full)?;
         let permit = slot.permit().await;
+        let attempt = self.attempt(generation);
         let mut server = match self.open(slot, &settings, &attempt).await {
             Ok(server) => {
                 permit.opened();
@@ -206,7 +211,8 @@ impl Pool {
             }
             Err(error) => {
                 permit.failed(error.of_host());
-                return Err(error.into());
+                let outdated = !self.is_of_now(&attempt);
+                return Err(if outdated { NoListener::Outdated } else { error.into() });
             }
         };
         self.metrics.opened.increment(1);

@@ -409,6 +409,11 @@ impl Pool {
         slots.total() == 0 && !slots.has_waiters() && self.listener.is_idle()
     }
 
+    /// Whether somebody wants it to be warm.
+    pub fn is_to_be_warm(&self, now: Instant) -> bool {
+        lock(&self.slots).is_to_be_warm(now)
+    }
+
     fn take_idle(&self, class: ClassId, wanted: &Settings) -> Option<Box<Server>> {
         let now = Instant::now();
         lock(&self.slots).take_if(class, now, |server| server.has_settings(wanted), |_| true)
@@ -418,6 +423,7 @@ impl Pool {
     /// to the idle ones, or away.
     fn free(self: &Arc<Self>, mut server: Box<Server>, from: Option<ClassId>, now: Instant) {
         server.idle_since = now;
+        server.at_rest = true;
         let unwanted = self.unwanted(&mut server, now);
         let mut slots = lock(&self.slots);
         if let Some(class) = from {

@@ -19,7 +19,7 @@ use crate::server::{self, OpenError, OpenRequest, Server};
 /// What one attempt is made with.
 pub(super) struct Attempt {
     /// No newer than the settings: else a server of the old ones would stay.
-    pub(super) generation: u64,
+    generation: u64,
     credential: ServerCredential,
     keys: Option<ScramKeys>,
 }
@@ -60,7 +60,7 @@ impl Pool {
                 Err(_full) => {
                     let mut slots = lock(&self.slots);
                     slots.open_failed(now);
-                    let wanted = slots.has_waiters();
+                    let wanted = slots.has_admissible();
                     drop(slots);
                     // What is opened ahead is no reason for others to close what they have.
                     if wanted {
@@ -87,7 +87,7 @@ impl Pool {
     /// False if the pool has moved since the slot was taken, which is free again then.
     fn spawn_open(self: &Arc<Self>, slot: Slot) -> bool {
         let pool = Arc::clone(self);
-        let attempt = self.attempt();
+        let generation = self.generation();
         let settings = self.settings.load_full();
         if !slot.is_of(&settings.host, &settings.dbname) {
             lock(&self.slots).open_failed(Instant::now());
@@ -98,6 +98,7 @@ impl Pool {
             if !pool.still_wants_it() {
                 return;
             }
+            let attempt = pool.attempt(generation);
             match pool.open(slot, &settings, &attempt).await {
                 Ok(server) => {
                     permit.opened();
@@ -124,17 +125,20 @@ impl Pool {
         wanted
     }
 
-    /// An attempt with what is known now.
-    pub(super) fn attempt(&self) -> Attempt {
-        let generation = self.generation.load(Ordering::Relaxed);
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// An attempt with what is known now, by settings no older than `generation`.
+    pub(super) fn attempt(&self, generation: u64) -> Attempt {
         let login = lock(&self.login);
         let credential = login.credential.clone().unwrap_or(ServerCredential::None);
         Attempt { generation, credential, keys: login.keys.clone() }
     }
 
     /// Whether what an attempt has met says something about the next.
-    fn is_of_now(&self, attempt: &Attempt) -> bool {
-        let now = self.attempt();
+    pub(super) fn is_of_now(&self, attempt: &Attempt) -> bool {
+        let now = self.attempt(self.generation());
         attempt.generation == now.generation && attempt.credential.is_same(&now.credential)
     }
 

@@ -191,8 +191,8 @@ impl<S, W> Slots<S, W> {
     fn pass(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.at);
         self.at = self.at.max(now);
-        // What classes use while nobody waits is nobody's loss.
-        if self.admissible(self.held()) > 0 {
+        // What classes use while nobody waits whom one more server would help is nobody's loss.
+        if self.classes.iter().any(|class| class.waiting() > 0 && class.room() > 0) {
             self.contended += passed.as_secs_f64();
         }
         let load = Load { leased: self.leased, waiting: self.waiting, opening: self.opening };
@@ -354,6 +354,11 @@ impl<S, W> Slots<S, W> {
         self.warm[by as usize] = Some((servers, until));
     }
 
+    /// Whether somebody wants that.
+    pub fn is_to_be_warm(&self, now: Instant) -> bool {
+        self.warmed(now) > 0
+    }
+
     /// Servers that are to be opened for nobody.
     fn lacking(&self, now: Instant) -> usize {
         let idle = self.size.min_idle.saturating_sub(self.idle.len());
@@ -441,12 +446,13 @@ impl<S, W> Slots<S, W> {
         if self.idle.is_empty() || self.waiting == 0 {
             return None;
         }
+        let server = self.idle.pop()?;
         self.free += 1;
         let Some((class, waiter)) = self.next(now) else {
-            self.free -= 1;
+            self.park(server);
             return None;
         };
-        self.idle.pop().map(|server| (server, class, waiter))
+        Some((server, class, waiter))
     }
 
     /// Takes those who would wait in vain, and who is in the queue with them.

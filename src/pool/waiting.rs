@@ -193,10 +193,13 @@ impl Pool {
             return Cause::Unreachable;
         }
         let limit = self.class_limits(class).max_servers;
+        let is_host_down = self.seat.load().host().governor().is_open;
         let slots = lock(&self.slots);
         match limit {
             Some(limit) if slots.is_class_full(class) => Cause::ClassFull(limit),
             _ if slots.total() >= slots.size().max => Cause::PoolFull(slots.size().max),
+            // Another pool has found that out.
+            _ if slots.counts().opening > 0 && is_host_down => Cause::Unreachable,
             _ if slots.counts().opening > 0 => Cause::Opening,
             _ => Cause::HostFull,
         }

@@ -1,7 +1,7 @@
 //! Connections that have not logged in yet: how many there may be, in all and from one address.
 //!
 //! When there are too many, the one that has been there longest without saying what it wants gives way, or who has said
-//! so for long and has not logged in since: else a few hosts that connect and say no more would shut everybody out for
+//! so and has owed an answer for long: else a few hosts that connect and say no more would shut everybody out for
 //! as long as a login may take.
 
 use std::collections::{HashMap, VecDeque};
@@ -89,7 +89,7 @@ impl State {
     fn oldest_silent(&mut self) -> Option<Arc<Guest>> {
         while let Some(guest) = self.silent.pop_front() {
             match guest.upgrade() {
-                Some(there) if there.heard().is_some() => self.heard.push_back(guest),
+                Some(there) if there.was_heard() => self.heard.push_back(guest),
                 Some(there) => return Some(there),
                 None => {}
             }
@@ -97,26 +97,23 @@ impl State {
         None
     }
 
-    /// One who has been at its login for so long that it is not to be expected to end it.
+    /// Of the oldest few, one who has owed an answer for so long that it is not to be expected. The others go to the
+    /// end.
     fn oldest_heard(&mut self, now: Instant) -> Option<Arc<Guest>> {
-        while let Some(guest) = self.heard.front() {
-            match guest.upgrade() {
-                Some(there) => {
-                    let heard = there.heard()?;
-                    let is_late = now.saturating_duration_since(heard) >= LATE;
-                    return is_late.then(|| {
-                        self.heard.pop_front();
-                        there
-                    });
-                }
-                None => drop(self.heard.pop_front()),
+        for _ in 0..FEW {
+            let guest = self.heard.pop_front()?;
+            let Some(there) = guest.upgrade() else { continue };
+            let since = there.asked_since();
+            if since.is_some_and(|since| now.saturating_duration_since(since) >= LATE) {
+                return Some(there);
             }
+            self.heard.push_back(guest);
         }
         None
     }
 }
 
-/// A login by SCRAM takes three round trips.
+/// An answer takes one round trip.
 const LATE: Duration = Duration::from_secs(3);
 
 /// What is not worth looking through.
@@ -163,9 +160,13 @@ mod tests {
             one.guest.hear();
         }
         assert!(lobby.enter(None).is_none(), "all have said what they want");
-        let oldest = lobby.lock().oldest_heard(Instant::now() + LATE).unwrap();
-        assert!(Arc::ptr_eq(&oldest, &there[0].guest), "and do not go on");
-        drop(oldest);
+        there[1].guest.ask(true);
+        let late = Instant::now() + LATE;
+        let slow = lobby.lock().oldest_heard(late).unwrap();
+        assert!(Arc::ptr_eq(&slow, &there[1].guest), "it does not answer");
+        there[1].guest.ask(false);
+        assert!(lobby.lock().oldest_heard(late).is_none());
+        drop(slow);
         drop((there, fourth));
         assert!(lobby.enter(None).is_some());
     }

@@ -211,7 +211,7 @@ async fn upkeep(shared: Arc<Shared>) {
         ticks.tick().await;
         shared.metrics.upkeep();
         shared.ledgers.upkeep(Instant::now());
-        shared.pools.reap();
+        shared.pools.reap(Instant::now());
         shared.keep_warm(&mut cold);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rustc_hash::FxBuildHasher;
 
@@ -138,9 +139,12 @@ impl Pools {
         hosts
     }
 
-    /// Forgets pools that have neither clients nor servers.
-    pub(super) fn reap(&self) {
-        self.lock().pools.retain(|_, pool| Arc::strong_count(pool) > 1 || !pool.is_empty());
+    /// Forgets pools that have neither clients nor servers, and that nobody wants to be warm.
+    pub(super) fn reap(&self, now: Instant) {
+        let is_used = |pool: &Arc<Pool>| {
+            Arc::strong_count(pool) > 1 || !pool.is_empty() || pool.is_to_be_warm(now)
+        };
+        self.lock().pools.retain(|_, pool| is_used(pool));
     }
 
     /// All pools.

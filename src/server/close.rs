@@ -48,7 +48,7 @@ impl Server {
             link: self.link.0.take()?,
             count: self.count.0.take()?,
             slot: self.slot.0.take()?,
-            cancel: self.cancel_key.take(),
+            cancel: self.cancel_key.take().filter(|_| !self.at_rest),
             logged_in: self.logged_in,
         })
     }
@@ -103,8 +103,12 @@ async fn closed(link: &mut Link, address: Option<&CancelAddress>, limit: Duratio
             return false;
         }
         if let Some(address) = address {
-            // It shows in whether the connection ends.
-            cancel(address, &AtomicBool::new(true), deadline).await;
+            let wanted = AtomicBool::new(true);
+            // Whether it helped shows in whether the connection ends.
+            tokio::select! {
+                _ = &mut closing => return true,
+                _ = cancel(address, &wanted, deadline) => {}
+            }
         }
         pause = CANCEL_AGAIN;
     }

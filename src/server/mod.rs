@@ -58,6 +58,8 @@ pub struct Server {
     close_timeout: Duration,
     /// A Terminate would be understood.
     logged_in: bool,
+    /// It has nothing to do, so that it ends by itself as soon as it is told to.
+    pub at_rest: bool,
 }
 
 impl Server {

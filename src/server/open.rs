@@ -101,6 +101,7 @@ pub async fn open(request: OpenRequest<'_>) -> Result<Opened, OpenError> {
             init_query: request.init_query.map(Into::into),
             close_timeout,
             logged_in: false,
+            at_rest: false,
         },
     };
     let opened = timeout_at(deadline.into(), opening.log_in(login)).await;
@@ -164,6 +165,7 @@ impl Opening<'_> {
         }
         self.server.opened_at = Instant::now();
         self.server.idle_since = self.server.opened_at;
+        self.server.at_rest = true;
         Ok(keys)
     }
 

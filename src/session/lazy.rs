@@ -97,6 +97,11 @@ impl Session {
         self.lazy.begun = Begun::Sent;
     }
 
+    /// The client is in a transaction that no server knows of.
+    pub(super) fn is_begun_here(&self) -> bool {
+        self.lazy.begun == Begun::Here
+    }
+
     /// The server has not answered that yet.
     pub(super) fn is_beginning(&self) -> bool {
         self.lazy.begun == Begun::Sent

@@ -383,7 +383,8 @@ impl Session {
     /// Has the client's server listen to its channels, ahead of its first message there. A Query of
     /// pgweir's own ends nothing of the client's outside a transaction but the unnamed statement.
     pub(super) fn listen_here(&mut self, backend: &mut Backend, out: &mut BytesMut) {
-        let outside = self.status == TransactionStatus::Idle
+        // Of a transaction that only pgweir knows of, the server is told behind it.
+        let outside = (self.status == TransactionStatus::Idle || self.is_begun_here())
             && !self.open_segment
             && !self.flow.holds_for_client()
             && !self.flow.is_skipping();

@@ -30,6 +30,8 @@ fn no_error_shows_a_secret_of_the_file() {
         "[users]\na = '48151623'",
         "[users]\na = 48151623",
         "[users]\na = ['48151623']",
+        "[users]\n\"a.b\" = '48151623'",
+        "[databases]\n\"a.b\" = 'host=h password=48151623'",
         "users = '48151623'",
         "[databases]\na = 'host=h password=48151623, expected x'",
         "auth = '48151623'",

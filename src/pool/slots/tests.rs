@@ -220,6 +220,53 @@ fn classes_share_the_servers_time_by_weight() {
 }
 
 #[test]
+fn two_classes_take_turns_beside_one_for_which_a_server_is_kept() {
+    let kept = ClassLimits { guaranteed: 1, ..limits() };
+    let (one, other) = (ClassId(0), ClassId(1));
+    let (mut s, mut now) = full(2, &[limits(), limits(), limits()], one);
+    s.resize(Size { max: 3, max_idle: 3, ..SIZE });
+    s.set_classes(&[limits(), limits(), kept], now);
+    for n in 0..100 {
+        s.wait(one, n, now).unwrap();
+        s.wait(other, n, now).unwrap();
+    }
+    let mut holders = std::collections::VecDeque::from([one, one]);
+    let mut turns = [0, 0];
+    for _ in 0..60 {
+        now += MS;
+        let from = holders.pop_front().unwrap();
+        let Freed::Hand(class, _) = back(&mut s, from, now) else { panic!("somebody waits") };
+        holders.push_back(class);
+        turns[usize::from(class.0)] += 1;
+    }
+    assert!(turns.iter().all(|served| (25..=35).contains(served)), "{turns:?}");
+}
+
+#[test]
+fn an_idle_server_that_is_kept_for_a_class_is_dispatched_to_no_other() {
+    let kept = |guaranteed| ClassLimits { guaranteed, ..limits() };
+    let (mut s, now) = slots_of(Size { max: 4, max_idle: 4, ..SIZE }, &[limits(), limits()]);
+    for n in 0..4 {
+        s.wait(DEFAULT, n, now).unwrap();
+        assert!(opens(&mut s, false, now));
+        s.opened(now);
+        assert_eq!(s.freed(now), Freed::Hand(DEFAULT, n));
+    }
+    s.set_classes(&[limits(), kept(2)], now);
+    for n in 0..2 {
+        assert_eq!(back(&mut s, DEFAULT, now), Freed::Park);
+        s.park(n);
+    }
+    s.wait(DEFAULT, 8, now).unwrap();
+    s.wait(DEFAULT, 9, now).unwrap();
+    assert_eq!(s.dispatch(now), None);
+    s.set_classes(&[limits(), kept(1)], now);
+    assert_eq!(s.dispatch(now), Some((1, DEFAULT, 8)));
+    assert_eq!(s.dispatch(now), None, "the last is kept");
+    assert_eq!(s.counts(), Counts { leased: 3, idle: 1, waiting: 1, ..Counts::default() });
+}
+
+#[test]
 fn one_of_a_small_class_is_next_whatever_the_queue_of_a_greedy_one() {
     let (greedy, small) = (ClassId(0), ClassId(1));
     let (mut s, mut now) = full(4, &[limits(), limits()], greedy);
