@@ -24,6 +24,7 @@ mod limits;
 mod malformed;
 mod metrics;
 mod multiplexing;
+mod neighbours;
 mod notifications;
 mod observe;
 mod opening;

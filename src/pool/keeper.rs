@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
+use tracing::warn;
 
-use super::{Granted, Pool, lock};
+use super::{Granted, Pool, PoolKey, lock};
 use crate::metrics::CloseReason;
 
 /// Starts the keeper; it ends with its pool, or with the pool's seat, whose slots `granted` gives.
@@ -24,6 +25,7 @@ async fn keep(
     let mut ticks = tokio::time::interval(TICK);
     let mut readings = tokio::time::interval(CATALOGUE_AGE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_blind = false;
     loop {
         // Each of these can be dropped while it waits.
         tokio::select! {
@@ -44,7 +46,16 @@ async fn keep(
                 None => return,
             },
             _ = readings.tick() => match pool.upgrade() {
-                Some(pool) => pool.knowledge.expire_catalogue(),
+                Some(pool) => {
+                    let now_blind = pool.knowledge.is_catalogue_refused();
+                    if now_blind && !is_blind {
+                        let PoolKey { database, user } = &pool.key;
+                        warn!(%database, %user, "the database has more code than is read: what triggers, \
+                            defaults and views do to sessions is not seen");
+                    }
+                    is_blind = now_blind;
+                    pool.knowledge.expire_catalogue();
+                }
                 None => return,
             },
             _ = ticks.tick() => match pool.upgrade() {

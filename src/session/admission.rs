@@ -31,7 +31,8 @@ impl Session {
         }
         let mut tokens = Lexer::new(text, true);
         let first = tokens.find(|token| token.kind != sql::Kind::Semicolon);
-        let ends = [b"rollback".as_slice(), b"abort", b"commit", b"end"];
+        // PREPARE TRANSACTION rolls it back.
+        let ends = [b"rollback".as_slice(), b"abort", b"commit", b"end", b"prepare"];
         let is_end = |token: Token<'_>| ends.iter().any(|word| token.is_word(word));
         !first.is_some_and(is_end)
     }

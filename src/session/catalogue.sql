@@ -1,13 +1,13 @@
 WITH setter (call) AS (
-    SELECT '%:funcid ' || oid || ' %' FROM pg_catalog.pg_proc
-    WHERE proname = 'set_config' AND pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+    SELECT '%:funcid ' || oid::pg_catalog.text || ' %' FROM pg_catalog.pg_proc
+    WHERE proname = 'set_config' AND pronamespace = 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid
 ), source (subject, name, tree, code) AS (
     SELECT CASE WHEN l.lanname IN ('sql', 'plpgsql', 'c') OR p.prokind = 'a' THEN 'f'
             WHEN l.lanname = 'internal' THEN 'o' ELSE 'x' END,
         p.proname,
         CASE WHEN l.lanname = 'sql' AND p.prosrc = '' THEN pg_catalog.to_jsonb(p) ->> 'prosqlbody' END,
         CASE WHEN p.prokind = 'a' THEN (SELECT a.aggtransfn::text || '() ' || a.aggfinalfn::text || '()'
-                FROM pg_catalog.pg_aggregate a WHERE a.aggfnoid = p.oid)
+                FROM pg_catalog.pg_aggregate a WHERE a.aggfnoid::pg_catalog.oid = p.oid)
             WHEN l.lanname IN ('c', 'internal') THEN ''
             WHEN l.lanname <> 'sql' OR p.prosrc <> '' THEN p.prosrc
             WHEN pg_catalog.to_jsonb(p) ->> 'prosqlbody' LIKE setter.call
@@ -66,14 +66,14 @@ WITH setter (call) AS (
 ), filled (relation, relname, attname, sequence) AS (
     SELECT c.oid, c.relname, a.attname, s.relname
     FROM pg_catalog.pg_class s JOIN pg_catalog.pg_depend p ON p.objid = s.oid AND p.deptype = 'i'
-        AND p.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.refclassid = p.classid
+        AND p.classid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AND p.refclassid = p.classid
     JOIN pg_catalog.pg_attribute a ON a.attrelid = p.refobjid AND a.attnum = p.refobjsubid
     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     WHERE s.relkind = 'S' AND a.attidentity <> '' AND NOT c.relhasrules
     UNION ALL SELECT c.oid, c.relname, a.attname, s.relname
     FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_depend p ON p.objid = d.oid
-        AND p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
-        AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass::pg_catalog.oid
+        AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
     JOIN pg_catalog.pg_class s ON s.oid = p.refobjid AND s.relkind = 'S'
     JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
     JOIN pg_catalog.pg_class c ON c.oid = d.adrelid

@@ -26,6 +26,9 @@ impl Session {
         backend: Option<&mut Backend>,
         out: &mut Out<'_>,
     ) -> ClientFate {
+        if backend.is_some() && self.is_lexing_in_doubt() {
+            return self.wait_flushed(out);
+        }
         let mut reader = Reader::new(body);
         // By its length, whatever part of it happens to be here.
         let whole = header.body <= MAX_PARSE && body.len() == header.body;
@@ -205,9 +208,15 @@ impl Session {
             }
             return self.pass(Kind::Bind);
         };
+        if self.is_lexing_in_doubt() {
+            return self.wait_flushed(out);
+        }
         let meaning = self.statements.meaning(name);
+        let mut executed = Vec::new();
         if let Some(statement) = meaning.statement {
             let effects = self.effects_of_statement(&statement);
+            executed = self.executed(effects, &statement.body);
+            let effects = self.with_executed(effects, &executed);
             if let Err(refusal) = self.admit_text(effects, &statement.body) {
                 return self.refuse_message(true, out.server, refusal.report());
             }
@@ -228,6 +237,7 @@ impl Session {
             let statement = Arc::clone(statement);
             let parameters = Parameters::of_bind(reader.rest());
             resets = self.note_effects(statement.effects(), &statement.body, &parameters);
+            self.note_executed_here(&executed);
             draw = self.note_draw(statement.effects(), &statement.body);
             if body.len() == header.body {
                 made = self.bound_defaults(&statement, reader.rest());

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::asking::{Parameters, SUSPECT};
 use super::flow::{Kind, Owner};
 use super::pins::PinReason;
+use super::rules::Refusal;
 use super::settings::Settings;
 use super::{Backend, Leftovers, Note, Out, Session, TransactionStatus, Unsynced};
 use crate::sql::{self, Effects, Whole};
@@ -40,7 +41,8 @@ pub fn is_inspectable(header: Header, available: &[u8]) -> bool {
         b'd' => true,
         b'F' => available.len() >= header.body.min(4),
         b'P' if header.body > MAX_PARSE => enough(MAX_PREFIX),
-        b'Q' => enough(MAX_PREFIX),
+        // What it does is looked for to its end.
+        b'Q' => enough(MAX_PARSE),
         b'B' => enough(MAX_PREFIX) || available.iter().filter(|b| **b == 0).nth(1).is_some(),
         _ => enough(MAX_PARSE),
     }
@@ -98,7 +100,7 @@ impl Session {
             (b'B', Some(backend)) => self.on_bind(header, body, backend, out),
             (b'D', Some(backend)) => self.on_describe(body, backend, out),
             (b'E', Some(_)) => self.on_execute(body),
-            (_, Some(_)) => self.on_call(body),
+            (_, Some(backend)) => self.on_call(body, backend, out),
         };
         if fate != ClientFate::Wait {
             self.load.flushed = false;
@@ -186,8 +188,13 @@ impl Session {
     }
 
     /// A FunctionCall names its function by number (`protocol-message-formats.html`).
-    fn on_call(&mut self, body: &[u8]) -> ClientFate {
+    fn on_call(&mut self, body: &[u8], backend: &mut Backend, out: &mut Out<'_>) -> ClientFate {
         let function = Reader::new(body).i32().unwrap_or_default();
+        if READS_SEQUENCE.contains(&function)
+            && self.mind_sequences(Effects::READS_SEQUENCE, b"", backend, out.server)
+        {
+            return self.wait_flushed(out);
+        }
         if !LARGE_OBJECTS.contains(&function) {
             self.note_effects(Effects::FUNCTION, b"", &Parameters::NONE);
             self.questions.touched.any |= function == SET_CONFIG;
@@ -325,7 +332,16 @@ impl Session {
             return fate;
         }
         let Some(backend) = backend else { return ClientFate::NeedServer };
+        if self.is_lexing_in_doubt() {
+            return self.wait_flushed(out);
+        }
         let effects = if self.cannot_run(body) { Effects::PURE } else { effects };
+        let executed = self.executed(effects, body);
+        let effects = self.with_executed(effects, &executed);
+        if self.asks_behind_failure(effects) {
+            let refusal = Refusal::Reason(PinReason::Sequence);
+            return self.refuse_query(refusal, backend, out);
+        }
         if let Err(refusal) = self.admit_text(effects, body) {
             return self.refuse_query(refusal, backend, out);
         }
@@ -341,6 +357,7 @@ impl Session {
         let text = made.as_ref().map_or(body, |made| &made.text);
         self.lend(effects, text, true, backend, out.server);
         let resets = self.note_effects(effects, text, &Parameters::NONE);
+        self.note_executed_here(&executed);
         if whole {
             self.suspect_unwritten(&resets);
         } else {
@@ -457,6 +474,9 @@ const LARGE_OBJECTS: [i32; 15] =
 
 /// `set_config`.
 const SET_CONFIG: i32 = 2078;
+
+/// `currval` and `lastval`.
+const READS_SEQUENCE: [i32; 2] = [1575, 2559];
 
 /// Effects of what may reset a setting.
 const RESETS: Effects = Effects::SETTING.union(Effects::DISCARD_ALL);

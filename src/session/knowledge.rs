@@ -126,6 +126,8 @@ pub struct Knowledge {
     accepted_version: AtomicU32,
     /// The catalogue was read, and is not too old.
     catalogue_fresh: AtomicBool,
+    /// It was too large.
+    catalogue_refused: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -218,15 +220,33 @@ impl Knowledge {
 
     /// The catalogue was read.
     pub fn learn_catalogue(&self, catalogue: Catalogue) {
+        self.catalogue_refused.store(false, Ordering::Relaxed);
         self.catalogue.store(Some(Arc::new(catalogue)));
         self.catalogue_version.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Whether the caller is to have the catalogue read; true once after it was found to be old.
+    /// It has more code than is read: functions are suspected, and what tables have behind them is not seen.
+    pub fn refuse_catalogue(&self) {
+        self.catalogue.store(None);
+        self.catalogue_refused.store(true, Ordering::Relaxed);
+        self.catalogue_version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether that is so.
+    pub fn is_catalogue_refused(&self) -> bool {
+        self.catalogue_refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether the caller is to have the catalogue read: whoever comes before it was read, and one after it was
+    /// found to be old.
     pub fn wants_catalogue(&self) -> bool {
-        !self.catalogue_fresh.load(Ordering::Relaxed)
-            && self.rules.load().suspicion != Suspicion::Off
-            && !self.catalogue_fresh.swap(true, Ordering::Relaxed)
+        if self.rules.load().suspicion == Suspicion::Off {
+            return false;
+        }
+        let is_missing = self.catalogue.load().is_none() && !self.is_catalogue_refused();
+        let was_fresh = self.catalogue_fresh.load(Ordering::Relaxed)
+            || self.catalogue_fresh.swap(true, Ordering::Relaxed);
+        is_missing || !was_fresh
     }
 
     /// What was read of the catalogue no longer counts, nor what texts were taken for by it.

@@ -1,6 +1,8 @@
 //! The statements of pgweir's own, prepared on each server under names of its own.
 //!
-//! All names in them are qualified: they run under whatever `search_path` the client has.
+//! All names in them are qualified: they run under whatever `search_path` the client has. What stands beside an
+//! operator is of exactly the types of PostgreSQL's own: of others, one in a schema of the path would be called
+//! (`typeconv-oper.html`).
 
 /// A statement of pgweir's own, prepared once on each server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,8 +97,8 @@ const CALM: &str = "SELECT pg_catalog.set_config('jit', 'off', true), \
 /// Which state there is. Objects of the temporary schema are found by what depends on it; the lock table
 /// is only read when it is asked for, since reading it takes locks of its own
 /// (`catalog-pg-depend.html`, `view-pg-locks.html`).
-const PROBE: &str = "SELECT pg_catalog.pg_my_temp_schema() <> 0 AND EXISTS (\
-    SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+const PROBE: &str = "SELECT pg_catalog.pg_my_temp_schema() <> 0::pg_catalog.oid AND EXISTS (\
+    SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass::pg_catalog.oid \
     AND refobjid = pg_catalog.pg_my_temp_schema()), \
     EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable), \
     EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql), \

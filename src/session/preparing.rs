@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::asking::Parameters;
 use super::flow::Kind;
 use super::knowledge::{NAME_PREFIX, Statement};
 use super::statements::{Copy, Meaning, Name};
@@ -16,7 +17,7 @@ impl Session {
     /// The statement of a text that is parsed now. It is shared with whoever parses the text under
     /// the same settings, unless these are not known or its meaning depends on the time.
     pub(super) fn statement_of(&self, body: &[u8], effects: Effects) -> Arc<Statement> {
-        let unsettled = self.reading.touched && !self.is_quiet();
+        let unsettled = self.is_reading_in_doubt();
         let depends_on_time = effects.contains(Effects::NOW_LITERAL) && !is_off("now");
         if unsettled || depends_on_time {
             return self.knowledge.private(body, effects);
@@ -157,7 +158,7 @@ impl Session {
     }
 
     pub(super) fn reads_as(&self, statement: &Statement) -> bool {
-        let unsettled = self.reading.touched && !self.is_quiet();
+        let unsettled = self.is_reading_in_doubt();
         let same = |fingerprint: &[u8]| *fingerprint == *self.reading.fingerprint && !unsettled;
         statement.fingerprint.as_deref().is_none_or(same) || is_off("fingerprint")
     }
@@ -218,6 +219,31 @@ impl Session {
         if lent && apart {
             build::empty(out, b'S');
             self.inject(Kind::Sync, Note::Plain);
+        }
+    }
+
+    /// The client's own statements that a text executes by their names.
+    pub(super) fn executed(&self, effects: Effects, text: &[u8]) -> Vec<Arc<Statement>> {
+        if !effects.contains(Effects::EXECUTE) || self.pooling.keeps() || is_off("lend") {
+            return Vec::new();
+        }
+        let mentions = sql::mentions(text, &self.reading.options(false, None));
+        let used = mentions.into_iter().filter_map(|mention| match mention {
+            Mention::Uses(name) => self.statements.meaning(&name).statement,
+            Mention::Deallocates(_) => None,
+        });
+        used.collect()
+    }
+
+    /// What these may do, besides.
+    pub(super) fn with_executed(&self, effects: Effects, executed: &[Arc<Statement>]) -> Effects {
+        executed.iter().fold(effects, |all, statement| all | self.effects_of_statement(statement))
+    }
+
+    pub(super) fn note_executed_here(&mut self, executed: &[Arc<Statement>]) {
+        for statement in executed {
+            let effects = self.effects_of_statement(statement);
+            self.note_effects(effects, &statement.body, &Parameters::NONE);
         }
     }
 

@@ -127,8 +127,12 @@ impl Session {
     ) -> bool {
         let asks = effects.contains(Effects::READS_SEQUENCE);
         let concerned = asks || effects.intersects(MAY_DRAW);
-        if !concerned || self.status == TransactionStatus::Failed || is_off("sequences") {
+        if !concerned || is_off("sequences") {
             return false;
+        }
+        if self.status == TransactionStatus::Failed {
+            // What is in flight may end it.
+            return asks && !self.flow.is_empty();
         }
         let keeps = self.pooling.keeps();
         let hint = match &self.sequences.numbers {
@@ -154,6 +158,17 @@ impl Session {
         }
         self.forget_sequences(backend, out);
         false
+    }
+
+    /// Whether a Query asks for numbers behind the end of a failed transaction, where others' cannot be discarded in
+    /// between: it is not run.
+    pub(super) fn asks_behind_failure(&self, effects: Effects) -> bool {
+        self.status == TransactionStatus::Failed
+            && self.flow.is_empty()
+            && effects.contains(Effects::READS_SEQUENCE)
+            && !matches!(self.sequences.numbers, Numbers::Own)
+            && !self.pooling.keeps()
+            && !is_off("sequences")
     }
 
     fn is_drawn(&self, drawing: &[Drawing], text: &[u8]) -> bool {

@@ -1,11 +1,11 @@
 //! What the client's texts may do, and taking notice of it.
 
-use super::Session;
 use super::asking::Parameters;
 use super::knowledge::Statement;
 use super::pins::PinReason;
 use super::rules::Suspicion;
 use super::sequences::MAY_DRAW;
+use super::{Session, TransactionStatus};
 use crate::sql::{self, Effects, Resets};
 use crate::without::is_off;
 
@@ -52,7 +52,46 @@ impl Session {
         }
         self.suspect_resets(&touched.may_reset);
         self.note_touched(&touched, parameters);
+        if effects.contains(Effects::DYNAMIC) {
+            self.note_strings(text, parameters);
+        }
         touched.resets
+    }
+
+    /// Code runs texts of its own making, which this text may have given it.
+    fn note_strings(&mut self, text: &[u8], parameters: &Parameters<'_>) {
+        let given = (1..=MAX_GIVEN).filter_map(|number| parameters.text(number));
+        let mut found: Vec<_> = given.map(|value| sql::touched_by_code(value.as_bytes())).collect();
+        found.push(sql::touched_by_strings(text, &self.reading.options(false, None)));
+        for touched in found {
+            self.suspect_resets(&touched.may_reset);
+            self.note_touched(&touched, &Parameters::NONE);
+        }
+    }
+
+    /// Whether texts may mean something else by now than the settings say that are known: the open transaction
+    /// may have changed one of them, and is not over.
+    pub(super) fn is_reading_in_doubt(&self) -> bool {
+        let questions = &self.questions;
+        let named = |name: &str| sql::TEXT_SETTINGS.iter().any(|it| name.eq_ignore_ascii_case(it));
+        // What is reported is known once it is answered.
+        let reported = |name: &str| self.is_quiet() && super::settings::is_parse_setting(name);
+        self.reading.touched
+            // Where nothing is parsed, nothing is misread.
+            && self.status != TransactionStatus::Failed
+            && (questions.touched.any
+                || questions.suspects.intersects(MAY_SET_UNSEEN)
+                || questions.touched.names.iter().any(|name| named(name) && !reported(name)))
+    }
+
+    /// Whether it is not known yet by which rules strings are read.
+    pub(super) fn is_lexing_in_doubt(&self) -> bool {
+        let lexing = |name: &str| LEXED_UNDER.iter().any(|it| name.eq_ignore_ascii_case(it));
+        let questions = &self.questions;
+        let local = questions.suspects.contains(Effects::LOCAL_SETTING);
+        self.reading.touched
+            && !self.flow.is_empty()
+            && (local || questions.touched.any || questions.touched.names.iter().any(|n| lexing(n)))
     }
 
     /// Whether objects without a schema are temporary ones.
@@ -118,6 +157,9 @@ impl Session {
     }
 }
 
+/// Settings by which strings are read.
+const LEXED_UNDER: [&str; 2] = ["standard_conforming_strings", "client_encoding"];
+
 /// Effects of which the text may name the settings.
 const NAMES_SETTINGS: Effects = Effects::SETTING
     .union(Effects::ROUTINE)
@@ -127,7 +169,11 @@ const NAMES_SETTINGS: Effects = Effects::SETTING
     .union(Effects::DISCARD_ALL);
 
 /// What only the code behind a name would show.
-const UNSEEN: Effects = Effects::FUNCTION.union(Effects::ROUTINE).union(Effects::UNREAD);
+const UNSEEN: Effects =
+    Effects::FUNCTION.union(Effects::ROUTINE).union(Effects::UNREAD).union(Effects::DYNAMIC);
+
+/// Values of a Bind that are read as code.
+const MAX_GIVEN: u16 = 32;
 
 /// Effects that may change a setting.
 const MAY_SET: Effects = Effects::SETTING
@@ -135,4 +181,8 @@ const MAY_SET: Effects = Effects::SETTING
     .union(Effects::ROUTINE)
     .union(Effects::EXECUTE)
     .union(Effects::UNKNOWN)
+    .union(Effects::LOCAL_SETTING)
     .union(Effects::DISCARD_ALL);
+
+/// Effects that may change a setting which the text does not name.
+const MAY_SET_UNSEEN: Effects = MAY_SET.without(Effects::SETTING).without(Effects::DISCARD_ALL);

@@ -314,9 +314,45 @@ impl<'a, 'o> Classifier<'a, 'o> {
         if !scoped || named || after.take_while(|t| t.kind != Kind::Semicolon).any(defaults) {
             self.effects |= Effects::SETTING;
         }
+        if scoped && may_change_texts(self.lexer.clone()) {
+            self.effects |= Effects::LOCAL_SETTING;
+        }
         Statement::Set
     }
 }
+
+/// Whether what stands behind SET may be LOCAL and a setting under which texts mean something else.
+fn may_change_texts(mut after: Lexer<'_>) -> bool {
+    if !after.next().is_some_and(|word| word.is_word(b"local")) {
+        return false;
+    }
+    let Some(name) = after.next() else { return false };
+    // TIME ZONE, NAMES, SCHEMA, XML OPTION; others have one word, or are custom ones.
+    let special = [b"time".as_slice(), b"names", b"schema", b"xml"];
+    let text = if name.kind == Kind::QuotedIdentifier { name.unquoted() } else { name.text };
+    special.iter().any(|word| name.is_word(word))
+        || TEXT_SETTINGS.iter().any(|setting| text.eq_ignore_ascii_case(setting.as_bytes()))
+}
+
+/// Settings under which a text means something else when it is parsed.
+pub const TEXT_SETTINGS: [&str; 16] = [
+    "datestyle",
+    "intervalstyle",
+    "timezone",
+    "standard_conforming_strings",
+    "client_encoding",
+    "array_nulls",
+    "backslash_quote",
+    "default_text_search_config",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "role",
+    "search_path",
+    "timezone_abbreviations",
+    "transform_null_equals",
+    "xmloption",
+];
 
 /// PREPARE TRANSACTION has a string where PREPARE has the rest of the statement: `transaction` alone
 /// may be a name.

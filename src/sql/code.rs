@@ -58,7 +58,7 @@ fn read_level(text: &[u8], depth: u8, code: &mut Code) {
     }
     if runs_text && !has_only_plain_texts(&tokens) {
         // What a composed text names nobody can see, but its words mostly stand in it.
-        code.effects |= Effects::EXECUTE;
+        code.effects |= Effects::EXECUTE | Effects::DYNAMIC;
     }
 }
 

@@ -68,6 +68,11 @@ impl Effects {
     /// Code of one's own in which the catalogue shows nothing, to those who do not take its word.
     pub const VOUCHED: Self = Self(1 << 26);
 
+    /// Code that runs a text of its own making.
+    pub const DYNAMIC: Self = Self(1 << 27);
+    /// SET LOCAL of a setting that changes what texts mean.
+    pub const LOCAL_SETTING: Self = Self(1 << 28);
+
     /// Effects that a soft reset of the server undoes.
     pub const RESET_CLEAN: Self = Self(
         Self::SETTING.0
@@ -78,6 +83,7 @@ impl Effects {
             | Self::SEQUENCE.0
             | Self::ROUTINE.0
             | Self::EXECUTE.0
+            | Self::DYNAMIC.0
             | Self::FUNCTION.0
             | Self::UNKNOWN.0,
     );
@@ -163,7 +169,7 @@ impl fmt::Debug for Effects {
     }
 }
 
-const NAMES: [(Effects, &str); 27] = [
+const NAMES: [(Effects, &str); 29] = [
     (Effects::SETTING, "setting"),
     (Effects::LISTEN, "listen"),
     (Effects::CURSOR, "cursor"),
@@ -191,4 +197,6 @@ const NAMES: [(Effects, &str); 27] = [
     (Effects::UNREAD, "unread"),
     (Effects::UNLISTEN, "unlisten"),
     (Effects::VOUCHED, "vouched"),
+    (Effects::DYNAMIC, "dynamic"),
+    (Effects::LOCAL_SETTING, "local_setting"),
 ];

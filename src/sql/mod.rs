@@ -33,7 +33,7 @@ mod whole;
 mod tests;
 
 pub use self::catalogue::{Catalogue, Deed, Subject};
-pub use self::classify::{Options, classify};
+pub use self::classify::{Options, TEXT_SETTINGS, classify};
 pub use self::defaults::{Argument, Defaults, Made, defaulting, with_defaults};
 pub use self::draws::is_drawn;
 pub use self::effects::Effects;
@@ -43,7 +43,8 @@ pub use self::setting::setting;
 pub use self::shapes::Shapes;
 pub use self::shown::{Shown, shown};
 pub use self::statements::{Mention, mentions};
-pub use self::touched::{Resets, Touched, touched};
+pub(crate) use self::touched::touched_by_code;
+pub use self::touched::{Resets, Touched, touched, touched_by_strings};
 pub use self::whole::{Whole, is_empty, whole};
 
 /// Whether a text in this client encoding may hold quotes or backslashes inside its characters.

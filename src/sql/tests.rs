@@ -45,7 +45,7 @@ const PURE: &[&str] = &[
     "PREPARE TRANSACTION 'x'",
     "COMMIT PREPARED 'x'",
     "SET LOCAL work_mem = '1MB'",
-    "set local role app",
+    "set local app.tenant to 'x'",
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "SET TRANSACTION SNAPSHOT '00000003-0000001B-1'",
     "SET CONSTRAINTS ALL DEFERRED",
@@ -125,6 +125,23 @@ const PURE: &[&str] = &[
     "SELECT t.oid, t.typname, ROW_NUMBER() OVER (ORDER BY t.oid) FROM pg_type AS t WHERE t.typname IN ('int2', 'int4')",
     "select \"public\".\"User\".\"id\" from \"public\".\"User\" where (\"public\".\"User\".\"id\" = $1 and 1=1) limit $2 offset $3",
 ];
+
+#[test]
+fn settings_of_the_transaction_that_change_texts_are_seen() {
+    check(
+        Effects::LOCAL_SETTING,
+        &[
+            "set local role app",
+            "SET LOCAL TimeZone TO 'UTC'",
+            "set local \"search_path\" = a",
+            "set local names 'UTF8'",
+        ],
+    );
+    check(
+        Effects::LOCAL_SETTING | Effects::TEMP_OBJECT,
+        &["SET LOCAL search_path = pg_temp, public", "SET LOCAL search_path TO 'pg_temp'"],
+    );
+}
 
 #[test]
 fn ordinary_statements_are_pure() {
@@ -254,8 +271,6 @@ fn temporary_objects_are_seen() {
             "SELECT 1 AS a INTO TEMPORARY TABLE t",
             "SELECT * INTO LOCAL TEMP t FROM u",
             "WITH x AS (SELECT 1) SELECT * INTO TEMP t FROM x",
-            "SET LOCAL search_path = pg_temp, public",
-            "SET LOCAL search_path TO 'pg_temp'",
             "SELECT 1 FROM pg_temp.t",
             "EXPLAIN ANALYZE CREATE TEMP TABLE t AS SELECT 1",
         ],

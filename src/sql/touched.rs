@@ -157,6 +157,18 @@ impl Reader<'_> {
             call(&tokens[at..], found);
             self.mention(&tokens[at], found);
         }
+        if self.depth > 0 && composes(&tokens) {
+            self.strings(&tokens, found);
+        }
+    }
+
+    /// Strings that may be run, or be a part of what is.
+    fn strings(self, tokens: &[Token<'_>], found: &mut Touched) {
+        for token in tokens {
+            if body(token).is_some_and(may_hold_set) {
+                self.code(token, found);
+            }
+        }
     }
 
     /// What stands behind a name, in the catalogue of the database.
@@ -214,6 +226,21 @@ impl Reader<'_> {
         }
         Self { depth: self.depth + 1, ..self }.read(code, found);
     }
+}
+
+/// Whether code runs a text that does not stand behind its EXECUTE.
+fn composes(tokens: &[Token<'_>]) -> bool {
+    let mut rest = tokens.windows(2).filter(|pair| pair[0].is_word(b"execute"));
+    rest.any(|pair| body(&pair[1]).is_none())
+}
+
+/// What the strings of a text may change, where code runs them: it is given them by the text.
+pub fn touched_by_strings(text: &[u8], options: &Options<'_>) -> Touched {
+    let mut found = Touched::default();
+    let conforming = options.standard_conforming_strings;
+    let tokens: Vec<_> = Lexer::new(text, conforming).take(MAX_TOKENS).collect();
+    Reader { conforming, depth: 0, catalogue: options.catalogue }.strings(&tokens, &mut found);
+    found
 }
 
 /// Reads code that is known from elsewhere: a function's body.
@@ -349,6 +376,10 @@ fn call(tokens: &[Token<'_>], found: &mut Touched) {
         _ => arguments,
     };
     let arguments = value;
+    // What it is called is no matter then: it ends with the transaction.
+    if is_local(arguments) {
+        return;
+    }
     let [value, after, ..] = arguments else {
         found.any = true;
         return;
@@ -363,6 +394,25 @@ fn call(tokens: &[Token<'_>], found: &mut Touched) {
         (None, Some(name)) => found.add(name),
         _ => found.any = true,
     }
+}
+
+/// Whether the last of three arguments says that the value is for the transaction alone.
+fn is_local(arguments: &[Token<'_>]) -> bool {
+    let mut depth = 0;
+    let mut commas = Vec::new();
+    for (at, token) in arguments.iter().enumerate() {
+        match token.kind {
+            Kind::Open => depth += 1,
+            Kind::Close if depth == 0 => {
+                let [_, last] = commas[..] else { return false };
+                return matches!(&arguments[last + 1..at], [word] if word.is_word(b"true"));
+            }
+            Kind::Close => depth -= 1,
+            Kind::Comma if depth == 0 => commas.push(at),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Whether the argument behind the name is NULL, which means the default.
@@ -493,6 +543,10 @@ mod tests {
             ("select set_config(E'wo\\x72k', 'x', false)", "?"),
             ("select set_config('work_mem'::text, 'x', false)", "work_mem"),
             ("select set_config('a.b', null, false)", "a.b ~a.b"),
+            ("select set_config(key, f(value, 1), true) from x", ""),
+            ("select set_config(key, value, not true) from x", "?"),
+            ("do $$ declare c text := 'set work_mem = 1'; begin execute c; end $$", "work_mem"),
+            ("do $$ begin execute a || b; perform f('reset a.b'); end $$", "a.b ~a.b"),
             ("do $$ begin if x then reset a.b; end if; reset all; end $$", "a.b ~*"),
             ("select set_limit(0.5)", "pg_trgm.similarity_threshold"),
             ("do $$ begin perform set_config('x.y', '1', false); end $$", "x.y"),
@@ -505,6 +559,16 @@ mod tests {
         ] {
             assert_eq!(names(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn strings_that_code_may_run_are_read() {
+        let found = |text: &str| touched_by_strings(text.as_bytes(), &Options::default());
+        let found_in = |text: &str| (found(text).names.join(" "), found(text).any);
+        let run = "select run('set app.tenant = 1'), run($$reset work_mem$$), 'offset'";
+        assert_eq!(found_in(run), ("app.tenant work_mem".to_owned(), false));
+        assert_eq!(found_in("select run('set ' || $1)"), (String::new(), true));
+        assert_eq!(found_in("set x = 1"), (String::new(), false), "that is no string");
     }
 
     #[test]

@@ -201,6 +201,8 @@ impl Session {
                 (*subject, &**name, code)
             });
             self.knowledge.learn_catalogue(Catalogue::new(rows));
+        } else {
+            self.knowledge.refuse_catalogue();
         }
         let mut found = Effects::PURE;
         for text in std::mem::take(&mut self.questions.unread) {
@@ -255,7 +257,8 @@ impl<'a> Columns<'a> {
 }
 
 /// What cannot be asked about in whole.
-const DOUBTFUL: Effects = Effects::ROUTINE.union(Effects::FUNCTION).union(Effects::UNKNOWN);
+const DOUBTFUL: Effects =
+    Effects::ROUTINE.union(Effects::FUNCTION).union(Effects::UNKNOWN).union(Effects::DYNAMIC);
 
 /// What may close statements that pgweir has prepared, as code that no tag tells of does.
 const DEALLOCATES: Effects =

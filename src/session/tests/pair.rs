@@ -93,6 +93,7 @@ impl Pair {
             servers: (0..servers).map(|_| Peer::new(limit)).collect(),
         };
         // No scenario is about the catalogue unless it says so.
+        pair.knowledge.refuse_catalogue();
         pair.knowledge.wants_catalogue();
         pair.client(&[]);
         pair

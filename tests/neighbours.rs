@@ -1,0 +1,183 @@
+//! What one client does reaches no other, however well it is hidden; and the client keeps it.
+
+use super::support::events::line;
+use super::support::*;
+
+/// One server, which two clients take in turn.
+fn scene(setup: &str) -> (Stage, Raw, Raw) {
+    let stage = Stage::new(&Setup::servers(1));
+    stage.database.target().connect().rows(setup);
+    let (one, other) = (stage.client(), stage.client());
+    (stage, one, other)
+}
+
+/// Nobody's, unless a client has set its own.
+const TENANT: &str = "select coalesce(nullif(current_setting('app.tenant', true), ''), 'none')";
+
+const RUN: &str = "create function run(cmd text) returns void language plpgsql as \
+                   'begin execute cmd; end'";
+
+#[test]
+fn settings_that_code_makes_of_texts_it_is_given() {
+    let by_bind =
+        [parse("", "select run($1)"), run("", &[Some("set app.tenant = 'acme'")]), sync()];
+    let texts = [
+        query("select run('set app.tenant = ''acme''')"),
+        query("do $$ declare c text := 'set app.tenant = acme'; begin execute c; end $$"),
+        by_bind.concat(),
+    ];
+    for text in texts {
+        let (_stage, mut one, mut other) = scene(RUN);
+        one.send(&text);
+        one.ready(1);
+        assert_eq!(other.value(TENANT), "none");
+        assert_eq!(one.value(TENANT), "acme");
+    }
+    // What nobody can see is lost rather than found by others.
+    let (_stage, mut one, mut other) = scene(RUN);
+    one.rows("select run('se' || 't app.tenant = acme')");
+    assert_eq!(other.value(TENANT), "none");
+}
+
+#[test]
+fn what_a_statement_does_that_sql_executes() {
+    let (_stage, mut one, mut other) = scene("create sequence s");
+    let prepare = |sql| [parse("a", sql), sync()].concat();
+    one.ask(&prepare("select set_config('app.tenant', 'acme', false)"));
+    one.rows("execute a");
+    assert_eq!(other.value(TENANT), "none");
+    assert_eq!(one.value(TENANT), "acme");
+    one.rows("select nextval('s')");
+    other.ask(&prepare("select lastval()"));
+    assert_eq!(other.ask(&query("execute a")), "E[ERROR 55000] Z[I]");
+    // By a statement of the protocol that executes another.
+    let (_stage, mut one, mut other) = scene("create sequence s");
+    one.rows("select nextval('s')");
+    other.ask(&prepare("select lastval()"));
+    let both = [parse("b", "execute a"), run("b", &[]), sync()].concat();
+    assert_eq!(other.ask(&both), "1 2 E[ERROR 55000] Z[I]");
+}
+
+#[test]
+fn numbers_that_are_asked_for_behind_a_failed_transaction() {
+    let asks = [
+        [query("rollback"), query("select lastval()")].concat(),
+        [query("rollback"), parse("", "select lastval()"), run("", &[]), sync()].concat(),
+    ];
+    let failed = || {
+        let (stage, mut one, mut other) = scene("create sequence s");
+        one.rows("select nextval('s')");
+        other.ask(&query("begin; select 1/0"));
+        (stage, other)
+    };
+    for ask in asks {
+        let (_stage, mut other) = failed();
+        other.send(&ask);
+        let seen = line(&other.ready(2));
+        assert!(seen.contains("E[ERROR 55000]") && !seen.contains("D("), "{seen}");
+    }
+    let (_stage, mut other) = failed();
+    let seen = other.ask(&query("rollback; select lastval()"));
+    assert!(!seen.contains("D("), "{seen}");
+    other.ask(&query("rollback"));
+    // Function calls ask, too.
+    let call = framed('F', 4 + 4 + 2 + 2 + 2, &[&2559_u32.to_be_bytes()[..], &[0; 6]].concat());
+    let seen = other.ask(&call);
+    assert!(seen.starts_with("E[ERROR 55000]"), "{seen}");
+}
+
+#[test]
+fn settings_behind_what_ends_a_failed_transaction() {
+    for end in ["rollback", "commit", "prepare transaction 'g'"] {
+        let (_stage, mut one, mut other) = scene("select 1");
+        one.ask(&query("begin; select 1/0"));
+        one.ask(&query(&format!("{end}; set app.tenant = 'acme'")));
+        assert_eq!(other.value(TENANT), "none", "{end}");
+        assert_eq!(one.value(TENANT), "acme", "{end}");
+    }
+}
+
+#[test]
+fn statements_that_were_parsed_under_settings_of_a_transaction() {
+    let text = "select array_to_string('{a,NULL}'::text[], ',', '*')";
+    let prepare = [parse("s", text), run("s", &[]), sync()].concat();
+    for set in ["set local array_nulls = off", "set array_nulls = off"] {
+        let (_stage, mut one, mut other) = scene("select 1");
+        one.rows("begin");
+        one.rows(set);
+        assert_eq!(one.ask(&prepare), "1 2 D(a,NULL) C[SELECT 1] Z[T]");
+        one.rows("rollback");
+        assert_eq!(other.ask(&prepare), "1 2 D(a,*) C[SELECT 1] Z[I]", "{set}");
+    }
+    // In one go, before anything is answered.
+    let (_stage, mut one, mut other) = scene("select 1");
+    let text = "select extract(epoch from timestamptz '2020-01-01')::int";
+    let prepare = [parse("s", text), run("s", &[]), sync()].concat();
+    let local = [parse("", "set local timezone = 'Asia/Tokyo'"), run("", &[])].concat();
+    assert_eq!(
+        one.ask(&[local, prepare.clone()].concat()),
+        "1 2 N[WARNING 25P01] C[SET] 1 2 D(1577804400) C[SELECT 1] Z[I]"
+    );
+    assert_eq!(other.ask(&prepare), "1 2 D(1577836800) C[SELECT 1] Z[I]");
+}
+
+#[test]
+fn texts_that_are_read_by_other_rules_as_soon_as_those_change() {
+    let (_stage, mut one, mut other) = scene("select 1");
+    let hidden = r"select 'a\'', set_config('app.tenant', 'acme', false) --'";
+    one.send(&[query("set standard_conforming_strings = off"), query(hidden)].concat());
+    one.ready(2);
+    assert_eq!(other.value(TENANT), "none");
+    assert_eq!(one.value(TENANT), "acme");
+}
+
+#[test]
+fn settings_at_the_end_of_a_long_text() {
+    let (_stage, mut one, mut other) = scene("select 1");
+    let padding = "x".repeat(200_000);
+    one.rows(&format!("select length('{padding}'); set app.tenant = 'acme'"));
+    assert_eq!(other.value(TENANT), "none");
+    assert_eq!(one.value(TENANT), "acme");
+}
+
+#[test]
+fn settings_of_a_transaction_pin_nobody_whatever_they_are_called() {
+    let (stage, mut one, mut other) = scene("select 1");
+    one.rows(
+        "begin; select set_config(k, v, true) from (values ('app.tenant', 'acme')) as x (k, v)",
+    );
+    one.rows("commit");
+    assert_eq!(other.value(TENANT), "none");
+    assert_eq!(stage.weir.count("pgweir_pins_total", ""), 0);
+}
+
+#[test]
+fn operators_of_others_are_not_called_by_questions_of_pgweirs_own() {
+    let operator = |name: &str, left: &str, right: &str, gives: &str| {
+        format!(
+            "create function trap(a {left}, b {right}) returns {gives} language plpgsql as \
+             'begin raise exception ''trapped''; end'; \
+             create operator {name} (leftarg = {left}, rightarg = {right}, function = trap);"
+        )
+    };
+    let traps = [
+        operator("<>", "oid", "int4", "bool"),
+        operator("=", "oid", "regclass", "bool"),
+        operator("=", "oid", "regnamespace", "bool"),
+        operator("=", "regproc", "oid", "bool"),
+        operator("||", "text", "oid", "text"),
+    ];
+    let (stage, mut one, mut other) = scene(&traps.concat());
+    one.rows("create temp table t (a int); drop table t");
+    one.rows("select pg_advisory_lock(1), pg_advisory_unlock(1)");
+    assert_eq!(other.value("select 1"), "1");
+    // The catalogue was read, so that this is known to do nothing.
+    stage
+        .database
+        .target()
+        .connect()
+        .rows("create function calm() returns int language sql as 'select 7'");
+    other.rows("select calm()");
+    let unproven = stage.weir.count("pgweir_pins_total", "reason=\"unproven\"");
+    assert_eq!(unproven, 0, "{}", stage.weir.log());
+}
