@@ -264,7 +264,7 @@ fn idle_servers_are_closed_down_to_the_minimum() {
 
 #[test]
 fn servers_opened_together_are_replaced_one_after_another() {
-    let setup = Setup::servers(20).timeouts("server_lifetime = \"3s\"");
+    let setup = Setup::servers(20).timeouts("server_lifetime = \"6s\"");
     let stage = Stage::new(&setup);
     let mut clients: Vec<Raw> = (0..20).map(|_| stage.client()).collect();
     for client in &mut clients {

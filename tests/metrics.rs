@@ -163,7 +163,7 @@ fn abandoned_work_is_counted_by_what_became_of_it() {
     let mut half = stage.client();
     half.rows("begin");
     // Longer than what is read of it before it passes.
-    half.send(&framed('Q', 300_000, &vec![b' '; 100_000]));
+    half.send(&framed('Q', 3_000_000, &vec![b' '; 1_100_000]));
     half.within(Duration::from_millis(50));
     half.reset();
     is("closed", 1.0);

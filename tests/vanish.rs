@@ -77,7 +77,7 @@ fn a_running_query_of_a_vanished_client_is_cancelled() {
     one.reset();
     let began = Instant::now();
     wait_until("the query is gone", || active_queries(&stage, "pg_sleep") == "0");
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_eq!(aftermath(&stage, "").0, "0");
 }
 

@@ -95,6 +95,11 @@ impl Session {
         if default && self.is_told_startup(name, out) {
             return Ok(ServerFate::Swallow);
         }
+        // Before PostgreSQL 14, what the RESET does is told before the statement behind it puts the value back.
+        let put_back = default && self.startup.get(name).is_some();
+        if put_back && self.made.as_ref().is_some_and(sql::Made::puts_back) {
+            return Ok(ServerFate::Swallow);
+        }
         self.note_initial(name, backend);
         self.on_own_change(name, value, default);
         Ok(fate)

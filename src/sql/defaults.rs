@@ -176,6 +176,11 @@ impl Made {
         Some(())
     }
 
+    /// Statements stand behind RESETs that are not answered yet.
+    pub fn puts_back(&self) -> bool {
+        self.due > 0 || !self.added.is_empty()
+    }
+
     /// A statement was put behind a RESET, and is answered next.
     pub fn is_adding(&self) -> bool {
         self.due > 0
