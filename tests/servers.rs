@@ -305,7 +305,7 @@ async fn a_server_that_does_not_close_is_dropped_in_time() {
     let mut server = ground.open().await;
     send(&mut server, &query("select pg_sleep(3)")).await;
     // It cannot be cancelled.
-    server.cancel_key = None;
+    (server.at_rest, server.cancel_key) = (false, None);
     let started = Instant::now();
     assert!(!server.close(Duration::from_millis(200)).await);
     assert!(started.elapsed() < Duration::from_secs(2));
@@ -317,6 +317,7 @@ async fn a_server_that_is_closed_at_its_work_is_cancelled_until_it_ends() {
     let mut server = ground.open().await;
     let work = [query("select pg_sleep(60)"), query("select pg_sleep(60)")].concat();
     send(&mut server, &work).await;
+    server.at_rest = false;
     assert!(server.close(Duration::from_secs(20)).await);
 }
 

@@ -79,7 +79,7 @@ fn a_query_is_cancelled_when_its_time_is_over_and_not_later() {
 /// What a client says before it stops, and what it has seen by then. No text is known to pgweir.
 fn cut_short(tag: &str) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let bind = framed('B', 1 << 20, &[&b"\0s\0"[..], &[0; 997]].concat());
-    let half_query = framed('Q', 1_000_000, " ".repeat(200_000).as_bytes());
+    let half_query = framed('Q', 3_000_000, " ".repeat(1_200_000).as_bytes());
     let segment = |name: &str| extended(&format!("select 1 as {name}{tag}"));
     let long_segment = extended(&format!("select pg_sleep(1.5) as {tag}"));
     vec![

@@ -128,6 +128,8 @@ pub struct Knowledge {
     catalogue_fresh: AtomicBool,
     /// It was too large.
     catalogue_refused: AtomicBool,
+    /// It was read once, or found to be too large.
+    catalogue_settled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -223,12 +225,14 @@ impl Knowledge {
         self.catalogue_refused.store(false, Ordering::Relaxed);
         self.catalogue.store(Some(Arc::new(catalogue)));
         self.catalogue_version.fetch_add(1, Ordering::AcqRel);
+        self.catalogue_settled.store(true, Ordering::Release);
     }
 
     /// It has more code than is read: functions are suspected, and what tables have behind them is not seen.
     pub fn refuse_catalogue(&self) {
         self.catalogue.store(None);
         self.catalogue_refused.store(true, Ordering::Relaxed);
+        self.catalogue_settled.store(true, Ordering::Relaxed);
         self.catalogue_version.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -240,18 +244,21 @@ impl Knowledge {
     /// Whether the caller is to have the catalogue read: whoever comes before it was read, and one after it was
     /// found to be old.
     pub fn wants_catalogue(&self) -> bool {
+        let is_settled = self.catalogue_settled.load(Ordering::Acquire);
+        if is_settled && self.catalogue_fresh.load(Ordering::Relaxed) {
+            return false;
+        }
         if self.rules.load().suspicion == Suspicion::Off {
             return false;
         }
-        let is_missing = self.catalogue.load().is_none() && !self.is_catalogue_refused();
-        let was_fresh = self.catalogue_fresh.load(Ordering::Relaxed)
-            || self.catalogue_fresh.swap(true, Ordering::Relaxed);
-        is_missing || !was_fresh
+        let was_fresh = self.catalogue_fresh.swap(true, Ordering::Relaxed);
+        !is_settled || !was_fresh
     }
 
     /// What was read of the catalogue no longer counts, nor what texts were taken for by it.
     pub fn forget_catalogue(&self) {
         self.catalogue.store(None);
+        self.catalogue_settled.store(false, Ordering::Relaxed);
         self.catalogue_version.fetch_add(1, Ordering::AcqRel);
         self.expire_catalogue();
     }

@@ -86,9 +86,9 @@ impl Session {
 
     /// Whether it is not known yet by which rules strings are read.
     pub(super) fn is_lexing_in_doubt(&self) -> bool {
-        let lexing = |name: &str| LEXED_UNDER.iter().any(|it| name.eq_ignore_ascii_case(it));
+        let lexing = |name: &str| sql::LEXED_UNDER.iter().any(|it| name.eq_ignore_ascii_case(it));
         let questions = &self.questions;
-        let local = questions.suspects.contains(Effects::LOCAL_SETTING);
+        let local = questions.suspects.contains(Effects::LOCAL_LEXING);
         self.reading.touched
             && !self.flow.is_empty()
             && (local || questions.touched.any || questions.touched.names.iter().any(|n| lexing(n)))
@@ -156,9 +156,6 @@ impl Session {
         statement.effects()
     }
 }
-
-/// Settings by which strings are read.
-const LEXED_UNDER: [&str; 2] = ["standard_conforming_strings", "client_encoding"];
 
 /// Effects of which the text may name the settings.
 const NAMES_SETTINGS: Effects = Effects::SETTING

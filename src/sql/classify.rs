@@ -314,25 +314,34 @@ impl<'a, 'o> Classifier<'a, 'o> {
         if !scoped || named || after.take_while(|t| t.kind != Kind::Semicolon).any(defaults) {
             self.effects |= Effects::SETTING;
         }
-        if scoped && may_change_texts(self.lexer.clone()) {
-            self.effects |= Effects::LOCAL_SETTING;
+        if scoped {
+            self.effects |= local_setting(self.lexer.clone());
         }
         Statement::Set
     }
 }
 
-/// Whether what stands behind SET may be LOCAL and a setting under which texts mean something else.
-fn may_change_texts(mut after: Lexer<'_>) -> bool {
+/// What stands behind SET, if that is LOCAL and a setting under which texts mean something else.
+fn local_setting(mut after: Lexer<'_>) -> Effects {
     if !after.next().is_some_and(|word| word.is_word(b"local")) {
-        return false;
+        return Effects::PURE;
     }
-    let Some(name) = after.next() else { return false };
+    let Some(name) = after.next() else { return Effects::PURE };
+    let text = if name.kind == Kind::QuotedIdentifier { name.unquoted() } else { name.text };
+    let is = |setting: &&str| text.eq_ignore_ascii_case(setting.as_bytes());
     // TIME ZONE, NAMES, SCHEMA, XML OPTION; others have one word, or are custom ones.
     let special = [b"time".as_slice(), b"names", b"schema", b"xml"];
-    let text = if name.kind == Kind::QuotedIdentifier { name.unquoted() } else { name.text };
-    special.iter().any(|word| name.is_word(word))
-        || TEXT_SETTINGS.iter().any(|setting| text.eq_ignore_ascii_case(setting.as_bytes()))
+    if name.is_word(b"names") || LEXED_UNDER.iter().any(&is) {
+        Effects::LOCAL_SETTING | Effects::LOCAL_LEXING
+    } else if special.iter().any(|word| name.is_word(word)) || TEXT_SETTINGS.iter().any(is) {
+        Effects::LOCAL_SETTING
+    } else {
+        Effects::PURE
+    }
 }
+
+/// Settings by which strings are read.
+pub const LEXED_UNDER: [&str; 2] = ["standard_conforming_strings", "client_encoding"];
 
 /// Settings under which a text means something else when it is parsed.
 pub const TEXT_SETTINGS: [&str; 16] = [

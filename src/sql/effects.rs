@@ -73,6 +73,9 @@ impl Effects {
     /// SET LOCAL of a setting that changes what texts mean.
     pub const LOCAL_SETTING: Self = Self(1 << 28);
 
+    /// The same of one by which strings are read.
+    pub const LOCAL_LEXING: Self = Self(1 << 29);
+
     /// Effects that a soft reset of the server undoes.
     pub const RESET_CLEAN: Self = Self(
         Self::SETTING.0
@@ -169,7 +172,7 @@ impl fmt::Debug for Effects {
     }
 }
 
-const NAMES: [(Effects, &str); 29] = [
+const NAMES: [(Effects, &str); 30] = [
     (Effects::SETTING, "setting"),
     (Effects::LISTEN, "listen"),
     (Effects::CURSOR, "cursor"),
@@ -199,4 +202,5 @@ const NAMES: [(Effects, &str); 29] = [
     (Effects::VOUCHED, "vouched"),
     (Effects::DYNAMIC, "dynamic"),
     (Effects::LOCAL_SETTING, "local_setting"),
+    (Effects::LOCAL_LEXING, "local_lexing"),
 ];

@@ -33,7 +33,7 @@ mod whole;
 mod tests;
 
 pub use self::catalogue::{Catalogue, Deed, Subject};
-pub use self::classify::{Options, TEXT_SETTINGS, classify};
+pub use self::classify::{LEXED_UNDER, Options, TEXT_SETTINGS, classify};
 pub use self::defaults::{Argument, Defaults, Made, defaulting, with_defaults};
 pub use self::draws::is_drawn;
 pub use self::effects::Effects;

@@ -130,12 +130,11 @@ const PURE: &[&str] = &[
 fn settings_of_the_transaction_that_change_texts_are_seen() {
     check(
         Effects::LOCAL_SETTING,
-        &[
-            "set local role app",
-            "SET LOCAL TimeZone TO 'UTC'",
-            "set local \"search_path\" = a",
-            "set local names 'UTF8'",
-        ],
+        &["set local role app", "SET LOCAL TimeZone TO 'UTC'", "set local \"search_path\" = a"],
+    );
+    check(
+        Effects::LOCAL_SETTING | Effects::LOCAL_LEXING,
+        &["set local names 'UTF8'", "SET LOCAL Client_Encoding = 'UTF8'"],
     );
     check(
         Effects::LOCAL_SETTING | Effects::TEMP_OBJECT,
