@@ -114,10 +114,10 @@ fn statements_that_were_parsed_under_settings_of_a_transaction() {
     let text = "select extract(epoch from timestamptz '2020-01-01')::int";
     let prepare = [parse("s", text), run("s", &[]), sync()].concat();
     let local = [parse("", "set local timezone = 'Asia/Tokyo'"), run("", &[])].concat();
-    assert_eq!(
-        one.ask(&[local, prepare.clone()].concat()),
-        "1 2 N[WARNING 25P01] C[SET] 1 2 D(1577804400) C[SELECT 1] Z[I]"
-    );
+    one.send(&[local, prepare.clone()].concat());
+    // Before PostgreSQL 14, it is reported at once.
+    let seen: Vec<_> = one.ready(1).into_iter().filter(|event| !event.is('S')).collect();
+    assert_eq!(line(&seen), "1 2 N[WARNING 25P01] C[SET] 1 2 D(1577804400) C[SELECT 1] Z[I]");
     assert_eq!(other.ask(&prepare), "1 2 D(1577836800) C[SELECT 1] Z[I]");
 }
 

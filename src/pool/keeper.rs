@@ -50,7 +50,7 @@ async fn keep(
                     let now_blind = pool.knowledge.is_catalogue_refused();
                     if now_blind && !is_blind {
                         let PoolKey { database, user } = &pool.key;
-                        warn!(%database, %user, "the database has more code than is read: what triggers, \
+                        warn!(%database, %user, "the code of the database is too much or cannot be read: what triggers, \
                             defaults and views do to sessions is not seen");
                     }
                     is_blind = now_blind;

@@ -230,6 +230,7 @@ impl Pool {
     /// Listens until there is a reason not to, and closes the server.
     async fn listen_by(&self, mut server: Server) {
         info!(pool = %self.name(), server = server.id, "a server listens");
+        server.at_rest = false;
         let reason = match self.listen(&mut server).await {
             Ended::Deserted => CloseReason::Idle,
             Ended::Outdated => CloseReason::Reload,
@@ -241,6 +242,7 @@ impl Pool {
                 CloseReason::Broken
             }
         };
+        server.at_rest = reason != CloseReason::Broken;
         if reason != CloseReason::Idle {
             lock(&self.listener.state).table.on_lost();
         }

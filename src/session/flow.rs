@@ -214,6 +214,14 @@ impl<N> Flow<N> {
         self.unasked = Unasked::default();
     }
 
+    /// Whether a statement of the client's is in flight, not only its messages about some.
+    pub fn runs_something(&self) -> bool {
+        let runs = |kind| matches!(kind, Kind::Query | Kind::Execute | Kind::Call);
+        self.queue
+            .iter()
+            .any(|e| matches!(e, Entry::Sent(s) if runs(s.kind) && s.owner == Owner::Client))
+    }
+
     /// Whether something the client itself sent is in flight.
     pub fn runs_for_client(&self) -> bool {
         self.head().is_some_and(|sent| sent.owner == Owner::Client)

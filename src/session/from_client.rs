@@ -310,6 +310,9 @@ impl Session {
         mut backend: Option<&mut Backend>,
         out: &mut Out<'_>,
     ) -> ClientFate {
+        if backend.is_some() && self.is_lexing_in_doubt() {
+            return self.wait_flushed(out);
+        }
         if backend.is_none() {
             if body.len() == header.body && self.answer_lazily(body) {
                 return ClientFate::Consumed;
@@ -332,9 +335,6 @@ impl Session {
             return fate;
         }
         let Some(backend) = backend else { return ClientFate::NeedServer };
-        if self.is_lexing_in_doubt() {
-            return self.wait_flushed(out);
-        }
         let effects = if self.cannot_run(body) { Effects::PURE } else { effects };
         let executed = self.executed(effects, body);
         let effects = self.with_executed(effects, &executed);

@@ -97,7 +97,7 @@ impl Session {
         }
         // Before PostgreSQL 14, what the RESET does is told before the statement behind it puts the value back.
         let put_back = default && self.startup.get(name).is_some();
-        if put_back && self.made.as_ref().is_some_and(sql::Made::puts_back) {
+        if put_back && self.made.as_ref().is_some_and(|made| made.puts_back(name)) {
             return Ok(ServerFate::Swallow);
         }
         self.note_initial(name, backend);
@@ -328,6 +328,9 @@ impl Session {
             return Ok(if unseen { ServerFate::Swallow } else { ServerFate::Forward });
         }
         self.on_resets_undone();
+        if let Some(made) = &mut self.made {
+            made.fail();
+        }
         match self.flow.on_backend(b'E')? {
             Reaction::Failed(owner) => {
                 let mut dropped: Vec<_> = self.flow.take_dropped().collect();
@@ -527,6 +530,9 @@ impl Session {
         if self.altered && status == TransactionStatus::Idle {
             self.altered = false;
             self.knowledge.invalidate_statements();
+        }
+        if status == TransactionStatus::Idle && self.is_quiet() {
+            self.forget_local_settings();
         }
         if status == TransactionStatus::Idle && self.is_quiet() && self.questions.touched.is_empty()
         {

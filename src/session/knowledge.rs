@@ -126,8 +126,10 @@ pub struct Knowledge {
     accepted_version: AtomicU32,
     /// The catalogue was read, and is not too old.
     catalogue_fresh: AtomicBool,
-    /// It was too large.
+    /// It was too large, or could not be read.
     catalogue_refused: AtomicBool,
+    /// How often it could not be read since it was.
+    catalogue_failures: AtomicU32,
     /// It was read once, or found to be too large.
     catalogue_settled: AtomicBool,
 }
@@ -223,6 +225,7 @@ impl Knowledge {
     /// The catalogue was read.
     pub fn learn_catalogue(&self, catalogue: Catalogue) {
         self.catalogue_refused.store(false, Ordering::Relaxed);
+        self.catalogue_failures.store(0, Ordering::Relaxed);
         self.catalogue.store(Some(Arc::new(catalogue)));
         self.catalogue_version.fetch_add(1, Ordering::AcqRel);
         self.catalogue_settled.store(true, Ordering::Release);
@@ -234,6 +237,15 @@ impl Knowledge {
         self.catalogue_refused.store(true, Ordering::Relaxed);
         self.catalogue_settled.store(true, Ordering::Relaxed);
         self.catalogue_version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It could not be read. One that never can is not to hold up everybody.
+    pub fn on_catalogue_failed(&self) {
+        self.expire_catalogue();
+        let failures = self.catalogue_failures.fetch_add(1, Ordering::Relaxed);
+        if failures >= 1 && self.catalogue.load().is_none() {
+            self.refuse_catalogue();
+        }
     }
 
     /// Whether that is so.

@@ -131,8 +131,10 @@ impl Session {
             return false;
         }
         if self.status == TransactionStatus::Failed {
-            // What is in flight may end it.
-            return asks && !self.flow.is_empty();
+            // What is in flight may end it, and so may what the open segment has run.
+            if !asks || !self.flow.is_empty() || !self.open_segment {
+                return asks && !self.flow.is_empty();
+            }
         }
         let keeps = self.pooling.keeps();
         let hint = match &self.sequences.numbers {

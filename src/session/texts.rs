@@ -52,6 +52,7 @@ impl Session {
         }
         self.suspect_resets(&touched.may_reset);
         self.note_touched(&touched, parameters);
+        self.questions.suspects |= touched.local.effects();
         if effects.contains(Effects::DYNAMIC) {
             self.note_strings(text, parameters);
         }
@@ -61,7 +62,8 @@ impl Session {
     /// Code runs texts of its own making, which this text may have given it.
     fn note_strings(&mut self, text: &[u8], parameters: &Parameters<'_>) {
         let given = (1..=MAX_GIVEN).filter_map(|number| parameters.text(number));
-        let mut found: Vec<_> = given.map(|value| sql::touched_by_code(value.as_bytes())).collect();
+        let values = given.map(|value| sql::touched_by_value(value.as_bytes()));
+        let mut found: Vec<_> = values.collect();
         found.push(sql::touched_by_strings(text, &self.reading.options(false, None)));
         for touched in found {
             self.suspect_resets(&touched.may_reset);
@@ -73,15 +75,15 @@ impl Session {
     /// may have changed one of them, and is not over.
     pub(super) fn is_reading_in_doubt(&self) -> bool {
         let questions = &self.questions;
-        let named = |name: &str| sql::TEXT_SETTINGS.iter().any(|it| name.eq_ignore_ascii_case(it));
-        // What is reported is known once it is answered.
-        let reported = |name: &str| self.is_quiet() && super::settings::is_parse_setting(name);
+        let untold = |name: &str| sql::UNTOLD.iter().any(|it| name.eq_ignore_ascii_case(it));
+        let in_flight = !self.is_quiet();
         self.reading.touched
             // Where nothing is parsed, nothing is misread.
-            && self.status != TransactionStatus::Failed
-            && (questions.touched.any
-                || questions.suspects.intersects(MAY_SET_UNSEEN)
-                || questions.touched.names.iter().any(|name| named(name) && !reported(name)))
+            && (self.status != TransactionStatus::Failed || in_flight)
+            && (in_flight
+                || questions.touched.any
+                || questions.suspects.contains(Effects::LOCAL_SETTING)
+                || questions.touched.names.iter().any(|name| untold(name)))
     }
 
     /// Whether it is not known yet by which rules strings are read.
@@ -90,8 +92,13 @@ impl Session {
         let questions = &self.questions;
         let local = questions.suspects.contains(Effects::LOCAL_LEXING);
         self.reading.touched
-            && !self.flow.is_empty()
+            && self.flow.runs_something()
             && (local || questions.touched.any || questions.touched.names.iter().any(|n| lexing(n)))
+    }
+
+    /// The transaction is over, and with it what was set for it.
+    pub(super) fn forget_local_settings(&mut self) {
+        self.questions.suspects = self.questions.suspects.without(OF_THE_TRANSACTION);
     }
 
     /// Whether objects without a schema are temporary ones.
@@ -178,8 +185,9 @@ const MAY_SET: Effects = Effects::SETTING
     .union(Effects::ROUTINE)
     .union(Effects::EXECUTE)
     .union(Effects::UNKNOWN)
-    .union(Effects::LOCAL_SETTING)
+    .union(OF_THE_TRANSACTION)
     .union(Effects::DISCARD_ALL);
 
-/// Effects that may change a setting which the text does not name.
-const MAY_SET_UNSEEN: Effects = MAY_SET.without(Effects::SETTING).without(Effects::DISCARD_ALL);
+/// What is over with the transaction.
+const OF_THE_TRANSACTION: Effects =
+    Effects::LOCAL_SETTING.union(Effects::LOCAL_TOLD).union(Effects::LOCAL_LEXING);

@@ -314,7 +314,7 @@ impl<'a, 'o> Classifier<'a, 'o> {
         if !scoped || named || after.take_while(|t| t.kind != Kind::Semicolon).any(defaults) {
             self.effects |= Effects::SETTING;
         }
-        if scoped {
+        if scoped && !named {
             self.effects |= local_setting(self.lexer.clone());
         }
         Statement::Set
@@ -322,46 +322,17 @@ impl<'a, 'o> Classifier<'a, 'o> {
 }
 
 /// What stands behind SET, if that is LOCAL and a setting under which texts mean something else.
-fn local_setting(mut after: Lexer<'_>) -> Effects {
-    if !after.next().is_some_and(|word| word.is_word(b"local")) {
-        return Effects::PURE;
-    }
-    let Some(name) = after.next() else { return Effects::PURE };
-    let text = if name.kind == Kind::QuotedIdentifier { name.unquoted() } else { name.text };
-    let is = |setting: &&str| text.eq_ignore_ascii_case(setting.as_bytes());
-    // TIME ZONE, NAMES, SCHEMA, XML OPTION; others have one word, or are custom ones.
-    let special = [b"time".as_slice(), b"names", b"schema", b"xml"];
-    if name.is_word(b"names") || LEXED_UNDER.iter().any(&is) {
-        Effects::LOCAL_SETTING | Effects::LOCAL_LEXING
-    } else if special.iter().any(|word| name.is_word(word)) || TEXT_SETTINGS.iter().any(is) {
-        Effects::LOCAL_SETTING
-    } else {
-        Effects::PURE
+fn local_setting(after: Lexer<'_>) -> Effects {
+    let tokens: Vec<_> =
+        after.take_while(|token| token.kind != Kind::Semicolon).take(FEW).collect();
+    match tokens.split_first() {
+        Some((first, rest)) if first.is_word(b"local") => touched::local(rest).effects(),
+        _ => Effects::PURE,
     }
 }
 
-/// Settings by which strings are read.
-pub const LEXED_UNDER: [&str; 2] = ["standard_conforming_strings", "client_encoding"];
-
-/// Settings under which a text means something else when it is parsed.
-pub const TEXT_SETTINGS: [&str; 16] = [
-    "datestyle",
-    "intervalstyle",
-    "timezone",
-    "standard_conforming_strings",
-    "client_encoding",
-    "array_nulls",
-    "backslash_quote",
-    "default_text_search_config",
-    "lc_monetary",
-    "lc_numeric",
-    "lc_time",
-    "role",
-    "search_path",
-    "timezone_abbreviations",
-    "transform_null_equals",
-    "xmloption",
-];
+/// Tokens that are looked through for a name.
+const FEW: usize = 16;
 
 /// PREPARE TRANSACTION has a string where PREPARE has the rest of the statement: `transaction` alone
 /// may be a name.

@@ -25,6 +25,7 @@ pub(crate) fn read(text: &[u8]) -> Code {
     if !code.touched.is_empty() {
         code.effects |= Effects::SETTING;
     }
+    code.effects |= code.touched.local.effects();
     code
 }
 

@@ -130,7 +130,7 @@ pub fn with_defaults(text: &[u8], options: &Options<'_>, defaults: &Defaults<'_>
         }
         if let (true, Some((reset, end))) = (defaults.several, reset(text, statement)) {
             let (count, sets) = defaults.behind(&reset);
-            made.added.push_back(count);
+            made.added.push_back((count, reset));
             changes.extend((count > 0).then_some((end..end, sets)));
         }
     }
@@ -157,9 +157,9 @@ pub struct Made {
     /// How many characters end with each such word, and how much longer it is.
     moves: Vec<(usize, isize)>,
     /// How many statements were put behind each RESET that was not answered yet.
-    added: VecDeque<usize>,
-    /// How many of these are answered next.
-    due: usize,
+    added: VecDeque<(usize, Resets)>,
+    /// How many of these are answered next, and what they put back.
+    due: (usize, Resets),
 }
 
 impl Made {
@@ -176,20 +176,27 @@ impl Made {
         Some(())
     }
 
-    /// Statements stand behind RESETs that are not answered yet.
-    pub fn puts_back(&self) -> bool {
-        self.due > 0 || !self.added.is_empty()
+    /// Whether a statement behind a RESET that is not answered yet puts a setting back.
+    pub fn puts_back(&self, name: &str) -> bool {
+        let pending = self.added.iter().chain([&self.due]).filter(|(count, _)| *count > 0);
+        pending.into_iter().any(|(_, resets)| resets.contains(name))
+    }
+
+    /// It has failed: what is not answered yet will not be.
+    pub fn fail(&mut self) {
+        self.added.clear();
+        self.due = (0, Resets::None);
     }
 
     /// A statement was put behind a RESET, and is answered next.
     pub fn is_adding(&self) -> bool {
-        self.due > 0
+        self.due.0 > 0
     }
 
     /// A statement is done. True if it was put there.
     pub fn on_command(&mut self, tag: &[u8]) -> bool {
-        if let Some(left) = self.due.checked_sub(1) {
-            self.due = left;
+        if let Some(left) = self.due.0.checked_sub(1) {
+            self.due.0 = left;
             return true;
         }
         if tag == b"RESET\0" {

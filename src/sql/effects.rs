@@ -70,8 +70,10 @@ impl Effects {
 
     /// Code that runs a text of its own making.
     pub const DYNAMIC: Self = Self(1 << 27);
-    /// SET LOCAL of a setting that changes what texts mean.
+    /// SET LOCAL of a setting that changes what texts mean, and that the server does not report.
     pub const LOCAL_SETTING: Self = Self(1 << 28);
+    /// The same of one that it reports.
+    pub const LOCAL_TOLD: Self = Self(1 << 30);
 
     /// The same of one by which strings are read.
     pub const LOCAL_LEXING: Self = Self(1 << 29);
@@ -172,7 +174,7 @@ impl fmt::Debug for Effects {
     }
 }
 
-const NAMES: [(Effects, &str); 30] = [
+const NAMES: [(Effects, &str); 31] = [
     (Effects::SETTING, "setting"),
     (Effects::LISTEN, "listen"),
     (Effects::CURSOR, "cursor"),
@@ -203,4 +205,5 @@ const NAMES: [(Effects, &str); 30] = [
     (Effects::DYNAMIC, "dynamic"),
     (Effects::LOCAL_SETTING, "local_setting"),
     (Effects::LOCAL_LEXING, "local_lexing"),
+    (Effects::LOCAL_TOLD, "local_told"),
 ];

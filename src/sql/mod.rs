@@ -33,7 +33,7 @@ mod whole;
 mod tests;
 
 pub use self::catalogue::{Catalogue, Deed, Subject};
-pub use self::classify::{LEXED_UNDER, Options, TEXT_SETTINGS, classify};
+pub use self::classify::{Options, classify};
 pub use self::defaults::{Argument, Defaults, Made, defaulting, with_defaults};
 pub use self::draws::is_drawn;
 pub use self::effects::Effects;
@@ -43,8 +43,10 @@ pub use self::setting::setting;
 pub use self::shapes::Shapes;
 pub use self::shown::{Shown, shown};
 pub use self::statements::{Mention, mentions};
-pub(crate) use self::touched::touched_by_code;
-pub use self::touched::{Resets, Touched, touched, touched_by_strings};
+pub use self::touched::{
+    LEXED_UNDER, Local, Resets, TOLD, Touched, UNTOLD, touched, touched_by_strings,
+    touched_by_value,
+};
 pub use self::whole::{Whole, is_empty, whole};
 
 /// Whether a text in this client encoding may hold quotes or backslashes inside its characters.

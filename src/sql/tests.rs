@@ -128,16 +128,18 @@ const PURE: &[&str] = &[
 
 #[test]
 fn settings_of_the_transaction_that_change_texts_are_seen() {
+    check(Effects::PURE, &["set local role app", "set local \"search_path\" = a"]);
     check(
         Effects::LOCAL_SETTING,
-        &["set local role app", "SET LOCAL TimeZone TO 'UTC'", "set local \"search_path\" = a"],
+        &["SET LOCAL array_nulls TO off", "set local xml option content"],
     );
+    check(Effects::LOCAL_TOLD, &["SET LOCAL TimeZone TO 'UTC'", "set local time zone 'UTC'"]);
     check(
-        Effects::LOCAL_SETTING | Effects::LOCAL_LEXING,
+        Effects::LOCAL_TOLD | Effects::LOCAL_LEXING,
         &["set local names 'UTF8'", "SET LOCAL Client_Encoding = 'UTF8'"],
     );
     check(
-        Effects::LOCAL_SETTING | Effects::TEMP_OBJECT,
+        Effects::TEMP_OBJECT,
         &["SET LOCAL search_path = pg_temp, public", "SET LOCAL search_path TO 'pg_temp'"],
     );
 }

@@ -6,6 +6,7 @@
 use super::call::fold;
 use super::catalogue::Catalogue;
 use super::classify::Options;
+use super::effects::Effects;
 use super::lexer::{Kind, Lexer, Token};
 use crate::without::is_off;
 
@@ -23,7 +24,66 @@ pub struct Touched {
     /// What may go back in another way: code may not come to its RESET, and a text may ask for a default by
     /// another command.
     pub may_reset: Resets,
+    /// What may change for the transaction.
+    pub local: Local,
 }
+
+/// Settings that a text may change for the transaction at hand, as far as they change what texts mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Local {
+    /// One that the server does not report.
+    pub untold: bool,
+    /// One that it reports.
+    pub told: bool,
+    /// One by which strings are read.
+    pub lexing: bool,
+}
+
+impl Local {
+    /// Of that name; any, if that is not known.
+    pub(crate) fn of(name: Option<&str>) -> Self {
+        let is = |list: &[&str]| {
+            name.is_none_or(|name| list.iter().any(|it| name.eq_ignore_ascii_case(it)))
+        };
+        Self { untold: is(&UNTOLD), told: is(&TOLD), lexing: is(&LEXED_UNDER) }
+    }
+
+    /// Both.
+    pub fn add(&mut self, other: Self) {
+        self.untold |= other.untold;
+        self.told |= other.told;
+        self.lexing |= other.lexing;
+    }
+
+    /// The same as effects.
+    pub fn effects(self) -> Effects {
+        let of = |is: bool, effects: Effects| if is { effects } else { Effects::PURE };
+        of(self.untold, Effects::LOCAL_SETTING)
+            | of(self.told, Effects::LOCAL_TOLD)
+            | of(self.lexing, Effects::LOCAL_LEXING)
+    }
+}
+
+/// Settings under which a text means something else when it is parsed, and which the server reports. Those of
+/// `search_path` and the role it looks after itself (`runtime-config-client.html`).
+pub const TOLD: [&str; 5] =
+    ["datestyle", "intervalstyle", "timezone", "standard_conforming_strings", "client_encoding"];
+
+/// The same of those that it does not report.
+pub const UNTOLD: [&str; 9] = [
+    "array_nulls",
+    "backslash_quote",
+    "default_text_search_config",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "timezone_abbreviations",
+    "transform_null_equals",
+    "xmloption",
+];
+
+/// Settings by which strings are read.
+pub const LEXED_UNDER: [&str; 2] = ["standard_conforming_strings", "client_encoding"];
 
 /// Settings that a text takes back to their session default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -111,6 +171,16 @@ impl Touched {
         }
     }
 
+    /// What is named in another, as far as there is room.
+    fn add_named(&mut self, other: &Self) {
+        for name in &other.names {
+            if self.names.len() < MAX_NAMES {
+                self.add(name);
+            }
+        }
+        self.may_reset.add(other.may_reset.clone());
+    }
+
     fn may_reset(&mut self, name: &str) {
         self.add(name);
         self.may_reset.add_name(name);
@@ -162,13 +232,16 @@ impl Reader<'_> {
         }
     }
 
-    /// Strings that may be run, or be a part of what is.
+    /// Strings that may be run, or be a part of what is. They may as well be data: what names no setting says
+    /// nothing.
     fn strings(self, tokens: &[Token<'_>], found: &mut Touched) {
+        let mut maybe = Touched::default();
         for token in tokens {
             if body(token).is_some_and(may_hold_set) {
-                self.code(token, found);
+                self.code(token, &mut maybe);
             }
         }
+        found.add_named(&maybe);
     }
 
     /// What stands behind a name, in the catalogue of the database.
@@ -178,11 +251,26 @@ impl Reader<'_> {
         if let Some(deed) = catalogue.mention(name.as_bytes()) {
             found.any |= deed.touched.any;
             deed.touched.names.iter().for_each(|name| found.add(name));
+            found.local.add(deed.touched.local);
             found.may_reset.add(deed.touched.may_reset.clone());
         }
     }
 
     fn statement(self, tokens: &[Token<'_>], found: &mut Touched) {
+        if self.command(tokens, found) || self.depth == 0 {
+            return;
+        }
+        // Within code, a statement follows a keyword as well as a semicolon.
+        let opens = [b"begin".as_slice(), b"then", b"else", b"loop", b"declare"];
+        for (at, token) in tokens.iter().enumerate() {
+            if opens.iter().any(|word| token.is_word(word)) {
+                self.command(tokens.get(at + 1..).unwrap_or_default(), found);
+            }
+        }
+    }
+
+    /// What begins with its command. Whether it is one that is looked for.
+    fn command(self, tokens: &[Token<'_>], found: &mut Touched) -> bool {
         match tokens {
             [first, rest @ ..] if first.is_word(b"set") => set(rest, found),
             [first, rest @ ..] if first.is_word(b"reset") => reset(rest, self.depth > 0, found),
@@ -190,31 +278,19 @@ impl Reader<'_> {
                 found.resets = Resets::Everything;
                 found.may_reset = Resets::Everything;
             }
+            // DO, LANGUAGE and its name, the code.
             [first, rest @ ..] if first.is_word(b"do") => {
-                for token in rest {
+                for token in rest.iter().take(3) {
                     self.code(token, found);
                 }
             }
-            // Within code, a statement follows a keyword as well as a semicolon.
-            [_, rest @ ..] if self.depth > 0 => self.inner(tokens, rest, found),
-            _ => {}
-        }
-    }
-
-    fn inner(self, tokens: &[Token<'_>], rest: &[Token<'_>], found: &mut Touched) {
-        let first = tokens.first().unwrap_or(&Token::START);
-        if first.is_word(b"execute") {
-            match rest {
+            [first, rest @ ..] if first.is_word(b"execute") && self.depth > 0 => match rest {
                 [text] if string(text).is_some() => self.code(text, found),
-                _ => found.any |= rest.iter().any(|token| may_hold_set(token.text)),
-            }
+                _ => found.any |= rest.iter().take(FEW).any(|token| may_hold_set(token.text)),
+            },
+            _ => return false,
         }
-        let opens = [b"begin".as_slice(), b"then", b"else", b"loop", b"declare"];
-        for (at, token) in tokens.iter().enumerate() {
-            if opens.iter().any(|word| token.is_word(word)) {
-                self.statement(tokens.get(at + 1..).unwrap_or_default(), found);
-            }
-        }
+        true
     }
 
     /// The code in a string.
@@ -243,6 +319,15 @@ pub fn touched_by_strings(text: &[u8], options: &Options<'_>) -> Touched {
     found
 }
 
+/// What a value may change that code may run.
+pub fn touched_by_value(value: &[u8]) -> Touched {
+    let mut found = Touched::default();
+    if may_hold_set(value) {
+        found.add_named(&touched_by_code(value));
+    }
+    found
+}
+
 /// Reads code that is known from elsewhere: a function's body.
 pub(crate) fn touched_by_code(code: &[u8]) -> Touched {
     let mut found = Touched::default();
@@ -261,7 +346,7 @@ fn set(mut tokens: &[Token<'_>], found: &mut Touched) {
     {
         // It ends with the transaction.
         if scope.is_word(b"local") {
-            return;
+            return found.local.add(local(rest));
         }
         tokens = rest;
     }
@@ -303,8 +388,28 @@ fn set(mut tokens: &[Token<'_>], found: &mut Touched) {
     }
 }
 
+/// What stands behind SET LOCAL.
+pub(crate) fn local(tokens: &[Token<'_>]) -> Local {
+    let is = |word: &[u8]| tokens.first().is_some_and(|token| token.is_word(word));
+    if is(b"time") {
+        return Local::of(Some("timezone"));
+    }
+    if is(b"names") {
+        return Local::of(Some("client_encoding"));
+    }
+    if is(b"xml") {
+        return Local::of(Some("xmloption"));
+    }
+    let end = tokens.iter().take(FEW).position(is_assignment);
+    let name = end.and_then(|end| setting_name(&tokens[..end]));
+    // SCHEMA and ROLE have none.
+    let others = is(b"schema") || is(b"role");
+    if others { Local::default() } else { Local::of(name.as_deref()) }
+}
+
 fn assignment(tokens: &[Token<'_>], found: &mut Touched) {
-    let end = tokens.iter().position(is_assignment).unwrap_or(tokens.len());
+    let few = tokens.len().min(FEW);
+    let end = tokens.iter().take(few).position(is_assignment).unwrap_or(few);
     let (name, value) = tokens.split_at(end);
     match setting_name(name) {
         Some(name) => match value {
@@ -351,8 +456,11 @@ pub(crate) fn setting_name(tokens: &[Token<'_>]) -> Option<String> {
             Kind::Dot => name.push('.'),
             _ => return None,
         }
+        if name.len() > MAX_NAME {
+            return None;
+        }
     }
-    (!name.is_empty() && name.len() <= MAX_NAME).then_some(name)
+    (!name.is_empty()).then_some(name)
 }
 
 /// A call of `set_config` that begins here, and those of functions that call it.
@@ -376,9 +484,9 @@ fn call(tokens: &[Token<'_>], found: &mut Touched) {
         _ => arguments,
     };
     let arguments = value;
-    // What it is called is no matter then: it ends with the transaction.
     if is_local(arguments) {
-        return;
+        let name = arguments.first().and_then(string);
+        return found.local.add(Local::of(name));
     }
     let [value, after, ..] = arguments else {
         found.any = true;
@@ -400,7 +508,7 @@ fn call(tokens: &[Token<'_>], found: &mut Touched) {
 fn is_local(arguments: &[Token<'_>]) -> bool {
     let mut depth = 0;
     let mut commas = Vec::new();
-    for (at, token) in arguments.iter().enumerate() {
+    for (at, token) in arguments.iter().take(FEW).enumerate() {
         match token.kind {
             Kind::Open => depth += 1,
             Kind::Close if depth == 0 => {
@@ -475,6 +583,9 @@ const MAX_NAME: usize = 256;
 
 /// Tokens of a text that are looked at.
 const MAX_TOKENS: usize = 16_384;
+
+/// Tokens behind a word that are looked through.
+const FEW: usize = 64;
 
 /// How deep code is looked for within code.
 const MAX_DEPTH: u8 = 3;
@@ -562,12 +673,51 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_the_transaction_are_told_apart() {
+        let local = |text: &str| {
+            let Local { untold, told, lexing } =
+                touched(text.as_bytes(), &Options::default()).local;
+            (untold, told, lexing)
+        };
+        for (text, expected) in [
+            (
+                "set local work_mem = 5; set local role x; set local search_path to a",
+                (false, false, false),
+            ),
+            ("set local timezone to 'UTC'", (false, true, false)),
+            ("set local names 'UTF8'", (false, true, true)),
+            ("select set_config('array_nulls', 'off', true)", (true, false, false)),
+            ("select set_config('app.tenant', $1, true)", (false, false, false)),
+            ("select set_config($1, $2, true)", (true, true, true)),
+            (
+                "do $$ begin set local standard_conforming_strings = off; end $$",
+                (false, true, true),
+            ),
+        ] {
+            assert_eq!(local(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn code_of_any_shape_takes_time_by_its_length() {
+        let many = |word: &str| format!("select {}", format!("{word} x ").repeat(5_000));
+        for word in
+            ["then", "begin set", "else reset", "loop do 'a'", "then execute a", "set_config("]
+        {
+            touched_by_code(many(word).as_bytes());
+        }
+    }
+
+    #[test]
     fn strings_that_code_may_run_are_read() {
         let found = |text: &str| touched_by_strings(text.as_bytes(), &Options::default());
         let found_in = |text: &str| (found(text).names.join(" "), found(text).any);
         let run = "select run('set app.tenant = 1'), run($$reset work_mem$$), 'offset'";
         assert_eq!(found_in(run), ("app.tenant work_mem".to_owned(), false));
-        assert_eq!(found_in("select run('set ' || $1)"), (String::new(), true));
+        assert_eq!(
+            found_in("select run('set ' || $1), run('Set up 3 things')"),
+            (String::new(), false)
+        );
         assert_eq!(found_in("set x = 1"), (String::new(), false), "that is no string");
     }
 

@@ -115,7 +115,7 @@ impl Session {
         if asked.failed || asked.values.len() != asked.names.len() {
             backend.statements.forget_own();
             if asked.catalogue.is_some() {
-                self.knowledge.expire_catalogue();
+                self.knowledge.on_catalogue_failed();
             }
             if self.questions.are_open(self.pins) {
                 self.questions.failures += 1;
