@@ -10,7 +10,7 @@ use super::pooler::{Kind, Pooler};
 use super::program::Program;
 use super::run::{Side, run};
 use super::seen::Record;
-use crate::support::{Cluster, Database, Raw, wait_until};
+use crate::support::{Cluster, Database, Raw, major, wait_until};
 
 /// A cluster made for programs.
 pub fn cluster() -> Arc<Cluster> {
@@ -20,12 +20,17 @@ pub fn cluster() -> Arc<Cluster> {
         ("max_replication_slots", "100"),
         ("checkpoint_timeout", "1h"),
     ];
+    let mut settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    // Before, they were as many as the slots.
+    if major() >= 18 {
+        settings.push(("max_active_replication_origins".to_owned(), "100".to_owned()));
+    }
     let cluster = Cluster::start(Options {
         limit: Some(200),
         hba: Some(
             "host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n".into(),
         ),
-        settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        settings,
         ..Options::default()
     });
     cluster.admin("postgres").rows(
