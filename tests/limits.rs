@@ -150,15 +150,17 @@ fn is_backend(pid: u32, postmaster: u32) -> bool {
     parent.trim() == postmaster.to_string() && read("cmdline").contains("127.0.0.1(")
 }
 
+/// One more database, by a name of its host.
+fn table(database: &Database, host: &str) -> String {
+    let (name, port) = (database.name(), database.cluster().port());
+    format!("[databases.{name}]\nhost = \"{host}\"\nport = {port}\ntls = \"disable\"")
+}
+
 #[test]
 fn pools_that_only_want_idle_servers_take_none_from_each_other() {
     let cluster = Cluster::shared();
     let (first, second) = (cluster.database(), cluster.database());
-    let other = format!(
-        "[databases.{}]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"disable\"",
-        second.name(),
-        cluster.port()
-    );
+    let other = table(&second, "127.0.0.1");
     let name = second.name().to_owned();
     let setup = Setup::servers(3).limits("min_idle = 3\nmax_servers_host = 4").tables(&other);
     let stage = Stage::on(first, &setup);
@@ -177,11 +179,7 @@ fn pools_that_only_want_idle_servers_take_none_from_each_other() {
 fn two_names_of_one_host_are_warned_of() {
     let cluster = Cluster::shared();
     let (first, second) = (cluster.database(), cluster.database());
-    let other = format!(
-        "[databases.{}]\nhost = \"localhost\"\nport = {}\ntls = \"disable\"",
-        second.name(),
-        cluster.port()
-    );
+    let other = table(&second, "localhost");
     let setup = Setup::servers(2).limits("max_servers_host = 2").tables(&other);
     let stage = Stage::on(first, &setup);
     let (here, there) =

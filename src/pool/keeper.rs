@@ -46,16 +46,7 @@ async fn keep(
                 None => return,
             },
             _ = readings.tick() => match pool.upgrade() {
-                Some(pool) => {
-                    let now_blind = pool.knowledge.is_catalogue_refused();
-                    if now_blind && !is_blind {
-                        let PoolKey { database, user } = &pool.key;
-                        warn!(%database, %user, "the code of the database is too much or cannot be read: what triggers, \
-                            defaults and views do to sessions is not seen");
-                    }
-                    is_blind = now_blind;
-                    pool.knowledge.expire_catalogue();
-                }
+                Some(pool) => is_blind = pool.expire_catalogue(is_blind),
                 None => return,
             },
             _ = ticks.tick() => match pool.upgrade() {
@@ -85,6 +76,18 @@ impl Pool {
             now.saturating_duration_since(server.opened_at) > server.lifetime
         });
         self.expire_idle(usize::MAX, CloseReason::Broken, |server| server.is_stale());
+    }
+
+    /// Has the catalogue read again. Whether it could not be read, which is said when it was not so before.
+    fn expire_catalogue(&self, was_blind: bool) -> bool {
+        let is_blind = self.knowledge.is_catalogue_refused();
+        if is_blind && !was_blind {
+            let PoolKey { database, user } = &self.key;
+            warn!(%database, %user, "the code of the database is too much or cannot be read: what triggers, \
+                defaults and views do to sessions is not seen");
+        }
+        self.knowledge.expire_catalogue();
+        is_blind
     }
 
     /// Other pools of the host wait for slots that idle servers hold here.

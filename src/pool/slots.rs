@@ -244,9 +244,10 @@ impl<S, W> Slots<S, W> {
         if self.class(class)?.waiting() > 0 || !self.may_have(class) || !fits(&mut self.idle[at]) {
             return None;
         }
+        self.pass(now);
         let server = self.idle.remove(at);
         self.free += 1;
-        self.lease(class, now);
+        self.lease(class);
         Some(server)
     }
 
@@ -443,7 +444,7 @@ impl<S, W> Slots<S, W> {
 
     /// Takes an idle server for one who waits, if a change of limits lets him have it now.
     pub fn dispatch(&mut self, now: Instant) -> Option<(S, ClassId, W)> {
-        if self.idle.is_empty() || self.waiting == 0 {
+        if self.waiting == 0 {
             return None;
         }
         let server = self.idle.pop()?;
@@ -578,7 +579,7 @@ impl<S, W> Slots<S, W> {
         let class = self.classes.get_mut(usize::from(id.0))?;
         let waiter = class.next(now)?;
         self.floor = self.floor.max(class.used(self.contended));
-        self.lease(id, now);
+        self.lease(id);
         self.waiting -= 1;
         Some((id, waiter))
     }
@@ -600,8 +601,7 @@ impl<S, W> Slots<S, W> {
         best.map(|(id, _)| id)
     }
 
-    fn lease(&mut self, id: ClassId, now: Instant) {
-        self.pass(now);
+    fn lease(&mut self, id: ClassId) {
         if let Some(class) = self.classes.get_mut(usize::from(id.0)) {
             class.on_leased(self.contended);
         }

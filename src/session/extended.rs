@@ -231,20 +231,16 @@ impl Session {
         };
         self.open_segment = true;
         let mut made = None;
-        let mut draw = None;
-        let mut resets = Resets::None;
         if let Note::Use { statement, .. } = &target.note {
             let statement = Arc::clone(statement);
-            let parameters = Parameters::of_bind(reader.rest());
-            resets = self.note_effects(statement.effects(), &statement.body, &parameters);
-            self.note_executed_here(&executed);
-            draw = self.note_draw(statement.effects(), &statement.body);
+            self.note_use(portal, &statement, reader.rest(), &executed);
             if body.len() == header.body {
                 made = self.bound_defaults(&statement, reader.rest());
             }
+        } else {
+            self.note_bound(portal, None);
+            self.note_bound_resets(portal, Resets::None);
         }
-        self.note_bound(portal, draw);
-        self.note_bound_resets(portal, resets);
         self.send(Kind::Bind, target.note);
         self.begin_retry(meaning.tried, before);
         if let Some(rest) = made {
@@ -257,6 +253,23 @@ impl Session {
         build::put_cstr(out.server, portal);
         build::put_cstr(out.server, &rename);
         ClientFate::Rewritten { skip: portal.len() + name.len() + 2 }
+    }
+
+    /// A statement of the client's is bound to a portal; `rest` is the Bind behind the two names, and `executed` what
+    /// the statement executes by SQL.
+    fn note_use(
+        &mut self,
+        portal: &[u8],
+        statement: &Statement,
+        rest: &[u8],
+        executed: &[Arc<Statement>],
+    ) {
+        let parameters = Parameters::of_bind(rest);
+        let resets = self.note_effects(statement.effects(), &statement.body, &parameters);
+        self.note_executed_here(executed);
+        let draw = self.note_draw(statement.effects(), &statement.body);
+        self.note_bound(portal, draw);
+        self.note_bound_resets(portal, resets);
     }
 
     pub(super) fn on_execute(&mut self, body: &[u8]) -> ClientFate {

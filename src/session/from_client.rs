@@ -334,7 +334,23 @@ impl Session {
         {
             return fate;
         }
-        let Some(backend) = backend else { return ClientFate::NeedServer };
+        match backend {
+            Some(backend) => {
+                self.send_query(body.len() == header.body, body, effects, backend, out)
+            }
+            None => ClientFate::NeedServer,
+        }
+    }
+
+    /// A Query, of which `body` is the `whole` or the beginning, is for the server.
+    fn send_query(
+        &mut self,
+        whole: bool,
+        body: &[u8],
+        effects: Effects,
+        backend: &mut Backend,
+        out: &mut Out<'_>,
+    ) -> ClientFate {
         let effects = if self.cannot_run(body) { Effects::PURE } else { effects };
         let executed = self.executed(effects, body);
         let effects = self.with_executed(effects, &executed);
@@ -352,7 +368,6 @@ impl Session {
         if self.mind_sequences(effects, body, backend, out.server) {
             return self.wait_flushed(out);
         }
-        let whole = body.len() == header.body;
         let made = if whole { self.with_defaults(effects, body, true) } else { None };
         let text = made.as_ref().map_or(body, |made| &made.text);
         self.lend(effects, text, true, backend, out.server);

@@ -1,14 +1,14 @@
 //! How the session's settings make texts read.
 
-use super::settings::{self, ServerSettings, Settings};
+use super::settings::{ServerSettings, Settings};
 use crate::sql;
 
 /// How the session's settings make texts read.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    /// The settings of [`settings::PARSE_SETTINGS`] as they are for the next message.
+    /// The settings of [`sql::TOLD`] as they are for the next message.
     pub(super) in_force: Settings,
-    /// Names and values of [`settings::UNREPORTED_PARSE_SETTINGS`] that the client has set.
+    /// Names and values of those of [`sql::UNTOLD`], and of [`REREAD`], that the client has set.
     own: Vec<u8>,
     /// Their values: texts parsed under others are other statements.
     pub(super) fingerprint: Box<[u8]>,
@@ -23,7 +23,7 @@ pub(super) struct Reading {
 impl Reading {
     /// A value that is in force from now on.
     pub(super) fn set(&mut self, name: &str, value: &[u8]) {
-        if settings::is_parse_setting(name) && self.in_force.set(name, value) {
+        if sql::is_one_of(&sql::TOLD, name) && self.in_force.set(name, value) {
             self.made_of = None;
             self.derive();
         }
@@ -32,7 +32,7 @@ impl Reading {
     /// The client's own values of the settings that are not reported.
     fn set_own(&mut self, desired: &Settings) {
         let mut own = Vec::new();
-        for name in settings::UNREPORTED_PARSE_SETTINGS {
+        for name in sql::UNTOLD.into_iter().chain(REREAD) {
             if let Some(value) = desired.get(name) {
                 own.extend_from_slice(name.as_bytes());
                 own.push(0);
@@ -55,7 +55,7 @@ impl Reading {
             return;
         }
         let baseline = server.baseline();
-        for name in settings::PARSE_SETTINGS {
+        for name in sql::TOLD {
             let value = desired.get(name).or_else(|| baseline.get(name));
             self.set(name, value.unwrap_or_default());
         }
@@ -70,7 +70,7 @@ impl Reading {
             return;
         }
         self.set_own(desired);
-        for name in settings::PARSE_SETTINGS {
+        for name in sql::TOLD {
             if let Some(value) = desired.get(name) {
                 self.set(name, value);
             }
@@ -79,7 +79,7 @@ impl Reading {
 
     fn derive(&mut self) {
         let mut fingerprint = Vec::with_capacity(64);
-        for name in settings::PARSE_SETTINGS {
+        for name in sql::TOLD {
             fingerprint.extend_from_slice(self.in_force.get(name).unwrap_or_default());
             fingerprint.push(0);
         }
@@ -110,3 +110,6 @@ impl Reading {
         }
     }
 }
+
+/// Settings under which PostgreSQL itself reads a prepared text anew. Under others it may have other columns.
+const REREAD: [&str; 2] = ["role", "search_path"];

@@ -379,11 +379,6 @@ pub fn is_fail_closed(name: &str) -> bool {
     name.contains('.') || FAIL_CLOSED.iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
-/// Whether a name is one of [`PARSE_SETTINGS`].
-pub fn is_parse_setting(name: &str) -> bool {
-    PARSE_SETTINGS.iter().any(|n| name.eq_ignore_ascii_case(n))
-}
-
 const READ_ONLY: [&str; 6] = [
     "is_superuser",
     "session_authorization",
@@ -401,26 +396,6 @@ const FAIL_CLOSED: [&str; 6] = [
     "default_transaction_read_only",
     // A server that has had temporary tables refuses it.
     "temp_buffers",
-];
-
-/// Reported settings that change what a text means when it is parsed; part of what makes two
-/// prepared statements the same.
-pub const PARSE_SETTINGS: [&str; 5] =
-    ["DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings", "client_encoding"];
-
-/// The same of those that are not reported: the client's own values of them, where it has some.
-pub const UNREPORTED_PARSE_SETTINGS: [&str; 11] = [
-    "array_nulls",
-    "backslash_quote",
-    "default_text_search_config",
-    "lc_monetary",
-    "lc_numeric",
-    "lc_time",
-    "role",
-    "search_path",
-    "timezone_abbreviations",
-    "transform_null_equals",
-    "xmloption",
 ];
 
 /// Appends Bind and Execute of changes, which are made in their order. Bound values need no quoting,

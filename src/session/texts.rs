@@ -75,7 +75,7 @@ impl Session {
     /// may have changed one of them, and is not over.
     pub(super) fn is_reading_in_doubt(&self) -> bool {
         let questions = &self.questions;
-        let untold = |name: &str| sql::UNTOLD.iter().any(|it| name.eq_ignore_ascii_case(it));
+        let untold = |name: &str| sql::is_one_of(&sql::UNTOLD, name);
         let in_flight = !self.is_quiet();
         self.reading.touched
             // Where nothing is parsed, nothing is misread.
@@ -88,7 +88,7 @@ impl Session {
 
     /// Whether it is not known yet by which rules strings are read.
     pub(super) fn is_lexing_in_doubt(&self) -> bool {
-        let lexing = |name: &str| sql::LEXED_UNDER.iter().any(|it| name.eq_ignore_ascii_case(it));
+        let lexing = |name: &str| sql::is_one_of(&sql::LEXED_UNDER, name);
         let questions = &self.questions;
         let local = questions.suspects.contains(Effects::LOCAL_LEXING);
         self.reading.touched

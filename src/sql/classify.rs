@@ -10,6 +10,7 @@ use super::code;
 use super::effects::Effects;
 use super::lexer::{Kind, Lexer, Token};
 use super::literals;
+use super::local::{self, Local};
 use super::names::Folded;
 use super::touched;
 
@@ -324,15 +325,12 @@ impl<'a, 'o> Classifier<'a, 'o> {
 /// What stands behind SET, if that is LOCAL and a setting under which texts mean something else.
 fn local_setting(after: Lexer<'_>) -> Effects {
     let tokens: Vec<_> =
-        after.take_while(|token| token.kind != Kind::Semicolon).take(FEW).collect();
+        after.take_while(|token| token.kind != Kind::Semicolon).take(local::FEW).collect();
     match tokens.split_first() {
-        Some((first, rest)) if first.is_word(b"local") => touched::local(rest).effects(),
+        Some((first, rest)) if first.is_word(b"local") => Local::of_set(rest).effects(),
         _ => Effects::PURE,
     }
 }
-
-/// Tokens that are looked through for a name.
-const FEW: usize = 16;
 
 /// PREPARE TRANSACTION has a string where PREPARE has the rest of the statement: `transaction` alone
 /// may be a name.

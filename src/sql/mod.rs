@@ -20,6 +20,7 @@ mod effects;
 mod keywords;
 mod lexer;
 mod literals;
+mod local;
 mod names;
 mod redact;
 mod setting;
@@ -38,15 +39,13 @@ pub use self::defaults::{Argument, Defaults, Made, defaulting, with_defaults};
 pub use self::draws::is_drawn;
 pub use self::effects::Effects;
 pub use self::lexer::{Kind, Lexer, Token};
+pub use self::local::{LEXED_UNDER, Local, TOLD, UNTOLD, is_one_of};
 pub use self::redact::redact;
 pub use self::setting::setting;
 pub use self::shapes::Shapes;
 pub use self::shown::{Shown, shown};
 pub use self::statements::{Mention, mentions};
-pub use self::touched::{
-    LEXED_UNDER, Local, Resets, TOLD, Touched, UNTOLD, touched, touched_by_strings,
-    touched_by_value,
-};
+pub use self::touched::{Resets, Touched, touched, touched_by_strings, touched_by_value};
 pub use self::whole::{Whole, is_empty, whole};
 
 /// Whether a text in this client encoding may hold quotes or backslashes inside its characters.

@@ -6,8 +6,8 @@
 use super::call::fold;
 use super::catalogue::Catalogue;
 use super::classify::Options;
-use super::effects::Effects;
 use super::lexer::{Kind, Lexer, Token};
+use super::local::Local;
 use crate::without::is_off;
 
 /// Settings that a text may change.
@@ -27,63 +27,6 @@ pub struct Touched {
     /// What may change for the transaction.
     pub local: Local,
 }
-
-/// Settings that a text may change for the transaction at hand, as far as they change what texts mean.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Local {
-    /// One that the server does not report.
-    pub untold: bool,
-    /// One that it reports.
-    pub told: bool,
-    /// One by which strings are read.
-    pub lexing: bool,
-}
-
-impl Local {
-    /// Of that name; any, if that is not known.
-    pub(crate) fn of(name: Option<&str>) -> Self {
-        let is = |list: &[&str]| {
-            name.is_none_or(|name| list.iter().any(|it| name.eq_ignore_ascii_case(it)))
-        };
-        Self { untold: is(&UNTOLD), told: is(&TOLD), lexing: is(&LEXED_UNDER) }
-    }
-
-    /// Both.
-    pub fn add(&mut self, other: Self) {
-        self.untold |= other.untold;
-        self.told |= other.told;
-        self.lexing |= other.lexing;
-    }
-
-    /// The same as effects.
-    pub fn effects(self) -> Effects {
-        let of = |is: bool, effects: Effects| if is { effects } else { Effects::PURE };
-        of(self.untold, Effects::LOCAL_SETTING)
-            | of(self.told, Effects::LOCAL_TOLD)
-            | of(self.lexing, Effects::LOCAL_LEXING)
-    }
-}
-
-/// Settings under which a text means something else when it is parsed, and which the server reports. Those of
-/// `search_path` and the role it looks after itself (`runtime-config-client.html`).
-pub const TOLD: [&str; 5] =
-    ["datestyle", "intervalstyle", "timezone", "standard_conforming_strings", "client_encoding"];
-
-/// The same of those that it does not report.
-pub const UNTOLD: [&str; 9] = [
-    "array_nulls",
-    "backslash_quote",
-    "default_text_search_config",
-    "lc_monetary",
-    "lc_numeric",
-    "lc_time",
-    "timezone_abbreviations",
-    "transform_null_equals",
-    "xmloption",
-];
-
-/// Settings by which strings are read.
-pub const LEXED_UNDER: [&str; 2] = ["standard_conforming_strings", "client_encoding"];
 
 /// Settings that a text takes back to their session default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -346,7 +289,7 @@ fn set(mut tokens: &[Token<'_>], found: &mut Touched) {
     {
         // It ends with the transaction.
         if scope.is_word(b"local") {
-            return found.local.add(local(rest));
+            return found.local.add(Local::of_set(rest));
         }
         tokens = rest;
     }
@@ -386,25 +329,6 @@ fn set(mut tokens: &[Token<'_>], found: &mut Touched) {
     for name in special {
         if resets { found.may_reset(name) } else { found.add(name) }
     }
-}
-
-/// What stands behind SET LOCAL.
-pub(crate) fn local(tokens: &[Token<'_>]) -> Local {
-    let is = |word: &[u8]| tokens.first().is_some_and(|token| token.is_word(word));
-    if is(b"time") {
-        return Local::of(Some("timezone"));
-    }
-    if is(b"names") {
-        return Local::of(Some("client_encoding"));
-    }
-    if is(b"xml") {
-        return Local::of(Some("xmloption"));
-    }
-    let end = tokens.iter().take(FEW).position(is_assignment);
-    let name = end.and_then(|end| setting_name(&tokens[..end]));
-    // SCHEMA and ROLE have none.
-    let others = is(b"schema") || is(b"role");
-    if others { Local::default() } else { Local::of(name.as_deref()) }
 }
 
 fn assignment(tokens: &[Token<'_>], found: &mut Touched) {

@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -46,6 +48,24 @@ fn full(size: usize, classes: &[ClassLimits], class: ClassId) -> (Slots<u32, u32
 fn back(s: &mut Slots<u32, u32>, class: ClassId, now: Instant) -> Freed<u32> {
     s.returned(class, now);
     s.freed(now)
+}
+
+/// How often each of two classes is served when servers come back one after the other, oldest lease first.
+fn turns(
+    s: &mut Slots<u32, u32>,
+    mut holders: VecDeque<ClassId>,
+    rounds: usize,
+    mut now: Instant,
+) -> [usize; 2] {
+    let mut turns = [0, 0];
+    for _ in 0..rounds {
+        now += MS;
+        let from = holders.pop_front().unwrap();
+        let Freed::Hand(class, _) = back(s, from, now) else { panic!("somebody waits") };
+        holders.push_back(class);
+        turns[usize::from(class.0)] += 1;
+    }
+    turns
 }
 
 #[test]
@@ -223,22 +243,14 @@ fn classes_share_the_servers_time_by_weight() {
 fn two_classes_take_turns_beside_one_for_which_a_server_is_kept() {
     let kept = ClassLimits { guaranteed: 1, ..limits() };
     let (one, other) = (ClassId(0), ClassId(1));
-    let (mut s, mut now) = full(2, &[limits(), limits(), limits()], one);
+    let (mut s, now) = full(2, &[limits(), limits(), limits()], one);
     s.resize(Size { max: 3, max_idle: 3, ..SIZE });
     s.set_classes(&[limits(), limits(), kept], now);
     for n in 0..100 {
         s.wait(one, n, now).unwrap();
         s.wait(other, n, now).unwrap();
     }
-    let mut holders = std::collections::VecDeque::from([one, one]);
-    let mut turns = [0, 0];
-    for _ in 0..60 {
-        now += MS;
-        let from = holders.pop_front().unwrap();
-        let Freed::Hand(class, _) = back(&mut s, from, now) else { panic!("somebody waits") };
-        holders.push_back(class);
-        turns[usize::from(class.0)] += 1;
-    }
+    let turns = turns(&mut s, [one, one].into(), 60, now);
     assert!(turns.iter().all(|served| (25..=35).contains(served)), "{turns:?}");
 }
 
@@ -284,15 +296,7 @@ fn one_of_a_small_class_is_next_whatever_the_queue_of_a_greedy_one() {
     for n in 0..1000 {
         s.wait(small, n, now).unwrap();
     }
-    let mut holders = std::collections::VecDeque::from([greedy, greedy, greedy, small]);
-    let mut turns = [0, 0];
-    for _ in 0..200 {
-        now += MS;
-        let from = holders.pop_front().unwrap();
-        let Freed::Hand(class, _) = back(&mut s, from, now) else { panic!("somebody waits") };
-        holders.push_back(class);
-        turns[usize::from(class.0)] += 1;
-    }
+    let turns = turns(&mut s, [greedy, greedy, greedy, small].into(), 200, now);
     assert!(turns.iter().all(|served| (90..=110).contains(served)), "{turns:?}");
 }
 
@@ -306,15 +310,7 @@ fn what_a_class_used_while_nobody_waited_is_not_held_against_it() {
         s.wait(new, n, now).unwrap();
         s.wait(old, n, now).unwrap();
     }
-    let mut holders = std::collections::VecDeque::from([old, old]);
-    let mut turns = [0, 0];
-    for _ in 0..40 {
-        now += MS;
-        let from = holders.pop_front().unwrap();
-        let Freed::Hand(class, _) = back(&mut s, from, now) else { panic!("somebody waits") };
-        holders.push_back(class);
-        turns[usize::from(class.0)] += 1;
-    }
+    let turns = turns(&mut s, [old, old].into(), 40, now);
     assert!(turns.iter().all(|served| (15..=25).contains(served)), "{turns:?}");
 }
 
