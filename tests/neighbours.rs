@@ -181,3 +181,47 @@ fn operators_of_others_are_not_called_by_questions_of_pgweirs_own() {
     let unproven = stage.weir.count("pgweir_pins_total", "reason=\"unproven\"");
     assert_eq!(unproven, 0, "{}", stage.weir.log());
 }
+
+#[test]
+fn statements_that_code_deallocates() {
+    for text in
+        ["select run('deallocate all')", "do $$ begin execute 'deal' || 'locate all'; end $$"]
+    {
+        let (_stage, mut one, mut other) = scene(RUN);
+        for (client, name, memory) in [(&mut one, "a", "7MB"), (&mut other, "b", "8MB")] {
+            client.rows(&format!("set work_mem = '{memory}'"));
+            client.ask(&[parse(name, "select 1"), sync()].concat());
+        }
+        one.rows(text);
+        assert_eq!(other.value("show work_mem"), "8MB");
+        assert_eq!(other.ask(&[run("b", &[]), sync()].concat()), "2 D(1) C[SELECT 1] Z[I]");
+        // Its own are gone, as on PostgreSQL.
+        assert_eq!(one.ask(&[run("a", &[]), sync()].concat()), "E[ERROR 26000] Z[I]");
+        assert_eq!(one.value("show work_mem"), "7MB");
+    }
+}
+
+#[test]
+fn tables_that_code_changes() {
+    for text in [
+        "do $$ begin alter table changing alter a type text; end $$",
+        "select run('alter table changing alter a type text')",
+        "select run('al' || 'ter table changing alter a type text')",
+    ] {
+        for pins in [false, true] {
+            let setup =
+                format!("create table changing (a int); alter table changing owner to app; {RUN}");
+            let (_stage, mut one, mut other) = scene(&setup);
+            let read = |name| {
+                let parse = parse(name, "select * from changing");
+                [parse, describe('S', name), run(name, &[]), sync()].concat()
+            };
+            assert_eq!(one.ask(&read("a")), "1 t T 2 C[SELECT 0] Z[I]");
+            other.rows(text);
+            if pins {
+                other.rows("prepare p as select 1");
+            }
+            assert_eq!(other.ask(&read("b")), "1 t T 2 C[SELECT 0] Z[I]", "{text}");
+        }
+    }
+}

@@ -46,6 +46,8 @@ struct Asked {
     names: Vec<Box<str>>,
     values: Vec<Value>,
     probe: Option<Probe>,
+    /// Statements that the server is thought to have.
+    prepared: usize,
     channels: Option<Channels>,
     catalogue: Option<Rows>,
     failed: bool,
@@ -110,6 +112,10 @@ impl Session {
         self.pins.set(PinReason::LongStatement, self.statements.has_unrepeatable());
         if self.leaves_channels(backend) {
             self.questions.suspects |= Effects::LISTEN;
+        }
+        if is_off("gone") && self.questions.suspects.intersects(MAY_UNPIN) {
+            self.pins = Pins::NONE;
+            self.questions.suspects = self.questions.suspects.without(SUSPECT.union(MAY_UNPIN));
         }
         let open = self.questions.are_open(self.pins)
             || self.listening.may_change(self.questions.suspects)
@@ -279,6 +285,7 @@ impl Session {
                 || self.pins.contains(PinReason::AdvisoryLock);
             let locks: &[u8] = if locks { b"t" } else { b"f" };
             self.execute_own(Own::Probe, &[Some(locks)], Note::Probed, backend, out);
+            self.questions.asked.get_or_insert_default().prepared = backend.statements.count();
         }
         // Last, since it changes a setting for itself.
         if std::mem::take(&mut self.questions.catalogue) {

@@ -7,11 +7,11 @@ use bytes::{BufMut, BytesMut};
 
 use super::asking::Parameters;
 use super::flow::Kind;
-use super::from_client::{ClientFate, MAX_PARSE, MAX_PREFIX};
+use super::from_client::{ClientFate, MAX_PARSE, MAX_PREFIX, may_start};
 use super::knowledge::Statement;
 use super::pins::{PinReason, Pins};
 use super::preparing::MISSING;
-use super::{Backend, Note, Out, Session};
+use super::{Backend, Note, Out, Session, TransactionStatus};
 use crate::sql::{Effects, Resets};
 use crate::wire::build;
 use crate::wire::frame::Header;
@@ -169,10 +169,18 @@ impl Session {
         out: &mut Out<'_>,
     ) -> ClientFate {
         let Some(backend) = backend else { return ClientFate::NeedServer };
-        let generation = existing.generation();
-        let Some(existing) = self.ensure(existing, generation, backend, out.server) else {
-            return ClientFate::Wait;
-        };
+        // Such a transaction refuses the text, if its syntax is not at fault, whatever the name.
+        let fails = self.status == TransactionStatus::Failed
+            && self.flow.is_status_known()
+            && !may_start(&statement.body, ENDS_TRANSACTION);
+        let mut existing = Arc::clone(existing);
+        if !fails {
+            let generation = existing.generation();
+            let Some(ensured) = self.ensure(&existing, generation, backend, out.server) else {
+                return ClientFate::Wait;
+            };
+            existing = ensured;
+        }
         self.open_segment = true;
         // Its own text, which may be at fault before its name is.
         build::parse_body(out.server, &existing.server_name, &statement.body);
@@ -365,6 +373,9 @@ fn write_describe(out: &mut BytesMut, name: &[u8]) {
         build::put_cstr(out, name);
     });
 }
+
+/// The first letters of ABORT, COMMIT, END, PREPARE TRANSACTION and ROLLBACK, which a failed transaction takes.
+const ENDS_TRANSACTION: &[u8] = b"aAcCeEpPrR";
 
 fn too_many() -> Report {
     Report::error(SqlState::CONFIGURATION_LIMIT, "too many prepared statements for one client")

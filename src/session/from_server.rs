@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::asking::Columns;
 use super::flow::{Entry, Owner, Reaction, Sent};
+use super::knowledge::Statement;
 use super::own::Own;
 use super::pins::PinReason;
 use super::settings;
@@ -297,7 +298,8 @@ impl Session {
                 if changes_catalogue(tag) {
                     self.expect_catalogue();
                 }
-                self.altered |= changes_plans(tag) && !self.is_about_temporary();
+                let altered = changes_plans(tag) || (runs_code(tag) && self.alters());
+                self.altered |= altered && !self.is_about_temporary();
             }
         }
     }
@@ -393,7 +395,7 @@ impl Session {
     ) -> ServerFate {
         let fields = ErrorFields::read(body);
         match &sent.note {
-            Note::Alias { internal, name } => {
+            Note::Alias { internal, name } if !is_off("missing") => {
                 error::rewrite_message(out, body, internal, name);
                 ServerFate::Swallow
             }
@@ -436,6 +438,9 @@ impl Session {
                 // Questions stand before settings, which are not to blame for what fails there.
                 if self.is_asking() {
                     self.on_answer_failed();
+                    if fields.code == b"26000" {
+                        self.on_statements_lost(backend);
+                    }
                 } else if let Some(syncing) = &mut self.syncing {
                     syncing.error = Some(Bytes::copy_from_slice(body));
                 }
@@ -456,7 +461,7 @@ impl Session {
                 if name.is_empty() {
                     backend.statements.clear_unnamed();
                 } else if sent {
-                    backend.statements.undo(&statement);
+                    take_back(backend, &statement);
                 }
                 if name.is_empty() && itself {
                     self.statements.remove(b"");
@@ -466,7 +471,7 @@ impl Session {
                 self.statements.undo(&name, ticket);
             }
             Note::Query { unnamed: Some(ticket), .. } => self.statements.undo(b"", ticket),
-            Note::Prepare { statement } => backend.statements.undo(&statement),
+            Note::Prepare { statement } => take_back(backend, &statement),
             Note::PrepareUnnamed { .. } => backend.statements.clear_unnamed(),
             Note::Unprepare { statement } => backend.statements.undo(&statement),
             Note::PrepareOwn(own) => backend.statements.set_own(own, false),
@@ -587,6 +592,15 @@ impl Session {
     }
 }
 
+/// A Parse failed, or was skipped.
+fn take_back(backend: &mut Backend, statement: &Statement) {
+    if is_off("undo") {
+        backend.statements.confirm(statement);
+    } else {
+        backend.statements.undo(statement);
+    }
+}
+
 /// Commands that can put code behind a name. What is dropped is only suspected for longer.
 fn changes_catalogue(tag: &[u8]) -> bool {
     tag.starts_with(b"CREATE ") || tag.starts_with(b"ALTER ")
@@ -598,6 +612,13 @@ fn changes_plans(tag: &[u8]) -> bool {
         [b"CREATE VIEW\0".as_slice(), b"CREATE TYPE\0", b"CREATE DOMAIN\0", b"CREATE FUNCTION\0"];
     let altered = tag.starts_with(b"ALTER ") || tag.starts_with(b"DROP ");
     (altered || made.contains(&tag)) && !is_off("ddl")
+}
+
+/// Commands that may have run code, by which more was done than they tell.
+fn runs_code(tag: &[u8]) -> bool {
+    let word = tag.split(|byte| matches!(byte, b' ' | 0)).next().unwrap_or_default();
+    let rows = [b"SELECT".as_slice(), b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"COPY", b"FETCH"];
+    word == b"DO" || word == b"CALL" || rows.contains(&word)
 }
 
 /// The text itself was refused, whatever the state of the transaction.

@@ -96,12 +96,14 @@ const CALM: &str = "SELECT pg_catalog.set_config('jit', 'off', true), \
 
 /// Which state there is. Objects of the temporary schema are found by what depends on it; the lock table
 /// is only read when it is asked for, since reading it takes locks of its own
-/// (`catalog-pg-depend.html`, `view-pg-locks.html`).
+/// (`catalog-pg-depend.html`, `view-pg-locks.html`). Prepared statements are told as `t 12`: whether some are of
+/// SQL's PREPARE, and how many are not.
 const PROBE: &str = "SELECT pg_catalog.pg_my_temp_schema() <> 0::pg_catalog.oid AND EXISTS (\
     SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass::pg_catalog.oid \
     AND refobjid = pg_catalog.pg_my_temp_schema()), \
     EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable), \
-    EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql), \
+    (SELECT pg_catalog.concat(pg_catalog.bool_or(from_sql), ' ', pg_catalog.count(*) FILTER (WHERE NOT from_sql)) \
+    FROM pg_catalog.pg_prepared_statements), \
     EXISTS (SELECT FROM pg_catalog.pg_listening_channels()), \
     pg_catalog.current_setting('role'), \
     CASE WHEN $1::pg_catalog.bool THEN EXISTS (SELECT FROM pg_catalog.pg_locks \

@@ -143,7 +143,7 @@ impl Session {
     }
 
     /// The open transaction has changed tables, or is about to.
-    fn alters(&self) -> bool {
+    pub(super) fn alters(&self) -> bool {
         (self.altered || self.questions.suspects.contains(Effects::DDL)) && !is_off("ddl")
     }
 

@@ -39,14 +39,14 @@ mod tests {
     #[test]
     fn only_what_is_as_after_the_login_is_clean() {
         for (values, clean) in [
-            (["f", "f", "f", "f", "none", "f", "f"], true),
-            (["f", "f", "f", "f", "report", "f", "t"], true),
-            (["f", "f", "f", "f", "report", "f", "f"], false),
-            (["t", "f", "f", "f", "none", "f", "f"], false),
-            (["f", "t", "f", "f", "none", "f", "f"], false),
-            (["f", "f", "t", "f", "none", "f", "f"], false),
-            (["f", "f", "f", "t", "none", "f", "f"], false),
-            (["f", "f", "f", "f", "none", "t", "f"], false),
+            (["f", "f", " 0", "f", "none", "f", "f"], true),
+            (["f", "f", " 0", "f", "report", "f", "t"], true),
+            (["f", "f", " 0", "f", "report", "f", "f"], false),
+            (["t", "f", " 0", "f", "none", "f", "f"], false),
+            (["f", "t", " 0", "f", "none", "f", "f"], false),
+            (["f", "f", "t 1", "f", "none", "f", "f"], false),
+            (["f", "f", "f 2", "t", "none", "f", "f"], false),
+            (["f", "f", " 0", "f", "none", "t", "f"], false),
         ] {
             assert_eq!(is_clean(&row(&values)), Ok(clean), "{values:?}");
         }
@@ -54,10 +54,10 @@ mod tests {
 
     #[test]
     fn what_is_not_told_is_not_clean() {
-        let mut unknown = row(&["f", "f", "f", "f", "none"]);
+        let mut unknown = row(&["f", "f", " 0", "f", "none"]);
         unknown.extend_from_slice(&[0xff; 4]);
         assert_eq!(is_clean(&unknown), Ok(false));
-        let whole = row(&["f", "f", "f", "f", "none", "f", "f"]);
+        let whole = row(&["f", "f", " 0", "f", "none", "f", "f"]);
         for len in 0..whole.len() - 5 {
             assert!(is_clean(&whole[..len]).is_err(), "{len}");
         }

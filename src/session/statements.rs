@@ -345,6 +345,12 @@ impl ServerStatements {
         self.forget_own();
     }
 
+    /// How many the server has for certain, pgweir's own included.
+    pub(crate) fn count(&self) -> usize {
+        let settled = |copy: &&Prepared| copy.confirmed.is_some() && copy.in_flight == 0;
+        self.copies.values().filter(settled).count() + self.own.count_ones() as usize
+    }
+
     /// There are none, and what a client that is gone had in flight is never answered.
     pub fn reset(&mut self) {
         self.copies.clear();

@@ -61,10 +61,14 @@ impl Session {
 
     /// Code runs texts of its own making, which this text may have given it.
     fn note_strings(&mut self, text: &[u8], parameters: &Parameters<'_>) {
-        let given = (1..=MAX_GIVEN).filter_map(|number| parameters.text(number));
-        let values = given.map(|value| sql::touched_by_value(value.as_bytes()));
-        let mut found: Vec<_> = values.collect();
-        found.push(sql::touched_by_strings(text, &self.reading.options(false, None)));
+        let options = self.reading.options(false, None);
+        let mut effects = sql::effects_of_strings(text, options.standard_conforming_strings);
+        let mut found = vec![sql::touched_by_strings(text, &options)];
+        for value in (1..=MAX_GIVEN).filter_map(|number| parameters.text(number)) {
+            effects |= sql::effects_of_value(value.as_bytes());
+            found.push(sql::touched_by_value(value.as_bytes()));
+        }
+        self.questions.suspects |= effects;
         for touched in found {
             self.suspect_resets(&touched.may_reset);
             self.note_touched(&touched, &Parameters::NONE);

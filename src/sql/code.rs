@@ -37,6 +37,24 @@ pub(crate) fn foreign(text: &[u8]) -> Code {
     Code { effects: if suspicious { Effects::ROUTINE } else { Effects::PURE }, ..Code::default() }
 }
 
+/// What code may do by the strings of a text that it is given to run. They may as well be data.
+pub fn effects_of_strings(text: &[u8], conforming: bool) -> Effects {
+    let mut code = Code::default();
+    for token in Lexer::new(text, conforming).take(MAX_TOKENS) {
+        if let Some(string) = touched::body(&token) {
+            read_level(string, 0, &mut code);
+        }
+    }
+    code.effects
+}
+
+/// The same by a value.
+pub fn effects_of_value(value: &[u8]) -> Effects {
+    let mut code = Code::default();
+    read_level(value, 0, &mut code);
+    code.effects
+}
+
 fn read_level(text: &[u8], depth: u8, code: &mut Code) {
     let tokens: Vec<_> = Lexer::new(text, true).take(MAX_TOKENS + 1).collect();
     if tokens.len() > MAX_TOKENS || tokens.iter().any(|t| t.kind == Kind::Unterminated) {
@@ -92,6 +110,7 @@ fn word(token: &Token<'_>, next: &Token<'_>, code: &mut Code) {
         b"load" if matches!(next.kind, Kind::Text | Kind::EscapeText) => Effects::LOAD,
         b"discard" => Effects::DISCARD.union(Effects::SQL_PREPARE),
         b"insert" => Effects::DRAWS,
+        b"alter" | b"drop" => Effects::DDL,
         _ if name.starts_with(b"pg_temp") => Effects::TEMP_OBJECT,
         _ if next.kind == Kind::Open => call::watched(name, &[]),
         _ => Effects::PURE,
@@ -120,3 +139,22 @@ const MAX_USES: usize = 1_024;
 
 /// How deep strings are looked into.
 const MAX_DEPTH: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_that_code_may_run_are_read() {
+        for (text, effects) in [
+            ("select run('load ''x''')", Effects::LOAD),
+            ("select run($$drop table t$$), 'x'", Effects::DDL),
+            ("select run('insert into t values (1)')", Effects::DRAWS),
+            ("drop table t", Effects::PURE),
+        ] {
+            assert_eq!(effects_of_strings(text.as_bytes(), true), effects, "{text}");
+        }
+        assert_eq!(effects_of_value(b"alter table t add a int"), Effects::DDL);
+        assert_eq!(effects_of_value(b"alteration"), Effects::PURE);
+    }
+}

@@ -35,6 +35,7 @@ mod tests;
 
 pub use self::catalogue::{Catalogue, Deed, Subject};
 pub use self::classify::{Options, classify};
+pub use self::code::{effects_of_strings, effects_of_value};
 pub use self::defaults::{Argument, Defaults, Made, defaulting, with_defaults};
 pub use self::draws::is_drawn;
 pub use self::effects::Effects;

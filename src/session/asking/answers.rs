@@ -32,17 +32,30 @@ pub(in crate::session) struct Probe {
     pub(in crate::session) role: Box<[u8]>,
     /// `None` if it was not asked.
     pub(in crate::session) advisory_lock: Option<bool>,
+    /// Statements of the protocol that are prepared.
+    prepared: usize,
 }
 
 impl Probe {
     pub(in crate::session) fn read(columns: &mut Columns<'_>) -> Result<Self, Malformed> {
         let mut pins = Pins::NONE;
-        for reason in PROBED {
-            pins.set(reason, columns.flag()?.unwrap_or(true));
-        }
+        pins.set(PinReason::TempObject, columns.flag()?.unwrap_or(true));
+        pins.set(PinReason::HeldCursor, columns.flag()?.unwrap_or(true));
+        let (by_sql, prepared) = statements(columns.next()?.unwrap_or_default());
+        pins.set(PinReason::SqlPrepared, by_sql);
+        pins.set(PinReason::Listen, columns.flag()?.unwrap_or(true));
         let role = columns.next()?.unwrap_or_default().into();
-        Ok(Self { pins, role, advisory_lock: columns.flag()? })
+        Ok(Self { pins, role, advisory_lock: columns.flag()?, prepared })
     }
+}
+
+/// Whether statements are there that SQL has prepared, and how many others. What cannot be read tells of none
+/// that can be relied on.
+fn statements(told: &[u8]) -> (bool, usize) {
+    let told = std::str::from_utf8(told).ok();
+    let parts = told.and_then(|told| told.split_once(' '));
+    let (by_sql, others) = parts.unwrap_or(("t", ""));
+    (by_sql == "t", others.parse().unwrap_or(0))
 }
 
 /// A row of the catalogue: what it is about, its name, and its code.
@@ -132,7 +145,7 @@ impl Session {
             self.note_initial(name, backend);
         }
         if let Some(probe) = asked.probe {
-            self.on_probed(&probe, backend);
+            self.on_probed(&probe, asked.prepared, backend);
         }
         let mut suspects = std::mem::take(&mut self.questions.suspects);
         let touched = std::mem::take(&mut self.questions.touched);
@@ -217,7 +230,8 @@ impl Session {
         found
     }
 
-    fn on_probed(&mut self, probe: &Probe, backend: &mut Backend) {
+    /// `prepared` statements were thought to be on the server when it was asked.
+    fn on_probed(&mut self, probe: &Probe, prepared: usize, backend: &mut Backend) {
         if !is_off("role") {
             self.on_told_value("role", Some(&probe.role), backend);
         }
@@ -227,6 +241,18 @@ impl Session {
         self.pins.set(PinReason::Unproven, false);
         if let Some(locked) = probe.advisory_lock {
             self.pins.set(PinReason::AdvisoryLock, locked);
+        }
+        if probe.prepared < prepared {
+            self.on_statements_lost(backend);
+        }
+    }
+
+    /// Code that no tag tells of has deallocated statements, as it can do only with all of them: their names
+    /// on the server are nobody's to know.
+    pub(in crate::session) fn on_statements_lost(&mut self, backend: &mut Backend) {
+        if !is_off("forgotten") {
+            backend.statements.clear();
+            self.statements.clear();
         }
     }
 }
@@ -273,6 +299,6 @@ const MAX_CATALOGUE: usize = 16 << 20;
 /// Channels of one server that are read.
 const MAX_LISTENED: usize = 10_000;
 
-/// What the first columns of the probe's row tell.
+/// What the probe's row tells in any case.
 const PROBED: [PinReason; 4] =
     [PinReason::TempObject, PinReason::HeldCursor, PinReason::SqlPrepared, PinReason::Listen];

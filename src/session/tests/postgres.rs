@@ -441,7 +441,8 @@ impl Postgres {
                 self.say(&format!("D({}) C(SELECT 1)", self.timezone.now));
             }
             ["SELECT", "pg_catalog.pg_my_temp_schema()", ..] => {
-                self.say("D(f|f|f|f|none|f) C(SELECT 1)");
+                let named = self.statements.keys().filter(|name| !name.is_empty()).count();
+                self.say(&format!("D(f|f|f {named}|f|none|f) C(SELECT 1)"));
             }
             ["copy", _, "from", "stdin"] => {
                 self.say("G");
