@@ -22,6 +22,8 @@ use std::collections::VecDeque;
 
 use thiserror::Error;
 
+use crate::without::is_off;
+
 /// What was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -281,10 +283,10 @@ impl<N> Flow<N> {
         self.queue.len()
     }
 
-    /// Entries that are not pgweir's own work: the client's messages, and replies to it.
-    pub fn client_entries(&self) -> usize {
-        let own = |e: &&Entry<N>| matches!(e, Entry::Sent(s) if s.owner == Owner::Proxy);
-        self.queue.iter().filter(|entry| !own(entry)).count()
+    /// Messages of the client's that are in flight.
+    pub fn client_messages(&self) -> usize {
+        let own = |e: &&Entry<N>| matches!(e, Entry::Sent(s) if s.owner == Owner::Client);
+        self.queue.iter().filter(own).count()
     }
 
     /// Records what is being sent a second time, as [`Flow::take_dropped`] gave it.
@@ -466,6 +468,11 @@ impl<N> Flow<N> {
         let end = self.queue.iter().position(sync);
         self.begun = false;
         self.dropped.extend(self.queue.drain(..end.unwrap_or(self.queue.len())));
+        if is_off("skipped") {
+            let replies = self.dropped.extract_if(.., |e| matches!(e, Entry::Reply(_)));
+            let replies: Vec<_> = replies.collect();
+            replies.into_iter().rev().for_each(|reply| self.queue.push_front(reply));
+        }
         if end.is_none() {
             self.phase = Phase::Skipping;
         }

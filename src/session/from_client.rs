@@ -381,7 +381,8 @@ impl Session {
         backend.statements.clear_unnamed();
         self.cut_segment(|| !whole || may_copy(body));
         self.counts.queries += 1;
-        let unnamed = self.statements.has_unnamed().then(|| self.next_ticket());
+        let drops = self.statements.has_unnamed() && !is_off("query");
+        let unnamed = drops.then(|| self.next_ticket());
         if let Some(ticket) = unnamed {
             self.statements.begin(b"", ticket, None);
         }
@@ -404,7 +405,7 @@ impl Session {
         if !self.flow.is_empty() {
             return Some(ClientFate::Wait);
         }
-        if self.status == TransactionStatus::Failed {
+        if self.status == TransactionStatus::Failed && !is_off("status") {
             return None;
         }
         let tag = match whole {
@@ -454,7 +455,7 @@ impl Session {
                 .map(|(n, v)| (Box::from(n), Box::from(v)))
                 .collect::<Vec<(Box<str>, Box<[u8]>)>>()
         };
-        self.status == TransactionStatus::Idle
+        (self.status == TransactionStatus::Idle || is_off("status"))
             && self.leftovers() == Leftovers::Nothing
             && !self.listening.is_sharing()
             && (self.desired == self.startup

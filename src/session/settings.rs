@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::wire::build;
+use crate::without::is_off;
 
 /// Name and value.
 type Setting = (Arc<str>, Arc<[u8]>);
@@ -131,10 +132,15 @@ impl Change {
         match &self.value {
             None if is_role(&self.name) => 0,
             _ if self.is_encoding() => 1,
-            Some(_) if is_role(&self.name) => 3,
+            Some(_) if is_role(&self.name) && !is_off("role_last") => 3,
             _ => 2,
         }
     }
+}
+
+/// Values are compared byte by byte: `application_name` tells a from A.
+fn agree(has: &[u8], wanted: &[u8]) -> bool {
+    has == wanted || (is_off("exact") && has.eq_ignore_ascii_case(wanted))
 }
 
 fn is_encoding(name: &str) -> bool {
@@ -278,7 +284,7 @@ impl ServerSettings {
         let (mut kept_role, mut in_order) = (None, true);
         for pair in InStep::new(&self.actual, desired) {
             let (name, value) = match pair {
-                (Some((_, has)), Some((name, wanted))) if has == wanted => {
+                (Some((_, has)), Some((name, wanted))) if agree(has, wanted) => {
                     kept_role = kept_role.or(is_role(name).then_some(wanted));
                     continue;
                 }
@@ -294,7 +300,7 @@ impl ServerSettings {
             list.push(Change { name: Arc::clone(name), value });
         }
         // Under another role than the session's user, not every value may be set.
-        if let (Some(kept), false) = (kept_role, list.is_empty()) {
+        if let (Some(kept), false) = (kept_role, list.is_empty() || is_off("role_last")) {
             list.push(Change { name: "role".into(), value: None });
             list.push(Change { name: "role".into(), value: Some(Arc::clone(kept)) });
             in_order = false;
@@ -316,7 +322,7 @@ impl ServerSettings {
     /// Whether [`ServerSettings::changes_to`] would give nothing.
     pub fn suits(&self, desired: &Settings) -> bool {
         let suits = |pair: (Option<&Setting>, Option<&Setting>)| match pair {
-            (Some((_, has)), Some((_, wanted))) => has == wanted,
+            (Some((_, has)), Some((_, wanted))) => agree(has, wanted),
             (None, Some((name, wanted))) => self.default_of(name) == Some(wanted),
             (Some(_), None) => false,
             (None, None) => true,

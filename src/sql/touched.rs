@@ -322,6 +322,9 @@ fn set(mut tokens: &[Token<'_>], found: &mut Touched) {
     } else {
         return assignment(tokens, found);
     };
+    if is_off("aliases") && !special.contains(&"role") {
+        return;
+    }
     // `SET TIME ZONE LOCAL` means the default too.
     let resets = tokens.last().is_some_and(|last| {
         last.is_word(b"default") || (special == ["timezone"] && last.is_word(b"local"))

@@ -39,6 +39,7 @@ create function hide_role(r text) returns text language plpgsql
   as 'begin perform set_config(''role'', r, false); return current_user; end';
 create function hide_deep(n text, v text) returns text language plpgsql
   as 'begin return hide_set_pl(n, v); end';
+create function hide_any(t text) returns void language plpgsql as 'begin execute t; end';
 create function with_set_clause() returns text language sql set work_mem = '9MB'
   as 'select current_setting(''work_mem'')';
 create procedure hide_proc(v text) language plpgsql

@@ -114,7 +114,7 @@ const MOST_WORKERS: u64 = 12;
 
 #[test]
 fn sessions_through_pgweir_are_sessions_on_postgresql() {
-    let report = run_all(&Plan::from_env(500));
+    let report = run_all(&Plan::from_env(2000));
     println!("{report}");
     assert_eq!(report.differing(), 0, "programs differ, see above");
 }

@@ -203,21 +203,36 @@ const DRAWS: [(&str, &str); 5] = [
 /// What in a text of one of these says that it draws nothing.
 const IDLE: [&str; 2] = ["(id, a) values", "where false"];
 
-/// Those prepared by SQL are the same.
+/// Those prepared by SQL are the same, and so is all else.
 fn same_statements(sql: &str, direct: &[Line], through: &[Line]) -> bool {
     // The text may be one that an earlier step has parsed.
     let ours = |line: &Line| line.text.starts_with("D(__pgweir_");
     if !sql.contains("pg_prepared_statements") && !through.iter().any(ours) {
         return false;
     }
-    let by_sql = |lines: &[Line]| -> Vec<Vec<Option<String>>> {
-        let rows = lines.iter().filter_map(|line| line.row.clone());
-        rows.filter(|row| row.last() == Some(&Some("t".to_owned()))).collect()
-    };
-    let others = |lines: &[Line]| -> Vec<Line> {
-        lines.iter().filter(|line| line.row.is_none() && !line.is('C')).cloned().collect()
-    };
-    by_sql(direct) == by_sql(through) && others(direct) == others(through)
+    without_protocols(direct) == without_protocols(through)
+}
+
+/// Without the rows of statements that no PREPARE has made, which `SELECT n` does not count either.
+fn without_protocols(lines: &[Line]) -> Vec<Line> {
+    let mut kept = Vec::new();
+    let mut dropped = 0;
+    for line in lines {
+        if matches!(line.row.as_deref(), Some([_, _, Some(by_sql)]) if by_sql == "f") {
+            dropped += 1;
+            continue;
+        }
+        let mut line = line.clone();
+        if line.row.is_none() {
+            let count = line.text.strip_prefix("C[SELECT ").and_then(|text| text.strip_suffix(']'));
+            if let Some(count) = count.and_then(|count| count.parse::<usize>().ok()) {
+                line.text = format!("C[SELECT {}]", count.saturating_sub(dropped));
+            }
+            dropped = 0;
+        }
+        kept.push(line);
+    }
+    kept
 }
 
 /// NULL on one side is an empty text on the other, in rows that are the same otherwise; or SHOW
@@ -226,10 +241,12 @@ fn is_residue(sql: &str, missing: &[Line], empty: &[Line]) -> bool {
     if !["app.", "my."].iter().any(|prefix| sql.contains(prefix)) {
         return false;
     }
-    let is_unknown = |line: &Line| line.text.starts_with("E[ERROR 42704]");
-    let shows = empty.iter().any(|line| line.row.as_deref() == Some(&[Some(String::new())]));
-    if missing.iter().any(is_unknown) && shows {
-        return true;
+    let is_unknown =
+        |line: &Line| line.text.starts_with("E[ERROR 42704] unrecognized configuration parameter");
+    let common = missing.iter().zip(empty).take_while(|(missing, empty)| missing == empty).count();
+    if missing.get(common).is_some_and(is_unknown) {
+        let shown = empty[common..].iter().find(|line| line.row.is_some() || line.is('E'));
+        return shown.is_some_and(|line| line.row.as_deref() == Some(&[Some(String::new())]));
     }
     let same_row = |(missing, empty): (&Line, &Line)| match (&missing.row, &empty.row) {
         (Some(theirs), Some(ours)) => theirs.iter().zip(ours).all(|(theirs, ours)| {
@@ -274,16 +291,21 @@ fn has_hint(direct: &[Line], through: &[Line]) -> bool {
         && direct.iter().zip(through).all(|(direct, through)| direct.text == without(through))
 }
 
-/// The same error, after a ParseComplete; or only that ParseComplete, if no Bind follows.
+/// The same error, after a ParseComplete; or only that ParseComplete, if nothing asks the server for more
+/// before the Sync.
 fn is_late(direct: &[Line], through: &[Line]) -> bool {
     let common = direct.iter().zip(through).take_while(|(theirs, ours)| theirs == ours).count();
     let (Some(theirs), Some(ours)) = (direct.get(common), through.get(common)) else {
         return false;
     };
-    let later = through[common..].iter().find(|line| line.is('E'));
+    let segment = through[common..].split(|line| line.is('Z')).next().unwrap_or_default();
     // In a failed transaction pgweir answers no Parse.
     let failed = theirs.text.starts_with("E[ERROR 25P02]");
-    theirs.is('E') && !failed && ours.text == "1" && later.is_none_or(|later| later == theirs)
+    let same = match segment.iter().find(|line| line.is('E')) {
+        Some(later) => later == theirs,
+        None => segment.iter().all(|line| ["1", "3"].contains(&line.text.as_str())),
+    };
+    theirs.is('E') && !failed && ours.text == "1" && same
 }
 
 /// Both fail, and one because its server has had no temporary object.

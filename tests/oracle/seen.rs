@@ -78,9 +78,10 @@ impl fmt::Display for Seen {
     }
 }
 
-/// A message without what must differ: table oids, oids of made types.
+/// A message without what must differ: table oids, oids of made types, places of processes.
 pub fn line(event: &Event) -> Line {
-    let row = event.row();
+    let mut row = event.row();
+    row.iter_mut().flatten().flatten().for_each(|value| *value = without_digits(value, "pg_temp_"));
     let text = match event {
         Event::Message('T', body) => format!("T[{}]", columns(body)),
         Event::Message('t', body) => {
@@ -96,6 +97,7 @@ pub fn line(event: &Event) -> Line {
             let Event::Message(letter, _) = event else { unreachable!() };
             format!("{letter}{:?}", String::from_utf8_lossy(body))
         }
+        Event::Message('D', _) => without_digits(&event.to_string(), "pg_temp_"),
         _ => event.to_string(),
     };
     Line { text, row }
@@ -105,10 +107,15 @@ pub fn line(event: &Event) -> Line {
 /// taken.
 fn without_numbers(text: &str) -> String {
     let text = text.split_inclusive("time to inline: ").next().unwrap_or_default();
-    let mut parts = text.split("pg_toast_");
+    without_digits(text, "pg_toast_")
+}
+
+/// Without the numbers behind a prefix.
+fn without_digits(text: &str, prefix: &str) -> String {
+    let mut parts = text.split(prefix);
     let mut rest = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        rest.push_str("pg_toast_");
+        rest.push_str(prefix);
         rest.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
     }
     rest

@@ -132,7 +132,9 @@ impl Generator {
         let sessions = random.random_range(3..=4);
         // With fewer servers than sessions, some sessions must never keep one.
         let holders = if random.random_bool(0.5) { sessions } else { sessions - 1 };
-        let bosses = random.random_bool(0.15) || focus.iter().any(|a| superuser::AREAS.contains(a));
+        let share = if focus.is_empty() { 0.15 } else { 0.5 };
+        let bosses =
+            random.random_bool(share) || focus.iter().any(|a| superuser::AREAS.contains(a));
         let occupied = random.random_bool(0.5);
         let mut generator = Self { random, sessions: Vec::new(), session: 0, focus: Vec::new() };
         for number in 0..sessions {

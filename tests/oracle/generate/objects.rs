@@ -9,6 +9,11 @@ pub(super) const MAKERS: &[Maker] = &[
     holder(Area::Temporary, "make a temporary object", 6, |g| sql(g.pick(TEMPORARY))),
     holder(Area::Temporary, "use a temporary object", 8, |g| sql(g.pick(USE_TEMPORARY))).look(),
     holder(Area::Temporary, "drop a temporary object", 3, |g| sql(g.pick(DROP_TEMPORARY))),
+    // A server that has had temporary tables refuses it.
+    anyone(Area::Temporary, "set the temporary buffers", 2, |g| {
+        sql(g.pick(&["set temp_buffers = '2MB'", "set temp_buffers = '9MB'"]))
+    }),
+    anyone(Area::Temporary, "show the temporary buffers", 2, |_| sql("show temp_buffers")).look(),
     holder(Area::Temporary, "table in pg_temp by search_path", 1, |g| {
         let text = "set search_path = pg_temp, public; create table made_path_% (a int)";
         Piece::Messages(vec![Message::Query(own(g, text))])
@@ -194,6 +199,8 @@ const EXECUTES: &[&str] = &[
     "execute \"P q\"",
     "execute a",
     "execute b",
+    "execute a ('x')",
+    "execute c (2)",
     "explain (costs off) execute p",
 ];
 
@@ -240,6 +247,10 @@ const HIDDEN: &[&str] = &[
     "select public.hide_cursor()",
     "select public.hide_role('r1')",
     "call public.hide_proc('called')",
+    "select public.hide_any('set work_mem = ''12MB''')",
+    "select public.hide_any('prepare p as select 3')",
+    "select public.hide_any('deallocate all')",
+    "select public.hide_any('create temp table tt_1 as select 4 as a')",
     "do $$ begin perform public.hide_set('work_mem', '11MB'); end $$",
     "do $$ begin perform pg_try_advisory_lock(3); end $$",
     "do $$ begin perform nextval('public.seq_%'); end $$",

@@ -69,6 +69,18 @@ pub(super) const MAKERS: &[Maker] = &[
         let column = g.pick(&["a type text", "a type int using 1", "a type bigint using 2"]);
         sql(own(g, &format!("alter table public.shape_% alter {column}")))
     }),
+    anyone(Area::Shape, "change a table in code", 2, |g| {
+        let column = g.pick(&["a type text", "a type int using 1", "a type bigint using 2"]);
+        let text = match g.below(3) {
+            0 => format!("do $$ begin alter table public.shape_% alter {column}; end $$"),
+            1 => format!("select public.hide_any('alter table public.shape_% alter {column}')"),
+            // No text shows this one.
+            _ => {
+                format!("select public.hide_any('al' || 'ter table public.shape_% alter {column}')")
+            }
+        };
+        sql(own(g, &text))
+    }),
     anyone(Area::Shape, "change a table and undo it", 2, |g| {
         let text = own(g, "begin; alter table public.shape_% alter a type numeric; rollback");
         Piece::Messages(vec![Message::Query(text)])

@@ -1,7 +1,7 @@
 //! Settings of every kind, roles among them, by every way to change and see them.
 
 use super::super::program::{Area, Message};
-use super::{Generator, Maker, Piece, anyone, holder, own, sql};
+use super::{Generator, Maker, Piece, anyone, boss, holder, own, sql};
 
 pub(super) const MAKERS: &[Maker] = &[
     anyone(Area::Reported, "set a reported setting", 6, |g| change(g, REPORTED)),
@@ -27,6 +27,11 @@ pub(super) const MAKERS: &[Maker] = &[
     anyone(Area::Role, "set role", 5, |g| sql(g.pick(ROLES))),
     anyone(Area::Role, "show the role", 5, |_| {
         sql("select current_user, session_user, current_setting('role')")
+    }).look(),
+    // No other role may set them.
+    boss(Area::Role, "set a superuser's setting", 3, |g| sql(g.pick(SUPERUSERS))),
+    boss(Area::Role, "show superusers' settings", 3, |_| {
+        sql("select current_setting('track_functions'), current_setting('lo_compat_privileges')")
     }).look(),
     holder(Area::Role, "own something as the role", 1, |g| {
         let text = "create table made_role_% as select 1 as a; \
@@ -153,6 +158,13 @@ const ROLES: &[&str] = &[
     "set role postgres",
     "set session authorization app",
     "reset session authorization",
+];
+
+const SUPERUSERS: &[&str] = &[
+    "set track_functions = 'pl'",
+    "set track_functions = 'all'",
+    "set lo_compat_privileges = on",
+    "set lo_compat_privileges = off",
 ];
 
 const SET_TRANSACTION: &[&str] = &[

@@ -109,6 +109,7 @@ const RESETS: &[&str] = &[
 fn failing_pipeline(g: &mut Generator) -> Piece {
     let set = g.pick(&[
         "set work_mem = '2MB'",
+        "set local work_mem = '3MB'",
         "select set_config('app.tenant', 'B', false)",
         "set timezone = 'Asia/Tokyo'",
         "select pg_try_advisory_lock(3)",
