@@ -50,3 +50,15 @@ fn a_server_that_its_reset_leaves_unclean_is_closed() {
     assert_ne!(next, server);
     cleans(&stage, "unclean", 1.0);
 }
+
+#[test]
+fn statements_survive_a_soft_reset() {
+    let stage = Stage::new(&Setup::servers(1));
+    let mut one = stage.client();
+    one.rows("set work_mem = '7MB'");
+    one.ask(&[parse("a", "select 'survivor'"), sync()].concat());
+    one.send(&[query("select pg_advisory_lock(1)"), terminate()].concat());
+    one.rest();
+    let kept = "select count(*) from pg_prepared_statements where statement like '%survivor'''";
+    assert_eq!(stage.client().value(kept), "1");
+}

@@ -206,7 +206,7 @@ fn tables_that_code_changes() {
     for text in [
         "do $$ begin alter table changing alter a type text; end $$",
         "select run('alter table changing alter a type text')",
-        "select run('al' || 'ter table changing alter a type text')",
+        "select run('al' || 'ter table changing al' || 'ter a type text')",
     ] {
         for pins in [false, true] {
             let setup =
@@ -223,5 +223,98 @@ fn tables_that_code_changes() {
             }
             assert_eq!(other.ask(&read("b")), "1 t T 2 C[SELECT 0] Z[I]", "{text}");
         }
+    }
+}
+
+#[test]
+fn names_of_statements_that_sql_was_lent() {
+    let leave: [fn(Raw); 2] = [
+        |mut one| {
+            one.send(&[query("execute a"), terminate()].concat());
+            one.rest();
+        },
+        |mut one| {
+            one.ask(&query("begin; execute a"));
+            one.reset();
+        },
+    ];
+    for leave in leave {
+        for has_one in [true, false] {
+            let (_stage, mut one, mut other) = scene("");
+            one.ask(&[parse("a", "select 'of one'"), sync()].concat());
+            leave(one);
+            let mut expected = "E[ERROR 26000] Z[I]";
+            if has_one {
+                other.ask(&[parse("a", "select 'of the other'"), sync()].concat());
+                expected = "T D(of the other) C[SELECT 1] Z[I]";
+            }
+            assert_eq!(other.ask(&query("execute a")), expected);
+        }
+    }
+    // Its Close is skipped behind an error.
+    let (_stage, mut one, mut other) = scene("");
+    one.ask(&[parse("a", "select 'of one'"), sync()].concat());
+    one.ask(&query("begin"));
+    one.ask(&query("execute a"));
+    one.ask(&[parse("x", "selec"), close('S', "a"), sync()].concat());
+    one.ask(&query("rollback"));
+    assert_eq!(other.ask(&query("execute a")), "E[ERROR 26000] Z[I]");
+    assert_eq!(one.ask(&query("execute a")), "T D(of one) C[SELECT 1] Z[I]");
+}
+
+#[test]
+fn statements_behind_code_whose_client_has_left() {
+    let (_stage, mut one, mut other) = scene("");
+    for (client, memory) in [(&mut one, "7MB"), (&mut other, "8MB")] {
+        client.rows(&format!("set work_mem = '{memory}'"));
+        client.ask(&[parse("a", "select 1"), run("a", &[]), sync()].concat());
+    }
+    let deallocate = query("do $$ begin execute 'deal' || 'locate all'; end $$");
+    one.send(&[deallocate, terminate()].concat());
+    one.rest();
+    assert_eq!(other.value("show work_mem"), "8MB");
+    assert_eq!(other.ask(&[run("a", &[]), sync()].concat()), "2 D(1) C[SELECT 1] Z[I]");
+}
+
+#[test]
+fn empty_settings_where_the_role_has_another() {
+    let stage = Stage::new(&Setup::servers(1));
+    let name = stage.database.name();
+    let default = format!("alter role app in database \"{name}\" set app.level = 'low'");
+    stage.database.admin().rows(&default);
+    let (mut one, mut other) = (stage.client(), stage.client());
+    let level = "select current_setting('app.level')";
+    one.rows("set app.level = ''");
+    assert_eq!(other.value(level), "low");
+    assert_eq!(one.value(level), "");
+    one.rows("reset app.level");
+    assert_eq!(one.value(level), "low");
+    other.rows("set app.level = 'high'");
+    assert_eq!(one.value(level), "low");
+}
+
+#[test]
+fn tables_that_are_changed_beside_temporary_ones_or_by_another_pool() {
+    let database = Cluster::shared().database();
+    let again = format!(
+        "[databases.again]\nhost = \"127.0.0.1\"\nport = {}\ndbname = \"{}\"\ntls = \"disable\"\n",
+        database.cluster().port(),
+        database.name()
+    );
+    let setup = Setup { tables: again, ..Setup::servers(1) };
+    let weir = Weir::start(&database, &setup);
+    let elsewhere = Target { database: "again".into(), ..weir.target() };
+    for (number, mut who) in [weir.target().connect(), elsewhere.connect()].into_iter().enumerate()
+    {
+        let table = format!("changing_{number}");
+        database.target().connect().rows(&format!("create table {table} (a int)"));
+        let mut one = weir.target().connect();
+        let text = format!("select 1 from {table} where a = $1");
+        let find = |name| [parse(name, &text), run(name, &[Some("x")]), sync()].concat();
+        one.ask(&[parse("a", &text), describe('S', "a"), sync()].concat());
+        who.rows("create temp table mine (a int)");
+        who.rows(&format!("alter table {table} alter a type text"));
+        who.rows("drop table mine");
+        assert_eq!(one.ask(&find("b")), "1 2 C[SELECT 0] Z[I]", "{number}");
     }
 }

@@ -209,6 +209,21 @@ fn a_parse_in_a_failed_transaction_is_refused() {
 }
 
 #[test]
+fn a_taken_name_in_a_failed_transaction_is_refused_for_the_text_first() {
+    let texts = ["selec", "select 2", ""];
+    let seen = both_with(&Setup::servers(2), |target| {
+        let (mut client, mut other) = (target.connect(), target.connect());
+        client.ask(&prepare("known", "select 1"));
+        // So that the server at hand has no copy.
+        other.rows("begin");
+        client.ask(&query("begin; select 1/0"));
+        other.rows("commit");
+        texts.map(|text| client.ask(&prepare("known", text))).to_vec()
+    });
+    assert_eq!(seen, ["E[ERROR 42601] Z[E]", "E[ERROR 25P02] Z[E]", "E[ERROR 42P05] Z[E]"]);
+}
+
+#[test]
 fn a_parse_sent_behind_the_query_that_fails_its_transaction_is_refused() {
     let seen = both(|target| {
         let mut client = target.connect();

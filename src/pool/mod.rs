@@ -30,7 +30,7 @@ use crate::host::{Host, Owner, Seat, Slot, UNKNOWN_CAPACITY};
 use crate::metrics::{CloseReason, PoolMetrics, ServerState};
 use crate::net::Target;
 use crate::server::Server;
-use crate::session::knowledge::Knowledge;
+use crate::session::knowledge::{Changes, Knowledge};
 use crate::session::listening::ListenMode;
 use crate::session::pooling::Pooling;
 use crate::session::settings::Settings;
@@ -169,11 +169,12 @@ impl Pool {
         settings: PoolSettings,
         metrics: PoolMetrics,
         refused: Refused,
+        changes: Arc<Changes>,
     ) -> Arc<Self> {
         let owner = Owner { database: Arc::clone(&settings.dbname), user: Arc::clone(&key.user) };
         let (seat, granted) = settings.host.seat(owner);
         let size = settings.size();
-        let knowledge = Arc::<Knowledge>::default();
+        let knowledge = Arc::new(Knowledge::new(changes));
         knowledge.set_rules(settings.pins.rules(size.max));
         let pool = Arc::new(Self {
             key,

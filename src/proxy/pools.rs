@@ -14,6 +14,7 @@ use crate::host::{Ceilings, Host, HostLimits};
 use crate::metrics::Metrics;
 use crate::net::Target;
 use crate::pool::{Pool, PoolKey, PoolLimits, PoolSettings, Refused};
+use crate::session::knowledge::Changes;
 
 /// What becomes of the sizes that were given to pools by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub(super) enum Sizes {
 pub(super) struct Pools {
     metrics: Arc<Metrics>,
     refused: Refused,
+    changes: Arc<Changes>,
     inner: Mutex<Inner>,
 }
 
@@ -56,7 +58,7 @@ impl Pools {
             pools: HashMap::default(),
             sizes: HashMap::default(),
         };
-        Ok(Self { metrics, refused, inner: Mutex::new(inner) })
+        Ok(Self { metrics, refused, changes: Arc::default(), inner: Mutex::new(inner) })
     }
 
     /// The pool of a database and a user, made if need be; `None` if there is no such database.
@@ -70,7 +72,8 @@ impl Pools {
         }
         let settings = inner.settings(config, (alias, user), database, &self.metrics)?;
         let metrics = self.metrics.pool(alias, user);
-        let pool = Pool::new(key.clone(), settings, metrics, self.refused.clone());
+        let (refused, changes) = (self.refused.clone(), Arc::clone(&self.changes));
+        let pool = Pool::new(key.clone(), settings, metrics, refused, changes);
         inner.pools.insert(key, Arc::clone(&pool));
         Some(pool)
     }

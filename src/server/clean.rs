@@ -54,7 +54,12 @@ impl Server {
             Cleaning::SoftReset => self.backend.on_cleaned(),
             Cleaning::DiscardAll => self.backend.on_discarded(),
         }
-        self.prove_clean().await?;
+        let prepared = self.prove_clean().await?;
+        // Code may have deallocated some, and texts may have prepared others.
+        if prepared != self.backend.statements.count() {
+            self.query("DISCARD ALL").await?;
+            self.backend.on_discarded();
+        }
         match self.init_query.take() {
             Some(sql) => {
                 let done = self.query(&sql).await;
@@ -65,13 +70,15 @@ impl Server {
         }
     }
 
-    /// Reads the answer to the proof's question.
-    async fn prove_clean(&mut self) -> Result<(), Broken> {
-        let mut clean = false;
+    /// Reads the answer to the proof's question, and gives how many statements there are.
+    async fn prove_clean(&mut self) -> Result<usize, Broken> {
+        let mut proof = None;
         loop {
             let reply = self.answer().await?;
             match reply.tag {
-                b'D' => clean = proof::is_clean(&reply.body).map_err(Reply::malformed(b'D'))?,
+                b'D' => {
+                    proof = proof::prepared_if_clean(&reply.body).map_err(Reply::malformed(b'D'))?
+                }
                 b'T' | b'C' => {}
                 b'E' => return Err(Broken::Refused(ServerError::new(reply.whole()?))),
                 b'Z' => {
@@ -84,7 +91,7 @@ impl Server {
         let settings = &self.backend.settings;
         let user = |settings: &Settings| settings.get("session_authorization").map(<[u8]>::to_vec);
         let own = user(settings.reported()) == user(settings.baseline());
-        if clean && own { Ok(()) } else { Err(Broken::Unclean) }
+        proof.filter(|_| own).ok_or(Broken::Unclean)
     }
 
     /// Runs a statement and drops its rows.

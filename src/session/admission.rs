@@ -11,6 +11,20 @@ use super::{Backend, Note, Out, Session, TransactionStatus};
 use crate::sql::{self, Effects, Lexer, Token};
 use crate::wire::{Report, SqlState, build};
 
+/// Whether a text begins with the end of a transaction.
+fn begins_with_end(text: &[u8]) -> bool {
+    let mut tokens = Lexer::new(text, true);
+    let first = tokens.find(|token| token.kind != sql::Kind::Semicolon);
+    // PREPARE TRANSACTION rolls it back.
+    let ends = [b"rollback".as_slice(), b"abort", b"commit", b"end", b"prepare"];
+    first.is_some_and(|token: Token<'_>| ends.iter().any(|word| token.is_word(word)))
+}
+
+/// Whether a failed transaction takes the Parse of a text.
+pub(super) fn is_taken_failed(text: &[u8]) -> bool {
+    begins_with_end(text) || sql::is_empty(text)
+}
+
 impl Session {
     /// Whether a text may run, which then has its place among the pinned. What the server would refuse
     /// anyway, in a failed transaction, is left to it.
@@ -29,12 +43,7 @@ impl Session {
         if self.status != TransactionStatus::Failed || !self.is_quiet() {
             return false;
         }
-        let mut tokens = Lexer::new(text, true);
-        let first = tokens.find(|token| token.kind != sql::Kind::Semicolon);
-        // PREPARE TRANSACTION rolls it back.
-        let ends = [b"rollback".as_slice(), b"abort", b"commit", b"end", b"prepare"];
-        let is_end = |token: Token<'_>| ends.iter().any(|word| token.is_word(word));
-        !first.is_some_and(is_end)
+        !begins_with_end(text)
     }
 
     /// Whether the client may be pinned for all of this.

@@ -18,7 +18,7 @@ use super::{Backend, Note, Session, TransactionStatus};
 use crate::sql::{Effects, Touched};
 use crate::wire::{Reader, build};
 use crate::without::is_off;
-pub(super) use answers::{Columns, Probe};
+pub(super) use answers::{Columns, DEALLOCATES, Probe};
 use answers::{Rows, Value};
 
 /// What the lease did that must be asked about before it can end.
@@ -32,6 +32,8 @@ pub(crate) struct Questions {
     prepared: Touched,
     /// The catalogue has changed.
     catalogue: bool,
+    /// The segment of the last text that may have run code.
+    pub(super) ran_code: Option<u64>,
     /// Texts that call what the catalogue does not have yet.
     unread: Vec<Box<[u8]>>,
     /// What was asked and is not answered.
@@ -82,6 +84,11 @@ pub enum Leftovers {
 }
 
 impl Questions {
+    /// The catalogue has changed, and was not read since.
+    pub(super) fn awaits_catalogue(&self) -> bool {
+        self.catalogue || self.asked.as_ref().is_some_and(|asked| asked.catalogue.is_some())
+    }
+
     fn are_open(&self, pins: Pins) -> bool {
         let suspects = if pins.is_empty() { SUSPECT } else { SUSPECT.union(MAY_UNPIN) };
         self.suspects.intersects(suspects) || !self.touched.is_empty() || self.catalogue
@@ -289,6 +296,7 @@ impl Session {
         }
         // Last, since it changes a setting for itself.
         if std::mem::take(&mut self.questions.catalogue) {
+            self.knowledge.code_changed_elsewhere();
             self.send_catalogue(backend, out);
         }
         let asked = !self.flow.is_empty();
@@ -322,6 +330,7 @@ impl Session {
         for name in &names {
             let own = match &**name {
                 name if TIMEOUTS.contains(&name) => Own::Lift,
+                custom if custom.contains('.') => Own::Custom,
                 name if backend.settings.knows_default(name) => Own::Get,
                 _ => Own::Weigh,
             };

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 
+use super::admission::is_taken_failed;
 use super::asking::Parameters;
 use super::flow::Kind;
-use super::from_client::{ClientFate, MAX_PARSE, MAX_PREFIX, may_start};
+use super::from_client::{ClientFate, MAX_PARSE, MAX_PREFIX};
 use super::knowledge::Statement;
 use super::pins::{PinReason, Pins};
 use super::preparing::MISSING;
+use super::statements::{Copy, Name};
 use super::{Backend, Note, Out, Session, TransactionStatus};
 use crate::sql::{Effects, Resets};
 use crate::wire::build;
@@ -65,7 +67,7 @@ impl Session {
         self.open_segment = true;
         let made = if whole { self.with_defaults(effects, rest, false) } else { None };
         let rest = made.as_ref().map_or(rest, |made| &made.text);
-        self.lend(effects, rest, false, backend, out.server);
+        self.lend(effects, rest, (false, false), backend, out.server);
         self.note_effects(if whole { Effects::PURE } else { effects }, rest, &Parameters::NONE);
         // What is too long to keep works as long as it stays the server's unnamed statement.
         let kept = if whole { rest } else { &[] };
@@ -169,17 +171,19 @@ impl Session {
         out: &mut Out<'_>,
     ) -> ClientFate {
         let Some(backend) = backend else { return ClientFate::NeedServer };
-        // Such a transaction refuses the text, if its syntax is not at fault, whatever the name.
-        let fails = self.status == TransactionStatus::Failed
-            && self.flow.is_status_known()
-            && !may_start(&statement.body, ENDS_TRANSACTION);
+        // Nothing can be prepared for it to meet then.
+        let failed = self.status == TransactionStatus::Failed && self.flow.is_status_known();
         let mut existing = Arc::clone(existing);
-        if !fails {
-            let generation = existing.generation();
+        let generation = existing.generation();
+        if !failed {
             let Some(ensured) = self.ensure(&existing, generation, backend, out.server) else {
                 return ClientFate::Wait;
             };
             existing = ensured;
+        } else if is_taken_failed(&statement.body)
+            && backend.statements.copy_of(&existing, generation, self.ticket.segment) != Copy::Ready
+        {
+            return self.refuse_message(true, out.server, duplicate(name));
         }
         self.open_segment = true;
         // Its own text, which may be at fault before its name is.
@@ -231,7 +235,7 @@ impl Session {
             if self.mind_sequences(effects, &statement.body, backend, out.server) {
                 return self.wait_flushed(out);
             }
-            self.lend(effects, &statement.body, false, backend, out.server);
+            self.lend(effects, &statement.body, (true, false), backend, out.server);
         }
         let before = self.flow.len();
         let Some(target) = self.resolve(name, backend, out.server) else {
@@ -341,9 +345,11 @@ impl Session {
     fn close_on_server(&mut self, name: &[u8], backend: &mut Backend, out: &mut BytesMut) {
         let statement = self.statements.meaning(name).statement;
         let by_sql = statement.is_none() && !name.is_empty() && self.may_have_sql_prepared();
-        if backend.statements.take_back(name) || by_sql {
+        let lent = backend.statements.take_back(name);
+        if lent || by_sql {
             build::close_statement(out, name);
-            self.inject(Kind::Close, Note::Plain);
+            let name = Name::from(name);
+            self.inject(Kind::Close, if lent { Note::TakenBack { name } } else { Note::Plain });
             self.questions.suspects |= Effects::CLOSE;
         }
         if let Some(statement) = statement.filter(|s| s.is_unrepeatable() && !name.is_empty()) {
@@ -373,9 +379,6 @@ fn write_describe(out: &mut BytesMut, name: &[u8]) {
         build::put_cstr(out, name);
     });
 }
-
-/// The first letters of ABORT, COMMIT, END, PREPARE TRANSACTION and ROLLBACK, which a failed transaction takes.
-const ENDS_TRANSACTION: &[u8] = b"aAcCeEpPrR";
 
 fn too_many() -> Report {
     Report::error(SqlState::CONFIGURATION_LIMIT, "too many prepared statements for one client")

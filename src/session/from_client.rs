@@ -330,7 +330,7 @@ impl Session {
         };
         if effects.intersects(Effects::LOCAL)
             && let Some(whole) = sql::whole(body, &self.reading.options(false, None))
-            && let Some(fate) = self.answer_whole(&whole, backend.is_some())
+            && let Some(fate) = self.answer_whole(&whole, backend.as_deref())
         {
             return fate;
         }
@@ -370,7 +370,7 @@ impl Session {
         }
         let made = if whole { self.with_defaults(effects, body, true) } else { None };
         let text = made.as_ref().map_or(body, |made| &made.text);
-        self.lend(effects, text, true, backend, out.server);
+        self.lend(effects, text, (true, true), backend, out.server);
         let resets = self.note_effects(effects, text, &Parameters::NONE);
         self.note_executed_here(&executed);
         if whole {
@@ -398,7 +398,7 @@ impl Session {
 
     /// DEALLOCATE and DISCARD ALL of the client's protocol-level statements: they exist under its
     /// names here only, and other clients' copies on the server must live on.
-    fn answer_whole(&mut self, whole: &Whole<'_>, leased: bool) -> Option<ClientFate> {
+    fn answer_whole(&mut self, whole: &Whole<'_>, backend: Option<&Backend>) -> Option<ClientFate> {
         if self.open_segment || self.pooling.keeps() || is_off("deallocate") {
             return None;
         }
@@ -413,9 +413,13 @@ impl Session {
                 self.statements.clear();
                 "DEALLOCATE ALL"
             }
+            // SQL knows it by that name.
+            Whole::Deallocate(name) if backend.is_some_and(|b| b.statements.is_lent(name)) => {
+                return None;
+            }
             Whole::Deallocate(name) if self.statements.remove(name) => "DEALLOCATE",
             // Where there is more to discard than statements, the server does it.
-            Whole::DiscardAll if self.may_discard_here(leased) => {
+            Whole::DiscardAll if self.may_discard_here(backend.is_some()) => {
                 self.statements.clear();
                 self.desired = self.startup.clone();
                 self.sequences.disown();

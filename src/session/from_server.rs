@@ -266,7 +266,7 @@ impl Session {
         let name = columns.next()?.unwrap_or_default();
         let value = columns.next()?;
         if let Ok(name) = std::str::from_utf8(name) {
-            self.on_told_value(name, value, backend);
+            self.on_told_value(name, value, true, backend);
             self.reading.set(name, value.unwrap_or_default());
             self.tell = true;
         }
@@ -299,12 +299,12 @@ impl Session {
                     self.expect_catalogue();
                 }
                 let altered = changes_plans(tag) || (runs_code(tag) && self.alters());
-                self.altered |= altered && !self.is_about_temporary();
+                self.altered |= altered && !(drops(tag) && self.is_about_temporary());
             }
         }
     }
 
-    /// What the texts do is done to objects that no other session sees, for all that is known.
+    /// What is dropped may be one of the objects that no other session sees, for all that is known.
     fn is_about_temporary(&self) -> bool {
         self.questions.suspects.contains(Effects::TEMP_OBJECT)
             || self.pins.contains(PinReason::TempObject)
@@ -446,7 +446,7 @@ impl Session {
                 }
                 ServerFate::Swallow
             }
-            Note::Restored => ServerFate::Swallow,
+            Note::Restored | Note::Lent { apart: true, .. } => ServerFate::Swallow,
             // The client's Bind made pgweir prepare: the error is the Bind's.
             _ => self.explain(body, out),
         }
@@ -475,6 +475,12 @@ impl Session {
             Note::PrepareUnnamed { .. } => backend.statements.clear_unnamed(),
             Note::Unprepare { statement } => backend.statements.undo(&statement),
             Note::PrepareOwn(own) => backend.statements.set_own(own, false),
+            Note::Lent { name, .. } => {
+                backend.statements.take_back(&name);
+            }
+            Note::TakenBack { name } => {
+                backend.statements.lend(&name);
+            }
             Note::Use { .. }
             | Note::Alias { .. }
             | Note::Refuse(_)
@@ -491,7 +497,6 @@ impl Session {
             | Note::Answered
             | Note::Restored
             | Note::Written
-            | Note::Lent
             | Note::Begin
             | Note::LazyBegin
             | Note::Query { unnamed: None, .. }
@@ -534,7 +539,11 @@ impl Session {
         self.counts.transactions += u32::from(status == TransactionStatus::Idle);
         if self.altered && status == TransactionStatus::Idle {
             self.altered = false;
-            self.knowledge.invalidate_statements();
+            self.knowledge.tables_changed();
+        }
+        if self.is_quiet() {
+            // Of what failed or was skipped.
+            self.deallocating.clear();
         }
         if status == TransactionStatus::Idle && self.is_quiet() {
             self.forget_local_settings();
@@ -612,6 +621,11 @@ fn changes_plans(tag: &[u8]) -> bool {
         [b"CREATE VIEW\0".as_slice(), b"CREATE TYPE\0", b"CREATE DOMAIN\0", b"CREATE FUNCTION\0"];
     let altered = tag.starts_with(b"ALTER ") || tag.starts_with(b"DROP ");
     (altered || made.contains(&tag)) && !is_off("ddl")
+}
+
+/// Commands of which those that are done with temporary objects make a pattern.
+fn drops(tag: &[u8]) -> bool {
+    tag.starts_with(b"DROP ") || tag.starts_with(b"DISCARD ") || runs_code(tag)
 }
 
 /// Commands that may have run code, by which more was done than they tell.

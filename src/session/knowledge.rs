@@ -111,10 +111,21 @@ struct Key {
     body: Box<[u8]>,
 }
 
+/// How often tables and code have changed, as far as pgweir's clients have changed them, in all pools: what one
+/// changes, others use.
+#[derive(Debug, Default)]
+pub struct Changes {
+    tables: AtomicU64,
+    code: AtomicU64,
+}
+
 /// The knowledge of one pool.
 #[derive(Debug, Default)]
 pub struct Knowledge {
     inner: Mutex<Inner>,
+    changes: Arc<Changes>,
+    /// The changes of code that the catalogue was read behind.
+    code_seen: AtomicU64,
     next_id: AtomicU64,
     /// There are sequence readers.
     has_sequence_readers: AtomicBool,
@@ -140,6 +151,8 @@ struct Inner {
     statements: HashMap<Key, Arc<Statement>, FxBuildHasher>,
     statement_bytes: usize,
     sweep_at: usize,
+    /// The changes of tables that the statements were parsed behind.
+    tables_seen: u64,
     /// Application names of clients that ask for numbers of sequences in later transactions.
     sequence_readers: HashSet<Box<[u8]>, FxBuildHasher>,
     /// Name, NUL, value as a client wrote it, to the value as the server shows it.
@@ -149,6 +162,14 @@ struct Inner {
 }
 
 impl Inner {
+    /// What was parsed before tables changed is parsed again for whoever parses it from now on.
+    fn invalidate_behind(&mut self, changes: u64) {
+        if self.tables_seen != changes {
+            self.tables_seen = changes;
+            self.statements.values().for_each(|statement| statement.invalidate());
+        }
+    }
+
     /// The value as the server shows it; leaves its key in `key`.
     fn find_accepted(&mut self, name: &str, value: &[u8]) -> Option<&[u8]> {
         self.key.clear();
@@ -171,12 +192,18 @@ fn is_always_taken(name: &str, value: &[u8]) -> bool {
 const NAME_LENGTH: usize = 64;
 
 impl Knowledge {
+    /// Of a pool that shares these with others.
+    pub fn new(changes: Arc<Changes>) -> Self {
+        Self { changes, ..Self::default() }
+    }
+
     /// The shared statement of a text under a fingerprint of settings.
     pub fn intern(&self, fingerprint: &[u8], body: &[u8], effects: Effects) -> Arc<Statement> {
         let told_by = if is_off("texts") { body.get(..12).unwrap_or(body) } else { body };
         let key = Key { fingerprint: fingerprint.into(), body: told_by.into() };
         let mut inner = self.lock();
         inner.sweep();
+        inner.invalidate_behind(self.changes.tables.load(Ordering::Acquire));
         let size = body.len() + fingerprint.len() + STATEMENT_OVERHEAD;
         if inner.statement_bytes + size > MAX_STATEMENT_BYTES {
             return self.private(body, effects);
@@ -193,10 +220,19 @@ impl Knowledge {
     }
 
     /// Tables or types have changed: whoever parses a text from now on gets it parsed.
-    pub fn invalidate_statements(&self) {
-        for statement in self.lock().statements.values() {
-            statement.invalidate();
-        }
+    pub fn tables_changed(&self) {
+        self.changes.tables.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Functions have changed, or what runs them: the catalogue is read again, in every pool.
+    pub fn code_changed(&self) {
+        self.changes.code.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The same, where it is being read again here.
+    pub fn code_changed_elsewhere(&self) {
+        let seen = self.changes.code.fetch_add(1, Ordering::AcqRel) + 1;
+        self.code_seen.store(seen, Ordering::Release);
     }
 
     /// A statement that no other client shares.
@@ -259,6 +295,10 @@ impl Knowledge {
     /// found to be old.
     pub fn wants_catalogue(&self) -> bool {
         let is_settled = self.catalogue_settled.load(Ordering::Acquire);
+        let code = self.changes.code.load(Ordering::Acquire);
+        if self.code_seen.swap(code, Ordering::AcqRel) != code {
+            self.expire_catalogue();
+        }
         if is_settled && self.catalogue_fresh.load(Ordering::Relaxed) {
             return false;
         }

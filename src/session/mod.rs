@@ -155,8 +155,11 @@ pub(crate) enum Note {
     Set,
     /// The Sync behind all changes of settings.
     Synced,
-    /// pgweir's own Parse of a statement under the client's name.
-    Lent,
+    /// pgweir's own Parse of a statement under the client's name, which is lent by it if there is one here; `apart`
+    /// is whether the segment is pgweir's own too.
+    Lent { name: Name, apart: bool },
+    /// pgweir's own Close of it, ahead of the client's.
+    TakenBack { name: Name },
     /// pgweir's own Parse and Close of nothing, so that the Sync behind them commits.
     Begin,
     /// pgweir's own BEGIN, which the client has had the answer to.
@@ -523,6 +526,13 @@ impl Session {
 
     /// The server is gone from this client; what was in flight is lost with it.
     pub fn detach(&mut self) {
+        // What its last texts did to others' tables and code, nobody will tell.
+        if self.altered || (self.alters() && !self.is_quiet()) {
+            self.knowledge.tables_changed();
+        }
+        if self.questions.awaits_catalogue() {
+            self.knowledge.code_changed();
+        }
         self.flow.reset();
         self.retry = None;
         self.sequences.end();

@@ -15,6 +15,8 @@ pub(crate) enum Own {
     Get,
     /// Tells one value, and whether it is the server's default.
     Weigh,
+    /// Tells one custom value, and of an empty one whether it is the server's default.
+    Custom,
     /// Tells one timeout and whether it is the server's default, and spares the statements behind it, up
     /// to the Sync, that timeout.
     Lift,
@@ -39,6 +41,7 @@ impl Own {
             Self::Restore => "__pgweir_restore",
             Self::Get => "__pgweir_get",
             Self::Weigh => "__pgweir_weigh",
+            Self::Custom => "__pgweir_custom",
             Self::Lift => "__pgweir_lift",
             Self::Probe => "__pgweir_probe",
             Self::Channels => "__pgweir_channels",
@@ -54,6 +57,7 @@ impl Own {
             Self::Restore => RESTORE,
             Self::Get => "SELECT pg_catalog.current_setting($1, true)",
             Self::Weigh => WEIGH,
+            Self::Custom => CUSTOM,
             Self::Lift => LIFT,
             Self::Probe => PROBE,
             Self::Channels => "SELECT pg_catalog.pg_listening_channels()",
@@ -82,6 +86,12 @@ const RESTORE: &str = "SELECT name, CASE WHEN CASE WHEN source IS NOT NULL THEN 
 /// ten times what the value alone does, and is asked until the default is known.
 const WEIGH: &str = "SELECT pg_catalog.current_setting($1, true), (SELECT setting = reset_val \
     FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) = $1)";
+
+/// `pg_settings` does not show custom settings. What was set and reset is empty (`runtime-config-custom.html`), unless
+/// the role, the database or the configuration has a value for it, which a reset for the transaction shows.
+const CUSTOM: &str = "SELECT value, CASE WHEN value = ''::pg_catalog.text \
+    THEN value = pg_catalog.set_config($1, NULL, true) END \
+    FROM (SELECT pg_catalog.current_setting($1, true) AS value OFFSET 0) AS before";
 
 /// What is set for the transaction holds up to the Sync. The columns are made in their order, so that the
 /// first shows what was set before. A timeout that this server does not have is NULL.

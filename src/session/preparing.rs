@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::asking::Parameters;
+use super::asking::{DEALLOCATES, Parameters};
 use super::flow::Kind;
 use super::knowledge::{NAME_PREFIX, Statement};
 use super::statements::{Copy, Meaning, Name};
@@ -41,7 +41,9 @@ impl Session {
             Copy::Unsettled => return None,
             Copy::Coming => sent = false,
             // Its copy is of the tables as others see them.
-            Copy::Ready if self.alters() => self.unprepare(statement, backend, out),
+            Copy::Ready if self.alters() || self.may_have_deallocated() => {
+                self.unprepare(statement, backend, out);
+            }
             // A transaction may have failed by now, and then PostgreSQL refuses every Parse.
             Copy::Ready if !self.flow.is_status_known() => return None,
             Copy::Ready if self.status != TransactionStatus::Failed || is_off("failed") => {
@@ -67,7 +69,7 @@ impl Session {
             return;
         }
         build::parse_body(out, name, EMPTY_STATEMENT);
-        self.inject(Kind::Parse, Note::Lent);
+        self.inject(Kind::Parse, Note::Lent { name: Name::default(), apart: false });
         build::close_statement(out, name);
         self.inject(Kind::Close, Note::Plain);
     }
@@ -147,6 +149,11 @@ impl Session {
         (self.altered || self.questions.suspects.contains(Effects::DDL)) && !is_off("ddl")
     }
 
+    /// Code of the open lease may have deallocated statements.
+    fn may_have_deallocated(&self) -> bool {
+        self.questions.suspects.intersects(Effects::DYNAMIC.union(DEALLOCATES))
+    }
+
     /// The server has not a statement that no server can be given again.
     fn is_lost(&self, statement: &Statement, backend: &mut Backend) -> bool {
         if !statement.is_unrepeatable() {
@@ -189,12 +196,13 @@ impl Session {
     }
 
     /// SQL knows the client's statements by the client's names: those that a text names are prepared
-    /// under these as well, until the lease ends. `apart` is whether that can be a segment of its own.
+    /// under these as well, until the lease ends. `runs` is whether the text runs now, `apart` whether that can
+    /// be a segment of its own.
     pub(super) fn lend(
         &mut self,
         effects: Effects,
         text: &[u8],
-        apart: bool,
+        (runs, apart): (bool, bool),
         backend: &mut Backend,
         out: &mut BytesMut,
     ) {
@@ -206,14 +214,15 @@ impl Session {
         for mention in sql::mentions(text, &self.reading.options(false, None)) {
             let (Mention::Uses(name) | Mention::Deallocates(name)) = &mention;
             let Some(statement) = self.statements.meaning(name).statement else { continue };
-            if matches!(mention, Mention::Deallocates(_)) {
-                self.deallocating.push_back(name.to_vec().into());
+            let name = Name::from(&name[..]);
+            if runs && matches!(mention, Mention::Deallocates(_)) {
+                self.deallocating.push_back(name.clone());
             }
-            if statement.is_unrepeatable() || !backend.statements.lend(name) {
+            if statement.is_unrepeatable() || !backend.statements.lend(&name) {
                 continue;
             }
-            build::parse_body(out, name, &statement.body);
-            self.inject(Kind::Parse, if apart { Note::Plain } else { Note::Lent });
+            build::parse_body(out, &name, &statement.body);
+            self.inject(Kind::Parse, Note::Lent { name, apart });
             lent = true;
         }
         if lent && apart {

@@ -11,12 +11,14 @@ pub fn question() -> String {
     format!("{}, {ROLE_BY_DEFAULT}", Own::Probe.sql().replace("$1", "true"))
 }
 
-/// Whether the row tells of a session that is as after its login.
-pub fn is_clean(row: &[u8]) -> Result<bool, Malformed> {
+/// How many statements of the protocol there are, if the row tells of a session that is as after its login
+/// otherwise.
+pub fn prepared_if_clean(row: &[u8]) -> Result<Option<usize>, Malformed> {
     let mut columns = Columns::new(row)?;
     let probe = Probe::read(&mut columns)?;
     let role = *probe.role == *b"none" || columns.flag()? == Some(true);
-    Ok(probe.pins.is_empty() && probe.advisory_lock == Some(false) && role)
+    let clean = probe.pins.is_empty() && probe.advisory_lock == Some(false) && role;
+    Ok(clean.then_some(probe.prepared))
 }
 
 /// Whether a role is set from the login on, for some user at least (`sql-alterrole.html`).
@@ -48,7 +50,7 @@ mod tests {
             (["f", "f", "f 2", "t", "none", "f", "f"], false),
             (["f", "f", " 0", "f", "none", "t", "f"], false),
         ] {
-            assert_eq!(is_clean(&row(&values)), Ok(clean), "{values:?}");
+            assert_eq!(prepared_if_clean(&row(&values)), Ok(clean.then_some(0)), "{values:?}");
         }
     }
 
@@ -56,10 +58,10 @@ mod tests {
     fn what_is_not_told_is_not_clean() {
         let mut unknown = row(&["f", "f", " 0", "f", "none"]);
         unknown.extend_from_slice(&[0xff; 4]);
-        assert_eq!(is_clean(&unknown), Ok(false));
+        assert_eq!(prepared_if_clean(&unknown), Ok(None));
         let whole = row(&["f", "f", " 0", "f", "none", "f", "f"]);
         for len in 0..whole.len() - 5 {
-            assert!(is_clean(&whole[..len]).is_err(), "{len}");
+            assert!(prepared_if_clean(&whole[..len]).is_err(), "{len}");
         }
     }
 }

@@ -202,13 +202,13 @@ impl ServerSettings {
         default
     }
 
-    /// A setting that is not reported was found to have this value, or not to exist. True if the client
-    /// need not ask for it on another server.
-    pub fn on_told(&mut self, name: &str, value: Option<&[u8]>) -> bool {
+    /// A setting that is not reported was found to have this value, or not to exist. `left` is whether a custom
+    /// one that is empty is what is left of it behind a reset. True if the client need not ask for it on another
+    /// server.
+    pub fn on_told(&mut self, name: &str, value: Option<&[u8]>, left: bool) -> bool {
         let default = match value {
             None => true,
-            // What is left of a custom setting that was reset.
-            Some(b"") if name.contains('.') => true,
+            Some(b"") if name.contains('.') => left,
             Some(value) => self.default_of(name) == Some(value),
         };
         if let (false, Some(value)) = (default, value) {
@@ -491,7 +491,7 @@ mod tests {
         for (shown, short) in
             [("1ms", true), ("999ms", true), ("1500ms", false), ("1s", false), ("0", false)]
         {
-            server.on_told("statement_timeout", Some(shown.as_bytes()));
+            server.on_told("statement_timeout", Some(shown.as_bytes()), false);
             assert_eq!(server.has_short("statement_timeout"), short, "{shown}");
         }
     }

@@ -43,6 +43,8 @@ struct Held {
     statement: Arc<Statement>,
     generation: u32,
     tried: bool,
+    /// The segment of its Parse.
+    segment: u64,
 }
 
 /// The statements of one client, by its own names.
@@ -116,7 +118,9 @@ impl ClientStatements {
         let old = match statement {
             Some(statement) => {
                 let generation = statement.generation();
-                self.confirmed.insert(name.into(), Held { statement, generation, tried: false })
+                let segment = ticket.segment;
+                self.confirmed
+                    .insert(name.into(), Held { statement, generation, tried: false, segment })
             }
             None => self.confirmed.remove(name),
         };
@@ -133,9 +137,15 @@ impl ClientStatements {
 
     /// DEALLOCATE ALL was run: what is still in flight comes after it.
     pub fn clear(&mut self) {
-        self.confirmed.retain(|name, _| name.is_empty());
-        self.unrepeatable = 0;
-        self.bytes = self.confirmed.iter().map(|(name, s)| size_of(name, &s.statement)).sum();
+        self.clear_before(u64::MAX);
+    }
+
+    /// The same, by a text of this segment.
+    pub fn clear_before(&mut self, segment: u64) {
+        self.confirmed.retain(|name, held| name.is_empty() || held.segment > segment);
+        let held = || self.confirmed.iter().map(|(name, held)| (&**name, &*held.statement));
+        self.unrepeatable = held().map(|(name, statement)| unrepeatable(name, statement)).sum();
+        self.bytes = held().map(|(name, statement)| size_of(name, statement)).sum();
     }
 
     /// DEALLOCATE of one name, or the end of the unnamed statement; false if there is none.
@@ -351,6 +361,15 @@ impl ServerStatements {
         self.copies.values().filter(settled).count() + self.own.count_ones() as usize
     }
 
+    /// Nobody knows which of them are still there: they are prepared again, after a Close.
+    pub(crate) fn doubt(&mut self) {
+        for copy in self.copies.values_mut().filter(|copy| copy.confirmed.is_some()) {
+            copy.confirmed = Some(u32::MAX);
+        }
+        self.lent.clear();
+        self.forget_own();
+    }
+
     /// There are none, and what a client that is gone had in flight is never answered.
     pub fn reset(&mut self) {
         self.copies.clear();
@@ -405,7 +424,7 @@ impl ServerStatements {
 
     /// A name of the client's is to be prepared; false if it is already, or there are too many.
     pub fn lend(&mut self, name: &[u8]) -> bool {
-        let new = self.lent.len() < MAX_LENT && !self.lent.iter().any(|lent| **lent == *name);
+        let new = self.lent.len() < MAX_LENT && !self.is_lent(name);
         if new {
             self.lent.push(name.into());
         }
@@ -421,6 +440,11 @@ impl ServerStatements {
     /// All names of the client's are to be closed.
     pub fn take_back_all(&mut self) -> Vec<Name> {
         std::mem::take(&mut self.lent)
+    }
+
+    /// Whether this one is.
+    pub fn is_lent(&self, name: &[u8]) -> bool {
+        self.lent.iter().any(|lent| **lent == *name)
     }
 
     /// Whether names of the client's are prepared.

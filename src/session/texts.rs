@@ -1,6 +1,6 @@
 //! What the client's texts may do, and taking notice of it.
 
-use super::asking::Parameters;
+use super::asking::{DEALLOCATES, Parameters};
 use super::knowledge::Statement;
 use super::pins::PinReason;
 use super::rules::Suspicion;
@@ -31,6 +31,9 @@ impl Session {
             return Resets::None;
         }
         self.questions.suspects |= effects;
+        if effects.intersects(RUNS_CODE) {
+            self.questions.ran_code = Some(self.ticket.segment);
+        }
         if effects.contains(Effects::DDL) && self.creates_in_pg_temp() {
             self.questions.suspects |= Effects::TEMP_OBJECT;
         }
@@ -175,6 +178,10 @@ const NAMES_SETTINGS: Effects = Effects::SETTING
     .union(Effects::UNKNOWN)
     .union(Effects::SQL_PREPARE)
     .union(Effects::DISCARD_ALL);
+
+/// Effects of what may run code that no tag tells of.
+const RUNS_CODE: Effects =
+    UNSEEN.union(Effects::EXECUTE).union(Effects::UNKNOWN).union(DEALLOCATES);
 
 /// What only the code behind a name would show.
 const UNSEEN: Effects =

@@ -94,6 +94,10 @@ begin
   end loop;
 end $$;
 
+do $$ begin
+  execute format('alter role app in database %I set app.level = ''low''', current_database());
+end $$;
+
 -- Of the whole cluster, hence the name.
 select pg_replication_origin_create(format('origin_%s_%s', n, current_database()))
   from generate_series(0, 3) n;

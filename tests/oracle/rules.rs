@@ -30,8 +30,8 @@ pub enum Rule {
     LateIsolation,
     /// A Parse that pgweir answered has taken no snapshot, so that the level of isolation can still be set.
     EarlyIsolation,
-    /// pg_listening_channels shows nothing, since another server listens for the client.
-    ListeningChannels,
+    /// A server that has had temporary tables refuses to change temp_buffers.
+    TemporaryBuffers,
 }
 
 impl Rule {
@@ -47,7 +47,7 @@ impl Rule {
         Self::TemporaryResidue,
         Self::LateIsolation,
         Self::EarlyIsolation,
-        Self::ListeningChannels,
+        Self::TemporaryBuffers,
     ];
 
     /// How the report names it.
@@ -65,7 +65,7 @@ impl Rule {
             }
             Self::LateIsolation => "level of isolation behind DISCARD SEQUENCES",
             Self::EarlyIsolation => "level of isolation behind a Parse",
-            Self::ListeningChannels => "pg_listening_channels shows nothing",
+            Self::TemporaryBuffers => "temp_buffers is refused",
         }
     }
 
@@ -79,6 +79,7 @@ impl Rule {
                 | Self::LateParseError
                 | Self::PlaceholderResidue
                 | Self::PlaceholderForgotten
+                | Self::TemporaryBuffers
         )
     }
 }
@@ -109,7 +110,7 @@ pub fn allowed(
         (Rule::TemporaryResidue, is_temporary_residue(theirs, ours)),
         (Rule::LateIsolation, is_late_isolation(&sql, theirs, ours)),
         (Rule::EarlyIsolation, past.has_parsed(step) && is_early_isolation(&sql, theirs, ours)),
-        (Rule::ListeningChannels, hides_channels(texts, theirs, ours)),
+        (Rule::TemporaryBuffers, refuses_buffers(theirs, ours)),
         (Rule::LateParseError, is_late(theirs, ours)),
         (Rule::FailedBind, is_failed_bind(theirs, ours)),
     ];
@@ -210,7 +211,18 @@ fn same_statements(sql: &str, direct: &[Line], through: &[Line]) -> bool {
     if !sql.contains("pg_prepared_statements") && !through.iter().any(ours) {
         return false;
     }
-    without_protocols(direct) == without_protocols(through)
+    // Of its own names, those that pgweir has lent to SQL are there.
+    let own = |lines: &[Line]| -> Vec<Vec<Option<String>>> {
+        let rows = lines.iter().filter_map(|line| line.row.clone());
+        rows.filter(|row| {
+            matches!(&row[..], [Some(name), _, Some(by_sql)]
+            if by_sql == "f" && !name.starts_with("__pgweir_"))
+        })
+        .collect()
+    };
+    let theirs = own(direct);
+    own(through).iter().all(|row| theirs.contains(row))
+        && without_protocols(direct) == without_protocols(through)
 }
 
 /// Without the rows of statements that no PREPARE has made, which `SELECT n` does not count either.
@@ -299,13 +311,14 @@ fn is_late(direct: &[Line], through: &[Line]) -> bool {
         return false;
     };
     let segment = through[common..].split(|line| line.is('Z')).next().unwrap_or_default();
-    // In a failed transaction pgweir answers no Parse.
-    let failed = theirs.text.starts_with("E[ERROR 25P02]");
+    // In a failed transaction pgweir answers no Parse, and whether a name is taken it knows.
+    let known = ["E[ERROR 25P02]", "E[ERROR 42P05]", "E[ERROR 26000]", "E[ERROR 08P01]"];
+    let known = known.iter().any(|error| theirs.text.starts_with(error));
     let same = match segment.iter().find(|line| line.is('E')) {
         Some(later) => later == theirs,
         None => segment.iter().all(|line| ["1", "3"].contains(&line.text.as_str())),
     };
-    theirs.is('E') && !failed && ours.text == "1" && same
+    theirs.is('E') && !known && ours.text == "1" && same
 }
 
 /// Both fail, and one because its server has had no temporary object.
@@ -341,12 +354,9 @@ fn is_late_level(lines: &[Line]) -> bool {
     lines.iter().any(|line| line.text.starts_with(late))
 }
 
-/// The same without the rows.
-fn hides_channels(sql: &str, direct: &[Line], through: &[Line]) -> bool {
-    let rest = |lines: &[Line]| -> Vec<Line> {
-        lines.iter().filter(|line| line.row.is_none() && !line.is('C')).cloned().collect()
-    };
-    sql.contains("pg_listening_channels")
-        && !through.iter().any(|line| line.row.is_some())
-        && rest(direct) == rest(through)
+/// The first difference is that error.
+fn refuses_buffers(direct: &[Line], through: &[Line]) -> bool {
+    let refused = "E[ERROR 22023] invalid value for parameter \"temp_buffers\"";
+    let mut differing = direct.iter().zip(through).filter(|(theirs, ours)| theirs != ours);
+    differing.next().is_some_and(|(theirs, ours)| ours.text.starts_with(refused) && !theirs.is('E'))
 }

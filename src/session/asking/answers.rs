@@ -33,7 +33,7 @@ pub(in crate::session) struct Probe {
     /// `None` if it was not asked.
     pub(in crate::session) advisory_lock: Option<bool>,
     /// Statements of the protocol that are prepared.
-    prepared: usize,
+    pub(in crate::session) prepared: usize,
 }
 
 impl Probe {
@@ -141,13 +141,14 @@ impl Session {
             if let (true, Some(shown)) = (value.is_default, &value.value) {
                 backend.settings.learn_default(name, shown);
             }
-            self.on_told_value(name, value.value.as_deref(), backend);
+            self.on_told_value(name, value.value.as_deref(), value.is_default, backend);
             self.note_initial(name, backend);
         }
         if let Some(probe) = asked.probe {
             self.on_probed(&probe, asked.prepared, backend);
         }
         let mut suspects = std::mem::take(&mut self.questions.suspects);
+        self.questions.ran_code = None;
         let touched = std::mem::take(&mut self.questions.touched);
         if let Some(rows) = asked.catalogue {
             suspects = suspects.without(UNREAD) | self.on_catalogue(&rows);
@@ -185,14 +186,18 @@ impl Session {
         }
     }
 
-    /// A setting has this value on the server now, and so the client has it.
+    /// A setting has this value on the server now, and so the client has it; see [`ServerSettings::on_told`] for
+    /// `left`.
+    ///
+    /// [`ServerSettings::on_told`]: crate::session::settings::ServerSettings::on_told
     pub(in crate::session) fn on_told_value(
         &mut self,
         name: &str,
         value: Option<&[u8]>,
+        left: bool,
         backend: &mut Backend,
     ) {
-        let default = backend.settings.on_told(name, value);
+        let default = backend.settings.on_told(name, value, left);
         match value {
             Some(value) if !default || self.startup.get(name).is_some() => {
                 if self.desired.set(name, value) {
@@ -233,7 +238,7 @@ impl Session {
     /// `prepared` statements were thought to be on the server when it was asked.
     fn on_probed(&mut self, probe: &Probe, prepared: usize, backend: &mut Backend) {
         if !is_off("role") {
-            self.on_told_value("role", Some(&probe.role), backend);
+            self.on_told_value("role", Some(&probe.role), false, backend);
         }
         for reason in PROBED {
             self.pins.set(reason, probe.pins.contains(reason));
@@ -244,15 +249,21 @@ impl Session {
         }
         if probe.prepared < prepared {
             self.on_statements_lost(backend);
+        } else if probe.prepared > prepared {
+            self.owed = Leftovers::Prepared;
         }
     }
 
-    /// Code that no tag tells of has deallocated statements, as it can do only with all of them: their names
-    /// on the server are nobody's to know.
+    /// Code that no tag tells of has deallocated statements. Which ones, nobody asks: it is all, as a rule.
     pub(in crate::session) fn on_statements_lost(&mut self, backend: &mut Backend) {
-        if !is_off("forgotten") {
-            backend.statements.clear();
-            self.statements.clear();
+        if is_off("forgotten") {
+            return;
+        }
+        backend.statements.doubt();
+        self.owed = Leftovers::Prepared;
+        // Whoever has run nothing since its lease began has met what another left.
+        if let Some(segment) = self.questions.ran_code {
+            self.statements.clear_before(segment);
         }
     }
 }
@@ -287,7 +298,7 @@ const DOUBTFUL: Effects =
     Effects::ROUTINE.union(Effects::FUNCTION).union(Effects::UNKNOWN).union(Effects::DYNAMIC);
 
 /// What may close statements that pgweir has prepared, as code that no tag tells of does.
-const DEALLOCATES: Effects =
+pub(in crate::session) const DEALLOCATES: Effects =
     Effects::DEALLOCATE.union(Effects::DEALLOCATE_ALL).union(Effects::DISCARD_ALL);
 
 /// What a text is suspected of because the catalogue lacks a name.

@@ -76,7 +76,9 @@ pub(super) const MAKERS: &[Maker] = &[
             1 => format!("select public.hide_any('alter table public.shape_% alter {column}')"),
             // No text shows this one.
             _ => {
-                format!("select public.hide_any('al' || 'ter table public.shape_% alter {column}')")
+                format!(
+                    "select public.hide_any('al' || 'ter table public.shape_% al' || 'ter {column}')"
+                )
             }
         };
         sql(own(g, &text))

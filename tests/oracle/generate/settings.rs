@@ -102,6 +102,8 @@ const PLACEHOLDERS: &[Setting] = &[
     ("app.tenant", &["'A'", "'B'", "default"]),
     ("app.user", &["'ann'", "'bob'", "'o''neill'"]),
     ("my.\"Mixed\"", &["'x'", "'y'"]),
+    // The role has a value for it.
+    ("app.level", &["'high'", "''", "default"]),
 ];
 
 const REPORTED_EFFECTS: &[&str] = &[
