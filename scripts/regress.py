@@ -186,7 +186,7 @@ def main():
         sys.exit(f"not all is as docs/transparency.md says: see {options.out}/*.diff")
 
 
-# A script may have to wait until scripts of its group are through with their servers.
+# A script may have to wait until scripts of its group are through with their servers, all of which may be pinned.
 CONFIGURATION = """\
 listen = ["127.0.0.1:{port}"]
 http_listen = "127.0.0.1:{http}"
@@ -194,6 +194,8 @@ http_listen = "127.0.0.1:{http}"
 method = "trust"
 [limits]
 max_servers = {pool}
+[pins]
+max_pinned = "100%"
 [timeouts]
 checkout = "10min"
 [databases."*"]

@@ -77,7 +77,8 @@ impl Server {
             let reply = self.answer().await?;
             match reply.tag {
                 b'D' => {
-                    proof = proof::prepared_if_clean(&reply.body).map_err(Reply::malformed(b'D'))?
+                    proof =
+                        proof::prepared_if_clean(&reply.body).map_err(Reply::malformed(b'D'))?;
                 }
                 b'T' | b'C' => {}
                 b'E' => return Err(Broken::Refused(ServerError::new(reply.whole()?))),

@@ -30,7 +30,8 @@ pub enum Rule {
     LateIsolation,
     /// A Parse that pgweir answered has taken no snapshot, so that the level of isolation can still be set.
     EarlyIsolation,
-    /// A server that has had temporary tables refuses to change temp_buffers.
+    /// A server that has had temporary tables refuses to change temp_buffers; a session that has had some may be
+    /// on another.
     TemporaryBuffers,
 }
 
@@ -65,7 +66,7 @@ impl Rule {
             }
             Self::LateIsolation => "level of isolation behind DISCARD SEQUENCES",
             Self::EarlyIsolation => "level of isolation behind a Parse",
-            Self::TemporaryBuffers => "temp_buffers is refused",
+            Self::TemporaryBuffers => "temp_buffers is refused, or is not",
         }
     }
 
@@ -110,7 +111,7 @@ pub fn allowed(
         (Rule::TemporaryResidue, is_temporary_residue(theirs, ours)),
         (Rule::LateIsolation, is_late_isolation(&sql, theirs, ours)),
         (Rule::EarlyIsolation, past.has_parsed(step) && is_early_isolation(&sql, theirs, ours)),
-        (Rule::TemporaryBuffers, refuses_buffers(theirs, ours)),
+        (Rule::TemporaryBuffers, refuses_buffers(theirs, ours) || refuses_buffers(ours, theirs)),
         (Rule::LateParseError, is_late(theirs, ours)),
         (Rule::FailedBind, is_failed_bind(theirs, ours)),
     ];
@@ -354,7 +355,7 @@ fn is_late_level(lines: &[Line]) -> bool {
     lines.iter().any(|line| line.text.starts_with(late))
 }
 
-/// The first difference is that error.
+/// The first difference is that error, on the second side.
 fn refuses_buffers(direct: &[Line], through: &[Line]) -> bool {
     let refused = "E[ERROR 22023] invalid value for parameter \"temp_buffers\"";
     let mut differing = direct.iter().zip(through).filter(|(theirs, ours)| theirs != ours);

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use pgweir::demo::postgres::free_port;
 use tempfile::TempDir;
@@ -150,9 +151,16 @@ impl Weir {
             .expect("the pgweir binary");
         let mut weir = Self { child, addr, http, database: database.clone(), folder };
         let mut ended = None;
+        // Whoever accepts first may be somebody else's, which a log of errors alone does not tell.
+        let listens = format!("listening for clients address={addr}");
+        let mut accepted: Option<Instant> = None;
         wait_until("pgweir accepts", || {
             ended = weir.child.try_wait().expect("pgweir's state");
-            ended.is_some() || TcpStream::connect(addr).is_ok()
+            if accepted.is_none() && TcpStream::connect(addr).is_ok() {
+                accepted = Some(Instant::now());
+            }
+            let silent = || accepted.is_some_and(|since| since.elapsed() > SILENT);
+            ended.is_some() || (accepted.is_some() && weir.log().contains(&listens)) || silent()
         });
         let unlucky = ended.is_some() && weir.log().contains("the address is in use");
         assert!(ended.is_none() || unlucky, "pgweir ended: {ended:?}\n{}", weir.log());
@@ -253,6 +261,9 @@ impl Drop for Weir {
 pub fn free_addr() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, free_port().expect("a free port")).into()
 }
+
+/// How long it takes at most to end where the address is taken.
+const SILENT: Duration = Duration::from_millis(500);
 
 /// How often a port may be taken by others between its choice and its use.
 const MOST_STARTS: usize = 5;
