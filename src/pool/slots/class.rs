@@ -27,8 +27,11 @@ pub(super) struct Class<W> {
     /// Time between two servers given to waiters: `None` until there were two in a row.
     pace: Option<Duration>,
     handed: Option<Instant>,
-    /// Since when the longest wait has been above the target; once for too long, until nobody waits.
+    /// Since when the longest wait has been above the target; once for too long, until nobody waits or all soon could
+    /// be served.
     above_since: Option<Instant>,
+    /// Since when, under overload, all who wait could be served within the target.
+    short_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -48,6 +51,7 @@ impl<W> Class<W> {
             pace: None,
             handed: None,
             above_since: None,
+            short_since: None,
         }
     }
 
@@ -104,6 +108,7 @@ impl<W> Class<W> {
             self.used = self.used(contended).max(floor);
             self.handed = None;
             self.above_since = None;
+            self.short_since = None;
         }
         self.queue.insert(id, Waiter { since: now, waiter });
         Ok(())
@@ -145,13 +150,31 @@ impl<W> Class<W> {
     }
 
     /// Whether the queue's delay has been above the target for as long as the target (what CoDel, RFC
-    /// 8289, calls its interval), and the queue has not been empty since.
+    /// 8289, calls its interval), and has been neither empty nor short since.
     pub(super) fn is_overloaded(&self, now: Instant) -> bool {
         let target = self.limits.queue_target;
         self.above_since.is_some_and(|since| now.saturating_duration_since(since) >= target)
     }
 
+    /// The longest wait does not tell when an overload is over: who has waited longest is not served any more
+    /// while others come, be they ever so few. What tells is how long it would take to serve all. It must do so for
+    /// a while: where servers come back many at a time, the pace seems quick among them.
+    fn note_recovery(&mut self, now: Instant) {
+        let target = self.limits.queue_target;
+        let all = self.crowd(now).expected;
+        if !self.is_overloaded(now) || all.is_none_or(|all| all > target) {
+            self.short_since = None;
+            return;
+        }
+        let since = *self.short_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= target / SURE {
+            self.above_since = None;
+            self.short_since = None;
+        }
+    }
+
     fn note_delay(&mut self, now: Instant) {
+        self.note_recovery(now);
         let target = self.limits.queue_target;
         let above =
             self.waiting_since().is_some_and(|since| now.saturating_duration_since(since) > target);
@@ -189,3 +212,6 @@ impl<W> Class<W> {
         std::mem::take(&mut self.queue).into_values().map(|waiting| waiting.waiter)
     }
 }
+
+/// A queue that is short for this part of the target is no longer overloaded.
+const SURE: u32 = 4;

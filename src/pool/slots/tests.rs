@@ -455,6 +455,67 @@ fn under_overload_the_newest_are_served_and_the_oldest_refused_before_their_time
     assert!(early == all && all > 15_000, "{early} of {all}");
 }
 
+/// Clients that ask again as soon as they are answered, on 20 servers that take so long for each: how many are refused
+/// in each second, and whether that is for overload at its end.
+fn closed_loop(clients: u32, seconds: u32, takes: impl Fn(u32) -> u32) -> Vec<(usize, bool)> {
+    let timeout = 2000 * MS;
+    let limits = ClassLimits { queue_target: timeout / 2, ..ClassLimits::none(timeout) };
+    let (mut s, start) = full(20, &[limits], DEFAULT);
+    let mut busy: Vec<(u32, u32)> = (0..20).map(|n| (n, n + 1)).collect();
+    let mut since: Vec<Option<(u32, WaiterId)>> = vec![None; clients as usize];
+    for n in 20..clients {
+        since[n as usize] = Some((0, s.wait(DEFAULT, n, start).unwrap()));
+    }
+    let mut seen = vec![(0, false); seconds as usize];
+    for ms in 1..seconds * 1000 {
+        let (now, second) = (start + ms * MS, (ms / 1000) as usize);
+        let mut again = Vec::new();
+        for server in &mut busy {
+            let (who, until) = *server;
+            if until > ms {
+                continue;
+            }
+            // It asks again before its server is free: a queue that was never empty.
+            since[who as usize] = Some((ms, s.wait(DEFAULT, who, now).unwrap()));
+            let Freed::Hand(_, next) = back(&mut s, DEFAULT, now) else { panic!("many wait") };
+            since[next as usize] = None;
+            *server = (next, ms + takes(ms));
+            again.extend(s.shed(now).into_iter().map(|(_, who, _)| who));
+        }
+        for (who, place) in (0..).zip(&since) {
+            if let Some((came, id)) = place
+                && ms - came >= 2000
+                && s.leave(*id, now).is_some()
+            {
+                again.push(who);
+            }
+        }
+        seen[second] = (seen[second].0 + again.len(), s.classes[0].is_overloaded(now));
+        for who in again {
+            since[who as usize] = Some((ms, s.wait(DEFAULT, who, now).unwrap()));
+        }
+    }
+    seen
+}
+
+#[test]
+fn who_waited_through_an_overload_is_served_after_it_though_many_still_wait() {
+    // Everything takes a hundred times as long for five seconds.
+    let slow = |ms| if (2000..7000).contains(&ms) { 1000 } else { 10 };
+    let seen = closed_loop(200, 15, slow);
+    let refused: Vec<_> = seen.iter().map(|(refused, _)| *refused).collect();
+    assert_eq!(refused[..2], [0; 2], "{refused:?}");
+    assert!(refused[4..7].iter().all(|refused| *refused > 0), "{refused:?}");
+    assert_eq!(refused[9..], [0; 6], "{refused:?}");
+}
+
+#[test]
+fn servers_that_come_back_all_at_once_do_not_hide_an_overload() {
+    // 20 of 200 each second, and none may wait for more than two.
+    let seen = closed_loop(200, 30, |_| 1000);
+    assert!(seen[10..].iter().all(|(_, overloaded)| *overloaded), "{seen:?}");
+}
+
 #[test]
 fn a_queue_that_keeps_its_target_is_served_in_order() {
     let (mut s, mut now) = full(1, &[ClassLimits::none(LONG)], DEFAULT);
