@@ -286,3 +286,33 @@ fn one_address_has_so_many_logins_at_once_and_no_more() {
     wait_until("they have gone", || stage.weir.count("pgweir_clients", "") == 0);
     assert_eq!(stage.client().value("select 1"), "1");
 }
+
+#[test]
+fn who_is_gone_while_it_waits_to_be_welcomed_leaves_its_place() {
+    let cluster = Cluster::shared();
+    let middleman = Middleman::before(&cluster);
+    middleman.set(Fault::Silence);
+    let setup = Setup { method: "trust".into(), ..Setup::servers(1) }
+        .limits("max_clients = 2")
+        .timeouts("checkout = \"10min\"\nwait_notice = \"200ms\"");
+    let stage = Stage::on(cluster.database(), &setup.behind(&middleman));
+    let target = stage.weir.target();
+    let join = || {
+        let mut client = target.open();
+        client.send(&target.startup(V3_0, &[]));
+        let seen = client.until('N');
+        assert!(
+            seen.last().is_some_and(|event| event.is('N')),
+            "it is told why it waits: {seen:?}"
+        );
+        client
+    };
+    let waiting = || stage.weir.count("pgweir_clients_waiting", "");
+    let (mut half_closed, closed) = (join(), join());
+    wait_until("both wait", || waiting() == 2);
+    half_closed.shut_down_write();
+    drop(closed);
+    wait_until("none waits", || waiting() == 0);
+    wait_until("none is there", || stage.weir.count("pgweir_clients", "") == 0);
+    drop((join(), join()));
+}

@@ -1,26 +1,24 @@
 //! A client without a server: idle, or waiting for one.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::alarm::due;
 use super::half::Stop;
+use super::waiting::Phase;
 use super::{Client, Ending, edge};
 use crate::config::Timeouts;
-use crate::metrics::CancelOutcome;
-use crate::net::link::Moved;
-use crate::pool::{CheckoutError, Lease};
+use crate::pool::Lease;
 use crate::registry::{Notice, State};
 use crate::wire::Report;
 
 /// What wakes a client without a server.
 enum Woken {
-    Moved(Moved),
+    Moved,
     Told(Notice),
     Alarm,
-    Checkout(Result<Lease, CheckoutError>),
 }
 
 impl Client {
@@ -49,7 +47,7 @@ impl Client {
             self.link.release_larger_buffers(SMALL_BUFFER);
             self.alarm.set(self.idle_due());
             match self.woken(stop == Stop::More).await? {
-                Woken::Moved(_) => {
+                Woken::Moved => {
                     self.since = Instant::now();
                     self.rests = false;
                 }
@@ -59,7 +57,6 @@ impl Client {
                     self.on_idle_notice(notice)?;
                 }
                 Woken::Alarm => self.check_idle()?,
-                Woken::Checkout(_) => {}
             }
         }
     }
@@ -70,7 +67,8 @@ impl Client {
                 return Poll::Ready(Ok(Woken::Told(notice)));
             }
             if let Poll::Ready(moved) = self.link.poll_moved(cx, read) {
-                return Poll::Ready(Ok(Woken::Moved(moved?)));
+                moved?;
+                return Poll::Ready(Ok(Woken::Moved));
             }
             self.alarm.poll(cx).map(|()| Ok(Woken::Alarm))
         })
@@ -159,69 +157,13 @@ impl Client {
         }
         // In a box: what is only sometimes needed must not be moved about each time.
         self.registration.set_state(State::Waiting);
-        let waited = Box::pin(self.wait_in_queue()).await;
+        let (pool, class) = (Arc::clone(&self.pool), self.class);
+        let wanted = self.session.desired().clone();
+        let coming = async move { pool.checkout(class, &wanted).await };
+        let waited = Box::pin(self.wait_in_queue(Phase::Session, coming)).await;
         self.registration.set_state(State::Idle);
         self.since = Instant::now();
         waited
-    }
-
-    /// Waits in the pool's queue, watching the client meanwhile: one that is gone leaves it.
-    async fn wait_in_queue(&mut self) -> Result<Result<Lease, Report>, Ending> {
-        let pool = std::sync::Arc::clone(&self.pool);
-        let wanted = self.session.desired().clone();
-        let mut checkout = pin!(pool.checkout(self.class, &wanted));
-        let mut probe = super::abandon::Probe::default();
-        let since = Instant::now();
-        let mut notice = due(since, self.context.timeouts.wait_notice);
-        loop {
-            let read = self.link.input.len() < WAITING_INPUT && !self.link.has_ended();
-            self.alarm.set([probe.due(), notice].into_iter().flatten().min());
-            let woken = poll_fn(|cx| {
-                if let Poll::Ready(lease) = checkout.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(Woken::Checkout(lease)));
-                }
-                if let Poll::Ready(notice) = self.registration.poll_notice(cx) {
-                    return Poll::Ready(Ok(Woken::Told(notice)));
-                }
-                if let Poll::Ready(moved) = self.link.poll_moved(cx, read) {
-                    return Poll::Ready(moved.map(Woken::Moved));
-                }
-                self.alarm.poll(cx).map(|()| Ok(Woken::Alarm))
-            })
-            .await?;
-            match woken {
-                Woken::Checkout(Ok(lease)) => return Ok(Ok(lease)),
-                Woken::Checkout(Err(error)) => return Ok(Err(edge::checkout(&error, pool.key()))),
-                Woken::Told(Notice::Cancel) => {
-                    for canceler in self.registration.mailbox().take_canceling() {
-                        // It may have given up.
-                        let _ = canceler.send(CancelOutcome::Waiting);
-                    }
-                    return Ok(Err(edge::canceled()));
-                }
-                Woken::Told(Notice::Drain) => self.draining = true,
-                Woken::Told(Notice::Reload) => self.on_reload(),
-                // They come ahead of the next ReadyForQuery.
-                Woken::Told(Notice::News) => {}
-                Woken::Told(Notice::Terminate) => {
-                    return Err(Ending::Ended(Box::new(edge::draining())));
-                }
-                Woken::Moved(Moved::End) => probe.start(),
-                Woken::Moved(_) => {}
-                Woken::Alarm => {
-                    self.tell_standing(since, &mut notice);
-                    probe.send(&self.session, &mut self.link, false)?;
-                }
-            }
-        }
-    }
-
-    /// Tells a client that has waited since then how its wait stands, if that is due.
-    fn tell_standing(&mut self, since: Instant, notice: &mut Option<Instant>) {
-        if notice.take_if(|due| *due <= Instant::now()).is_some() {
-            let standing = self.pool.standing(self.class, since);
-            edge::waiting(&standing, self.pool.key()).encode(&mut self.link.output);
-        }
     }
 }
 
@@ -231,6 +173,3 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Bytes in buffers that a client keeps until then.
 const SMALL_BUFFER: usize = 2 << 10;
-
-/// Bytes read ahead from a client that waits for a server.
-const WAITING_INPUT: usize = 64 << 10;

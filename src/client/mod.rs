@@ -16,6 +16,7 @@ mod observer;
 mod opening;
 mod relay;
 pub mod users;
+mod waiting;
 mod welcome;
 
 use std::io;
@@ -28,7 +29,7 @@ use thiserror::Error;
 use crate::class::ClassId;
 use crate::config::{Config, OnClientGone, Timeouts};
 use crate::ledger::{Ledger, Ledgers, Who};
-use crate::metrics::{ErrorSource, Metrics};
+use crate::metrics::{ErrorSource, LoginResult, Metrics};
 use crate::net::link::{Link, Traffic};
 use crate::pool::{Membership, Pool};
 use crate::registry::Registration;
@@ -138,6 +139,17 @@ pub enum ServerLoss {
     /// Part of a message of its own had been relayed when it was lost.
     #[error("it was cut off inside a message")]
     InsideMessage,
+}
+
+impl Ending {
+    /// What it counts as where it ends a login.
+    pub fn at_login(&self) -> LoginResult {
+        match self {
+            Self::Left | Self::Lost(_) => LoginResult::Gone,
+            Self::BadFrame(_) => LoginResult::Protocol,
+            Self::ServerLost(_) | Self::Ended(_) | Self::ServerFatal => LoginResult::ServerFailed,
+        }
+    }
 }
 
 impl Client {

@@ -1,17 +1,17 @@
 //! From a login to a session: what the client is told first.
 
-use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Client, Context, Ending, edge};
+use super::waiting::Phase;
+use super::{Client, Context, Ending};
 use crate::class::{ClassId, Traits};
 use crate::ledger::Who;
 use crate::metrics::CloseReason;
 use crate::net::link::{Link, Traffic};
-use crate::pool::{Cleaning, Lease, Pool};
-use crate::registry::{Notice, Registration};
+use crate::pool::{CheckoutError, Cleaning, Lease, Pool};
+use crate::registry::{Registration, State};
 use crate::server::Server;
 use crate::session::{Attach, Session, settings::Settings};
 use crate::wire::build;
@@ -125,31 +125,21 @@ impl Client {
         self.on_settings_tried(lease, settled)
     }
 
-    /// Waits for a server, unless pgweir drains: a login is no transaction to be waited for.
     async fn first_lease(&mut self) -> Result<Lease, Ending> {
-        let pool = Arc::clone(&self.pool);
+        let (pool, class) = (Arc::clone(&self.pool), self.class);
         let wanted = self.session.desired().clone();
-        let ended = |report| Err(Ending::Ended(Box::new(report)));
-        tokio::select! {
-            biased;
-            checkout = pool.checkout(self.class, &wanted) => match checkout {
-                Ok(lease) => Ok(lease),
-                Err(error) => ended(edge::checkout_at_login(&error, pool.key())),
-            },
-            () = Self::drained(&mut self.registration, &mut self.context) => ended(edge::shutting_down()),
-        }
+        self.wait_at_login(async move { pool.checkout(class, &wanted).await }).await
     }
 
-    async fn drained(registration: &mut Registration, context: &mut Context) {
-        loop {
-            match poll_fn(|cx| registration.poll_notice(cx)).await {
-                Notice::Drain | Notice::Terminate => return,
-                Notice::Reload => context.refresh(),
-                // Nothing of the client's is running.
-                Notice::Cancel => drop(registration.mailbox().take_canceling()),
-                Notice::News => {}
-            }
-        }
+    /// In a box, as it is only sometimes needed.
+    async fn wait_at_login<T>(
+        &mut self,
+        coming: impl Future<Output = Result<T, CheckoutError>>,
+    ) -> Result<T, Ending> {
+        self.registration.set_state(State::Waiting);
+        let waited = Box::pin(self.wait_in_queue(Phase::Login, coming)).await;
+        self.registration.set_state(State::Idle);
+        waited?.map_err(|report| Ending::Ended(Box::new(report)))
     }
 
     fn on_settings_tried(

@@ -176,7 +176,7 @@ impl Admitted {
                 debug!(%peer, user = startup.user, %ending, "a client has gone");
             }
             Err(ending) => {
-                shared.metrics.clients.logins.count(LoginResult::ServerFailed);
+                shared.metrics.clients.logins.count(ending.at_login());
                 info!(%peer, user = startup.user, %ending, "a login failed");
             }
         }
