@@ -231,3 +231,26 @@ fn the_reserve_helps_those_who_have_waited_long_and_goes_again() {
     holder.rows("commit");
     wait_until("it has gone", || stage.weir.count("pgweir_servers", "") == 1);
 }
+
+#[test]
+fn a_cold_pool_welcomes_all_by_its_first_server_however_short_the_queue() {
+    let cluster = Cluster::shared();
+    let middleman = Middleman::before(&cluster);
+    middleman.set(Fault::Silence);
+    let short = "[[classes]]\nname = \"all\"\nqueue_limit = 2\n";
+    let setup = Setup::servers(5).tables(short).timeouts("server_connect = \"1s\"");
+    let stage = Stage::on(cluster.database(), &setup.behind(&middleman));
+    let target = stage.weir.target();
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            let target = target.clone();
+            std::thread::spawn(move || target.connect())
+        })
+        .collect();
+    wait_until("all wait", || waiting(&stage) == 20);
+    middleman.set(Fault::None);
+    let mut clients: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    assert_eq!(stage.weir.count("pgweir_servers_opened_total", ""), 1);
+    assert_eq!(clients[0].value("select 1"), "1");
+    assert_eq!(stage.weir.count("pgweir_checkout_refusals_total", ""), 0);
+}

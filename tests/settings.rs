@@ -12,6 +12,8 @@ const SERVER: &str = "select pg_backend_pid() || ' ' || current_setting('TimeZon
 fn a_short_timeout_of_the_clients_is_not_that_of_questions() {
     let stage = Stage::new(&Setup::servers(1));
     let mut one = stage.client();
+    // The catalogue is read ahead of the first text.
+    one.rows("select 1");
     let (mut blocker, mut watcher) = (stage.database.admin(), stage.database.admin());
     // What a text sets itself is in force when it is asked about, and later ones find it set.
     let set = "set statement_timeout = '250ms'; set lock_timeout = '250ms'; ";

@@ -102,9 +102,13 @@ impl Client {
     }
 
     async fn greet(&mut self, cancel_key: &CancelKey) -> Result<(), Ending> {
-        let reported = match self.pool.welcome() {
-            Some(reported) if !self.session.has_unproven_settings() => reported,
-            _ => self.try_settings().await?,
+        let reported = if self.session.has_unproven_settings() {
+            self.try_settings().await?
+        } else if let Some(reported) = self.pool.welcome() {
+            reported
+        } else {
+            let (pool, class) = (Arc::clone(&self.pool), self.class);
+            self.wait_at_login(async move { pool.first_welcome(class).await }).await?
         };
         self.session.set_pid(cancel_key.pid);
         let out = &mut self.link.output;

@@ -45,7 +45,7 @@ pub use slots::{Counts, Crowd, Size, WarmedBy};
 use slots::{Freed, Slots};
 use trouble::Trouble;
 pub use waiting::{Cause, CheckoutError, Standing};
-use waiting::{Denied, Waiter};
+use waiting::{Denied, Waiter, Wants};
 
 /// What names a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -337,9 +337,12 @@ impl Pool {
             }
             lease.evict(CloseReason::Broken);
         }
-        let lease = self.wait(class, started).await?;
-        self.metrics.checked_out(started.elapsed());
-        Ok(lease)
+        loop {
+            if let Some(lease) = self.wait(class, Wants::Server, started).await? {
+                self.metrics.checked_out(started.elapsed());
+                return Ok(lease);
+            }
+        }
     }
 
     /// Whether clients are waiting.

@@ -195,7 +195,7 @@ impl Pool {
         }
         if is_of_now {
             self.note_role(server.is_read_only());
-            *lock(&self.welcome) = Some(server.backend.settings.reported().clone());
+            self.learn_welcome(server.backend.settings.reported().clone());
         }
         let now = Instant::now();
         lock(&self.slots).opened(now);

@@ -25,8 +25,8 @@ mod growth;
 
 use std::time::{Duration, Instant};
 
-use class::Class;
 pub use class::Crowd;
+use class::{Class, Waiter};
 use growth::{Growth, Load};
 
 use crate::class::{ClassId, ClassLimits};
@@ -195,7 +195,8 @@ impl<S, W> Slots<S, W> {
         if self.classes.iter().any(|class| class.waiting() > 0 && class.room() > 0) {
             self.contended += passed.as_secs_f64();
         }
-        let load = Load { leased: self.leased, waiting: self.waiting, opening: self.opening };
+        let waiting = self.classes.iter().map(Class::wanted).sum();
+        let load = Load { leased: self.leased, waiting, opening: self.opening };
         self.growth.pass(load, now);
     }
 
@@ -267,13 +268,28 @@ impl<S, W> Slots<S, W> {
         waiter: W,
         now: Instant,
     ) -> Result<WaiterId, (W, Crowd)> {
-        self.pass(now);
+        self.queue(class, Waiter { since: now, who: waiter, newcomer: false })
+    }
+
+    /// Queues one who waits until it is known what servers report: a server would tell, and so will
+    /// [`Slots::take_newcomers`].
+    pub fn wait_as_newcomer(
+        &mut self,
+        class: ClassId,
+        waiter: W,
+        now: Instant,
+    ) -> Result<WaiterId, (W, Crowd)> {
+        self.queue(class, Waiter { since: now, who: waiter, newcomer: true })
+    }
+
+    fn queue(&mut self, class: ClassId, waiter: Waiter<W>) -> Result<WaiterId, (W, Crowd)> {
+        self.pass(waiter.since);
         let id = WaiterId { class, number: self.next_waiter };
         let (floor, contended) = (self.floor, self.contended);
         let Some(class) = self.classes.get_mut(usize::from(class.0)) else {
-            return Err((waiter, Crowd { waiting: 0, expected: None }));
+            return Err((waiter.who, Crowd { waiting: 0, expected: None }));
         };
-        class.wait(id.number, waiter, now, contended, floor)?;
+        class.wait(id.number, waiter, contended, floor)?;
         self.next_waiter += 1;
         self.waiting += 1;
         Ok(id)
@@ -515,6 +531,14 @@ impl<S, W> Slots<S, W> {
         classes.flat_map(Class::take_waiters).collect::<Vec<_>>().into_iter()
     }
 
+    /// Takes those out of the queue who waited for what is known now.
+    pub fn take_newcomers(&mut self, now: Instant) -> Vec<W> {
+        self.pass(now);
+        let newcomers: Vec<_> = self.classes.iter_mut().flat_map(Class::take_newcomers).collect();
+        self.waiting -= newcomers.len();
+        newcomers
+    }
+
     /// What the reserve has opened works on until nobody waits.
     fn most(&self) -> usize {
         let reserve = if self.waiting > 0 { self.size.reserve } else { 0 };
@@ -564,7 +588,7 @@ impl<S, W> Slots<S, W> {
         }
         let could = |class: &Class<W>| {
             let most = class.room().min(class.unmet().saturating_add(self.unkept(class, limit)));
-            class.waiting().min(most)
+            class.wanted().min(most)
         };
         self.classes.iter().map(could).sum()
     }

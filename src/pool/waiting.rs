@@ -7,10 +7,11 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::slots::WaiterId;
-use super::{Counts, Crowd, Lease, Pool, Size, lock};
+use super::{Cleaning, Counts, Crowd, Lease, Pool, Size, lock};
 use crate::class::{ClassId, ClassLimits};
 use crate::metrics::CheckoutRefusal;
 use crate::server::{OpenError, Server};
+use crate::session::settings::Settings;
 
 /// Where a waiter gets it.
 pub(super) type Waiter = oneshot::Sender<Handover>;
@@ -25,6 +26,17 @@ pub(super) enum Denied {
     NoServer(Arc<OpenError>),
     /// It would have waited in vain.
     Late(Crowd),
+    /// It needs none: what it wants to learn from one is known.
+    Needless,
+}
+
+/// What one who waits wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// A server.
+    Server,
+    /// To learn what servers report, from a server or otherwise.
+    Welcome,
 }
 
 /// Why a client got no server.
@@ -106,27 +118,47 @@ pub struct Standing {
 }
 
 impl Pool {
+    /// What servers report at their login, which the first that is opened tells all who wait here. They queue as if for a
+    /// server, so that one is opened and they are told what becomes of it; but no more than one for all, and no
+    /// `queue_limit` holds for them. Cancel safe.
+    pub async fn first_welcome(
+        self: &Arc<Self>,
+        class: ClassId,
+    ) -> Result<Settings, CheckoutError> {
+        let started = Instant::now();
+        loop {
+            if let Some(reported) = self.welcome() {
+                return Ok(reported);
+            }
+            // Where none is given, it has become known meanwhile, unless servers have just been replaced.
+            if let Some(lease) = self.wait(class, Wants::Welcome, started).await? {
+                let reported = lease.backend.settings.baseline().clone();
+                lease.check_in(Cleaning::None, Instant::now());
+                return Ok(reported);
+            }
+        }
+    }
+
+    /// Waits in the queue; `None` if what is wanted is known without a server.
     pub(super) async fn wait(
         self: &Arc<Self>,
         class: ClassId,
+        wants: Wants,
         started: Instant,
-    ) -> Result<Lease, CheckoutError> {
-        let (sender, receiver) = oneshot::channel();
-        let id = {
-            let (mut slots, now) = (lock(&self.slots), Instant::now());
-            // Parked since the caller looked: nobody else would hand it to one who queues now.
-            if let Some(server) = slots.take(class, now) {
-                drop(slots);
-                return Ok(Lease::new(Arc::clone(self), server, class));
+    ) -> Result<Option<Lease>, CheckoutError> {
+        let queued = self.queue(class, wants);
+        let mut place = match queued.map_err(|crowd| self.queue_full(class, crowd))? {
+            Queued::In(place) => place,
+            Queued::Served(server) => {
+                return Ok(Some(Lease::new(Arc::clone(self), server, class)));
             }
-            slots.wait(class, sender, now)
+            Queued::Needless => return Ok(None),
         };
-        let id = id.map_err(|(_, crowd)| self.queue_full(class, crowd))?;
-        let mut place = Place { pool: self, id, class, receiver };
         let _counted = self.metrics.waiting();
         let deadline = started + self.class_limits(class).queue_timeout;
         match place.served(deadline).await {
-            Some(Ok(server)) => Ok(Lease::new(Arc::clone(self), server, class)),
+            Some(Ok(server)) => Ok(Some(Lease::new(Arc::clone(self), server, class))),
+            Some(Err(Denied::Needless)) => Ok(None),
             Some(Err(Denied::NoServer(error))) => Err(CheckoutError::Refused(error)),
             Some(Err(Denied::Late(crowd))) => {
                 self.metrics.checkout_refusals.count(CheckoutRefusal::Late);
@@ -136,6 +168,34 @@ impl Pool {
                 self.metrics.checkout_timeouts.increment(1);
                 Err(self.timed_out(class, started))
             }
+        }
+    }
+
+    fn queue(self: &Arc<Self>, class: ClassId, wants: Wants) -> Result<Queued<'_>, Crowd> {
+        let (sender, receiver) = oneshot::channel();
+        let (mut slots, now) = (lock(&self.slots), Instant::now());
+        // Parked since the caller looked: nobody else would hand it to one who queues now.
+        if let Some(server) = slots.take(class, now) {
+            return Ok(Queued::Served(server));
+        }
+        let id = match wants {
+            Wants::Server => slots.wait(class, sender, now),
+            // It was told since the caller looked, and those who were in the queue then have left it.
+            Wants::Welcome if lock(&self.welcome).is_some() => return Ok(Queued::Needless),
+            Wants::Welcome => slots.wait_as_newcomer(class, sender, now),
+        };
+        drop(slots);
+        let id = id.map_err(|(_, crowd)| crowd)?;
+        Ok(Queued::In(Place { pool: self, id, class, receiver }))
+    }
+
+    /// What servers report is known from now on, and told to all who waited for it.
+    pub(super) fn learn_welcome(&self, reported: Settings) {
+        *lock(&self.welcome) = Some(reported);
+        let newcomers = lock(&self.slots).take_newcomers(Instant::now());
+        for waiter in newcomers {
+            // It may have gone.
+            let _ = waiter.send(Err(Denied::Needless));
         }
     }
 
@@ -204,6 +264,16 @@ impl Pool {
             _ => Cause::HostFull,
         }
     }
+}
+
+/// What becomes of one who is to queue.
+enum Queued<'a> {
+    /// It waits.
+    In(Place<'a>),
+    /// It gets one at once.
+    Served(Box<Server>),
+    /// It needs none.
+    Needless,
 }
 
 /// A place in the queue; dropped, it is left.

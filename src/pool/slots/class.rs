@@ -20,6 +20,8 @@ pub struct Crowd {
 pub(super) struct Class<W> {
     pub(super) limits: ClassLimits,
     queue: BTreeMap<u64, Waiter<W>>,
+    /// Those of the queue who only want to learn what servers report.
+    newcomers: usize,
     leased: usize,
     /// Seconds of servers used while somebody waited, over the weight; and until which of those seconds.
     used: f64,
@@ -34,10 +36,14 @@ pub(super) struct Class<W> {
     short_since: Option<Instant>,
 }
 
+/// One in the queue.
 #[derive(Debug)]
-struct Waiter<W> {
-    since: Instant,
-    waiter: W,
+pub(super) struct Waiter<W> {
+    pub(super) since: Instant,
+    pub(super) who: W,
+    /// It only wants to learn what servers report: one server does for all of them, and they do not count against the
+    /// limit of the queue.
+    pub(super) newcomer: bool,
 }
 
 impl<W> Class<W> {
@@ -45,6 +51,7 @@ impl<W> Class<W> {
         Self {
             limits,
             queue: BTreeMap::new(),
+            newcomers: 0,
             leased: 0,
             used: 0.0,
             charged: contended,
@@ -57,6 +64,11 @@ impl<W> Class<W> {
 
     pub(super) fn waiting(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Servers that those in the queue would take.
+    pub(super) fn wanted(&self) -> usize {
+        self.queue.len() - self.newcomers + self.newcomers.min(1)
     }
 
     pub(super) fn leased(&self) -> usize {
@@ -96,13 +108,13 @@ impl<W> Class<W> {
     pub(super) fn wait(
         &mut self,
         id: u64,
-        waiter: W,
-        now: Instant,
+        waiter: Waiter<W>,
         contended: f64,
         floor: f64,
     ) -> Result<(), (W, Crowd)> {
-        if self.limits.queue_limit.is_some_and(|limit| self.queue.len() >= limit) {
-            return Err((waiter, self.crowd(now)));
+        let counted = self.queue.len() - self.newcomers;
+        if !waiter.newcomer && self.limits.queue_limit.is_some_and(|limit| counted >= limit) {
+            return Err((waiter.who, self.crowd(waiter.since)));
         }
         if self.queue.is_empty() {
             self.used = self.used(contended).max(floor);
@@ -110,12 +122,19 @@ impl<W> Class<W> {
             self.above_since = None;
             self.short_since = None;
         }
-        self.queue.insert(id, Waiter { since: now, waiter });
+        self.newcomers += usize::from(waiter.newcomer);
+        self.queue.insert(id, waiter);
         Ok(())
     }
 
     pub(super) fn leave(&mut self, id: WaiterId) -> Option<W> {
-        self.queue.remove(&id.number).map(|left| left.waiter)
+        let left = self.queue.remove(&id.number)?;
+        Some(self.gone(left))
+    }
+
+    fn gone(&mut self, waiter: Waiter<W>) -> W {
+        self.newcomers -= usize::from(waiter.newcomer);
+        waiter.who
     }
 
     /// Since when the first in the queue waits.
@@ -146,7 +165,7 @@ impl<W> Class<W> {
             let passed = now.saturating_duration_since(before);
             self.pace = Some(self.pace.map_or(passed, |pace| (pace * 7 + passed) / 8));
         }
-        Some(next.waiter)
+        Some(self.gone(next))
     }
 
     /// Whether the queue's delay has been above the target for as long as the target (what CoDel, RFC
@@ -195,7 +214,11 @@ impl<W> Class<W> {
         let crowd = self.crowd(now);
         let first = self.queue.first_entry()?;
         let left = (first.get().since + self.limits.queue_timeout).saturating_duration_since(now);
-        (crowd.expected? > left).then(|| (first.remove().waiter, crowd))
+        if crowd.expected? <= left {
+            return None;
+        }
+        let first = first.remove();
+        Some((self.gone(first), crowd))
     }
 
     /// The queue as it is.
@@ -209,7 +232,18 @@ impl<W> Class<W> {
 
     /// Empties the queue, oldest first.
     pub(super) fn take_waiters(&mut self) -> impl Iterator<Item = W> + use<W> {
-        std::mem::take(&mut self.queue).into_values().map(|waiting| waiting.waiter)
+        self.newcomers = 0;
+        std::mem::take(&mut self.queue).into_values().map(|waiting| waiting.who)
+    }
+
+    /// Takes the newcomers out of the queue, oldest first.
+    pub(super) fn take_newcomers(&mut self) -> impl Iterator<Item = W> + use<W> {
+        let is_newcomer = |_: &u64, waiter: &mut Waiter<W>| waiter.newcomer;
+        let some = self.newcomers > 0;
+        self.newcomers = 0;
+        let newcomers: Vec<_> =
+            if some { self.queue.extract_if(.., is_newcomer).collect() } else { Vec::new() };
+        newcomers.into_iter().map(|(_, waiting)| waiting.who)
     }
 }
 

@@ -412,6 +412,29 @@ fn a_full_queue_refuses_and_says_how_long_it_is() {
     assert_eq!(s.wait(DEFAULT, 9, now), Err((9, crowd)));
 }
 
+#[test]
+fn newcomers_want_one_server_together_and_leave_when_they_know_enough() {
+    let short = ClassLimits { queue_limit: Some(1), ..limits() };
+    let (mut s, now) = slots_of(SIZE, &[short]);
+    let ids: Vec<_> = (0..100).map(|n| s.wait_as_newcomer(DEFAULT, n, now).unwrap()).collect();
+    assert!(opens(&mut s, false, now));
+    assert!(!opens(&mut s, false, now + LONG), "one does for all of them");
+    assert_eq!(s.leave(ids[0], now), Some(0));
+    s.wait(DEFAULT, 200, now).unwrap();
+    assert_eq!(s.wait(DEFAULT, 201, now).unwrap_err().0, 201);
+    assert_eq!(s.take_newcomers(now), (1..100).collect::<Vec<_>>());
+    assert_eq!((s.counts().waiting, s.leave(ids[1], now)), (1, None));
+    s.opened(now);
+    assert_eq!(s.freed(now), Freed::Hand(DEFAULT, 200));
+    assert!(!s.is_opening_too_many(false, now));
+    // One that is served before, by chance, is none any more.
+    s.wait_as_newcomer(DEFAULT, 300, now).unwrap();
+    assert_eq!(back(&mut s, DEFAULT, now), Freed::Hand(DEFAULT, 300));
+    assert!(s.take_newcomers(now).is_empty());
+    s.wait(DEFAULT, 301, now).unwrap();
+    assert!(s.wait(DEFAULT, 302, now).is_err());
+}
+
 /// Three times as many come as can be served, for a while; gives who was served when, and who was
 /// refused.
 fn overload(limits: ClassLimits) -> (Vec<Duration>, Vec<Duration>) {
