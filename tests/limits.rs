@@ -273,6 +273,34 @@ fn connections_that_say_nothing_shut_nobody_out() {
 }
 
 #[test]
+fn connections_that_do_not_log_in_shut_nobody_out_where_there_is_little_room_for_clients() {
+    // Beside those who are logged in, there is room for 256.
+    const CROWD: usize = 300;
+    let setup = Setup::servers(2).limits("max_clients = 3").timeouts("login = \"10min\"");
+    let stage = Stage::new(&setup);
+    let target = stage.weir.target();
+    let first = stage.client();
+    let silent: Vec<_> = (0..CROWD).map(|_| target.open()).collect();
+    assert_eq!(stage.client().value("select 1"), "1");
+    drop(silent);
+    wait_until("they have gone", || stage.weir.count("pgweir_clients", "") == 1);
+    // Who has said what it wants gives way when it owes an answer for long, and takes no client's seat meanwhile.
+    let slow: Vec<_> = (0..4).map(|_| target.challenged()).collect();
+    assert_eq!(stage.client().value("select 1"), "1");
+    let slower: Vec<_> = (0..CROWD).map_while(|_| challenged(&target)).collect();
+    assert!(slower.len() > 200);
+    wait_until("one gives way", || log_in(&target).is_some());
+    drop((first, slow, slower));
+}
+
+/// A connection that was asked for a proof of who it is, if there was room for it.
+fn challenged(target: &Target) -> Option<Raw> {
+    let mut raw = target.open();
+    raw.send(&target.startup(V3_0, &[]));
+    raw.event().is('R').then_some(raw)
+}
+
+#[test]
 fn one_address_has_so_many_logins_at_once_and_no_more() {
     let stage = Stage::new(&Setup::servers(2).limits("max_logins_source = 3"));
     // The one that found out whether pgweir accepts.

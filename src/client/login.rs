@@ -278,8 +278,6 @@ impl Door<'_> {
     }
 
     async fn prove(&mut self, startup: Startup) -> Result<Box<LoggedIn>, LoginFailure> {
-        let room = self.context.room(&startup.database);
-        let seat = room.enter().map_err(LoginFailure::TooManyClients)?;
         let method = self.context.method;
         if method == Method::Trust && !self.context.trust_remote && !self.peer.is_loopback() {
             return Err(LoginFailure::TrustRemote);
@@ -293,6 +291,8 @@ impl Door<'_> {
         let proven = self.exchange(setup).await?;
         let credential = users.credential(&startup.database, &startup.user, proven);
         // Who has not proved who it is takes no place from one who can.
+        let room = self.context.room(&startup.database);
+        let seat = room.enter().map_err(LoginFailure::TooManyClients)?;
         let is_session = Arc::ptr_eq(room, &self.context.room);
         let places =
             is_session.then(|| self.context.rooms.enter(&startup, self.peer.ip())).transpose()?;

@@ -229,7 +229,7 @@ pub struct ServerTls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Clients at once, logged in or not.
+    /// Clients that are logged in.
     #[serde(deserialize_with = "units::count")]
     pub max_clients: usize,
     /// Clients that are logged in, per database as they name it; 0 = no limit.

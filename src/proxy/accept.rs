@@ -63,10 +63,12 @@ fn admit(shared: &Arc<Shared>, stream: Stream, peer: PeerAddr) {
     let connected = shared.connections.fetch_add(1, Ordering::Relaxed);
     let admitted =
         Admitted { shared: Arc::clone(shared), _counted: shared.metrics.clients.connected() };
-    if connected >= shared.max_clients() + LOGIN_MARGIN {
-        return;
-    }
-    let Some(waiting) = shared.lobby.enter(peer.ip()) else {
+    let room = shared.max_clients() + LOGIN_MARGIN;
+    // Those who are not logged in may be all that is too many: then one of them gives way, as in a full lobby.
+    let entered = (connected < room + LEAVING)
+        .then(|| shared.lobby.enter(peer.ip(), connected >= room))
+        .flatten();
+    let Some(waiting) = entered else {
         shared.metrics.clients.logins.count(LoginResult::TooManyClients);
         return;
     };
@@ -211,6 +213,9 @@ fn card(startup: &Startup, peer: PeerAddr, tls: bool, state: State) -> Card {
 /// Connections beyond `limits.max_clients` that are heard: they may be cancel requests, and a client
 /// that is too many deserves to be told.
 const LOGIN_MARGIN: usize = 256;
+
+/// Connections beyond that whose places others have taken, and which leave in a moment.
+const LEAVING: usize = 64;
 
 /// Pause of an accept loop that ran out of files.
 const OUT_OF_FILES: Duration = Duration::from_millis(100);

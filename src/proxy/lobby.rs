@@ -50,14 +50,15 @@ impl Lobby {
         self.lock().limits = limits;
     }
 
-    /// Takes a place for one who has just come; `None` if there are too many, of whom none can be sent away.
-    pub(super) fn enter(self: &Arc<Self>, source: Option<IpAddr>) -> Option<Waiting> {
+    /// Takes a place for one who has just come; `None` if there are too many, of whom none can be sent away. `full`: there
+    /// are, with those who are logged in, whatever the limit is.
+    pub(super) fn enter(self: &Arc<Self>, source: Option<IpAddr>, full: bool) -> Option<Waiting> {
         let mut state = self.lock();
         let of_source = source.and_then(|ip| state.sources.get(&ip).copied()).unwrap_or(0);
         if state.limits.source > 0 && of_source >= state.limits.source {
             return None;
         }
-        if state.limits.total > 0 && state.total >= state.limits.total {
+        if full || state.limits.total > 0 && state.total >= state.limits.total {
             // It leaves its place by itself, in a moment.
             let gone = state.oldest_silent().or_else(|| state.oldest_heard(Instant::now()));
             gone?.displace();
@@ -151,15 +152,15 @@ mod tests {
     #[test]
     fn the_oldest_who_has_said_nothing_gives_way() {
         let lobby = lobby(3, 0);
-        let there: Vec<_> = (0..3).map(|_| lobby.enter(None).unwrap()).collect();
+        let there: Vec<_> = (0..3).map(|_| lobby.enter(None, false).unwrap()).collect();
         there[0].guest.hear();
-        let fourth = lobby.enter(None).unwrap();
+        let fourth = lobby.enter(None, false).unwrap();
         let displaced: Vec<_> = there.iter().map(|one| one.guest.is_displaced()).collect();
         assert_eq!(displaced, [false, true, false]);
         for one in there.iter().chain([&fourth]) {
             one.guest.hear();
         }
-        assert!(lobby.enter(None).is_none(), "all have said what they want");
+        assert!(lobby.enter(None, false).is_none(), "all have said what they want");
         there[2].guest.ask(true);
         let late = Instant::now() + LATE;
         let slow = lobby.lock().oldest_heard(late).unwrap();
@@ -168,15 +169,24 @@ mod tests {
         assert!(lobby.lock().oldest_heard(late).is_none());
         drop(slow);
         drop((there, fourth));
-        assert!(lobby.enter(None).is_some());
+        assert!(lobby.enter(None, false).is_some());
+    }
+
+    #[test]
+    fn who_is_silent_gives_way_where_there_is_no_room_for_as_many_as_the_limit_says() {
+        let lobby = lobby(100, 0);
+        assert!(lobby.enter(None, true).is_none(), "all who are there are logged in");
+        let silent = lobby.enter(None, false).unwrap();
+        let _other = lobby.enter(None, true).unwrap();
+        assert!(silent.guest.is_displaced());
     }
 
     #[test]
     fn those_who_have_left_do_not_pile_up_behind_one_who_is_silent() {
         let lobby = lobby(0, 0);
-        let silent = lobby.enter(None).unwrap();
+        let silent = lobby.enter(None, false).unwrap();
         for _ in 0..10_000 {
-            drop(lobby.enter(None).unwrap());
+            drop(lobby.enter(None, false).unwrap());
         }
         assert!(lobby.lock().silent.len() <= FEW + 4);
         drop(silent);
@@ -186,9 +196,9 @@ mod tests {
     fn one_address_has_no_more_than_its_part() {
         let lobby = lobby(0, 2);
         let (one, other) = (Some([10, 0, 0, 1].into()), Some([10, 0, 0, 2].into()));
-        let held = [lobby.enter(one).unwrap(), lobby.enter(one).unwrap()];
-        assert!(lobby.enter(one).is_none());
-        let also = [lobby.enter(other).unwrap(), lobby.enter(None).unwrap()];
+        let held = [lobby.enter(one, false).unwrap(), lobby.enter(one, false).unwrap()];
+        assert!(lobby.enter(one, false).is_none());
+        let also = [lobby.enter(other, false).unwrap(), lobby.enter(None, false).unwrap()];
         drop((held, also));
         let state = lobby.lock();
         assert_eq!((state.total, state.sources.len()), (0, 0));

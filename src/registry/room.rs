@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Room for so many clients, from their StartupMessage on.
+/// Room for so many clients, once they have proved who they are.
 #[derive(Debug)]
 pub struct Room {
     limit: AtomicUsize,
