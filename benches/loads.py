@@ -19,10 +19,10 @@ from stage import ERRORS, GOODPUT, Figure, scenario
     Figure("servers opened"),
 )
 def burst(stage):
-    """From nothing: the proxies have no server yet."""
+    """From nothing: nobody has logged in before, and the proxies have no server yet."""
     with stage.proxies() as proxies:
         for one in [*proxies, stage.straight()]:
-            storm = send(stage, one, ["--functions", stage.many(2000), "--ramp", "1s", *stage.limit(one)])
+            storm = send(stage, one, ["--cold", "--functions", stage.many(2000), "--ramp", "1s", *stage.limit(one)])
             seen = connections(stage.postgres, one.role, storm.began - 1)
             report = storm.report
             yield one.name, [

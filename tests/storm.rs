@@ -110,6 +110,16 @@ fn functions_beyond_the_bound_are_missed_and_said_to_be() {
 }
 
 #[test]
+fn nobody_logs_in_ahead_of_a_cold_storm() {
+    let stage = Stage::new(&Setup::servers(2));
+    for (flags, logins) in [(&["--functions", "5", "--cold"][..], 5), (&["--functions", "5"], 11)] {
+        let output = storm_command(&stage.weir.target(), flags);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(stage.weir.count("pgweir_logins_total", "result=\"accepted\""), logins);
+    }
+}
+
+#[test]
 fn a_wrong_password_is_told_before_the_storm() {
     let database = Cluster::shared().database();
     let wrong = database.target().as_user("app", "wrong");

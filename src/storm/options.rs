@@ -81,6 +81,10 @@ pub struct StormOptions {
     /// not say is as the other flags say.
     #[arg(long = "class", value_name = "KEY=VALUE,...")]
     pub classes: Vec<String>,
+    /// Nobody logs in ahead of the storm to find out whether that works: a pooler that has no server yet has none
+    /// when the first function comes.
+    #[arg(long)]
+    pub cold: bool,
     /// Functions there at once, at most; those that arrive beyond it are counted as missed.
     #[arg(long, default_value_t = DEFAULT_CONCURRENCY, value_name = "NUMBER")]
     pub concurrency: usize,
@@ -126,7 +130,8 @@ impl StormOptions {
             classes.push(default);
         }
         let observe = self.observer()?;
-        let plan = Plan { classes, concurrency: self.concurrency, timeout: self.timeout, observe };
+        let Self { concurrency, timeout, cold, .. } = self;
+        let plan = Plan { classes, concurrency, timeout, observe, cold };
         plan.check()?;
         Ok(plan)
     }

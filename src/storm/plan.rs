@@ -21,6 +21,8 @@ pub struct Plan {
     pub timeout: Duration,
     /// Who looks at PostgreSQL.
     pub observe: Option<Observe>,
+    /// Nobody logs in ahead of the storm.
+    pub cold: bool,
 }
 
 /// Functions of one kind.
@@ -139,6 +141,7 @@ impl Plan {
             concurrency: DEFAULT_CONCURRENCY,
             timeout: DEFAULT_TIMEOUT,
             observe: None,
+            cold: false,
         }
     }
 

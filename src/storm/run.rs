@@ -20,7 +20,7 @@ use super::schedule::Schedule;
 use super::tally::{Gauges, Tally};
 
 /// Runs a storm to its end. One login of each class ahead of it, which is not counted, tells a wrong
-/// connection string early and derives the password's keys. Dropped midway, all functions are gone.
+/// connection string early and derives the password's keys; of a cold one, the first functions derive them. Dropped midway, all functions are gone.
 pub async fn run(plan: &Plan) -> Result<Report, StormError> {
     run_and_tell(plan, |_| {}).await
 }
@@ -33,7 +33,7 @@ pub async fn run_and_tell(
     plan.check()?;
     let mut works = Vec::new();
     for class in &plan.classes {
-        works.push(Arc::new(prepare(class, plan.timeout).await?));
+        works.push(Arc::new(prepare(class, plan).await?));
     }
     let observer = match &plan.observe {
         Some(observe) => Some(Observer::start(observe, plan).await?),
@@ -52,11 +52,13 @@ pub async fn run_and_tell(
     Ok(Report::new(&works, &clocks, points, observed))
 }
 
-async fn prepare(class: &Class, timeout: Duration) -> Result<Work, StormError> {
-    let access = Access::of(class)?;
-    let scout = access.connect(timeout).await;
-    let left = scout.map_err(StormError::Login)?.leave(timeout).await;
-    left.map_err(StormError::Login)?;
+async fn prepare(class: &Class, plan: &Plan) -> Result<Work, StormError> {
+    let (access, timeout) = (Access::of(class)?, plan.timeout);
+    if !plan.cold {
+        let scout = access.connect(timeout).await;
+        let left = scout.map_err(StormError::Login)?.leave(timeout).await;
+        left.map_err(StormError::Login)?;
+    }
     Ok(Work {
         class: class.clone(),
         access,
