@@ -12,7 +12,9 @@ from stage import ERRORS, GOODPUT, Figure, scenario
     ERRORS,
     Figure("arrivals/s reached", "high"),
     Figure("connect p99, ms", digits=1),
+    Figure("longest connect, ms", digits=1),
     Figure("wait p99, ms", digits=1),
+    Figure("longest wait, ms", digits=1),
     Figure("transaction p99, ms", digits=1),
     Figure("most servers, sampled", ""),
     Figure("most servers, by PostgreSQL's log", ""),
@@ -29,7 +31,9 @@ def burst(stage):
                 storm.errors(),
                 report["arrivals"]["achieved_per_second"],
                 report["connect"]["p99_ms"],
+                report["connect"]["max_ms"],
                 report["wait"]["p99_ms"],
+                report["wait"]["max_ms"],
                 report["transaction"]["p99_ms"],
                 report["observed"]["most"],
                 seen.most,
@@ -69,17 +73,25 @@ def idle(stage):
 
 
 TIMES = (1, 10, 100)
+# Seconds that a client may wait for a server.
+DEADLINE = 2
+# What pgweir and PgBouncer say when that is over.
+REFUSED = ("53300", "08P01")
 
 
 @scenario(
-    "as many clients as servers, 10 and 100 times as many, each asking again as soon as it has an answer",
+    f"as many clients as servers, 10 and 100 times as many, each asking again as soon as it has an answer; "
+    f"none may wait for more than {DEADLINE} s",
     *(Figure(f"transactions/s at {times}x", "high") for times in TIMES),
     *(Figure(f"transaction p99 at {times}x, ms", digits=1) for times in TIMES),
-    ERRORS,
+    *(Figure(f"longest wait at {times}x, ms", digits=1) for times in TIMES),
+    *(Figure(f"refused at {times}x") for times in TIMES),
+    Figure("other errors"),
 )
 def goodput(stage):
     """PostgreSQL alone has no slots for 100 times as many."""
-    with stage.proxies() as proxies:
+    tables, lines = f'[timeouts]\ncheckout = "{DEADLINE}s"\n', [f"query_wait_timeout = {DEADLINE}"]
+    with stage.proxies(tables, lines) as proxies:
         for one in [*proxies, stage.straight()]:
             storms = [closed(stage, one, times) for times in TIMES if one.pool or times <= 10]
             missing = [None] * (len(TIMES) - len(storms))
@@ -88,8 +100,18 @@ def goodput(stage):
                 *missing,
                 *[storm.report["transaction"]["p99_ms"] for storm in storms],
                 *missing,
-                sum(storm.errors() for storm in storms),
+                *[storm.report["wait"]["max_ms"] for storm in storms],
+                *missing,
+                *[refused(storm) for storm in storms],
+                *missing,
+                sum(storm.errors() - refused(storm) for storm in storms),
             ]
+
+
+def refused(storm):
+    """How many waited in vain."""
+    errors = storm.report["errors"]
+    return sum(errors[code]["count"] for code in REFUSED if code in errors)
 
 
 def closed(stage, one, times):
