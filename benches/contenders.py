@@ -21,6 +21,7 @@ from dataclasses import dataclass
 DATABASE = "bench"
 STARTING = 30
 ENDING = 15
+READY = "database system is ready to accept connections"
 RESERVED = 3
 SPARE = 5
 # Below the range that the kernel gives to outgoing connections.
@@ -73,14 +74,15 @@ def write(path, text):
 
 @contextlib.contextmanager
 def running(command, port, log, stop, **who):
-    """A process that listens; ended at the end, by force if it must be."""
+    """A process; ended at the end, by force if it must be. With a port, it is waited for until it listens there."""
     # Added to: a server that is started again keeps its log.
     with open(log, "ab") as out:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **who
         )
     try:
-        wait_for(process, port, log)
+        if port:
+            wait_for(process, port, log)
         yield process
     finally:
         process.send_signal(stop)
@@ -133,9 +135,10 @@ class Postgres:
     def launch(self):
         """Starts the process and waits until it accepts connections."""
         command = [self.bin / "postgres", "-D", self.folder / "data"]
-        process = running(command, self.port, self.log, signal.SIGINT, cwd=self.folder, **unprivileged())
+        before = self.times_ready()
+        process = running(command, None, self.log, signal.SIGINT, cwd=self.folder, **unprivileged())
         self.process = self.stack.enter_context(process)
-        self.wait_until_up()
+        self.wait_until_up(before)
 
     def restart(self):
         """Stops it, without waiting for clients, and starts it again."""
@@ -154,16 +157,19 @@ class Postgres:
             "shared_buffers": "256MB",
             "fsync": "off",
             "autovacuum": "off",
-            "log_line_prefix": "%m [%p] %e ",
+            "log_line_prefix": "%m [%p] %e %u ",
         } | self.more
 
-    def wait_until_up(self):
+    def times_ready(self):
+        """How often it has been ready, by its log: to connect would be seen there among those who are counted."""
+        return self.log.read_text(errors="replace").count(READY) if self.log.exists() else 0
+
+    def wait_until_up(self, before):
         """It listens before it lets anybody in."""
         deadline = time.monotonic() + STARTING
-        ready = [self.bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        while subprocess.run(ready, check=False).returncode != 0:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"PostgreSQL did not start:\n{self.log.read_text()}")
+        while self.times_ready() == before:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"PostgreSQL did not start:\n{self.log.read_text(errors='replace')}")
             time.sleep(0.1)
 
     def environment(self, password):

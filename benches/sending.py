@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from contenders import DATABASE
 
 EVENTS = "connection received|connection authorized|disconnection|database system is ready"
-LINE = re.compile(rf"^(\S+ \S+) UTC \[(\d+)\] \S+ LOG:  ({EVENTS})(.*)")
+LINE = re.compile(rf"^(\S+ \S+) UTC \[(\d+)\] \S+ (\S*) (?:LOG:  ({EVENTS})|(FATAL):  )(.*)")
+# The harness's own role.
+OWN = "postgres"
 
 
 @dataclass
@@ -138,7 +140,7 @@ def connections(postgres, role, since, until=float("inf")):
                 if f"user={role} " in rest:
                     there.add(pid)
                     found.opened += when >= since
-            case "disconnection":
+            case "disconnection" | "FATAL":
                 coming.pop(pid, None)
                 there.discard(pid)
             case _:
@@ -152,7 +154,7 @@ def connections(postgres, role, since, until=float("inf")):
     return found
 
 
-# Seconds in which a connection is let in or not: the log does not tell of those that only cancel, or are refused.
+# Seconds in which a connection is let in or not: the log does not tell of those that only cancel, or go away.
 LONG = 3
 
 
@@ -183,11 +185,25 @@ def ready_at(postgres, since):
 
 
 def events(postgres):
-    """Connections that came and went, in order."""
-    for line in postgres.log.read_text(errors="replace").splitlines():
-        if found := LINE.match(line):
-            when = datetime.datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S.%f")
-            yield when.replace(tzinfo=datetime.timezone.utc).timestamp(), found[2], found[3], found[4]
+    """Connections that came and went or were refused, in order, without the harness's own."""
+    lines = [line for line in map(LINE.match, postgres.log.read_text(errors="replace").splitlines()) if line]
+    ours = own(lines)
+    for place, line in enumerate(lines):
+        if place not in ours:
+            when = datetime.datetime.strptime(line[1], "%Y-%m-%d %H:%M:%S.%f")
+            yield when.replace(tzinfo=datetime.timezone.utc).timestamp(), line[2], line[4] or line[5], line[6]
+
+
+def own(lines):
+    """Places of the lines of the harness's own connections. Who came is known only later, and processes' numbers come again."""
+    places, of_process = set(), {}
+    for place, line in enumerate(lines):
+        if line[4] == "connection received":
+            of_process[line[2]] = []
+        of_process.setdefault(line[2], []).append(place)
+        if line[3] == OWN:
+            places.update(of_process[line[2]])
+    return places
 
 
 def densest(times):
