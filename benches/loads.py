@@ -23,7 +23,7 @@ from stage import ERRORS, GOODPUT, Figure, scenario
 def burst(stage):
     """From nothing: nobody has logged in before, and the proxies have no server yet."""
     with stage.proxies() as proxies:
-        for one in [*proxies, stage.straight()]:
+        for one in stage.in_turn([*proxies, stage.straight()]):
             storm = send(stage, one, ["--cold", "--functions", stage.many(2000), "--ramp", "1s", *stage.limit(one)])
             seen = connections(stage.postgres, one.role, storm.began - 1)
             report = storm.report
@@ -53,7 +53,7 @@ def burst(stage):
 def idle(stage):
     """Memory is that of the proxy's process, before the first client and before any works."""
     with stage.proxies() as proxies:
-        for one in proxies:
+        for one in stage.in_turn(proxies):
             before = resident(one.pid)
             clients = stage.many(5000)
             silent = f"name=silent,functions=0,idle={clients},duration={stage.options.seconds}s"
@@ -92,7 +92,7 @@ def goodput(stage):
     """PostgreSQL alone has no slots for 100 times as many."""
     tables, lines = f'[timeouts]\ncheckout = "{DEADLINE}s"\n', [f"query_wait_timeout = {DEADLINE}"]
     with stage.proxies(tables, lines) as proxies:
-        for one in [*proxies, stage.straight()]:
+        for one in stage.in_turn([*proxies, stage.straight()]):
             storms = [closed(stage, one, times) for times in TIMES if one.pool or times <= 10]
             missing = [None] * (len(TIMES) - len(storms))
             yield one.name, [
@@ -148,7 +148,7 @@ def classes(stage):
     """All come as one user, and PgBouncer has one queue for them. Between functions, one queue for all is even."""
     tables = CLASSES if knows_classes(stage) else ""
     with stage.proxies(tables) as proxies:
-        for one in proxies:
+        for one in stage.in_turn(proxies):
             length = f"profile=steady,transactions=0,hold=5ms,duration={stage.options.seconds}s"
             small = f"name=small,application_name=small,functions=10,{length}"
             greedy = f"name=greedy,application_name=greedy,functions={stage.many(1000)},{length}"
@@ -187,7 +187,7 @@ def handshakes(stage):
     workers = f"name=workers,profile=steady,functions=50,transactions=0,think=20ms,{length}"
     logins = f"name=logins,profile=steady,functions=10,transactions=2,think=20ms,{length}"
     with stage.proxies(tables, lines) as proxies:
-        for one in proxies:
+        for one in stage.in_turn(proxies):
             tls = ["--sslmode", "require", *stage.limit(one), "--class", workers]
             storms = [send(stage, one, tls), send(stage, one, [*tls, "--class", logins])]
             storms.append(send(stage, one, [*tls, "--class", f"{logins},tls_resume=true"]))

@@ -34,6 +34,8 @@ class Stage:
     options: object
     postgres: object
     password: str
+    # Rounds before this one.
+    turn: int = 0
 
     @property
     def pictures(self):
@@ -55,6 +57,12 @@ class Stage:
         bouncer = contenders.pgbouncer(*who, options.pgbouncer, options.pool, lines, upstreams[1])
         with weir as one, bouncer as other:
             yield [one, other]
+
+    def in_turn(self, contenders):
+        """The same, beginning with another in each round: who comes first finds the machine as no other does."""
+        all_of_them = list(contenders)
+        first = self.turn % len(all_of_them)
+        return all_of_them[first:] + all_of_them[:first]
 
     def straight(self):
         """PostgreSQL itself."""

@@ -1,8 +1,8 @@
 """Sends storms through pgweir, through PgBouncer and to PostgreSQL alone, side by side.
 
 `make storm` installs what it needs and calls it. Each scenario has a PostgreSQL and proxies of its own;
-the contenders take turns in it. What they cannot do has no figure. The harness is `pgweir storm`, which
-knows nothing of what it is sent through.
+the contenders take turns in it, and another begins in each round. What they cannot do has no figure. The
+harness is `pgweir storm`, which knows nothing of what it is sent through.
 """
 
 import argparse
@@ -44,15 +44,15 @@ def arguments():
     return options
 
 
-def once(options, name):
-    """One round of one scenario: figures by contender."""
+def once(options, name, turn):
+    """One round of one scenario, after so many: figures by contender."""
     password = secrets.token_urlsafe()
     with (
         side_by_side.folder() as place,
         contenders.Postgres(options.tools, place, SLOTS, SETTINGS).started() as postgres,
     ):
         postgres.sql(f"create database {contenders.DATABASE}", "postgres")
-        stage = Stage(options, postgres, password)
+        stage = Stage(options, postgres, password, turn)
         found = {}
         for who, figures in SCENARIOS[name].send(stage):
             found[who] = figures
@@ -127,8 +127,8 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     results, version = {}, ""
     for name in options.chosen:
-        for _ in range(options.rounds):
-            found, version = once(options, name)
+        for turn in range(options.rounds):
+            found, version = once(options, name, turn)
             results.setdefault(name, []).append(found)
     # What is asked of a running PostgreSQL is known by now.
     machine = report.machine(options, version)

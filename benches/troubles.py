@@ -21,7 +21,7 @@ from stage import ERRORS, GOODPUT, Figure, scenario
 def restart(stage):
     """The log of PostgreSQL says who came, and when it let them in."""
     with stage.proxies() as proxies:
-        for one in [*proxies, stage.straight()]:
+        for one in stage.in_turn([*proxies, stage.straight()]):
             flags = ["--profile", "steady", "--functions", stage.many(200), "--transactions-per-function", 0]
             # Proxies that wait before they try again are to be waited for.
             flags += ["--think", "5ms", "--duration", f"{2 * stage.options.seconds}s", *stage.limit(one)]
@@ -71,7 +71,7 @@ def governor(stage):
         between = [stack.enter_context(Middleman(stage.postgres.port)) for _ in range(2)]
         ports = [one.port for one in between]
         proxies = stack.enter_context(stage.proxies(tables, lines, ports))
-        for one, middle in zip(proxies, between):
+        for one, middle in stage.in_turn(zip(proxies, between)):
             at = {SLOW: lambda middle=middle: middle.slow(TIMES), REFUSED: middle.refuse, RELENTED: middle.relent}
             flags = ["--profile", "steady", "--functions", 60, "--transactions-per-function", 0]
             flags += ["--hold", "5ms", "--duration", f"{OVER}s"]
@@ -130,7 +130,7 @@ def freeze(stage):
     """Only as many as there are servers can stop at a time: the next ones stop when these are cut."""
     tables = f'[timeouts]\nidle_in_transaction = "{int(FROZEN * 1000)}ms"\n'
     with stage.proxies(tables, [f"idle_transaction_timeout = {FROZEN}"]) as proxies:
-        for one in proxies:
+        for one in stage.in_turn(proxies):
             others = f"name=others,profile=steady,functions=50,transactions=0,think=20ms,duration={LENGTH}s"
             frozen = f"name=frozen,profile=freeze,functions={stage.many(500)},ramp=0,freeze=30s,start={STOP}s"
             with Stops(stage.postgres, one.role) as stops:
@@ -175,7 +175,7 @@ def resize(stage):
     third = max(stage.options.seconds // 3, 4)
     tables = '[admin]\nusers = ["ROLE"]\n'
     with stage.proxies(tables, ["admin_users = pgbouncer"]) as proxies:
-        for one, console in zip(proxies, ("SET max_servers = {}", "SET default_pool_size = {}")):
+        for one, console in stage.in_turn(zip(proxies, ("SET max_servers = {}", "SET default_pool_size = {}"))):
             name = "pgbouncer" if "default" in console else "pgweir"
             steps = {third: 5, 2 * third: 40}
             at = {
