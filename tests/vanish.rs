@@ -324,3 +324,17 @@ fn a_crash_of_postgresql_is_survived() {
     cluster.postgres().launch().expect("PostgreSQL again");
     assert_eq!(line(&idle.ready(1)), "T D(2) C[SELECT 1] Z[I]");
 }
+
+#[test]
+fn a_client_that_is_gone_leaves_the_queue_though_not_all_it_sent_was_read() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("checkout = \"10min\""));
+    let mut holder = stage.client();
+    holder.rows("begin");
+    let mut client = stage.client();
+    client.send(&query(&format!("select 1 -- {}", "x".repeat(200_000))));
+    let waiting = || stage.weir.count("pgweir_clients_waiting", "");
+    wait_until("it waits", || waiting() == 1);
+    drop(client);
+    wait_until("it is gone", || waiting() == 0);
+    holder.rows("commit");
+}

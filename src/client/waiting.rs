@@ -53,6 +53,10 @@ impl Client {
         let notice = due(since, self.context.timeouts.wait_notice);
         let mut wait = Wait { phase, since, notice, probe: Probe::default() };
         loop {
+            if self.link.input.len() >= WAITING_INPUT {
+                // What is not read does not tell that its side has ended.
+                wait.probe.start();
+            }
             self.alarm.set([wait.probe.due(), wait.notice].into_iter().flatten().min());
             match self.woken_in_queue(coming.as_mut()).await? {
                 Woken::Came(came) => {
