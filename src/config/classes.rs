@@ -10,7 +10,7 @@ use super::context::Context;
 use super::error::ConfigError;
 use super::model::{AuthMethod, Config, ListenAddr};
 use super::raw::RawClass;
-use super::units::{Count, Share, format_duration};
+use super::units::{Count, format_duration};
 use super::validate::{self, MAX_SERVERS};
 use crate::class::{Class, ClassLimits, DEFAULT, Glob, Rules};
 
@@ -176,24 +176,10 @@ fn matches(
 /// kept.
 fn guarantees(context: &Context<'_>, config: &Config) -> Result<(), ConfigError> {
     let kept: usize = config.classes.iter().map(|class| class.limits.guaranteed).sum();
-    if kept == 0 {
-        return Ok(());
-    }
-    let databases = config.databases.values().chain(&config.fallback);
-    let sizes = databases.map(|db| db.max_servers.unwrap_or(config.limits.max_servers));
-    let Some(least) = sizes.filter_map(fixed).min().filter(|least| kept >= *least) else {
-        return Ok(());
-    };
+    let least = validate::least_servers(config).filter(|(_, least)| kept >= *least);
     let first = config.classes.iter().position(|class| class.limits.guaranteed > 0);
-    let at = first.unwrap_or_default().to_string();
+    let Some(((key, least), first)) = least.zip(first) else { return Ok(()) };
     let problem = format!("{kept} servers are guaranteed to classes together");
-    let expected = format!("fewer than max_servers of the smallest pool, {least}: others need one");
-    Err(context.bad(&["classes", &at, "guaranteed"], problem, expected))
-}
-
-fn fixed(size: Share) -> Option<usize> {
-    match size {
-        Share::Count(count) => Some(count),
-        Share::Percent(_) => None,
-    }
+    let expected = format!("fewer than {key}, {least}: others need one");
+    Err(context.bad(&["classes", &first.to_string(), "guaranteed"], problem, expected))
 }

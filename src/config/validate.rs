@@ -83,6 +83,7 @@ fn limits(context: &mut Context<'_>, config: &Config) -> Result<(), ConfigError>
         share(context, &["limits", key], value, least..=MAX_SERVERS)?;
     }
     max_idle(context, config)?;
+    min_idle(context, config)?;
     range(context, &["workers"], config.workers, 0..=MAX_WORKERS)?;
     if limits.max_servers_host == Share::Count(1) {
         context.warn(
@@ -107,6 +108,42 @@ fn max_idle(context: &Context<'_>, config: &Config) -> Result<(), ConfigError> {
     }
     let expected = format!("at most {all} (limits.max_servers)");
     Err(context.bad(&["limits", "max_idle"], format!("{idle} is out of range"), expected))
+}
+
+/// What is kept open in each pool must be there in each.
+fn min_idle(context: &Context<'_>, config: &Config) -> Result<(), ConfigError> {
+    let idle = config.limits.min_idle;
+    match least_servers(config).filter(|(_, least)| idle > *least) {
+        None => Ok(()),
+        Some((key, least)) => {
+            let expected = format!("at most {least} ({key})");
+            Err(context.bad(&["limits", "min_idle"], format!("{idle} is out of range"), expected))
+        }
+    }
+}
+
+/// The least number of servers that some pool may have, alone or with others, and the key that says so; what is in
+/// per cent may come to anything.
+pub(super) fn least_servers(config: &Config) -> Option<(String, usize)> {
+    let limits = &config.limits;
+    let shared = [
+        ("max_servers_database", limits.max_servers_database),
+        ("max_servers_user", limits.max_servers_user),
+        ("max_servers_host", limits.max_servers_host),
+    ];
+    let shared = shared.into_iter().map(|(key, share)| (format!("limits.{key}"), share));
+    let fallback = config.fallback.iter().map(|entry| ("*", entry));
+    let named = config.databases.iter().map(|(alias, entry)| (alias.as_str(), entry));
+    let pools = named.chain(fallback).map(|(alias, entry)| match entry.max_servers {
+        Some(own) => (format!("databases.{alias}.max_servers"), own),
+        None => ("limits.max_servers".to_owned(), limits.max_servers),
+    });
+    let numbers = pools.chain(shared).filter_map(|(key, share)| match share {
+        // No limit.
+        Share::Count(0) | Share::Percent(_) => None,
+        Share::Count(count) => Some((key, count)),
+    });
+    numbers.min_by_key(|(_, count)| *count)
 }
 
 /// The largest number that a limit can come to.

@@ -199,6 +199,16 @@ const BAD: &[(&str, usize, &[&str])] = &[
     ),
     ("[limits]\nmax_clients = 0", 2, &["limits.max_clients", "from 1 to"]),
     ("[limits]\nmin_idle = 30", 2, &["limits.min_idle", "limits.max_idle"]),
+    (
+        "[limits]\nmin_idle = 10\n[databases.a]\nhost='h'\nmax_servers = 2",
+        2,
+        &["limits.min_idle", "10", "at most 2 (databases.a.max_servers)"],
+    ),
+    (
+        "[limits]\nmin_idle = 10\nmax_servers_user = 9",
+        2,
+        &["limits.min_idle", "10", "at most 9 (limits.max_servers_user)"],
+    ),
     ("[limits]\nmax_idle = 30", 2, &["limits.max_idle", "limits.max_servers"]),
     ("[timeouts]\nlogin = 'soon'", 2, &["timeouts.login", "soon", "30s"]),
     ("[timeouts]\nlogin = 1.5", 2, &["timeouts.login", "30s"]),
@@ -302,7 +312,17 @@ const BAD: &[(&str, usize, &[&str])] = &[
     (
         "[databases.a]\nhost='h'\n[[classes]]\nname='a'\nguaranteed=20",
         5,
-        &["classes[0].guaranteed", "20 servers", "smallest pool, 20"],
+        &["classes[0].guaranteed", "20 servers", "limits.max_servers, 20"],
+    ),
+    (
+        "[limits]\nmax_servers_host=10\n[databases.a]\nhost='h'\n[[classes]]\nname='a'\nguaranteed=15",
+        7,
+        &["classes[0].guaranteed", "15 servers", "limits.max_servers_host, 10"],
+    ),
+    (
+        "[databases.a]\nhost='h'\nmax_servers=5\n[[classes]]\nname='a'\nguaranteed=5",
+        6,
+        &["classes[0].guaranteed", "5 servers", "databases.a.max_servers, 5"],
     ),
     ("[limits]\nmax_servers = 1\nmax_servers = 2", 3, &["duplicate key"]),
     ("[limits\n", 1, &["]"]),
