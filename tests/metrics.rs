@@ -58,14 +58,19 @@ fn bytes_are_those_of_clients_in_both_directions() {
 #[test]
 fn each_checkout_is_in_the_histogram_of_waits() {
     let stage = Stage::new(&Setup::servers(1));
-    let mut client = stage.client();
-    for _ in 0..4 {
+    let (mut client, mut other) = (stage.client(), stage.client());
+    for _ in 0..3 {
         client.rows("select 1");
     }
+    other.rows("begin");
+    client.send(&query("select 1"));
+    wait_until("it waits", || stage.weir.metric("pgweir_clients_waiting", "") > 0.5);
+    other.rows("commit");
+    client.ready(1);
     // The first login has waited for what the first server reports, and not for the server.
-    counted(&stage, "pgweir_checkouts_total", "", 4.0);
-    counted(&stage, "pgweir_checkout_wait_seconds_count", "", 4.0);
-    counted(&stage, "pgweir_checkout_wait_seconds_bucket", "le=\"+Inf\"", 4.0);
+    counted(&stage, "pgweir_checkouts_total", "", 5.0);
+    counted(&stage, "pgweir_checkout_wait_seconds_count", "", 5.0);
+    counted(&stage, "pgweir_checkout_wait_seconds_bucket", "le=\"+Inf\"", 5.0);
     let waited = stage.weir.metric("pgweir_checkout_wait_seconds_sum", "");
     assert!(waited > 0.0 && waited < 10.0, "{waited}");
 }
