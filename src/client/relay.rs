@@ -95,6 +95,9 @@ impl Client {
     /// transaction lasts.
     pub(super) async fn attached(&mut self, mut lease: Lease) -> Result<(), Ending> {
         self.registration.set_state(State::Active);
+        if self.pool.knowledge().is_first_reading() {
+            Box::pin(self.pool.first_reading()).await;
+        }
         let server: &mut Server = &mut lease;
         if self.session.attach(&mut server.backend, &mut server.link.output) == Attach::Wait {
             if let Some(refused) = Box::pin(self.settle(&mut lease)).await.transpose() {

@@ -345,6 +345,15 @@ impl Pool {
         }
     }
 
+    /// Waits while another client has the catalogue of a cold pool read, so that a burst does not read it on all
+    /// servers at once. Not for long: who has waited in vain reads it too.
+    pub async fn first_reading(&self) {
+        let since = Instant::now();
+        while self.knowledge.is_first_reading() && since.elapsed() < FIRST_READING {
+            tokio::time::sleep(MOMENT).await;
+        }
+    }
+
     /// Whether clients are waiting.
     pub fn has_waiters(&self) -> bool {
         lock(&self.slots).has_waiters()
@@ -574,3 +583,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Slots granted by the host.
 type Granted = mpsc::UnboundedReceiver<Slot>;
+
+/// How long others are waited for that read the catalogue, and how often they are looked at.
+const FIRST_READING: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(2);

@@ -144,6 +144,8 @@ pub struct Knowledge {
     catalogue_failures: AtomicU32,
     /// It was read once, or found to be too large.
     catalogue_settled: AtomicBool,
+    /// Somebody reads it for the first time.
+    catalogue_first: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -267,6 +269,7 @@ impl Knowledge {
         self.catalogue.store(Some(Arc::new(catalogue)));
         self.catalogue_version.fetch_add(1, Ordering::AcqRel);
         self.catalogue_settled.store(true, Ordering::Release);
+        self.first_reading_over();
     }
 
     /// It has more code than is read: functions are suspected, and what tables have behind them is not seen.
@@ -275,10 +278,22 @@ impl Knowledge {
         self.catalogue_refused.store(true, Ordering::Relaxed);
         self.catalogue_settled.store(true, Ordering::Relaxed);
         self.catalogue_version.fetch_add(1, Ordering::AcqRel);
+        self.first_reading_over();
+    }
+
+    /// Whether somebody is reading it for the first time: who waits for that need not read it as well.
+    pub fn is_first_reading(&self) -> bool {
+        self.catalogue_first.load(Ordering::Acquire)
+    }
+
+    /// That is over, or lost.
+    pub fn first_reading_over(&self) {
+        self.catalogue_first.store(false, Ordering::Release);
     }
 
     /// It could not be read. One that never can is not to hold up everybody.
     pub fn on_catalogue_failed(&self) {
+        self.first_reading_over();
         self.expire_catalogue();
         let failures = self.catalogue_failures.fetch_add(1, Ordering::Relaxed);
         if failures >= 1 && self.catalogue.load().is_none() {
@@ -306,6 +321,9 @@ impl Knowledge {
             return false;
         }
         let was_fresh = self.catalogue_fresh.swap(true, Ordering::Relaxed);
+        if !is_settled {
+            self.catalogue_first.store(true, Ordering::Release);
+        }
         !is_settled || !was_fresh
     }
 

@@ -532,6 +532,7 @@ impl Session {
         }
         if self.questions.awaits_catalogue() {
             self.knowledge.code_changed();
+            self.knowledge.first_reading_over();
         }
         self.flow.reset();
         self.retry = None;
