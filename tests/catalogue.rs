@@ -82,10 +82,12 @@ fn the_catalogue_is_read_while_tables_are_locked() {
 fn a_burst_on_a_cold_pool_does_not_read_the_catalogue_on_every_server() {
     let stage = Stage::new(&Setup::servers(8));
     let mut clients: Vec<Raw> = (0..8).map(|_| stage.client()).collect();
-    clients.iter_mut().for_each(|client| client.send(&query("begin")));
-    clients.iter_mut().for_each(|client| {
+    for client in &mut clients {
+        client.send(&query("begin"));
+    }
+    for client in &mut clients {
         client.ready(1);
-    });
+    }
     // Each holds a server now.
     let read = "select count(*) from pg_prepared_statements where name = '__pgweir_catalogue'";
     let readers = clients.iter_mut().filter_map(|client| (client.value(read) == "1").then_some(()));
