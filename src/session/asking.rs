@@ -278,6 +278,10 @@ impl Session {
     }
 
     fn ask(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        // A question that fails ends more than itself: a temporary slot goes with any error.
+        if self.questions.suspects.intersects(DEALLOCATES) {
+            backend.statements.forget_own();
+        }
         self.take_back(backend, out);
         self.restore(backend, out);
         let touched = &self.questions.touched;
