@@ -209,6 +209,28 @@ fn a_parse_in_a_failed_transaction_is_refused() {
 }
 
 #[test]
+fn a_name_that_was_deallocated_by_sql_can_be_taken_again() {
+    let seen = both(|target| {
+        let mut client = target.connect();
+        let mut ask = |messages: &[Vec<u8>]| client.ask(&messages.concat());
+        let sync = sync();
+        vec![
+            ask(&[query("prepare p as select 1")]),
+            ask(&[prepare("b", "select 2")]),
+            ask(&[parse("", "deallocate b"), run("", &[]), sync.clone()]),
+            ask(&[prepare("b", "select 3")]),
+            ask(&[query("deallocate p")]),
+            ask(&[fetch("b")]),
+            ask(&[query("begin; execute b; deallocate b; execute b")]),
+            ask(&[query("rollback")]),
+            ask(&[fetch("b")]),
+        ]
+    });
+    assert_eq!(seen[5], "2 D(3) C[SELECT 1] Z[I]");
+    assert_eq!(seen[8], "E[ERROR 26000] Z[I]");
+}
+
+#[test]
 fn a_taken_name_in_a_failed_transaction_is_refused_for_the_text_first() {
     let texts = ["selec", "select 2", ""];
     let seen = both_with(&Setup::servers(2), |target| {

@@ -67,7 +67,7 @@ impl Session {
         self.open_segment = true;
         let made = if whole { self.with_defaults(effects, rest, false) } else { None };
         let rest = made.as_ref().map_or(rest, |made| &made.text);
-        self.lend(effects, rest, (false, false), backend, out.server);
+        self.lend(effects, rest, false, backend, out.server);
         self.note_effects(if whole { Effects::PURE } else { effects }, rest, &Parameters::NONE);
         // What is too long to keep works as long as it stays the server's unnamed statement.
         let kept = if whole { rest } else { &[] };
@@ -235,7 +235,7 @@ impl Session {
             if self.mind_sequences(effects, &statement.body, backend, out.server) {
                 return self.wait_flushed(out);
             }
-            self.lend(effects, &statement.body, (true, false), backend, out.server);
+            self.lend(effects, &statement.body, false, backend, out.server);
         }
         let before = self.flow.len();
         let Some(target) = self.resolve(name, backend, out.server) else {
@@ -279,6 +279,7 @@ impl Session {
         let parameters = Parameters::of_bind(rest);
         let resets = self.note_effects(statement.effects(), &statement.body, &parameters);
         self.note_executed_here(executed);
+        self.note_deallocating(statement.effects(), &statement.body);
         let draw = self.note_draw(statement.effects(), &statement.body);
         self.note_bound(portal, draw);
         self.note_bound_resets(portal, resets);

@@ -370,7 +370,8 @@ impl Session {
         }
         let made = if whole { self.with_defaults(effects, body, true) } else { None };
         let text = made.as_ref().map_or(body, |made| &made.text);
-        self.lend(effects, text, (true, true), backend, out.server);
+        self.lend(effects, text, true, backend, out.server);
+        self.note_deallocating(effects, text);
         let resets = self.note_effects(effects, text, &Parameters::NONE);
         self.note_executed_here(&executed);
         if whole {

@@ -435,20 +435,25 @@ impl Session {
                 ServerFate::Swallow
             }
             Note::Set | Note::PrepareOwn(_) | Note::Plain if owner == Owner::Proxy => {
-                // Questions stand before settings, which are not to blame for what fails there.
-                if self.is_asking() {
-                    self.on_answer_failed();
-                    if fields.code == b"26000" {
-                        self.on_statements_lost(backend);
-                    }
-                } else if let Some(syncing) = &mut self.syncing {
-                    syncing.error = Some(Bytes::copy_from_slice(body));
-                }
+                self.on_own_failed(&fields, body, backend);
                 ServerFate::Swallow
             }
             Note::Restored | Note::Lent { apart: true, .. } => ServerFate::Swallow,
             // The client's Bind made pgweir prepare: the error is the Bind's.
             _ => self.explain(body, out),
+        }
+    }
+
+    /// A question or a change of settings failed. Questions stand before settings, which are not to blame for what
+    /// fails there.
+    fn on_own_failed(&mut self, fields: &ErrorFields<'_>, body: &[u8], backend: &mut Backend) {
+        if self.is_asking() {
+            self.on_answer_failed();
+            if fields.code == b"26000" {
+                self.on_statements_lost(backend);
+            }
+        } else if let Some(syncing) = &mut self.syncing {
+            syncing.error = Some(Bytes::copy_from_slice(body));
         }
     }
 
@@ -536,22 +541,12 @@ impl Session {
         }
         self.status = status;
         self.made = None;
-        self.counts.transactions += u32::from(status == TransactionStatus::Idle);
-        if self.altered && status == TransactionStatus::Idle {
-            self.altered = false;
-            self.knowledge.tables_changed();
-        }
         if self.is_quiet() {
             // Of what failed or was skipped.
             self.deallocating.clear();
         }
-        if status == TransactionStatus::Idle && self.is_quiet() {
-            self.forget_local_settings();
-        }
-        if status == TransactionStatus::Idle && self.is_quiet() && self.questions.touched.is_empty()
-        {
-            self.reading.touched = false;
-            self.unsynced = Unsynced::Nothing;
+        if status == TransactionStatus::Idle {
+            self.on_transaction_over();
         }
         if std::mem::take(&mut self.tell) {
             self.tell_changes(backend, out);
@@ -565,6 +560,20 @@ impl Session {
             return Ok(ServerFate::Swallow);
         }
         Ok(ServerFate::Forward)
+    }
+
+    fn on_transaction_over(&mut self) {
+        self.counts.transactions += 1;
+        if std::mem::take(&mut self.altered) {
+            self.knowledge.tables_changed();
+        }
+        if self.is_quiet() {
+            self.forget_local_settings();
+            if self.questions.touched.is_empty() {
+                self.reading.touched = false;
+                self.unsynced = Unsynced::Nothing;
+            }
+        }
     }
 
     /// Settings that went ahead of the client's own messages must have been taken: those messages

@@ -311,7 +311,8 @@ impl Knowledge {
     pub fn wants_catalogue(&self) -> bool {
         let is_settled = self.catalogue_settled.load(Ordering::Acquire);
         let code = self.changes.code.load(Ordering::Acquire);
-        if self.code_seen.swap(code, Ordering::AcqRel) != code {
+        if self.code_seen.load(Ordering::Acquire) != code {
+            self.code_seen.store(code, Ordering::Release);
             self.expire_catalogue();
         }
         if is_settled && self.catalogue_fresh.load(Ordering::Relaxed) {

@@ -196,13 +196,12 @@ impl Session {
     }
 
     /// SQL knows the client's statements by the client's names: those that a text names are prepared
-    /// under these as well, until the lease ends. `runs` is whether the text runs now, `apart` whether that can
-    /// be a segment of its own.
+    /// under these as well, until the lease ends. `apart` is whether that can be a segment of its own.
     pub(super) fn lend(
         &mut self,
         effects: Effects,
         text: &[u8],
-        (runs, apart): (bool, bool),
+        apart: bool,
         backend: &mut Backend,
         out: &mut BytesMut,
     ) {
@@ -215,9 +214,6 @@ impl Session {
             let (Mention::Uses(name) | Mention::Deallocates(name)) = &mention;
             let Some(statement) = self.statements.meaning(name).statement else { continue };
             let name = Name::from(&name[..]);
-            if runs && matches!(mention, Mention::Deallocates(_)) {
-                self.deallocating.push_back(name.clone());
-            }
             if statement.is_unrepeatable() || !backend.statements.lend(&name) {
                 continue;
             }
@@ -228,6 +224,20 @@ impl Session {
         if lent && apart {
             build::empty(out, b'S');
             self.inject(Kind::Sync, Note::Plain);
+        }
+    }
+
+    /// A text that is sent deallocates statements of the client's by their names, each of which its tag will tell of.
+    pub(super) fn note_deallocating(&mut self, effects: Effects, text: &[u8]) {
+        if !effects.contains(Effects::DEALLOCATE) || self.pooling.keeps() {
+            return;
+        }
+        for mention in sql::mentions(text, &self.reading.options(false, None)) {
+            if let Mention::Deallocates(name) = mention
+                && self.statements.meaning(&name).statement.is_some()
+            {
+                self.deallocating.push_back(Name::from(&name[..]));
+            }
         }
     }
 

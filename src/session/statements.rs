@@ -364,7 +364,7 @@ impl ServerStatements {
     /// Nobody knows which of them are still there: they are prepared again, after a Close.
     pub(crate) fn doubt(&mut self) {
         for copy in self.copies.values_mut().filter(|copy| copy.confirmed.is_some()) {
-            copy.confirmed = Some(u32::MAX);
+            copy.confirmed = Some(NO_GENERATION);
         }
         self.lent.clear();
         self.forget_own();
@@ -504,6 +504,9 @@ const MAX_NAMES: usize = 10_000;
 
 /// Bytes of statement texts one client may hold.
 const MAX_BYTES: usize = 64 << 20;
+
+/// Of a copy that may be there, or not: no statement comes to have so many.
+const NO_GENERATION: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
