@@ -496,6 +496,12 @@ impl Postgres {
         self.statements.remove("");
         self.timezone = Timezone::default();
     }
+
+    /// pgweir runs DISCARD ALL on an idle server.
+    pub fn discard_all(&mut self) {
+        self.soft_reset();
+        self.statements.clear();
+    }
 }
 
 fn missing(name: &str) -> String {

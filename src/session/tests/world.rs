@@ -184,11 +184,17 @@ impl World {
     }
 
     fn clean(&mut self, server: usize, leftovers: Leftovers) {
-        if leftovers != Leftovers::Nothing {
+        if leftovers == Leftovers::Nothing {
+            return;
+        }
+        let backend = &mut self.pair.servers[server].backend;
+        backend.settings.on_parameter_status("TimeZone", b"UTC");
+        if leftovers == Leftovers::Resettable {
             self.servers[server].soft_reset();
-            let backend = &mut self.pair.servers[server].backend;
-            backend.settings.on_parameter_status("TimeZone", b"UTC");
             backend.on_cleaned();
+        } else {
+            self.servers[server].discard_all();
+            backend.on_discarded();
         }
     }
 
