@@ -126,6 +126,7 @@ fn a_name_that_sql_has_taken_is_taken_for_a_parse() {
             ask(&[query("prepare a as select 'by SQL'")]),
             ask(&[parse("a", "select 2"), describe('S', "unknown"), sync.clone()]),
             ask(&[parse("b", "select 3"), run("b", &[]), sync.clone()]),
+            ask(&[prepare("a", "selec")]),
             ask(&[query("execute a")]),
             ask(&[query("deallocate a")]),
             ask(&[parse("a", "select 2"), run("a", &[]), sync.clone()]),

@@ -54,7 +54,7 @@ impl Session {
             Copy::Missing if backend.statements.is_crowded(self.ticket.segment) => return None,
             Copy::Missing => self.make_room(backend, out),
         }
-        self.try_name(name, out);
+        self.try_name(name, statement, out);
         if sent {
             build::parse_body(out, &statement.server_name, &statement.body);
             backend.statements.begin(statement, self.ticket.segment);
@@ -64,11 +64,12 @@ impl Session {
 
     /// SQL's PREPARE may have taken this name on this server, which then says so itself. Statements of
     /// the client's Parse have other names there.
-    fn try_name(&mut self, name: &[u8], out: &mut BytesMut) {
+    fn try_name(&mut self, name: &[u8], statement: &Statement, out: &mut BytesMut) {
         if self.status == TransactionStatus::Failed || !self.may_have_sql_prepared() {
             return;
         }
-        build::parse_body(out, name, EMPTY_STATEMENT);
+        // With its text, which may be at fault before the name is.
+        build::parse_body(out, name, &statement.body);
         self.inject(Kind::Parse, Note::Lent { name: Name::default(), apart: false });
         build::close_statement(out, name);
         self.inject(Kind::Close, Note::Plain);
@@ -310,9 +311,6 @@ impl Target {
         Self { note, rename: Some(MISSING.as_bytes().into()) }
     }
 }
-
-/// The body of a Parse of no text, behind the name.
-const EMPTY_STATEMENT: &[u8] = b"\0\0\0";
 
 /// A statement name that is never prepared.
 pub(super) const MISSING: &str = "__pgweir_missing";
