@@ -55,7 +55,9 @@ pub fn compare(program: &Program, direct: &Record, through: &Record) -> Verdict 
             *verdict.rules.entry(rule).or_default() += 1;
             let ends = |seen: &Seen| seen.lines.last().map(|line| line.text.clone());
             // In a transaction, an error that only one side has changes all that follows.
-            if !rule.goes_on() && (ends(theirs) != ends(ours) || skips(step, theirs, ours)) {
+            let elsewhere = ends(theirs) != ends(ours) || skips(step, theirs, ours);
+            // From then on the setting is another.
+            if rule == Rule::TemporaryBuffers || !rule.goes_on() && elsewhere {
                 return verdict;
             }
         }
