@@ -101,3 +101,35 @@ fn who_has_asked_before_asks_for_its_own_numbers_only() {
     two.rows("discard sequences");
     assert_eq!(two.ask(&query("select lastval()")), "T E[ERROR 55000] Z[I]");
 }
+
+#[test]
+fn behind_the_end_of_a_failed_transaction_there_is_no_number_either() {
+    let (stage, _one) = stage();
+    for (kind, (text, expected)) in [
+        ("end; select lastval()", "C[ROLLBACK] T E[ERROR 55000] Z[I]"),
+        ("select lastval(); end", "E[ERROR 25P02] Z[E]"),
+        (
+            "rollback to a; select 1; select currval('s')",
+            "C[ROLLBACK] T D(1) C[SELECT 1] T E[ERROR 55000] Z[E]",
+        ),
+        ("rollback; selec; select lastval()", "E[ERROR 42601] Z[E]"),
+        (
+            "abort; select nextval('s') * 0; select lastval() * 0",
+            "C[ROLLBACK] T D(0) C[SELECT 1] T D(0) C[SELECT 1] Z[I]",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let kind = format!("failed {kind}");
+        let mut client = stage.weir.target().connect_with(&[("application_name", &*kind)]);
+        client.rows("begin; savepoint a");
+        client.ask(&query("select 1 / 0"));
+        assert_eq!(client.ask(&query(text)), expected, "{text}");
+        // Nor afterwards.
+        client.ask(&query("rollback"));
+        if text.starts_with("rollback") {
+            assert_eq!(client.ask(&query("select lastval()")), "T E[ERROR 55000] Z[I]", "{text}");
+        }
+    }
+}

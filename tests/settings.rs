@@ -156,6 +156,23 @@ fn a_reset_holds_at_once_and_takes_no_snapshot() {
     assert!(!lines.iter().any(|line| line.contains("25001")), "{lines:?}");
 }
 
+/// A text commits before its last statement is told to be complete.
+#[test]
+fn a_reset_whose_commit_fails_is_not_told_to_be_complete() {
+    both(|target| {
+        let startup = [("TimeZone", "Asia/Tokyo"), ("work_mem", "1MB")];
+        let mut client = target.connect_with(&startup);
+        client.rows("create temp table d (a int unique deferrable initially deferred)");
+        let insert = "insert into d values (3), (3)";
+        ["reset all", "reset work_mem ; ; ", "reset work_mem; reset jit", "reset jit"]
+            .iter()
+            .flat_map(|reset| [format!("{insert}; {reset}"), format!("{reset}; {insert}")])
+            .chain(["reset all".into(), "reset all; select 1".into()])
+            .map(|text| unreported(&client.ask(&query(&text))))
+            .collect()
+    });
+}
+
 #[test]
 fn a_list_is_reset_to_what_it_was_just_as_it_was_spelt() {
     both(|target| {

@@ -354,7 +354,9 @@ impl Session {
         let effects = if self.cannot_run(body) { Effects::PURE } else { effects };
         let executed = self.executed(effects, body);
         let effects = self.with_executed(effects, &executed);
-        if self.asks_behind_failure(effects) {
+        let asks = self.asks_behind_failure(effects);
+        let discarding = if asks { self.with_discarded(whole, effects, body) } else { None };
+        if asks && discarding.is_none() {
             let refusal = Refusal::Reason(PinReason::Sequence);
             return self.refuse_query(refusal, backend, out);
         }
@@ -368,7 +370,7 @@ impl Session {
         if self.mind_sequences(effects, body, backend, out.server) {
             return self.wait_flushed(out);
         }
-        let made = if whole { self.with_defaults(effects, body, true) } else { None };
+        let made = discarding.or_else(|| self.with_defaults(effects, body, true).filter(|_| whole));
         let text = made.as_ref().map_or(body, |made| &made.text);
         self.lend(effects, text, true, backend, out.server);
         self.note_deallocating(effects, text);

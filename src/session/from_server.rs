@@ -9,7 +9,7 @@ use super::own::Own;
 use super::pins::PinReason;
 use super::settings;
 use super::{Backend, Note, Session, SessionError, TransactionStatus, Unsynced};
-use crate::sql::{self, Effects};
+use crate::sql::{self, Completion, Effects};
 use crate::wire::build;
 use crate::wire::error::{self, ErrorFields};
 use crate::wire::frame::Header;
@@ -64,7 +64,7 @@ impl Session {
             b'A' => Ok(self.on_notification(body, backend, out)?),
             b'E' => self.on_error(body, backend, out),
             b'Z' => self.on_ready(body, backend, out),
-            tag => self.on_reply(tag, body, backend),
+            tag => self.on_reply(tag, body, backend, out),
         }
     }
 
@@ -126,6 +126,7 @@ impl Session {
         tag: u8,
         body: &[u8],
         backend: &mut Backend,
+        out: &mut BytesMut,
     ) -> Result<ServerFate, SessionError> {
         match self.flow.on_backend(tag)? {
             Reaction::Pass(Owner::Proxy) => {
@@ -140,7 +141,7 @@ impl Session {
             Reaction::Pass(Owner::Client) | Reaction::Failed(Owner::Client) => {
                 if let Some(Note::Query { draw, .. }) = self.flow.head().map(|head| &head.note) {
                     let draw = *draw;
-                    if self.is_added(tag, body) {
+                    if self.is_added(tag, body, out) {
                         return Ok(ServerFate::Swallow);
                     }
                     if tag == b'C' {
@@ -163,13 +164,22 @@ impl Session {
         }
     }
 
-    /// Whether a reply is to a statement that was put behind a RESET in the client's Query.
-    fn is_added(&mut self, tag: u8, body: &[u8]) -> bool {
-        match (tag, &mut self.made) {
-            (b'C', Some(made)) => made.on_command(body),
-            (_, Some(made)) => made.is_adding(),
-            (_, None) => false,
+    /// Whether the client gets no reply that is to a statement which was put behind one of its Query. Behind
+    /// the last of the text, it gets that of the RESET: PostgreSQL commits before it says that the last
+    /// statement is complete (`exec_simple_query`).
+    fn is_added(&mut self, tag: u8, body: &[u8], out: &mut BytesMut) -> bool {
+        let Some(made) = &mut self.made else { return false };
+        if tag != b'C' {
+            return made.is_adding();
         }
+        let completion = made.on_command(body);
+        if completion == Completion::Due {
+            build::message(out, b'C', |out| out.extend_from_slice(b"RESET\0"));
+        }
+        if completion == Completion::Added && body == b"DISCARD SEQUENCES\0" {
+            self.sequences.on_others_discarded();
+        }
+        completion != Completion::Own
     }
 
     fn on_popped(&mut self, sent: Sent<Note>, backend: &mut Backend) -> ServerFate {

@@ -17,7 +17,7 @@ use super::flow::Kind;
 use super::from_server::ServerFate;
 use super::own::Own;
 use super::{Backend, Note, Session, TransactionStatus};
-use crate::sql::{self, Effects};
+use crate::sql::{self, Effects, Made};
 use crate::wire::build;
 use crate::wire::error::{self, ErrorFields};
 use crate::without::is_off;
@@ -76,6 +76,11 @@ impl Sequences {
     /// All that the server had was discarded for the client.
     pub(super) fn on_discarded(&mut self) {
         *self = Self { numbers: Numbers::Own, ..Self::default() };
+    }
+
+    /// The same, by a statement that pgweir has put into the client's text.
+    pub(super) fn on_others_discarded(&mut self) {
+        self.numbers = Numbers::Own;
     }
 
     /// The client has none any more, but the server may.
@@ -162,8 +167,8 @@ impl Session {
         false
     }
 
-    /// Whether a Query asks for numbers behind the end of a failed transaction, where others' cannot be discarded in
-    /// between: it is not run.
+    /// Whether a Query asks for numbers behind the end of a failed transaction, in which others' cannot be
+    /// discarded.
     pub(super) fn asks_behind_failure(&self, effects: Effects) -> bool {
         self.status == TransactionStatus::Failed
             && self.flow.is_empty()
@@ -171,6 +176,27 @@ impl Session {
             && !matches!(self.sequences.numbers, Numbers::Own)
             && !self.pooling.keeps()
             && !is_off("sequences")
+    }
+
+    /// Such a Query, with what discards them behind that end; `None` if nobody knows where it is.
+    pub(super) fn with_discarded(
+        &mut self,
+        whole: bool,
+        effects: Effects,
+        body: &[u8],
+    ) -> Option<Made> {
+        let end = body.iter().position(|byte| *byte == 0).filter(|_| whole)?;
+        let (text, rest) = body.split_at_checked(end)?;
+        if self.with_defaults(effects, body, true).is_some() {
+            return None;
+        }
+        let mut made = sql::with_discarded(text, &self.reading.options(false, None))?;
+        made.text.extend_from_slice(rest);
+        let drew = matches!(self.sequences.numbers, Numbers::Mixed(_));
+        let earlier = self.sequences.drew_earlier.then_some(EARLIER);
+        self.sequences.hint = if drew { Some(UNSURE) } else { earlier };
+        self.knowledge.learn_sequences(self.application_name());
+        Some(made)
     }
 
     fn is_drawn(&self, drawing: &[Drawing], text: &[u8]) -> bool {

@@ -4,11 +4,11 @@
 //! default: it is put in the place of the word (`sql-set.html`, `functions-admin.html#FUNCTIONS-ADMIN-SET`), or
 //! set behind the RESET (`sql-reset.html`).
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::classify::Options;
 use super::lexer::{Kind, Lexer, Token};
+use super::made::{MAX_TOKENS, Made, place};
 use super::setting::{is_list, literal, setting};
 use super::touched::{Resets, is_assignment, is_function, parameter, setting_name, string};
 
@@ -52,11 +52,6 @@ fn argument<'a>(text: &'a [u8], token: &Token<'a>) -> Option<Argument<'a>> {
     }
     let number = parameter(token).map(Argument::Parameter);
     number.or_else(|| string(token).map(Argument::Text))
-}
-
-fn place(text: &[u8], token: &Token<'_>) -> Option<Range<usize>> {
-    let start = token.text.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
-    Some(start..start + token.text.len())
 }
 
 /// A SET to DEFAULT: the name, and where the word stands.
@@ -125,12 +120,13 @@ pub fn with_defaults(text: &[u8], options: &Options<'_>, defaults: &Defaults<'_>
     let lexer = Lexer::new(text, options.standard_conforming_strings);
     let tokens: Vec<_> = lexer.take(MAX_TOKENS).collect();
     for statement in tokens.split(|token| token.kind == Kind::Semicolon) {
+        made.ends &= statement.is_empty();
         if let Some((name, place)) = set(text, statement) {
             changes.extend(value(&name).map(|value| (place, in_set(&name, value))));
         }
         if let (true, Some((reset, end))) = (defaults.several, reset(text, statement)) {
             let (count, sets) = defaults.behind(&reset);
-            made.added.push_back((count, reset));
+            made.add(b"RESET\0", count, reset);
             changes.extend((count > 0).then_some((end..end, sets)));
         }
     }
@@ -149,74 +145,6 @@ fn reset(text: &[u8], statement: &[Token<'_>]) -> Option<(Resets, usize)> {
     first.is_word(b"reset").then(|| (Resets::of(tokens), end))
 }
 
-/// A text with other words in the place of some.
-#[derive(Debug, Default)]
-pub struct Made {
-    /// The text.
-    pub text: Vec<u8>,
-    /// How many characters end with each such word, and how much longer it is.
-    moves: Vec<(usize, isize)>,
-    /// How many statements were put behind each RESET that was not answered yet.
-    added: VecDeque<(usize, Resets)>,
-    /// How many of these are answered next, and what they put back.
-    due: (usize, Resets),
-}
-
-impl Made {
-    fn replace(&mut self, text: &[u8], changes: Vec<(Range<usize>, Vec<u8>)>) -> Option<()> {
-        let mut rest = 0;
-        for (place, value) in changes {
-            self.text.extend_from_slice(text.get(rest..place.start)?);
-            self.text.extend_from_slice(&value);
-            let longer = value.len() as isize - place.len() as isize;
-            self.moves.push((characters(&self.text), longer));
-            rest = place.end;
-        }
-        self.text.extend_from_slice(text.get(rest..)?);
-        Some(())
-    }
-
-    /// Whether a statement behind a RESET that is not answered yet puts a setting back.
-    pub fn puts_back(&self, name: &str) -> bool {
-        let pending = self.added.iter().chain([&self.due]).filter(|(count, _)| *count > 0);
-        pending.into_iter().any(|(_, resets)| resets.contains(name))
-    }
-
-    /// It has failed: what is not answered yet will not be.
-    pub fn fail(&mut self) {
-        self.added.clear();
-        self.due = (0, Resets::None);
-    }
-
-    /// A statement was put behind a RESET, and is answered next.
-    pub fn is_adding(&self) -> bool {
-        self.due.0 > 0
-    }
-
-    /// A statement is done. True if it was put there.
-    pub fn on_command(&mut self, tag: &[u8]) -> bool {
-        if let Some(left) = self.due.0.checked_sub(1) {
-            self.due.0 = left;
-            return true;
-        }
-        if tag == b"RESET\0" {
-            self.due = self.added.pop_front().unwrap_or_default();
-        }
-        false
-    }
-
-    /// Where in the text as it was a position of the new one is, both from 1, in characters.
-    pub fn original(&self, position: usize) -> usize {
-        let before = self.moves.iter().filter(|(end, _)| position > *end);
-        position.saturating_add_signed(-before.map(|(_, by)| by).sum::<isize>())
-    }
-}
-
-/// Characters of a text in UTF-8, or in an encoding of single bytes that uses none above.
-fn characters(text: &[u8]) -> usize {
-    text.iter().filter(|byte| (**byte & 0xc0) != 0x80).count()
-}
-
 /// A value as SET takes it. Lists of names are shown as they are written.
 fn in_set(name: &str, value: &[u8]) -> Vec<u8> {
     let list = is_list(name) && !value.is_empty();
@@ -227,14 +155,12 @@ fn spaced(value: &[u8]) -> Vec<u8> {
     [b" ", &literal(value)[..]].concat()
 }
 
-/// Tokens of a text that are looked at.
-const MAX_TOKENS: usize = 16_384;
-
 /// A name with a cast behind it, and the comma.
 const MAX_CAST: usize = 6;
 
 #[cfg(test)]
 mod tests {
+    use super::super::made::Completion;
     use super::*;
 
     fn defaults<'d>(values: &[(&'d str, &'d str)], several: bool) -> Defaults<'d> {
@@ -306,13 +232,13 @@ mod tests {
         let (x, zone) = ("SET \"app.x\" TO E'A'", "SET \"TimeZone\" TO E'UTC'");
         for (text, expected, answers) in [
             ("reset app.X; select 1", format!("reset app.X; {x}; select 1"), "1 0 1"),
-            ("RESET ALL -- all", format!("RESET ALL; {x}; {zone} -- all"), "1 0 0"),
+            ("RESET ALL -- all", format!("RESET ALL; {x}; {zone} -- all"), "early 0 due"),
             (
                 "reset work_mem; reset time zone; reset role;",
                 format!(
                     "reset work_mem; reset time zone; {zone}; reset role; SET \"role\" TO E'r';"
                 ),
-                "1 1 0 1 0",
+                "1 1 0 early due",
             ),
         ] {
             let mut made = with_defaults(text.as_bytes(), &Options::default(), &default).unwrap();
@@ -322,7 +248,12 @@ mod tests {
                 .map(|statement| {
                     let reset = statement.to_lowercase().starts_with("reset");
                     let tag: &[u8] = if reset { b"RESET\0" } else { b"SET\0" };
-                    if made.on_command(tag) { "0" } else { "1" }
+                    match made.on_command(tag) {
+                        Completion::Own => "1",
+                        Completion::Early => "early",
+                        Completion::Added => "0",
+                        Completion::Due => "due",
+                    }
                 })
                 .collect();
             assert_eq!(seen.join(" "), answers, "{text}");
