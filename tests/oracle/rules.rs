@@ -100,11 +100,29 @@ pub fn allowed(
     if direct.early != through.early || !told {
         return None;
     }
-    let (ours, theirs) = (&through.lines, &direct.lines);
+    if !shows_statements(texts, &through.lines) {
+        return differing(step, texts, &direct.lines, &through.lines, past);
+    }
+    // What else the step shows may differ as well.
+    let own = named_by_sql(&direct.lines);
+    if !named_by_sql(&through.lines).iter().all(|row| own.contains(row)) {
+        return None;
+    }
+    let [theirs, ours] = [&direct.lines, &through.lines].map(|lines| without_protocols(lines));
+    let same = theirs == ours;
+    if same { Some(Rule::StatementNames) } else { differing(step, texts, &theirs, &ours, past) }
+}
+
+fn differing(
+    step: &Step,
+    texts: &str,
+    theirs: &[Line],
+    ours: &[Line],
+    past: &Past,
+) -> Option<Rule> {
     let sql = step.sql();
-    let rules: [(Rule, bool); 11] = [
+    let rules: [(Rule, bool); 10] = [
         (Rule::SequenceHint, has_hint(theirs, ours)),
-        (Rule::StatementNames, same_statements(texts, theirs, ours)),
         (Rule::PlaceholderResidue, is_residue(texts, theirs, ours)),
         (Rule::PlaceholderForgotten, is_residue(texts, ours, theirs)),
         (Rule::LoudSequence, is_loud(theirs, ours) && !past.remembers(step.session, &sql)),
@@ -205,26 +223,20 @@ const DRAWS: [(&str, &str); 5] = [
 /// What in a text of one of these says that it draws nothing.
 const IDLE: [&str; 2] = ["(id, a) values", "where false"];
 
-/// Those prepared by SQL are the same, and so is all else.
-fn same_statements(sql: &str, direct: &[Line], through: &[Line]) -> bool {
-    // The text may be one that an earlier step has parsed.
+/// Whether a step shows pg_prepared_statements; the text may be one that an earlier step has parsed.
+fn shows_statements(sql: &str, through: &[Line]) -> bool {
     let ours = |line: &Line| line.text.starts_with("D(__pgweir_");
-    if !sql.contains("pg_prepared_statements") && !through.iter().any(ours) {
-        return false;
-    }
-    // Of its own names, those that pgweir has lent to SQL are there.
-    let own = |lines: &[Line]| -> Vec<Vec<Option<String>>> {
-        let rows = lines.iter().filter_map(|line| line.row.clone());
-        rows.filter(|row| {
-            matches!(&row[..], [Some(name), _, Some(by_sql)]
-            if by_sql == "f" && !name.starts_with("__pgweir_"))
-        })
-        .collect()
-    };
-    let theirs = own(direct);
-    own(through).iter().all(|row| theirs.contains(row))
-        // What else it asks for may be a number.
-        && without_protocols(direct) == without_hints(without_protocols(through))
+    sql.contains("pg_prepared_statements") || through.iter().any(ours)
+}
+
+/// Rows of protocol-level statements under other names than pgweir's: those that it has lent to SQL.
+fn named_by_sql(lines: &[Line]) -> Vec<Vec<Option<String>>> {
+    let rows = lines.iter().filter_map(|line| line.row.clone());
+    rows.filter(|row| {
+        matches!(&row[..], [Some(name), _, Some(by_sql)]
+        if by_sql == "f" && !name.starts_with("__pgweir_"))
+    })
+    .collect()
 }
 
 /// Without the rows of statements that no PREPARE has made, which `SELECT n` does not count either.
@@ -237,6 +249,11 @@ fn without_protocols(lines: &[Line]) -> Vec<Line> {
             continue;
         }
         let mut line = line.clone();
+        if let Some([_, Some(text), Some(_)]) = line.row.as_deref_mut() {
+            // What pgweir has put behind a RESET of the same Query.
+            *text = without_sets(text);
+            line.text.clear();
+        }
         if line.row.is_none() {
             let count = line.text.strip_prefix("C[SELECT ").and_then(|text| text.strip_suffix(']'));
             if let Some(count) = count.and_then(|count| count.parse::<usize>().ok()) {
@@ -245,6 +262,17 @@ fn without_protocols(lines: &[Line]) -> Vec<Line> {
             dropped = 0;
         }
         kept.push(line);
+    }
+    kept
+}
+
+fn without_sets(text: &str) -> String {
+    let mut kept = String::new();
+    for (number, part) in text.split("; ").enumerate() {
+        if !(part.starts_with("SET \"") && part.contains("\" TO E'")) {
+            kept.push_str(if number > 0 { "; " } else { "" });
+            kept.push_str(part);
+        }
     }
     kept
 }
