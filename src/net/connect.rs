@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use bytes::BytesMut;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
@@ -228,7 +229,7 @@ async fn open(
                     Some(from) => connect_from(from, *addr).await?,
                     None => TcpStream::connect(addr).await?,
                 };
-                options::apply(&tcp)?;
+                options::apply(&SockRef::from(&tcp))?;
                 Ok(Stream::Tcp(tcp))
             }
             Place::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),

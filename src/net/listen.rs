@@ -95,7 +95,6 @@ impl Listener {
         match &self.inner {
             Inner::Tcp(listener) => {
                 let (tcp, peer) = listener.accept().await?;
-                options::apply(&tcp)?;
                 Ok((Stream::Tcp(tcp), PeerAddr::Tcp(peer)))
             }
             Inner::Unix(listener, _) => {
@@ -134,6 +133,7 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<Listener> {
         // `[::]` and `0.0.0.0` can then be listened on side by side, as in PostgreSQL.
         socket.set_only_v6(true)?;
     }
+    options::apply(&socket)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from_std(socket.into())?;

@@ -1,15 +1,13 @@
-//! Options set on every TCP connection, of clients and of servers alike.
+//! Options of every TCP connection, of clients and of servers alike; clients' have those of their listener.
 
 use std::io;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use socket2::{Socket, TcpKeepalive};
 
 /// Sets them. A peer that is gone without a word is noticed while idle by keepalive probes, and
 /// while it owes acknowledgements by `TCP_USER_TIMEOUT`, after [`DEAD_AFTER`] either way.
-pub(super) fn apply(stream: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+pub(super) fn apply(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
@@ -33,6 +31,10 @@ const DEAD_AFTER: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use socket2::{Domain, Type};
+
     use super::*;
 
     #[test]
@@ -40,15 +42,24 @@ mod tests {
         assert_eq!(KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT, DEAD_AFTER);
     }
 
-    #[tokio::test]
-    async fn the_options_are_on_the_socket() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        apply(&stream).unwrap();
-        let socket = SockRef::from(&stream);
-        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
-        #[cfg(target_os = "linux")]
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(DEAD_AFTER));
+    /// Of a connection that was accepted, they are the listener's (`tcp(7)` does not say so, but Linux and the BSDs
+    /// copy the whole socket).
+    #[test]
+    fn the_options_are_on_the_socket_and_on_those_that_it_accepts() {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        apply(&listener).unwrap();
+        listener.listen(1).unwrap();
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        client.connect(&listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        for socket in [&listener, &accepted] {
+            assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_COUNT);
+            #[cfg(target_os = "linux")]
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(DEAD_AFTER));
+        }
     }
 }
