@@ -16,6 +16,7 @@ mod clients;
 mod compose;
 mod console;
 mod control;
+mod dormant;
 mod drain;
 mod failover;
 mod governor;

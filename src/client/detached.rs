@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Buf;
+
 use super::alarm::due;
 use super::half::Stop;
 use super::waiting::Phase;
@@ -13,6 +15,8 @@ use crate::config::Timeouts;
 use crate::pool::Lease;
 use crate::registry::{Notice, State};
 use crate::wire::Report;
+use crate::wire::frame::HEADER;
+use crate::without::is_off;
 
 /// What wakes a client without a server.
 enum Woken {
@@ -23,18 +27,21 @@ enum Woken {
 
 impl Client {
     /// Answers what can be answered without a server, until a message needs one; that one is still
-    /// at the head of the input.
-    pub(super) async fn detached(&mut self) -> Result<Lease, Ending> {
+    /// at the head of the input. `None`: the client may sleep.
+    pub(super) async fn detached(&mut self) -> Result<Option<Lease>, Ending> {
         self.registration.set_state(State::Idle);
         self.rests = false;
         loop {
             let stop = self.half.pump(&mut self.link, &mut self.session, None)?;
             match stop {
                 Stop::NeedServer(tag) => match self.checkout(tag).await? {
-                    Some(lease) => return Ok(lease),
+                    Some(lease) => return Ok(Some(lease)),
                     None => continue,
                 },
-                Stop::Terminate => return Err(Ending::Left),
+                Stop::Terminate => {
+                    self.link.input.advance(HEADER);
+                    return Err(Ending::Left);
+                }
                 Stop::More | Stop::Blocked => {}
             }
             self.hear(false)?;
@@ -56,7 +63,13 @@ impl Client {
                     self.rests = false;
                     self.on_idle_notice(notice)?;
                 }
-                Woken::Alarm => self.check_idle()?,
+                Woken::Alarm => {
+                    self.check_idle()?;
+                    if self.may_sleep() {
+                        self.alarm.set(self.idle_due());
+                        return Ok(None);
+                    }
+                }
             }
         }
     }
@@ -75,7 +88,7 @@ impl Client {
         .await
     }
 
-    fn on_idle_notice(&mut self, notice: Notice) -> Result<(), Ending> {
+    pub(super) fn on_idle_notice(&mut self, notice: Notice) -> Result<(), Ending> {
         match notice {
             Notice::Cancel => drop(self.registration.mailbox().take_canceling()),
             Notice::Drain => self.draining = true,
@@ -102,7 +115,7 @@ impl Client {
     /// How long the client may say nothing, and what it is told then. It may be in a transaction that no
     /// server knows of.
     fn idle_limit(&self) -> (Duration, fn() -> Report) {
-        let Timeouts { idle_client, idle_in_transaction, .. } = self.context.timeouts;
+        let Timeouts { idle_client, idle_in_transaction, .. } = *self.context.timeouts();
         if self.session.is_in_transaction() {
             (idle_in_transaction, edge::idle_in_transaction)
         } else {
@@ -112,13 +125,13 @@ impl Client {
 
     fn idle_due(&self) -> Option<Instant> {
         let timeout = due(self.since, self.idle_limit().0);
-        let pause = (!self.rests && self.link.holds_buffers()).then(|| self.since + PAUSE);
+        let pause = (!self.rests).then(|| self.since + pause());
         [timeout, pause].into_iter().flatten().min()
     }
 
     fn check_idle(&mut self) -> Result<(), Ending> {
         let now = Instant::now();
-        if self.since + PAUSE <= now {
+        if self.since + pause() <= now {
             self.rests = true;
             self.link.release_buffers();
         }
@@ -167,9 +180,13 @@ impl Client {
     }
 }
 
-/// A client that has said nothing for so long gives its buffers back. Before, the next message is likely
-/// to need them at once.
-const PAUSE: Duration = Duration::from_secs(1);
+/// A client that has said nothing for so long gives its buffers back, and sleeps if it can. Before, the next
+/// message is likely to need them at once.
+const PAUSE: Duration = Duration::from_millis(500);
+
+fn pause() -> Duration {
+    if is_off("awake") { Duration::ZERO } else { PAUSE }
+}
 
 /// Bytes in buffers that a client keeps until then.
 const SMALL_BUFFER: usize = 2 << 10;

@@ -37,6 +37,11 @@ pub(super) enum Stop {
 }
 
 impl Half {
+    /// It is between two messages.
+    pub(super) fn is_at_rest(self) -> bool {
+        self.rest == 0
+    }
+
     /// Part of a message was sent to the server, and the rest is still to come.
     pub(super) fn is_inside_message(self) -> bool {
         self.rest > 0 && self.onwards == Onwards::Server

@@ -46,7 +46,7 @@ impl Client {
         if channels.is_empty() && !self.session.listens_itself() {
             self.membership = None;
         }
-        let timeouts = &self.context.timeouts;
+        let timeouts = self.context.timeouts();
         let limit = timeouts.checkout + timeouts.server_connect * 2 + SPARE;
         Some(Box::pin(timeout(limit, answer)))
     }

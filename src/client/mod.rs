@@ -7,6 +7,7 @@
 mod abandon;
 mod alarm;
 mod detached;
+mod dormant;
 pub mod edge;
 pub mod guest;
 mod half;
@@ -27,16 +28,17 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 
 use crate::class::ClassId;
-use crate::config::{Config, OnClientGone, Timeouts};
+use crate::config::{Config, Timeouts};
 use crate::ledger::{Ledger, Ledgers, Who};
 use crate::metrics::{ErrorSource, LoginResult, Metrics};
 use crate::net::link::{Link, Traffic};
 use crate::pool::{Membership, Pool};
-use crate::registry::Registration;
+use crate::registry::{Notice, Registration};
 use crate::session::{Session, SessionError};
 use crate::wire::Report;
 use crate::wire::frame::BadFrame;
 use alarm::Alarm;
+use dormant::Dormant;
 use half::Half;
 
 pub use welcome::Welcomed;
@@ -45,10 +47,8 @@ pub use welcome::Welcomed;
 #[derive(Debug, Clone)]
 pub struct Context {
     config: Arc<ArcSwap<Config>>,
-    /// Times, as of the last [`Context::refresh`].
-    timeouts: Timeouts,
-    /// What becomes of its work when it is gone; likewise.
-    on_client_gone: OnClientGone,
+    /// As of the last [`Context::refresh`].
+    now: Arc<Config>,
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
     /// Pins that transaction pooling would have made.
@@ -58,18 +58,19 @@ pub struct Context {
 impl Context {
     /// With what the configuration says now.
     pub fn new(config: Arc<ArcSwap<Config>>, metrics: Arc<Metrics>, ledgers: &Ledgers) -> Self {
-        let now = config.load();
-        let (timeouts, on_client_gone) = (now.timeouts, now.on_client_gone);
-        drop(now);
+        let now = config.load_full();
         let (ledger, observed) = (Arc::clone(&ledgers.pins), Arc::clone(&ledgers.observed));
-        Self { config, timeouts, on_client_gone, metrics, ledger, observed }
+        Self { config, now, metrics, ledger, observed }
     }
 
     /// Takes over what a reload has changed; the client is told of it by a notice, so that a look at
     /// a timeout costs nothing.
     fn refresh(&mut self) {
-        let now = self.config.load();
-        (self.timeouts, self.on_client_gone) = (now.timeouts, now.on_client_gone);
+        self.now = self.config.load_full();
+    }
+
+    fn timeouts(&self) -> &Timeouts {
+        &self.now.timeouts
     }
 }
 
@@ -153,19 +154,42 @@ impl Ending {
 }
 
 impl Client {
-    /// Serves a client until it leaves, and tells it why where pgweir ends it.
-    pub async fn serve(mut self) -> Ending {
-        let ending = loop {
-            match self.detached().await {
-                Ok(lease) => match self.attached(lease).await {
-                    Ok(()) => {}
-                    Err(ending) => break ending,
-                },
-                Err(ending) => break ending,
+    /// Serves a client until it leaves, and tells it why where pgweir ends it. What it needs while it is awake is
+    /// in a box, which is gone while it sleeps.
+    pub async fn serve(self: Box<Self>) -> Ending {
+        let mut awake = Box::pin(self.stay_awake(Ok(None)));
+        loop {
+            let mut dormant = match awake.await {
+                Ok(dormant) => dormant,
+                Err(ending) => return ending,
+            };
+            let told = dormant.disturbed().await;
+            awake = Box::pin(dormant.wake().stay_awake(told));
+        }
+    }
+
+    /// Until it sleeps or ends. `told` is what it was woken for.
+    async fn stay_awake(
+        mut self: Box<Self>,
+        told: io::Result<Option<Notice>>,
+    ) -> Result<Dormant, Ending> {
+        match self.work(told).await {
+            Ok(()) => Ok(self.sleep()),
+            Err(ending) => {
+                self.say_goodbye(&ending).await;
+                Err(ending)
             }
-        };
-        self.say_goodbye(&ending).await;
-        ending
+        }
+    }
+
+    async fn work(&mut self, told: io::Result<Option<Notice>>) -> Result<(), Ending> {
+        if let Some(notice) = told? {
+            self.on_idle_notice(notice)?;
+        }
+        while let Some(lease) = self.detached().await? {
+            self.attached(lease).await?;
+        }
+        Ok(())
     }
 
     /// A FATAL is written where the client can still read it: never inside a message of the server.
@@ -181,8 +205,14 @@ impl Client {
             self.context.metrics.errors.count(ErrorSource::Pgweir, report.code.as_bytes());
             report.encode(&mut self.link.output);
         }
-        // The client may not read; what it is told is worth a short wait and no more.
-        let _ = tokio::time::timeout(GOODBYE, self.link.close()).await;
+        // Who has left, and has all that it asked for, waits for nothing; TLS is told that it ends.
+        let left = matches!(ending, Ending::Left) && self.link.is_through();
+        let gone = left || matches!(ending, Ending::Lost(_));
+        let silent = gone && !self.link.stream().is_tls();
+        if !silent {
+            // The client may not read; what it is told is worth a short wait and no more.
+            let _ = tokio::time::timeout(GOODBYE, self.link.close()).await;
+        }
         self.count_bytes();
     }
 

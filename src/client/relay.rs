@@ -122,7 +122,7 @@ impl Client {
         &mut self,
         lease: &mut Lease,
     ) -> Result<Option<bytes::Bytes>, Ending> {
-        let mut deadline = Instant::now() + self.context.timeouts.server_connect;
+        let mut deadline = Instant::now() + self.context.timeouts().server_connect;
         if self.session.is_asking() {
             deadline += CATALOGUE_TIME;
         }
@@ -207,7 +207,7 @@ impl Client {
             outstanding: !self.session.is_quiet(),
             copying_in: self.session.is_copying_in(),
             unread: rest,
-            cancel: self.context.on_client_gone == OnClientGone::Cancel,
+            cancel: self.context.now.on_client_gone == OnClientGone::Cancel,
         };
         self.session.detach();
         match &ended {

@@ -50,7 +50,7 @@ impl Client {
     ) -> Result<Result<T, Report>, Ending> {
         let mut coming = pin!(coming);
         let since = Instant::now();
-        let notice = due(since, self.context.timeouts.wait_notice);
+        let notice = due(since, self.context.timeouts().wait_notice);
         let mut wait = Wait { phase, since, notice, probe: Probe::default() };
         loop {
             if self.link.input.len() >= WAITING_INPUT {

@@ -65,7 +65,7 @@ impl Client {
     ///
     /// Needs a server only if the pool has had none yet, or if the client asks for a setting that no
     /// server of the pool has accepted before: then PostgreSQL judges it now, as it does at a login.
-    pub async fn welcome(welcomed: Welcomed) -> Result<Self, Ending> {
+    pub async fn welcome(welcomed: Welcomed) -> Result<Box<Self>, Ending> {
         let Welcomed { link, settings, who, source, pool, registration, cancel_key, context } =
             welcomed;
         let class = class_of(&who, source, &settings, &pool);
@@ -73,7 +73,7 @@ impl Client {
         for (name, value) in settings.iter().filter(|(name, _)| name != CLASS_OPTION) {
             startup.set(name, value.as_bytes());
         }
-        let mut client = Self {
+        let mut client = Box::new(Self {
             link,
             counted: Traffic::default(),
             half: super::Half::default(),
@@ -89,7 +89,7 @@ impl Client {
             rests: false,
             draining: false,
             refusals: 0,
-        };
+        });
         client.session.set_pooling(client.pool.settings().pooling);
         client.follow_pool();
         match client.greet(&cancel_key).await {

@@ -80,6 +80,21 @@ impl Link {
         }
     }
 
+    /// A link over a connection over which so much has passed already.
+    pub fn of(stream: Stream, traffic: Traffic) -> Self {
+        Self { traffic, ..Self::new(stream) }
+    }
+
+    /// Nothing was read that is not used, and nothing is to be written.
+    pub fn is_at_rest(&self) -> bool {
+        self.is_through() && !self.ended
+    }
+
+    /// The same, whether or not the peer has ended its side.
+    pub fn is_through(&self) -> bool {
+        self.input.is_empty() && self.output.is_empty() && !self.unflushed
+    }
+
     /// The connection.
     pub fn stream(&self) -> &Stream {
         &self.stream

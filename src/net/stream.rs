@@ -106,6 +106,16 @@ impl Stream {
         }
     }
 
+    /// Ready when the system has something. For a connection of which the last read had nothing, so that there
+    /// is nothing in TLS.
+    pub fn poll_arrival(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => tcp.poll_read_ready(cx),
+            Self::Unix(unix) => unix.poll_read_ready(cx),
+            Self::Tls(tls) => tls.get_ref().0.poll_read_ready(cx),
+        }
+    }
+
     /// Whether a read may have something, as far as the system has said by now. TLS may hold bytes that
     /// the system no longer has.
     pub fn may_be_readable(&self) -> bool {

@@ -11,6 +11,7 @@ use super::Shared;
 use super::lobby::Waiting;
 use crate::admin::console::{self, Visitor};
 use crate::admin::http::Phase;
+use crate::client::guest::Places;
 use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
 use crate::client::{Client, Context, Welcomed, edge};
 use crate::config::CONSOLE;
@@ -18,7 +19,7 @@ use crate::ledger::Who;
 use crate::metrics::{CancelOutcome, Counted, LoginResult};
 use crate::net::link::Link;
 use crate::net::{Listener, PeerAddr, Stream, is_fd_exhaustion};
-use crate::registry::{Card, Registration, State};
+use crate::registry::{Card, Registration, Seat, State};
 use crate::wire::Report;
 use crate::wire::startup::{CancelKey, Startup};
 
@@ -72,13 +73,30 @@ fn admit(shared: &Arc<Shared>, stream: Stream, peer: PeerAddr) {
         shared.metrics.clients.logins.count(LoginResult::TooManyClients);
         return;
     };
-    tokio::spawn(async move { admitted.serve(stream, peer, waiting).await });
+    // What a connection needs until it is a session is in a box, which is gone before that begins: it may be idle
+    // for long.
+    let opening = Box::pin(admitted.open(stream, peer, waiting));
+    tokio::spawn(async move {
+        if let Some(opened) = opening.await {
+            let ending = opened.client.serve().await;
+            debug!(user = %opened.user, %ending, "a client has gone");
+        }
+    });
 }
 
 /// One connection, counted.
 struct Admitted {
     shared: Arc<Shared>,
     _counted: Counted,
+}
+
+/// A session, and the room that it takes.
+struct Opened {
+    client: Box<Client>,
+    user: Arc<str>,
+    _seat: Seat,
+    _places: Option<Places>,
+    _admitted: Admitted,
 }
 
 impl Drop for Admitted {
@@ -88,7 +106,19 @@ impl Drop for Admitted {
 }
 
 impl Admitted {
-    async fn serve(self, stream: Stream, peer: PeerAddr, waiting: Waiting) {
+    /// A session comes of it, or it ends here.
+    async fn open(self, stream: Stream, peer: PeerAddr, waiting: Waiting) -> Option<Opened> {
+        match Box::pin(self.arrive(stream, peer, waiting)).await? {
+            Arrival::Session(arrived) if self.is_for_console(&arrived) => {
+                self.console(arrived, peer).await;
+            }
+            Arrival::Session(arrived) => return self.welcome(arrived, peer).await,
+            Arrival::Cancel(request) => self.cancel(request).await,
+        }
+        None
+    }
+
+    async fn arrive(&self, stream: Stream, peer: PeerAddr, waiting: Waiting) -> Option<Arrival> {
         let context = self.shared.login.load_full();
         let mut phase = self.shared.phase.subscribe();
         let draining = async move {
@@ -96,17 +126,12 @@ impl Admitted {
             let _ = phase.wait_for(|phase| *phase == Phase::Draining).await;
         };
         let told = (&*waiting.guest, &*self.shared.metrics);
-        let arrived = Box::pin(login::login(stream, peer, &context, told, draining)).await;
-        drop(waiting);
-        match arrived {
-            Ok(Arrival::Session(arrived)) if self.is_for_console(&arrived) => {
-                self.console(arrived, peer).await;
-            }
-            Ok(Arrival::Session(arrived)) => self.session(arrived, peer).await,
-            Ok(Arrival::Cancel(request)) => self.cancel(request).await,
+        match login::login(stream, peer, &context, told, draining).await {
+            Ok(arrival) => Some(arrival),
             Err(failure) => {
                 self.shared.metrics.clients.logins.count(failure.result());
                 self.shared.refusals.tell(peer, &failure, Instant::now());
+                None
             }
         }
     }
@@ -147,18 +172,20 @@ impl Admitted {
         self.shared.registry.enter(secret_len, |bytes| rand::rng().fill_bytes(bytes))
     }
 
-    async fn session(&self, arrived: Box<LoggedIn>, peer: PeerAddr) {
+    /// Welcomes a client; `None` if it was refused instead.
+    async fn welcome(self, arrived: Box<LoggedIn>, peer: PeerAddr) -> Option<Opened> {
         let shared = &self.shared;
-        let LoggedIn { mut link, startup, credential, tls, seat: _seat, places: _places } =
-            *arrived;
+        let LoggedIn { mut link, startup, credential, tls, seat, places } = *arrived;
         let config = shared.config.load_full();
         let Some(pool) = shared.pools.pool(&config, &startup.database, &startup.user) else {
-            return self.refuse(&mut link, &edge::unknown_database(&startup.database)).await;
+            self.refuse(&mut link, &edge::unknown_database(&startup.database)).await;
+            return None;
         };
         drop(config);
         pool.learn_credential(credential);
         let Some((mut registration, cancel_key)) = self.enter(&startup) else {
-            return self.refuse(&mut link, &edge::shutting_down()).await;
+            self.refuse(&mut link, &edge::shutting_down()).await;
+            return None;
         };
         // After it is entered: a reload from now on reaches it.
         let context =
@@ -166,7 +193,7 @@ impl Admitted {
         let card = card(&startup, peer, tls, State::Idle);
         let (user, database) = (Arc::clone(&card.user), Arc::clone(&card.database));
         registration.introduce(card);
-        let who = Who { id: cancel_key.pid, user, database };
+        let who = Who { id: cancel_key.pid, user: Arc::clone(&user), database };
         let settings = startup.settings;
         let source = peer.ip();
         let welcomed =
@@ -174,12 +201,12 @@ impl Admitted {
         match Client::welcome(welcomed).await {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);
-                let ending = client.serve().await;
-                debug!(%peer, user = startup.user, %ending, "a client has gone");
+                Some(Opened { client, user, _seat: seat, _places: places, _admitted: self })
             }
             Err(ending) => {
                 shared.metrics.clients.logins.count(ending.at_login());
-                info!(%peer, user = startup.user, %ending, "a login failed");
+                info!(%peer, %user, %ending, "a login failed");
+                None
             }
         }
     }

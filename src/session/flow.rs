@@ -164,6 +164,11 @@ impl<N> Flow<N> {
             && self.queue.iter().all(Self::answers_nothing)
     }
 
+    /// Nothing is in flight, and nothing is to be answered.
+    pub fn is_at_rest(&self) -> bool {
+        self.is_empty() && self.queue.is_empty()
+    }
+
     /// No more may be sent until replies have come.
     pub fn is_full(&self) -> bool {
         self.queue.len() >= MAX_IN_FLIGHT

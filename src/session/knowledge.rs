@@ -4,7 +4,7 @@
 //! held for a look-up, never longer.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +12,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use rustc_hash::FxBuildHasher;
 
 use super::rules::{PinRules, SequenceRule, Suspicion};
+use super::settings::Settings;
 use crate::sql::{Catalogue, Effects};
 use crate::without::is_off;
 
@@ -161,6 +162,8 @@ struct Inner {
     accepted: HashMap<Box<[u8]>, Box<[u8]>, FxBuildHasher>,
     /// The key that was looked for last; kept for its memory.
     key: Vec<u8>,
+    /// Settings that idle clients have had, the latest first.
+    shared: VecDeque<Settings>,
 }
 
 impl Inner {
@@ -189,6 +192,9 @@ fn is_always_taken(name: &str, value: &[u8]) -> bool {
         && value.len() < NAME_LENGTH
         && value.iter().all(|byte| (b' '..=b'~').contains(byte))
 }
+
+/// Settings of idle clients that are looked among for the same ones.
+const MAX_SHARED: usize = 32;
 
 /// `NAMEDATALEN`, with its zero byte.
 const NAME_LENGTH: usize = 64;
@@ -219,6 +225,17 @@ impl Knowledge {
                 statement
             }
         }
+    }
+
+    /// Makes settings share the memory of the same ones that other clients had lately.
+    pub fn share(&self, settings: &mut Settings) {
+        let mut inner = self.lock();
+        if let Some(at) = inner.shared.iter_mut().position(|known| known.unify(settings)) {
+            inner.shared.swap(0, at);
+            return;
+        }
+        inner.shared.truncate(MAX_SHARED - 1);
+        inner.shared.push_front(settings.clone());
     }
 
     /// Tables or types have changed: whoever parses a text from now on gets it parsed.

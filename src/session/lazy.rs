@@ -31,6 +31,13 @@ enum Begun {
     Sent,
 }
 
+impl Lazy {
+    /// No transaction is begun that no server knows of.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.begun == Begun::There
+    }
+}
+
 impl Session {
     /// Whether a BEGIN may be answered without a server from now on.
     pub fn set_lazy_begin(&mut self, allowed: bool) {

@@ -186,6 +186,17 @@ impl Listening {
                 || (self.is_sharing() && effects.intersects(UNLISTENS)))
     }
 
+    /// What the pool's rule is.
+    pub(super) fn rule(&self) -> ListenMode {
+        self.rule
+    }
+
+    /// The client has never listened, or has no more to do with it.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let quiet = self.inbox.is_none() && !self.is_sharing() && !self.pinned;
+        quiet && self.ready == Ready::None && !self.leaves_ear()
+    }
+
     /// The client's own server listens from now on.
     fn leave(&mut self) {
         if let (true, Some(inbox)) = (self.is_sharing(), &self.inbox) {

@@ -18,6 +18,7 @@ pub mod knowledge;
 mod lazy;
 pub mod listening;
 mod own;
+mod packed;
 mod passing;
 pub mod pins;
 pub mod pooling;
@@ -65,6 +66,7 @@ pub use asking::{Leftovers, Parting};
 pub use causes::Cause;
 pub use from_client::{ClientFate, is_inspectable};
 pub use from_server::ServerFate;
+pub use packed::Packed;
 
 /// Status byte of ReadyForQuery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

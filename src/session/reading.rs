@@ -21,6 +21,14 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// Between leases.
+    pub(super) fn of(in_force: Settings, desired: &Settings) -> Self {
+        let mut reading = Self { in_force, ..Self::default() };
+        reading.set_own(desired);
+        reading.derive();
+        reading
+    }
+
     /// A value that is in force from now on.
     pub(super) fn set(&mut self, name: &str, value: &[u8]) {
         if sql::is_one_of(&sql::TOLD, name) && self.in_force.set(name, value) {

@@ -62,6 +62,11 @@ struct Drawing {
 pub(crate) struct Draw(usize);
 
 impl Sequences {
+    /// Between leases: whether a number may have been drawn in one.
+    pub(super) fn between(drew_earlier: bool) -> Self {
+        Self { drew_earlier, ..Self::default() }
+    }
+
     /// A lease begins.
     pub(super) fn begin(&mut self) {
         *self = Self { drew_earlier: self.drew_earlier, ..Self::default() };

@@ -58,6 +58,17 @@ pub struct ClientStatements {
 }
 
 impl ClientStatements {
+    /// Nothing is in flight.
+    pub fn are_at_rest(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Gives memory back that is not needed now.
+    pub fn shrink(&mut self) {
+        self.confirmed.shrink_to_fit();
+        self.in_flight.shrink_to_fit();
+    }
+
     /// What a name means now, taking what is in flight for done.
     pub fn meaning(&self, name: &[u8]) -> Meaning {
         if let Some((ticket, statement)) = self.in_flight.get(name) {

@@ -51,8 +51,9 @@ impl Plan {
                 Ok("pgbouncer") => Kind::Bouncer,
                 Ok("postgres") => Kind::Nothing,
                 Ok("lazy") => Kind::Lazy,
+                Ok("dormant") => Kind::Without("awake"),
                 Ok(other) if other != "pgweir" => {
-                    panic!("TARGET is pgweir, lazy, pgbouncer or postgres: {other}")
+                    panic!("TARGET is pgweir, lazy, dormant, pgbouncer or postgres: {other}")
                 }
                 _ => Kind::Weir,
             },
@@ -122,6 +123,12 @@ fn sessions_through_pgweir_are_sessions_on_postgresql() {
 #[test]
 fn they_are_where_transactions_begin_lazily() {
     let report = run_all(&Plan { pooler: Kind::Lazy, ..Plan::from_env(100) });
+    assert_eq!(report.differing(), 0, "programs differ:\n{report}");
+}
+
+#[test]
+fn they_are_where_clients_fall_asleep_at_once() {
+    let report = run_all(&Plan { pooler: Kind::Without("awake"), ..Plan::from_env(100) });
     assert_eq!(report.differing(), 0, "programs differ:\n{report}");
 }
 

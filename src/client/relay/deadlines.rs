@@ -28,7 +28,7 @@ impl Relay<'_> {
     fn idle_due(&self) -> Option<Instant> {
         let client = &*self.client;
         let since = self.is_clients_turn().then_some(client.since)?;
-        let timeouts = &client.context.timeouts;
+        let timeouts = client.context.timeouts();
         if !self.is_idle_keeper() {
             return due(since, timeouts.idle_in_transaction);
         }
@@ -39,7 +39,7 @@ impl Relay<'_> {
     /// Who would keep its server anyway is not ended for that.
     fn pin_idle(&self) -> Duration {
         let keeps = self.client.session.keeps_server();
-        if keeps { Duration::ZERO } else { self.client.context.timeouts.pin_idle }
+        if keeps { Duration::ZERO } else { self.client.context.timeouts().pin_idle }
     }
 
     /// The client holds a server and is to go on: in a transaction, in a segment without Sync, inside a
@@ -54,7 +54,7 @@ impl Relay<'_> {
     }
 
     fn on_idle(&self) -> Ending {
-        let timeouts = &self.client.context.timeouts;
+        let timeouts = self.client.context.timeouts();
         let report = if !self.is_idle_keeper() {
             edge::idle_in_transaction()
         } else if self.pin_idle().is_zero()
@@ -88,18 +88,18 @@ impl Relay<'_> {
     }
 
     fn transaction_due(&self) -> Option<Instant> {
-        due(self.started?, self.client.context.timeouts.transaction)
+        due(self.started?, self.client.context.timeouts().transaction)
     }
 
     fn query_due(&self) -> Option<Instant> {
-        let Timeouts { query, cancel, .. } = self.client.context.timeouts;
+        let Timeouts { query, cancel, .. } = *self.client.context.timeouts();
         let asked = self.asked?;
         due(asked.since, if asked.canceled { query.saturating_add(cancel) } else { query })
     }
 
     /// Whether the server owes an answer, and since when no byte of it has moved.
     pub(super) fn note_asked(&mut self) {
-        if self.client.context.timeouts.query.is_zero() || !self.client.session.awaits_reply() {
+        if self.client.context.timeouts().query.is_zero() || !self.client.session.awaits_reply() {
             self.asked = None;
             return;
         }
@@ -126,8 +126,10 @@ impl Relay<'_> {
     }
 
     fn gone_due(&self) -> Option<Instant> {
-        match self.client.context.on_client_gone {
-            OnClientGone::Cancel => due(self.gone_since?, self.client.context.timeouts.client_gone),
+        match self.client.context.now.on_client_gone {
+            OnClientGone::Cancel => {
+                due(self.gone_since?, self.client.context.timeouts().client_gone)
+            }
             OnClientGone::Complete => None,
         }
     }
