@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, BytesMut};
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -49,11 +50,11 @@ pub struct LoginContext {
     room: Arc<Room>,
     /// Room at the console, if there is one: who looks why all others are taken needs some.
     console: Option<Arc<Room>>,
-    /// Password derivations at once; a stranger can ask for them.
-    derivations: Semaphore,
-    /// TLS handshakes whose costly part is done at once: while more ask for it, clients that are connected
-    /// have their turn.
-    pub(super) handshakes: Semaphore,
+    /// Password derivations at once; a stranger can ask for them. The same over reloads, as are the turns of handshakes:
+    /// what was begun by an older configuration counts.
+    derivations: Arc<Semaphore>,
+    /// Turns of TLS handshakes to compute: while more ask for one, clients that are connected have theirs.
+    pub(super) handshakes: Arc<Semaphore>,
     rooms: Arc<ClientRooms>,
 }
 
@@ -162,7 +163,8 @@ pub enum LoginFailure {
 }
 
 impl LoginContext {
-    /// Of a configuration. `before` is the one in use, whose derived secrets are kept.
+    /// Of a configuration. `before` is the one in use, whose derived secrets are kept. The first is made by the
+    /// runtime that serves.
     pub fn new(
         config: &Config,
         acceptor: Option<Arc<Acceptor>>,
@@ -189,8 +191,14 @@ impl LoginContext {
                 let kept = before.and_then(|before| before.console.clone());
                 kept.unwrap_or_else(|| Room::new(MAX_CONSOLES))
             }),
-            derivations: Semaphore::new(DERIVATIONS),
-            handshakes: Semaphore::new(HANDSHAKES),
+            derivations: before.map_or_else(
+                || Arc::new(Semaphore::new(DERIVATIONS)),
+                |before| Arc::clone(&before.derivations),
+            ),
+            handshakes: before.map_or_else(
+                || Arc::new(Semaphore::new(Handle::current().metrics().num_workers())),
+                |before| Arc::clone(&before.handshakes),
+            ),
             rooms: Arc::clone(rooms),
         }
     }
@@ -508,10 +516,6 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Connections for the console at once.
 const MAX_CONSOLES: usize = 16;
 
-/// TLS handshakes computed at once: a few for each core, so that they are all at work, and those who are
-/// connected wait for a millisecond at most behind them.
-const HANDSHAKES: usize = 4;
-
 /// See [`LoginContext::derivations`].
 const DERIVATIONS: usize = 4;
 
@@ -529,6 +533,22 @@ mod tests {
         assert!(patience.left <= Duration::from_millis(80), "{:?}", patience.left);
         let never = patience.with(std::future::pending::<()>()).await;
         assert!(matches!(never, Err(LoginFailure::TimedOut)));
+    }
+
+    #[tokio::test]
+    async fn turns_are_one_for_each_worker_and_the_same_over_reloads() {
+        let source = crate::config::Source::of_text("[databases.app]\nhost = 'db'\n");
+        let config = source.load().expect("a configuration").config;
+        let mock = Mock::new(crate::auth::Key::new([7; 32]), crate::auth::Iterations::DEFAULT);
+        let (room, rooms) = (Room::new(1), ClientRooms::new(&config.limits));
+        let context = |before: Option<&LoginContext>| {
+            LoginContext::new(&config, None, Lookups::default(), &mock, (&room, &rooms), before)
+        };
+        let before = context(None);
+        assert_eq!(before.handshakes.available_permits(), 1, "this runtime has one");
+        let after = context(Some(&before));
+        assert!(Arc::ptr_eq(&before.handshakes, &after.handshakes));
+        assert!(Arc::ptr_eq(&before.derivations, &after.derivations));
     }
 
     #[test]

@@ -3,10 +3,6 @@
 //! Obeys `protocol-flow.html#PROTOCOL-FLOW-SSL`, `#PROTOCOL-FLOW-GSSAPI` and
 //! `#PROTOCOL-FLOW-CANCELING-REQUESTS`.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
-
 use bytes::{Buf, BytesMut};
 
 use super::login::{Door, LoginFailure};
@@ -103,16 +99,13 @@ impl Door<'_> {
 
     /// Makes TLS; tells whether ALPN named PostgreSQL.
     async fn secure(&mut self, acceptor: &Acceptor, stream: Stream) -> Result<bool, LoginFailure> {
-        // Until the ClientHello is there, it costs nothing. Then comes what does, in the first poll: the key
-        // exchange and the signature.
-        self.patience.with(stream.readable()).await?.map_err(LoginFailure::Gone)?;
-        let permit = self.context.handshakes.acquire().await;
-        let mut accepting = pin!(acceptor.accept(stream));
-        let first = poll_fn(|cx| Poll::Ready(accepting.as_mut().poll(cx))).await;
-        drop(permit);
-        let accepted = match first {
-            Poll::Ready(accepted) => accepted?,
-            Poll::Pending => self.patience.with(accepting).await??,
+        let mut handshake = self.patience.with(acceptor.hello(stream)).await??;
+        // A turn takes as long as what it computes, so that waiting for one is bounded by those who are ahead.
+        let accepted = loop {
+            match handshake.step(&self.context.handshakes).await {
+                Some(accepted) => break accepted?,
+                None => self.patience.with(handshake.more()).await?,
+            }
         };
         self.metrics.clients.handshakes.count(if accepted.resumed {
             TlsHandshake::Resumed

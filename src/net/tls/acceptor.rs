@@ -1,14 +1,19 @@
 //! TLS towards clients.
 
+use std::future::{Future, poll_fn};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{HandshakeKind, ServerConfig};
-use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsStream};
 
 use crate::net::stream::Stream;
 
@@ -19,10 +24,13 @@ use super::{ALPN, TlsError, VERSIONS, cert, end_point, provider};
 /// on: connections keep what they began with.
 #[derive(Clone)]
 pub struct Acceptor {
-    inner: TlsAcceptor,
+    config: Arc<ServerConfig>,
     chain: Arc<[CertificateDer<'static>]>,
     end_point: Option<Arc<[u8]>>,
 }
+
+/// A client whose ClientHello is there, and of whose handshake nothing was computed yet.
+pub struct Handshake(Pin<Box<dyn Future<Output = Result<Accepted, AcceptError>> + Send>>);
 
 /// A client whose handshake is done.
 #[derive(Debug)]
@@ -64,7 +72,7 @@ impl Acceptor {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Ticketer::new()?;
         config.send_tls13_tickets = 1;
-        Ok(Self { inner: TlsAcceptor::from(Arc::new(config)), chain, end_point })
+        Ok(Self { config: Arc::new(config), chain, end_point })
     }
 
     /// Whether clients are shown another certificate than by `other`.
@@ -78,18 +86,61 @@ impl Acceptor {
         self.end_point.as_deref()
     }
 
-    /// Takes the handshake of a client. The caller sees to it that no plaintext stands before it
-    /// ([`Stream::has_unread_bytes`]), and to a time limit. Not cancel safe: dropped midway, the
+    /// Reads a client's ClientHello, in as many pieces as it comes. The caller sees to it that no plaintext
+    /// stands before it ([`Stream::has_unread_bytes`]), and to a time limit. Not cancel safe: dropped midway, the
     /// connection is closed.
-    pub async fn accept(&self, stream: Stream) -> Result<Accepted, AcceptError> {
+    pub async fn hello(&self, stream: Stream) -> Result<Handshake, AcceptError> {
         let Stream::Tcp(tcp) = stream else {
             return Err(AcceptError::NotTcp);
         };
-        let tls = self.inner.accept(tcp).await.map_err(TlsError::from)?;
-        let session = tls.get_ref().1;
-        let alpn = session.alpn_protocol() == Some(ALPN);
-        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-        Ok(Accepted { stream: Stream::Tls(Box::new(TlsStream::Server(tls))), alpn, resumed })
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp).await;
+        let hello = hello.map_err(TlsError::from)?;
+        Ok(Handshake(Box::pin(answer(hello, Arc::clone(&self.config)))))
+    }
+}
+
+impl Handshake {
+    /// Computes what can be with what the client has sent by now, when it has one of the `turns`; `None` if more is to
+    /// come from the client. The turn is over when this returns: who is silent keeps none. Cancel safe.
+    pub async fn step(&mut self, turns: &Semaphore) -> Option<Result<Accepted, AcceptError>> {
+        // Nobody closes them; an error would only mean that there are no turns to be kept.
+        let _turn = turns.acquire().await;
+        let step = poll_fn(|cx| Poll::Ready(self.0.as_mut().poll(cx))).await;
+        match step {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Waits until another step may be of use. To be awaited by the task that made the last step, and right behind it,
+    /// which is whom the client's connection wakes. Cancel safe.
+    pub async fn more(&mut self) {
+        let mut was_asked = false;
+        poll_fn(|_| {
+            let woken = if was_asked { Poll::Ready(()) } else { Poll::Pending };
+            was_asked = true;
+            woken
+        })
+        .await;
+    }
+}
+
+async fn answer(
+    hello: StartHandshake<TcpStream>,
+    config: Arc<ServerConfig>,
+) -> Result<Accepted, AcceptError> {
+    // The key exchange and the signature are made before this returns, unless the client is first asked for
+    // another key share.
+    let tls = hello.into_stream(config).await.map_err(TlsError::from)?;
+    let session = tls.get_ref().1;
+    let alpn = session.alpn_protocol() == Some(ALPN);
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    Ok(Accepted { stream: Stream::Tls(Box::new(TlsStream::Server(tls))), alpn, resumed })
+}
+
+impl std::fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handshake").finish_non_exhaustive()
     }
 }
 
@@ -122,6 +173,9 @@ fn certified_key(cert_path: &Path, key_path: &Path) -> Result<CertifiedKey, TlsF
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::time::Duration;
+
     use rustls::pki_types::ServerName;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -139,6 +193,23 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         (client, Stream::Tcp(listener.accept().await.unwrap().0))
+    }
+
+    impl Acceptor {
+        pub(in crate::net::tls) async fn accept(
+            &self,
+            stream: Stream,
+        ) -> Result<Accepted, AcceptError> {
+            let mut handshake = self.hello(stream).await?;
+            let turns = Semaphore::new(1);
+            loop {
+                if let Some(done) = handshake.step(&turns).await {
+                    return done;
+                }
+                assert_eq!(turns.available_permits(), 1, "nobody waits for a client in its turn");
+                handshake.more().await;
+            }
+        }
     }
 
     fn client(alpn: &[&[u8]]) -> TlsConnector {
@@ -240,6 +311,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_hello_in_pieces_is_answered_in_its_turn_too() {
+        let pki = Pki::new();
+        pki.self_signed("server", "localhost");
+        let acceptor = load(&pki, "server.crt", "server.key").unwrap();
+        let (mut near, far) = tokio::io::duplex(1 << 14);
+        let handshake = tokio::spawn(async move {
+            client(&[b"postgresql"]).connect(localhost(), far).await.map(drop)
+        });
+        let mut hello = vec![0; 1 << 14];
+        let len = near.read(&mut hello).await.unwrap();
+        let (first, rest) = hello[..len].split_at(100);
+        let (mut tcp, server) = pair().await;
+        tcp.set_nodelay(true).unwrap();
+        tcp.write_all(first).await.unwrap();
+        let mut hearing = pin!(acceptor.hello(server));
+        tokio::select! {
+            _ = &mut hearing => panic!("half a hello is none"),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+        tcp.write_all(rest).await.unwrap();
+        let mut accepting = hearing.await.unwrap();
+
+        let turns = Semaphore::new(1);
+        let other = turns.acquire().await.unwrap();
+        {
+            let mut step = pin!(accepting.step(&turns));
+            assert!(poll_fn(|cx| Poll::Ready(step.as_mut().poll(cx))).await.is_pending());
+        }
+        let computed = tcp.try_read(&mut [0; 1]).map_err(|error| error.kind());
+        assert_eq!(computed, Err(std::io::ErrorKind::WouldBlock), "another has the turn");
+        drop(other);
+        assert!(accepting.step(&turns).await.is_none(), "it is the client's turn");
+        assert_eq!(turns.available_permits(), 1);
+        tokio::spawn(async move { tokio::io::copy_bidirectional(&mut tcp, &mut near).await });
+        let accepted = loop {
+            accepting.more().await;
+            if let Some(accepted) = accepting.step(&turns).await {
+                break accepted.unwrap();
+            }
+        };
+        assert!(accepted.alpn && handshake.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
     async fn a_client_that_is_cut_off_has_ended() {
         let pki = Pki::new();
         pki.self_signed("server", "localhost");
@@ -282,7 +397,7 @@ mod tests {
         pki.self_signed("server", "localhost");
         let acceptor = load(&pki, "server.crt", "server.key").unwrap();
         let (_client, server) = UnixStream::pair().unwrap();
-        let error = acceptor.accept(Stream::Unix(server)).await.unwrap_err();
+        let error = acceptor.hello(Stream::Unix(server)).await.unwrap_err();
         assert!(matches!(error, AcceptError::NotTcp));
     }
 }
