@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::support::*;
 
@@ -196,6 +196,55 @@ fn hosts_and_classes_are_shown() {
     let part: Vec<_> = host[1..6].iter().flatten().map(String::as_str).collect();
     assert_eq!(part, ["1", "7", "-1", "0", "0"]);
     assert_eq!(host[9].as_deref(), Some("closed"));
+}
+
+/// The time of day in UTC, twelve hours from now.
+fn far_from_now() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock");
+    let then = (now.as_secs() / 3600 + 12) % 24;
+    format!("{then:02}:00")
+}
+
+#[test]
+fn a_pool_with_a_schedule_keeps_what_a_client_has_proved() {
+    let database = Cluster::shared().database();
+    let (name, port) = (database.name().to_owned(), database.cluster().port());
+    let tables = format!(
+        "[databases.other]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"disable\"\ndbname = \"{name}\"\n\
+         [[warm]]\ndatabase = \"{name}\"\nuser = \"app\"\nservers = 2\nat = \"{}\"\nfor = \"1min\"\n{ADMIN}",
+        far_from_now()
+    );
+    let setup = Setup::servers(5).tables(&tables).timeouts("server_idle = \"200ms\"");
+    let stage = Stage::on(database, &setup);
+    let mut console = console(&stage);
+    let other = Target { database: "other".into(), ..stage.weir.target() };
+    for target in [&stage.weir.target(), &other] {
+        target.connect().rows("select 1");
+    }
+    // Without a schedule a pool is forgotten, with what it knew.
+    wait_until("one pool is left", || console.rows("show pools").len() == 1);
+    assert_eq!(backends(&stage), 0);
+    let refused = console.ask(&query("warm other.app 2 for 1min"));
+    assert_eq!(refused, "E[ERROR 55000] Z[I]");
+    assert_eq!(console.ask(&query(&format!("warm {name}.app 2 for 1min"))), "C[WARM] Z[I]");
+    wait_until("they are open", || backends(&stage) == 2);
+}
+
+#[test]
+fn idle_servers_are_kept_from_the_start_where_no_client_is_needed_to_log_in() {
+    let setup = Setup { secret: cluster::APP_PASSWORD.into(), ..Setup::servers(5) };
+    let setup = setup.limits("min_idle = 2").timeouts("server_idle = \"200ms\"");
+    let mut stage = Stage::on(Cluster::shared().database(), &setup);
+    wait_until("they are open", || backends(&stage) == 2);
+    let idle = || stage.weir.count("pgweir_servers", "state=\"idle\"");
+    wait_until("they are idle", || idle() == 2);
+    stage.weir.reload(|old| old.replace("min_idle = 2", "min_idle = 3"));
+    wait_until("there is one more", || backends(&stage) == 3);
+    stage.client().rows("select 1");
+    wait_until("they are idle again", || idle() == 3);
+    stage.weir.signal("TERM");
+    assert!(stage.weir.wait().success());
+    assert!(!stage.weir.log().contains("did not end in time"), "none is opened at the end");
 }
 
 #[test]

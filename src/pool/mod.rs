@@ -255,17 +255,8 @@ impl Pool {
         until: Instant,
     ) -> Result<(), NoCredential> {
         let is_asked_for_nothing = matches!(known, Some(ServerCredential::None));
-        let (has_one, is_refused) = {
-            let login = lock(&self.login);
-            (login.credential.is_some(), login.forgotten)
-        };
-        match known {
-            // What a client has proved since is newer. What PostgreSQL has refused is not tried again and
-            // again: it may lock the role.
-            Some(known) if !has_one && (!is_refused || by == WarmedBy::Operator) => {
-                self.learn_credential(known);
-            }
-            _ => {}
+        if let Some(known) = known {
+            self.adopt(known, by == WarmedBy::Operator);
         }
         if !is_asked_for_nothing && lock(&self.login).credential.is_none() {
             return Err(NoCredential);
@@ -273,6 +264,24 @@ impl Pool {
         lock(&self.slots).warm(by, servers, until);
         self.open_more();
         Ok(())
+    }
+
+    /// This is what there is to log in with by the configuration: servers that are to be idle need no client.
+    pub fn know(self: &Arc<Self>, known: ServerCredential) {
+        self.adopt(known, false);
+        self.open_more();
+    }
+
+    /// What a client has proved since is newer. What PostgreSQL has refused is not tried again and again unless
+    /// that is `insisted` on: it may lock the role.
+    fn adopt(&self, known: ServerCredential, insisted: bool) {
+        let (has_one, is_refused) = {
+            let login = lock(&self.login);
+            (login.credential.is_some(), login.forgotten)
+        };
+        if !has_one && (!is_refused || insisted) {
+            self.learn_credential(known);
+        }
     }
 
     /// Counts by state.
@@ -411,8 +420,9 @@ impl Pool {
         self.expire_idle(usize::MAX, reason, |_| true);
     }
 
-    /// Closes all idle servers; for the end.
+    /// Closes all idle servers and keeps none from now on; for the end.
     pub fn close_idle(self: &Arc<Self>) {
+        lock(&self.slots).keep_none();
         self.expire_idle(usize::MAX, CloseReason::Drain, |_| true);
     }
 

@@ -371,6 +371,12 @@ impl<S, W> Slots<S, W> {
         self.warm[by as usize] = Some((servers, until));
     }
 
+    /// Has no servers opened for nobody any more.
+    pub fn keep_none(&mut self) {
+        self.size.min_idle = 0;
+        self.warm = [None; 2];
+    }
+
     /// Whether somebody wants that.
     pub fn is_to_be_warm(&self, now: Instant) -> bool {
         self.warmed(now) > 0

@@ -13,12 +13,12 @@ mod pools;
 mod refusals;
 mod signals;
 mod spellings;
+mod warm;
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -27,18 +27,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::admin::change;
 use crate::admin::console::views::Sources;
 use crate::admin::http::{self, HttpState, Phase};
 use crate::admin::remote::Remote;
 use crate::auth::Mock;
 use crate::client::guest::ClientRooms;
 use crate::client::login::LoginContext;
-use crate::config::{Config, ConfigError, Limits, ListenAddr, Share, Source, Warm};
+use crate::config::{Config, ConfigError, Limits, ListenAddr, Share, Source};
 use crate::ledger::Ledgers;
 use crate::metrics::Metrics;
 use crate::net::{ListenError, Listener};
-use crate::pool::{PoolKey, WarmedBy};
+use crate::pool::PoolKey;
 use crate::registry::{Registry, Room};
 use controls::Controls;
 use lobby::{Lobby, LobbyLimits};
@@ -206,13 +205,17 @@ impl Running {
 /// Keeps the metrics tidy and drops pools that nobody uses.
 async fn upkeep(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(UPKEEP);
-    let mut cold = HashSet::new();
+    let mut cold = warm::Cold::default();
     loop {
         ticks.tick().await;
         shared.metrics.upkeep();
         shared.ledgers.upkeep(Instant::now());
-        shared.pools.reap(Instant::now());
-        shared.keep_warm(&mut cold);
+        shared.pools.reap(Instant::now(), &shared.lasting());
+        // Who drains closes servers.
+        if *shared.phase.borrow() == Phase::Accepting {
+            shared.keep_idle();
+            shared.keep_warm(&mut cold);
+        }
     }
 }
 
@@ -224,29 +227,6 @@ async fn forget_refused(shared: Arc<Shared>, mut refused: mpsc::Receiver<PoolKey
 }
 
 impl Shared {
-    /// Keeps those pools warm that the configuration wants to be now, until it is asked again. `cold` are
-    /// those that cannot be, of which that was said.
-    fn keep_warm(&self, cold: &mut HashSet<(String, Option<String>)>) {
-        let config = self.config.load();
-        for warm in &config.warm {
-            let left = warm.schedule.as_ref().map(|schedule| schedule.left(SystemTime::now()));
-            let most = UPKEEP * 3;
-            let Some(time) = left.unwrap_or(Some(most)) else { continue };
-            let Warm { database, user, servers, .. } = warm.clone();
-            let (pools, until) =
-                (change::Pools { database, user }, Instant::now() + time.min(most));
-            let key = (pools.database.clone(), pools.user.clone());
-            match self.warm(WarmedBy::Schedule, &pools, servers, until) {
-                Ok(()) => drop(cold.remove(&key)),
-                Err(error) if cold.insert(key) => warn!(%error, "a pool cannot be kept warm"),
-                Err(_) => {}
-            }
-        }
-        cold.retain(|(database, user)| {
-            config.warm.iter().any(|warm| warm.database == *database && warm.user == *user)
-        });
-    }
-
     /// What the console shows.
     fn sources(self: &Arc<Self>) -> Sources {
         let [pools, hosts, settings, change] = [(); 4].map(|()| Arc::clone(self));

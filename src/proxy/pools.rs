@@ -1,6 +1,6 @@
 //! Hosts and pools, by name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -142,10 +142,14 @@ impl Pools {
         hosts
     }
 
-    /// Forgets pools that have neither clients nor servers, and that nobody wants to be warm.
-    pub(super) fn reap(&self, now: Instant) {
+    /// Forgets pools that have neither clients nor servers, and that nobody wants to be warm, but for those that
+    /// are `lasting`.
+    pub(super) fn reap(&self, now: Instant, lasting: &HashSet<PoolKey>) {
         let is_used = |pool: &Arc<Pool>| {
-            Arc::strong_count(pool) > 1 || !pool.is_empty() || pool.is_to_be_warm(now)
+            Arc::strong_count(pool) > 1
+                || !pool.is_empty()
+                || pool.is_to_be_warm(now)
+                || lasting.contains(pool.key())
         };
         self.lock().pools.retain(|_, pool| is_used(pool));
     }
