@@ -4,8 +4,8 @@
 //! Owns: how many connections to the host exist, over databases, users and the control plane, how fast
 //! there may be more, and whose turn it is when there are too few. It knows neither pools nor servers. Invariant: a
 //! connection to PostgreSQL exists only together with a [`Slot`], which its owner takes before
-//! connecting and drops after the server's EOF was read. Only cancel connections take none: they
-//! have a bound of their own.
+//! connecting and drops after the server's EOF was read. Only cancel connections take none, and no permit of the
+//! governor: they have a bound of their own, so that what ends work is not queued behind what begins more.
 
 pub mod governor;
 mod permit;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 pub use self::governor::{Ceilings, Failure};
 use self::permit::Governed;
@@ -24,13 +24,14 @@ pub use self::permit::Permit;
 pub use self::slots::{Full, Owner, PoolId, SlotLimits};
 use self::slots::{Grant, Slots};
 use crate::config::Share;
-use crate::metrics::HostMetrics;
+use crate::metrics::{Counted, HostMetrics};
 
 /// The slots of one PostgreSQL host, shared by all who connect to it.
 #[derive(Debug)]
 pub struct Host {
     state: Mutex<State>,
     governed: Mutex<Governed>,
+    cancels: Arc<Semaphore>,
     /// As they were given.
     limits: Mutex<HostLimits>,
     /// Connections that PostgreSQL has for us, once it is known.
@@ -57,6 +58,7 @@ impl Host {
             limits: Mutex::new(limits),
             capacity: watch::Sender::new(None),
             governed: Mutex::new(Governed::new(Ceilings::default())),
+            cancels: Arc::new(Semaphore::new(CANCELS)),
             starving: AtomicUsize::new(0),
             hunger: watch::Sender::new(()),
             next_id: AtomicU64::new(0),
@@ -88,6 +90,13 @@ impl Host {
             Ok(Some(slot)) => Ok(slot),
             Ok(None) | Err(_) => Err(full),
         }
+    }
+
+    /// Waits for its turn to open a connection that cancels something, and counts it. Cancel safe.
+    pub async fn cancel_turn(&self) -> CancelTurn {
+        let permit = Arc::clone(&self.cancels).acquire_owned().await;
+        // Nobody closes them.
+        CancelTurn { _permit: permit.ok(), _counted: self.metrics.canceling() }
     }
 
     /// How many wait for a slot; reads no lock.
@@ -187,6 +196,17 @@ impl Host {
     }
 }
 
+/// The turn of a connection that cancels something; dropped, it is over.
+#[derive(Debug)]
+pub struct CancelTurn {
+    _permit: Option<OwnedSemaphorePermit>,
+    _counted: Counted,
+}
+
+/// Connections to one host that cancel something at once: each costs PostgreSQL a process for a moment, and when many
+/// clients are gone together there would be one for each server.
+pub const CANCELS: usize = 8;
+
 /// Limits of one host; 0 is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostLimits {
@@ -237,6 +257,11 @@ impl Slot {
     /// Whether it is one for this database of this host.
     pub fn is_of(&self, host: &Arc<Host>, database: &str) -> bool {
         Arc::ptr_eq(&self.host, host) && *self.owner.database == *database
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Arc<Host> {
+        &self.host
     }
 
     /// Waits for leave to open the connection that it is for. Cancel safe.

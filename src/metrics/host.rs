@@ -3,7 +3,7 @@
 use ::metrics::{Counter, Gauge};
 
 use super::labels::LookupResult;
-use super::{Counters, Registry, names};
+use super::{Counted, Counters, Registry, names};
 
 /// The slots and the control plane of one PostgreSQL host.
 #[derive(Debug, Clone)]
@@ -22,6 +22,7 @@ pub struct HostMetrics {
     pub opening_waiting: Gauge,
     /// 1 while nothing is opened but a probe now and then.
     pub circuit_open: Gauge,
+    canceling: Gauge,
     /// User look-ups by result.
     pub lookups: Counters<LookupResult>,
     /// Closed control connections whose EOF did not come in time.
@@ -39,8 +40,14 @@ impl HostMetrics {
             opening_window: registry.gauge(names::HOST_OPENING_WINDOW, &labels),
             opening_waiting: registry.gauge(names::HOST_OPENING_WAITING, &labels),
             circuit_open: registry.gauge(names::HOST_CIRCUIT_OPEN, &labels),
+            canceling: registry.gauge(names::HOST_CANCELING, &labels),
             lookups: registry.counters(names::LOOKUPS, &labels),
             control_close_timeouts: registry.counter(names::CONTROL_CLOSE_TIMEOUTS, &labels),
         }
+    }
+
+    /// Counts a connection that cancels something, for as long as the guard lives.
+    pub fn canceling(&self) -> Counted {
+        Counted::new(&self.canceling)
     }
 }

@@ -36,6 +36,7 @@ pub(super) const HOST_OPENING: &str = "pgweir_host_opening";
 pub(super) const HOST_OPENING_WINDOW: &str = "pgweir_host_opening_window";
 pub(super) const HOST_OPENING_WAITING: &str = "pgweir_host_opening_waiting";
 pub(super) const HOST_CIRCUIT_OPEN: &str = "pgweir_host_circuit_open";
+pub(super) const HOST_CANCELING: &str = "pgweir_host_canceling";
 pub(super) const LOOKUPS: &str = "pgweir_user_lookups_total";
 pub(super) const CONTROL_CLOSE_TIMEOUTS: &str = "pgweir_control_close_timeouts_total";
 pub(super) const OBSERVED_HELD: &str = "pgweir_observed_servers_held";
@@ -48,7 +49,7 @@ pub(super) const OBSERVED_PINS: &str = "pgweir_observed_pins_total";
 pub(super) const OBSERVED_PIN_SECONDS: &str = "pgweir_observed_pin_seconds_total";
 pub(super) const OBSERVED_LOST_NUMBERS: &str = "pgweir_observed_lost_numbers_total";
 
-const GAUGES: [(&str, &str); 17] = [
+const GAUGES: [(&str, &str); 18] = [
     (CLIENTS, "Client connections, logged in or not."),
     (CLIENTS_WAITING, "Clients waiting for a server."),
     (CLIENTS_PINNED, "Clients that keep their server between transactions."),
@@ -60,6 +61,7 @@ const GAUGES: [(&str, &str); 17] = [
     (HOST_OPENING_WINDOW, "How many may be opened at once; it follows how the host keeps up."),
     (HOST_OPENING_WAITING, "Connections that wait until they may be opened."),
     (HOST_CIRCUIT_OPEN, "1 while opening fails and only a probe is tried now and then."),
+    (HOST_CANCELING, "Connections to the host that cancel something."),
     (OBSERVED_HELD, "Observed clients that have a server."),
     (OBSERVED_HELD_PEAK, "The highest of those since the start."),
     (OBSERVED_NEEDED, "Servers that transaction pooling would have lent to them."),

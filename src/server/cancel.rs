@@ -1,11 +1,13 @@
 //! Cancelling what a server runs.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::time::timeout_at;
 use tracing::debug;
 
+use crate::host::Host;
 use crate::net::connect::{self, Place};
 use crate::net::link::Link;
 use crate::net::{ConnectError, Target};
@@ -14,6 +16,8 @@ use crate::wire::startup::{self, CancelKey};
 /// What it takes to cancel the queries of one server.
 #[derive(Debug, Clone)]
 pub struct CancelAddress {
+    /// Whose turns it takes.
+    pub host: Arc<Host>,
     /// How it was reached.
     pub target: Target,
     /// The very address it was reached at: others of the same name may be other servers.
@@ -29,7 +33,7 @@ pub enum CancelOutcome {
     Sent,
     /// It was no longer wanted, and nothing was sent.
     Moot,
-    /// Nothing was sent, since PostgreSQL could not be reached.
+    /// Nothing was sent, since PostgreSQL could not be reached, or others were ahead for so long.
     Unreachable,
     /// It was sent, and whether the signal has been or will be is not known.
     Unknown,
@@ -51,6 +55,14 @@ pub async fn cancel(
     still_wanted: &AtomicBool,
     deadline: Instant,
 ) -> CancelOutcome {
+    let Ok(_turn) = timeout_at(deadline.into(), address.host.cancel_turn()).await else {
+        debug!("no turn for a cancel");
+        return CancelOutcome::Unreachable;
+    };
+    // Others may have been ahead for a while.
+    if !still_wanted.load(Ordering::Acquire) {
+        return CancelOutcome::Moot;
+    }
     let place = address.place.clone();
     let connected = match connect::connect_to(&address.target, place, deadline.into()).await {
         Ok(connected) => connected,
@@ -87,4 +99,51 @@ async fn ended(link: &mut Link) -> bool {
 fn unreachable(error: &ConnectError) -> CancelOutcome {
     debug!(%error, "no connection for a cancel");
     CancelOutcome::Unreachable
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::ServerTlsMode;
+    use crate::host::{CANCELS, HostLimits};
+    use crate::metrics::Metrics;
+    use crate::net::tls::testing::database;
+
+    async fn address() -> (CancelAddress, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = listener.local_addr().unwrap();
+        let database = database("localhost", place.port(), ServerTlsMode::Disable, None);
+        let key = CancelKey { pid: 1, secret: vec![7; 4] };
+        let host = Host::new(HostLimits::NONE, Metrics::new().host("test"));
+        let target = Target::new(&database).unwrap();
+        (CancelAddress { host, target, place: Place::Tcp(place), key }, listener)
+    }
+
+    #[tokio::test]
+    async fn so_many_at_once_are_sent_and_who_waits_in_vain_connects_to_nobody() {
+        let (address, listener) = address().await;
+        let mut turns = Vec::new();
+        for _ in 0..CANCELS {
+            turns.push(address.host.cancel_turn().await);
+        }
+        let (wanted, moot) = (AtomicBool::new(true), AtomicBool::new(false));
+        let soon = Instant::now() + Duration::from_millis(20);
+        assert_eq!(cancel(&address, &wanted, soon).await, CancelOutcome::Unreachable);
+        let later = Instant::now() + Duration::from_secs(60);
+        turns.pop();
+        assert_eq!(cancel(&address, &moot, later).await, CancelOutcome::Moot);
+        let postgres = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut packet = [0; 16];
+            stream.read_exact(&mut packet).await.unwrap();
+            packet
+        };
+        let (outcome, packet) = tokio::join!(cancel(&address, &wanted, later), postgres);
+        assert_eq!((outcome, &packet[8..]), (CancelOutcome::Sent, &[0, 0, 0, 1, 7, 7, 7, 7][..]));
+    }
 }

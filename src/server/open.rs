@@ -1,5 +1,6 @@
 //! Opening a server: from TCP to the first ReadyForQuery.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -197,7 +198,8 @@ impl Opening<'_> {
                 b'K' => {
                     let key = cancel_key(&reply.whole()?)?;
                     let (target, place) = (self.target.clone(), self.place.clone());
-                    self.server.cancel_key = Some(CancelAddress { target, place, key });
+                    let host = Arc::clone(self.server.slot.host());
+                    self.server.cancel_key = Some(CancelAddress { host, target, place, key });
                 }
                 b'N' => {}
                 b'Z' => {

@@ -15,7 +15,7 @@ mod names;
 pub mod postgres;
 mod refusal;
 #[cfg(test)]
-pub(super) mod testing;
+pub(crate) mod testing;
 mod verifier;
 
 use std::io;

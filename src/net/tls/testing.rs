@@ -109,7 +109,7 @@ impl Pki {
 }
 
 /// A database at a port of 127.0.0.1, reached by a host name.
-pub(in crate::net) fn database(
+pub(crate) fn database(
     host: &str,
     port: u16,
     mode: ServerTlsMode,
