@@ -41,7 +41,7 @@ async fn keep(
                 Some(pool) => {
                     pool.resize();
                     pool.dispatch();
-                    pool.open_more();
+                    pool.keep_opening();
                 }
                 None => return,
             },
@@ -52,7 +52,7 @@ async fn keep(
             _ = ticks.tick() => match pool.upgrade() {
                 Some(pool) => {
                     pool.tend(Instant::now());
-                    pool.open_more();
+                    pool.keep_opening();
                 }
                 None => return,
             },

@@ -10,6 +10,7 @@ mod lease;
 mod listener;
 pub mod need;
 mod opener;
+mod reminder;
 mod role;
 pub mod slots;
 mod trouble;
@@ -40,6 +41,7 @@ pub use lease::{Cleaning, Lease};
 use listener::Listener;
 pub use listener::Membership;
 use need::{Counted, Needs, Seen, What};
+use reminder::Reminder;
 use role::Role;
 pub use slots::{Counts, Crowd, Size, WarmedBy};
 use slots::{Freed, Slots};
@@ -135,6 +137,7 @@ pub struct Pool {
     /// At the host of the settings.
     seat: ArcSwap<Seat>,
     trouble: Mutex<Trouble>,
+    reminder: Reminder,
     role: Mutex<Role>,
     /// Servers of an older generation are closed when they are free.
     generation: AtomicU64,
@@ -186,6 +189,7 @@ impl Pool {
             listener: Listener::default(),
             seat: ArcSwap::from_pointee(seat),
             trouble: Mutex::default(),
+            reminder: Reminder::default(),
             role: Mutex::default(),
             generation: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
@@ -262,14 +266,14 @@ impl Pool {
             return Err(NoCredential);
         }
         lock(&self.slots).warm(by, servers, until);
-        self.open_more();
+        self.keep_opening();
         Ok(())
     }
 
     /// This is what there is to log in with by the configuration: servers that are to be idle need no client.
     pub fn know(self: &Arc<Self>, known: ServerCredential) {
         self.adopt(known, false);
-        self.open_more();
+        self.keep_opening();
     }
 
     /// What a client has proved since is newer. What PostgreSQL has refused is not tried again and again unless
@@ -392,7 +396,7 @@ impl Pool {
         lock(&self.login).forgotten = false;
         self.tend(Instant::now());
         self.dispatch();
-        self.open_more();
+        self.keep_opening();
     }
 
     /// Takes the sizes of its settings, as they are on a host with so many connections.
@@ -562,11 +566,8 @@ impl Pool {
                 pool.metrics.close_timeouts.increment(1);
             }
             lock(&pool.slots).closed();
-            if let Some(after) = pool.open_more() {
-                // Who waits was told that there is no room, and may not ask again himself.
-                tokio::time::sleep(after).await;
-                pool.open_more();
-            }
+            // Who waits was told that there is no room, and may not ask again himself.
+            pool.keep_opening();
         });
     }
 

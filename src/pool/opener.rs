@@ -78,9 +78,14 @@ impl Pool {
         let ahead = lock(&self.trouble).lets_open_ahead(now);
         // What it was starved for is long worth it.
         let opening = lock(&self.slots).open(Demand { ahead, cost }, now);
-        if opening == Opening::Now {
-            self.spawn_open(slot);
-            self.open_more();
+        match opening {
+            Opening::Now => {
+                self.spawn_open(slot);
+                self.keep_opening();
+            }
+            // Who it was starved for may have left, and who is there has not waited for long enough.
+            Opening::Later(after) => self.remind(after),
+            Opening::No => {}
         }
     }
 
@@ -202,7 +207,7 @@ impl Pool {
         server.count.set(ServerState::Leased);
         self.free(server, None, now);
         if recovered {
-            self.open_more();
+            self.keep_opening();
         }
     }
 
@@ -229,7 +234,7 @@ impl Pool {
         self.metrics.failed.increment(1);
         if !self.is_of_now(attempt) {
             lock(&self.slots).open_failed(Instant::now());
-            self.open_more();
+            self.keep_opening();
             return;
         }
         let error = Arc::new(error);
@@ -256,7 +261,7 @@ impl Pool {
                 let _ = waiter.send(Err(Denied::NoServer(Arc::clone(&error))));
             }
         }
-        self.open_more();
+        self.keep_opening();
     }
 
     /// Says what is new, and how long to pause.
