@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::support::events::line;
 use super::support::*;
 
 /// A pool of so many servers, and classes.
@@ -47,6 +48,27 @@ fn one_more_than_the_queue_takes_is_refused_at_once_and_told_why() {
     assert_eq!(first.ready(1).len(), 4);
     assert_eq!(other.ready(1).len(), 4);
     assert_eq!(second.value("select 3"), "3", "it may try again");
+}
+
+#[test]
+fn who_would_wait_in_vain_is_told_so_though_no_server_comes_back() {
+    let class =
+        "[[classes]]\nname = \"default\"\nqueue_target = \"100ms\"\nqueue_timeout = \"2min\"\n";
+    let stage = stage(1, class);
+    let mut holder = stage.client();
+    holder.rows("begin");
+    let mut crowd: Vec<_> = (0..60).map(|_| stage.client()).collect();
+    for client in &mut crowd {
+        client.send(&query("select 1"));
+    }
+    let late = || stage.weir.count("pgweir_checkout_refusals_total", "reason=\"late\"");
+    wait_until("some are refused", || late() > 0);
+    holder.rows("commit");
+    let answers: Vec<_> = crowd.iter_mut().map(|client| line(&client.ready(1))).collect();
+    let served = answers.iter().filter(|seen| *seen == "T D(1) C[SELECT 1] Z[I]").count();
+    let refused = answers.iter().filter(|seen| *seen == "E[ERROR 53300] Z[I]").count();
+    assert_eq!(served + refused, 60, "{answers:?}");
+    assert!(served > 0 && refused as u64 == late(), "{served} served");
 }
 
 #[test]

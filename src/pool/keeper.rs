@@ -1,4 +1,5 @@
-//! The keeper of a pool: closes what is old, opens what is missing, gives the host what it needs.
+//! The keeper of a pool: closes what is old, opens what is missing, refuses who would wait in vain, gives the host
+//! what it needs.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -52,6 +53,7 @@ async fn keep(
             _ = ticks.tick() => match pool.upgrade() {
                 Some(pool) => {
                     pool.tend(Instant::now());
+                    pool.shed();
                     pool.keep_opening();
                 }
                 None => return,
@@ -76,6 +78,12 @@ impl Pool {
             now.saturating_duration_since(server.opened_at) > server.lifetime
         });
         self.expire_idle(usize::MAX, CloseReason::Broken, |server| server.is_stale());
+    }
+
+    /// Refuses those who would wait in vain. Servers that come back see to that, unless none does.
+    fn shed(&self) {
+        let shed = lock(&self.slots).shed(Instant::now());
+        Self::refuse(shed);
     }
 
     /// Has the catalogue read again. Whether it could not be read, which is said when it was not so before.

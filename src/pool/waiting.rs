@@ -214,6 +214,9 @@ impl Pool {
     }
 
     fn late(&self, class: ClassId, crowd: Crowd, started: Instant) -> CheckoutError {
+        if let Some(error) = lock(&self.trouble).waited_for() {
+            return CheckoutError::Unreachable { error, waited: started.elapsed() };
+        }
         let timeout = self.class_limits(class).queue_timeout;
         let (class, waited) = (self.class_name(class), started.elapsed());
         CheckoutError::Late { class, crowd, timeout, waited }

@@ -29,6 +29,8 @@ pub(super) struct Class<W> {
     /// Time between two servers given to waiters: `None` until there were two in a row.
     pace: Option<Duration>,
     handed: Option<Instant>,
+    /// Since when somebody has waited.
+    began: Option<Instant>,
     /// Since when the longest wait has been above the target; once for too long, until nobody waits or all soon could
     /// be served.
     above_since: Option<Instant>,
@@ -57,6 +59,7 @@ impl<W> Class<W> {
             charged: contended,
             pace: None,
             handed: None,
+            began: None,
             above_since: None,
             short_since: None,
         }
@@ -119,6 +122,7 @@ impl<W> Class<W> {
         if self.queue.is_empty() {
             self.used = self.used(contended).max(floor);
             self.handed = None;
+            self.began = Some(waiter.since);
             self.above_since = None;
             self.short_since = None;
         }
@@ -181,7 +185,8 @@ impl<W> Class<W> {
     fn note_recovery(&mut self, now: Instant) {
         let target = self.limits.queue_target;
         let all = self.crowd(now).expected;
-        if !self.is_overloaded(now) || all.is_none_or(|all| all > target) {
+        let is_short = self.pace.is_some() && all.is_some_and(|all| all <= target);
+        if !self.is_overloaded(now) || !is_short {
             self.short_since = None;
             return;
         }
@@ -224,8 +229,12 @@ impl<W> Class<W> {
     /// The queue as it is.
     pub(super) fn crowd(&self, now: Instant) -> Crowd {
         let waiting = self.queue.len();
-        let idle = self.handed.map(|handed| now.saturating_duration_since(handed));
-        let pace = self.pace.map(|pace| pace.max(idle.unwrap_or_default()));
+        // Where no server comes back, it is only known that it takes longer than this.
+        let stuck = self.handed.or(self.began).map(|since| now.saturating_duration_since(since));
+        let pace = match self.pace {
+            Some(pace) => Some(pace.max(stuck.unwrap_or_default())),
+            None => stuck.filter(|_| self.is_overloaded(now)),
+        };
         let expected = pace.map(|pace| pace.saturating_mul(waiting.try_into().unwrap_or(u32::MAX)));
         Crowd { waiting, expected }
     }

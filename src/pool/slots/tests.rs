@@ -540,6 +540,21 @@ fn servers_that_come_back_all_at_once_do_not_hide_an_overload() {
 }
 
 #[test]
+fn who_would_wait_in_vain_is_found_though_no_server_comes_back() {
+    let limits = ClassLimits { queue_target: 100 * MS, ..ClassLimits::none(10_000 * MS) };
+    let (mut s, start) = full(1, &[limits], DEFAULT);
+    for n in 0..50 {
+        s.wait(DEFAULT, n, start).unwrap();
+    }
+    assert_eq!(s.crowd(DEFAULT, start).expected, None, "nobody was served yet");
+    assert_eq!(s.shed(start + 150 * MS), [], "above the target, and not for long");
+    // Nobody was served for 250 ms: no more than 39 can be in the 9.75 s that are left.
+    let shed: Vec<_> = s.shed(start + 250 * MS).into_iter().map(|(_, who, _)| who).collect();
+    assert_eq!(shed, (0..11).collect::<Vec<_>>());
+    assert_eq!(s.shed(start + 1000 * MS).len(), 30);
+}
+
+#[test]
 fn a_queue_that_keeps_its_target_is_served_in_order() {
     let (mut s, mut now) = full(1, &[ClassLimits::none(LONG)], DEFAULT);
     for n in 0..1000 {
