@@ -173,13 +173,29 @@ fn matches(
 }
 
 /// What is kept for classes must be there in each pool, and leave something to those for whom nothing is
-/// kept.
+/// kept. The reserve comes on top of a pool's own limit, but not of those that it shares.
 fn guarantees(context: &Context<'_>, config: &Config) -> Result<(), ConfigError> {
     let kept: usize = config.classes.iter().map(|class| class.limits.guaranteed).sum();
-    let least = validate::least_servers(config).filter(|(_, least)| kept >= *least);
-    let first = config.classes.iter().position(|class| class.limits.guaranteed > 0);
-    let Some(((key, least), first)) = least.zip(first) else { return Ok(()) };
+    let Some(first) = config.classes.iter().position(|class| class.limits.guaranteed > 0) else {
+        return Ok(());
+    };
+    let first = first.to_string();
+    let path = ["classes", &first, "guaranteed"];
     let problem = format!("{kept} servers are guaranteed to classes together");
-    let expected = format!("fewer than {key}, {least}: others need one");
-    Err(context.bad(&["classes", &first.to_string(), "guaranteed"], problem, expected))
+    if let Some((key, least)) = validate::least_servers(config).filter(|(_, least)| kept >= *least)
+    {
+        let expected = format!("fewer than {key}, {least}: others need one");
+        return Err(context.bad(&path, problem, expected));
+    }
+    let reserve = config.limits.reserve;
+    match validate::least_shared(config).filter(|(_, least)| kept + reserve >= *least) {
+        Some((key, least)) if reserve > 0 => {
+            let left = least.saturating_sub(reserve);
+            let expected = format!(
+                "fewer than what limits.reserve, {reserve}, leaves of {key}, {least}, which is {left}: others need one"
+            );
+            Err(context.bad(&path, problem, expected))
+        }
+        _ => Ok(()),
+    }
 }

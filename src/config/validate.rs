@@ -126,24 +126,36 @@ fn min_idle(context: &Context<'_>, config: &Config) -> Result<(), ConfigError> {
 /// per cent may come to anything.
 pub(super) fn least_servers(config: &Config) -> Option<(String, usize)> {
     let limits = &config.limits;
-    let shared = [
-        ("max_servers_database", limits.max_servers_database),
-        ("max_servers_user", limits.max_servers_user),
-        ("max_servers_host", limits.max_servers_host),
-    ];
-    let shared = shared.into_iter().map(|(key, share)| (format!("limits.{key}"), share));
     let fallback = config.fallback.iter().map(|entry| ("*", entry));
     let named = config.databases.iter().map(|(alias, entry)| (alias.as_str(), entry));
     let pools = named.chain(fallback).map(|(alias, entry)| match entry.max_servers {
         Some(own) => (format!("databases.{alias}.max_servers"), own),
         None => ("limits.max_servers".to_owned(), limits.max_servers),
     });
-    let numbers = pools.chain(shared).filter_map(|(key, share)| match share {
+    let pools = pools.filter_map(|(key, share)| Some((key, number(share)?)));
+    pools.chain(least_shared(config)).min_by_key(|(_, count)| *count)
+}
+
+/// The same of the limits that a pool shares with others, which hold for its reserve too.
+pub(super) fn least_shared(config: &Config) -> Option<(String, usize)> {
+    let limits = &config.limits;
+    let shared = [
+        ("max_servers_database", limits.max_servers_database),
+        ("max_servers_user", limits.max_servers_user),
+        ("max_servers_host", limits.max_servers_host),
+    ];
+    let numbers = shared
+        .into_iter()
+        .filter_map(|(key, share)| Some((format!("limits.{key}"), number(share)?)));
+    numbers.min_by_key(|(_, count)| *count)
+}
+
+fn number(limit: Share) -> Option<usize> {
+    match limit {
         // No limit.
         Share::Count(0) | Share::Percent(_) => None,
-        Share::Count(count) => Some((key, count)),
-    });
-    numbers.min_by_key(|(_, count)| *count)
+        Share::Count(count) => Some(count),
+    }
 }
 
 /// The largest number that a limit can come to.

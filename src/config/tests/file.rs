@@ -324,6 +324,11 @@ const BAD: &[(&str, usize, &[&str])] = &[
         6,
         &["classes[0].guaranteed", "5 servers", "databases.a.max_servers, 5"],
     ),
+    (
+        "[limits]\nmax_servers_user=10\nmax_servers=8\nreserve=4\n[databases.a]\nhost='h'\n[[classes]]\nname='a'\nguaranteed=6",
+        9,
+        &["classes[0].guaranteed", "6 servers", "limits.reserve, 4", "limits.max_servers_user, 10"],
+    ),
     ("[limits]\nmax_servers = 1\nmax_servers = 2", 3, &["duplicate key"]),
     ("[limits\n", 1, &["]"]),
 ];
