@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -83,35 +83,50 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 #[derive(Default)]
 struct Guests {
     tasks: JoinSet<()>,
-    /// Those whose request has not been read, oldest first.
-    unheard: VecDeque<Unheard>,
+    /// Oldest first.
+    there: VecDeque<Guest>,
 }
 
-struct Unheard {
+struct Guest {
     task: AbortHandle,
+    since: Instant,
+    /// Its request has been read.
     heard: Arc<AtomicBool>,
 }
 
 impl Guests {
     /// Waits until there is room for one more. Who has been there longest without a whole request
-    /// gives way: else a few connections that say nothing would shut out those who look after health.
+    /// gives way, or else who has been there for too long with one: a few connections that say nothing, or do not
+    /// read, would shut out those who look after health.
     async fn make_room(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
-        self.unheard
-            .retain(|guest| !guest.heard.load(Ordering::Relaxed) && !guest.task.is_finished());
-        if self.tasks.len() < MAX_CONNECTIONS {
-            return;
+        loop {
+            while self.tasks.try_join_next().is_some() {}
+            self.there.retain(|guest| !guest.task.is_finished());
+            if self.tasks.len() < MAX_CONNECTIONS {
+                return;
+            }
+            let slow = self.there.front().map_or_else(Instant::now, |oldest| oldest.since + GRACE);
+            if let Some(guest) = self.who_gives_way(Instant::now()) {
+                guest.task.abort();
+                self.tasks.join_next().await;
+            } else {
+                // Either is looked at above.
+                let _ = tokio::time::timeout_at(slow.into(), self.tasks.join_next()).await;
+            }
         }
-        if let Some(oldest) = self.unheard.pop_front() {
-            oldest.task.abort();
-        }
-        self.tasks.join_next().await;
+    }
+
+    fn who_gives_way(&mut self, now: Instant) -> Option<Guest> {
+        let unheard = self.there.iter().position(|guest| !guest.heard.load(Ordering::Relaxed));
+        let is_slow = |guest: &Guest| now.saturating_duration_since(guest.since) >= GRACE;
+        let at = unheard.or_else(|| self.there.iter().position(is_slow))?;
+        self.there.remove(at)
     }
 
     fn serve(&mut self, stream: TcpStream, state: HttpState) {
         let heard = Arc::<AtomicBool>::default();
         let task = self.tasks.spawn(connection(stream, state, Arc::clone(&heard)));
-        self.unheard.push_back(Unheard { task, heard });
+        self.there.push_back(Guest { task, since: Instant::now(), heard });
     }
 }
 
@@ -197,7 +212,7 @@ fn response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Ful
 /// Prometheus' text exposition format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Connections at once; for more, the oldest without a whole request gives way.
+/// Connections at once; for more, the oldest without a whole request gives way, or else the oldest that is slow.
 const MAX_CONNECTIONS: usize = 16;
 
 /// Bytes of a request's head; hyper takes no less.
@@ -208,6 +223,9 @@ const HEADER_TIME: Duration = Duration::from_secs(5);
 
 /// How long a connection may take altogether, reading the answer included.
 const CONNECTION_TIME: Duration = Duration::from_secs(15);
+
+/// How long a connection may take while others wait for its place: answers that are read are read much sooner.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -311,7 +329,7 @@ mod tests {
             let heard = Arc::new(AtomicBool::new(number == 0));
             let task = guests.tasks.spawn(std::future::pending());
             never.push(task.clone());
-            guests.unheard.push_back(Unheard { task, heard });
+            guests.there.push_back(Guest { task, since: Instant::now(), heard });
         }
         guests.make_room().await;
         let ended =
@@ -320,5 +338,24 @@ mod tests {
         assert_eq!(ended(&never)[..3], [false, true, false]);
         guests.make_room().await;
         assert_eq!(guests.tasks.len(), MAX_CONNECTIONS - 1);
+    }
+
+    #[tokio::test]
+    async fn who_is_slow_to_take_an_answer_gives_way_too() {
+        let mut guests = Guests::default();
+        for number in 0..MAX_CONNECTIONS {
+            let since = Instant::now() - GRACE * u32::from(number == 3);
+            let task = guests.tasks.spawn(std::future::pending());
+            guests.there.push_back(Guest { task, since, heard: Arc::new(true.into()) });
+        }
+        let slow = guests.there[3].task.clone();
+        guests.make_room().await;
+        assert!(slow.is_finished(), "it has had its time");
+        assert_eq!(guests.tasks.len(), MAX_CONNECTIONS - 1);
+        // All of the others have theirs.
+        guests.tasks.spawn(std::future::pending());
+        let first = guests.there[0].task.clone();
+        guests.make_room().await;
+        assert!(first.is_finished(), "it was waited for");
     }
 }
