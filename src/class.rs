@@ -224,6 +224,11 @@ impl Classes {
         &self.limits
     }
 
+    /// Numbers and names of all, those included that clients cannot come to be of any more.
+    pub fn named(&self) -> impl Iterator<Item = (ClassId, &Arc<str>)> {
+        (0..).map(ClassId).zip(&self.names)
+    }
+
     /// Numbers and names of the classes that clients can come to be of.
     pub fn in_use(&self) -> impl Iterator<Item = (ClassId, &Arc<str>)> {
         let named = self.rules.iter().map(|(_, id)| *id);

@@ -40,6 +40,11 @@ fn one_more_than_the_queue_takes_is_refused_at_once_and_told_why() {
     assert!(second.event().is('Z'));
     let refused = "reason=\"queue_full\"";
     assert_eq!(stage.weir.count("pgweir_checkout_refusals_total", refused), 1);
+    let of_class = |name, labels: &str| stage.weir.count(&format!("pgweir_class_{name}"), labels);
+    assert_eq!(of_class("checkout_refusals_total", "class=\"batch\",reason=\"queue_full\""), 1);
+    assert_eq!(of_class("servers_leased", "class=\"default\""), 1);
+    assert_eq!(of_class("servers_leased", "class=\"batch\""), 0);
+    assert_eq!(of_class("clients_waiting", "class=\"batch\""), 1);
     // Who is of another class waits.
     let mut other = named(&stage, "web");
     other.send(&query("select 2"));
@@ -48,6 +53,8 @@ fn one_more_than_the_queue_takes_is_refused_at_once_and_told_why() {
     assert_eq!(first.ready(1).len(), 4);
     assert_eq!(other.ready(1).len(), 4);
     assert_eq!(second.value("select 3"), "3", "it may try again");
+    assert_eq!(of_class("checkout_wait_seconds_count", "class=\"batch\""), 1);
+    assert_eq!(of_class("clients_waiting", ""), 0);
 }
 
 #[test]

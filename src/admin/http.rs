@@ -41,10 +41,22 @@ pub enum Phase {
 pub struct HttpState {
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Brings those up to date that are counted only when they are looked at.
+    pub count: Count,
     /// The proxy's phase.
     pub phase: watch::Receiver<Phase>,
     /// What changes go by.
     pub remote: Remote,
+}
+
+/// See [`HttpState::count`].
+#[derive(Clone)]
+pub struct Count(pub Arc<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Count {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Count")
+    }
 }
 
 /// Answers until `shutdown` is done; connections still open then are cut.
@@ -169,7 +181,7 @@ async fn answer(
         return Ok(response(status, "application/json", body));
     }
     Ok(match request.uri().path() {
-        "/metrics" => metrics(state.metrics).await,
+        "/metrics" => metrics(state.metrics, state.count).await,
         "/healthz" => plain(StatusCode::OK, "alive\n"),
         "/readyz" => readiness(*state.phase.borrow()),
         _ => plain(
@@ -180,8 +192,12 @@ async fn answer(
 }
 
 /// Rendered off the workers, which have clients to serve.
-async fn metrics(metrics: Arc<Metrics>) -> Response<Full<Bytes>> {
-    match tokio::task::spawn_blocking(move || metrics.render()).await {
+async fn metrics(metrics: Arc<Metrics>, count: Count) -> Response<Full<Bytes>> {
+    let rendered = tokio::task::spawn_blocking(move || {
+        (count.0)();
+        metrics.render()
+    });
+    match rendered.await {
         Ok(text) => response(StatusCode::OK, PROMETHEUS_TEXT, text.into()),
         Err(error) => {
             tracing::error!(%error, "cannot render the metrics");
@@ -245,7 +261,8 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         let config = Arc::new(arc_swap::ArcSwap::from_pointee(config()));
         let remote = Remote { config, change: Arc::new(|_| Ok(())) };
-        let state = HttpState { metrics: Arc::clone(&metrics), phase: receiver, remote };
+        let (metrics_there, count) = (Arc::clone(&metrics), Count(Arc::new(|| ())));
+        let state = HttpState { metrics: metrics_there, count, phase: receiver, remote };
         tokio::spawn(serve(listener, state, std::future::pending()));
         (address, phase, metrics)
     }

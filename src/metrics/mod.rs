@@ -7,6 +7,7 @@
 //!
 //! Every metric is explained in `docs/metrics.md`.
 
+mod class;
 mod client;
 mod errors;
 mod host;
@@ -25,6 +26,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+pub use self::class::{ClassCounts, ClassMetrics, ClassTable};
 pub use self::client::ClientMetrics;
 pub use self::errors::ErrorMetrics;
 pub use self::host::HostMetrics;
@@ -46,6 +48,8 @@ pub struct Metrics {
     pub clients: ClientMetrics,
     /// Errors by SQLSTATE.
     pub errors: ErrorMetrics,
+    /// Classes of clients.
+    pub classes: Arc<ClassTable>,
     pools: Mutex<HashMap<(String, String), Tallied>>,
 }
 
@@ -63,6 +67,7 @@ impl Metrics {
         Self {
             clients: ClientMetrics::new(&registry),
             errors: ErrorMetrics::new(registry.clone()),
+            classes: Arc::new(ClassTable::new(registry.clone())),
             pools: Mutex::default(),
             registry,
         }
@@ -82,7 +87,8 @@ impl Metrics {
             tally: Arc::default(),
             sink: Sink::new(&self.registry, &labels),
         });
-        PoolMetrics::new(&self.registry, &labels, Arc::clone(&tallied.tally))
+        let shared = (Arc::clone(&tallied.tally), Arc::clone(&self.classes));
+        PoolMetrics::new(&self.registry, &labels, shared)
     }
 
     /// The handles of one PostgreSQL host, `address` being what the configuration calls it.
@@ -140,12 +146,13 @@ pub(crate) struct Registry {
 
 impl Registry {
     fn new() -> Self {
-        let wait = Matcher::Full(names::CHECKOUT_WAIT.to_owned());
-        let builder = PrometheusBuilder::new();
+        let waits = [names::CHECKOUT_WAIT, names::CLASS_WAIT];
         // Refused only when there is no bucket at all; without buckets the metric is a summary.
-        let builder = builder
-            .set_buckets_for_metric(wait, &CHECKOUT_WAIT_BUCKETS)
-            .unwrap_or_else(|_| PrometheusBuilder::new());
+        let builder = waits.into_iter().fold(PrometheusBuilder::new(), |builder, name| {
+            builder
+                .set_buckets_for_metric(Matcher::Full(name.to_owned()), &CHECKOUT_WAIT_BUCKETS)
+                .unwrap_or_else(|_| PrometheusBuilder::new())
+        });
         let recorder = builder.build_recorder();
         names::describe(&recorder);
         let handle = recorder.handle();
@@ -227,6 +234,9 @@ fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
 
 /// Pools with labels of their own; each has about sixty time series.
 pub const MAX_POOLS: usize = 256;
+
+/// Classes with a label of their own: twice as many as there can be at a time.
+pub const MAX_CLASSES: usize = 128;
 
 /// SQLSTATEs with a label of their own.
 pub const MAX_CODES: usize = 64;

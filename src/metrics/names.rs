@@ -18,6 +18,11 @@ pub(super) const CHECKOUTS: &str = "pgweir_checkouts_total";
 pub(super) const CHECKOUT_TIMEOUTS: &str = "pgweir_checkout_timeouts_total";
 pub(super) const CHECKOUT_REFUSALS: &str = "pgweir_checkout_refusals_total";
 pub(super) const CHECKOUT_WAIT: &str = "pgweir_checkout_wait_seconds";
+pub(super) const CLASS_SERVERS: &str = "pgweir_class_servers_leased";
+pub(super) const CLASS_WAITING: &str = "pgweir_class_clients_waiting";
+pub(super) const CLASS_WAIT: &str = "pgweir_class_checkout_wait_seconds";
+pub(super) const CLASS_TIMEOUTS: &str = "pgweir_class_checkout_timeouts_total";
+pub(super) const CLASS_REFUSALS: &str = "pgweir_class_checkout_refusals_total";
 pub(super) const TRANSACTIONS: &str = "pgweir_transactions_total";
 pub(super) const QUERIES: &str = "pgweir_queries_total";
 pub(super) const BYTES_RECEIVED: &str = "pgweir_bytes_received_total";
@@ -49,10 +54,12 @@ pub(super) const OBSERVED_PINS: &str = "pgweir_observed_pins_total";
 pub(super) const OBSERVED_PIN_SECONDS: &str = "pgweir_observed_pin_seconds_total";
 pub(super) const OBSERVED_LOST_NUMBERS: &str = "pgweir_observed_lost_numbers_total";
 
-const GAUGES: [(&str, &str); 18] = [
+const GAUGES: [(&str, &str); 20] = [
     (CLIENTS, "Client connections, logged in or not."),
     (CLIENTS_WAITING, "Clients waiting for a server."),
     (CLIENTS_PINNED, "Clients that keep their server between transactions."),
+    (CLASS_SERVERS, "Servers that clients of a class have."),
+    (CLASS_WAITING, "Clients of a class waiting for a server."),
     (SERVERS, "Connections to PostgreSQL by state."),
     (HOST_SLOTS_USED, "Connections to a PostgreSQL host, control connections included."),
     (HOST_SLOTS_LIMIT, "The host's limit of connections; 0 is none."),
@@ -70,7 +77,7 @@ const GAUGES: [(&str, &str); 18] = [
     (OBSERVED_PINNED_PEAK, "The highest of those since the start."),
 ];
 
-const COUNTERS: [(&str, &str); 27] = [
+const COUNTERS: [(&str, &str); 29] = [
     (CLIENT_CONNECTIONS, "Client connections accepted."),
     (LOGINS, "Logins by result."),
     (TLS_HANDSHAKES, "TLS handshakes of clients, by kind."),
@@ -83,6 +90,8 @@ const COUNTERS: [(&str, &str); 27] = [
     (CHECKOUTS, "Servers given to clients."),
     (CHECKOUT_TIMEOUTS, "Waits for a server that ended without one."),
     (CHECKOUT_REFUSALS, "Clients refused a server before their time was over, by reason."),
+    (CLASS_TIMEOUTS, "Waits of a class for a server that ended without one."),
+    (CLASS_REFUSALS, "Clients of a class refused a server before their time was over, by reason."),
     (TRANSACTIONS, "Transactions ended."),
     (QUERIES, "Query, Execute and FunctionCall messages of clients."),
     (BYTES_RECEIVED, "Bytes received from clients."),

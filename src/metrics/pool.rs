@@ -7,13 +7,15 @@ use ::metrics::{Counter, Gauge, Histogram};
 
 use super::labels::{Abandoned, CheckoutRefusal, Clean, CloseReason, ServerState};
 use super::tally::Tally;
-use super::{Counted, Counters, ObservedMetrics, Registry, names};
+use super::{ClassTable, Counted, Counters, ObservedMetrics, Registry, names};
 
 /// The handles of one pool (database, user).
 #[derive(Debug, Clone)]
 pub struct PoolMetrics {
     /// What each transaction counts.
     pub tally: Arc<Tally>,
+    /// Those of the classes of its clients, which other pools have too.
+    pub classes: Arc<ClassTable>,
     waiting: Gauge,
     pinned: Gauge,
     checkouts: Counter,
@@ -44,11 +46,12 @@ impl PoolMetrics {
     pub(super) fn new(
         registry: &Registry,
         labels: &[(&'static str, &str); 2],
-        tally: Arc<Tally>,
+        (tally, classes): (Arc<Tally>, Arc<ClassTable>),
     ) -> Self {
         let counter = |name| registry.counter(name, labels);
         Self {
             tally,
+            classes,
             waiting: registry.gauge(names::CLIENTS_WAITING, labels),
             pinned: registry.gauge(names::CLIENTS_PINNED, labels),
             checkouts: counter(names::CHECKOUTS),

@@ -28,7 +28,7 @@ use crate::auth::{ScramKeys, ServerCredential};
 use crate::class::{ClassId, ClassLimits, Classes};
 use crate::config::{PinsConfig, Share, Timeouts};
 use crate::host::{Host, Owner, Seat, Slot, UNKNOWN_CAPACITY};
-use crate::metrics::{CloseReason, PoolMetrics, ServerState};
+use crate::metrics::{ClassCounts, CloseReason, PoolMetrics, ServerState};
 use crate::net::Target;
 use crate::server::Server;
 use crate::session::knowledge::{Changes, Knowledge};
@@ -247,6 +247,17 @@ impl Pool {
         let limits = self.class_limits(class);
         let slots = lock(&self.slots);
         (limits, slots.counts_of(class).0, slots.crowd(class, now))
+    }
+
+    /// What each class has here.
+    pub fn class_counts(&self) -> Vec<ClassCounts> {
+        let classes = Arc::clone(&self.settings.load().classes);
+        let slots = lock(&self.slots);
+        let counts = classes.named().map(|(id, class)| {
+            let (leased, waiting) = slots.counts_of(id);
+            ClassCounts { class: Arc::clone(class), leased, waiting }
+        });
+        counts.collect()
     }
 
     /// Keeps so many servers open until then, those at work included, but no more than there may be.

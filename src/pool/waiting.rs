@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::slots::WaiterId;
 use super::{Cleaning, Counts, Crowd, Lease, Pool, Size, lock};
 use crate::class::{ClassId, ClassLimits};
-use crate::metrics::CheckoutRefusal;
+use crate::metrics::{CheckoutRefusal, ClassMetrics};
 use crate::server::{OpenError, Server};
 use crate::session::settings::Settings;
 
@@ -157,15 +157,22 @@ impl Pool {
         let _counted = self.metrics.waiting();
         let deadline = started + self.class_limits(class).queue_timeout;
         match place.served(deadline).await {
-            Some(Ok(server)) => Ok(Some(Lease::new(Arc::clone(self), server, class))),
+            Some(Ok(server)) => {
+                if wants == Wants::Server {
+                    self.class_metrics(class).waits.record(started.elapsed().as_secs_f64());
+                }
+                Ok(Some(Lease::new(Arc::clone(self), server, class)))
+            }
             Some(Err(Denied::Needless)) => Ok(None),
             Some(Err(Denied::NoServer(error))) => Err(CheckoutError::Refused(error)),
             Some(Err(Denied::Late(crowd))) => {
                 self.metrics.checkout_refusals.count(CheckoutRefusal::Late);
+                self.class_metrics(class).refusals.count(CheckoutRefusal::Late);
                 Err(self.late(class, crowd, started))
             }
             None => {
                 self.metrics.checkout_timeouts.increment(1);
+                self.class_metrics(class).timeouts.increment(1);
                 Err(self.timed_out(class, started))
             }
         }
@@ -207,8 +214,13 @@ impl Pool {
         Arc::clone(self.settings.load().classes.name(class))
     }
 
+    fn class_metrics(&self, class: ClassId) -> Arc<ClassMetrics> {
+        self.metrics.classes.of(self.settings.load().classes.name(class))
+    }
+
     fn queue_full(&self, class: ClassId, crowd: Crowd) -> CheckoutError {
         self.metrics.checkout_refusals.count(CheckoutRefusal::QueueFull);
+        self.class_metrics(class).refusals.count(CheckoutRefusal::QueueFull);
         let limit = self.class_limits(class).queue_limit.unwrap_or(crowd.waiting);
         CheckoutError::QueueFull { class: self.class_name(class), crowd, limit }
     }

@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::admin::console::views::Sources;
-use crate::admin::http::{self, HttpState, Phase};
+use crate::admin::http::{self, Count, HttpState, Phase};
 use crate::admin::remote::Remote;
 use crate::auth::Mock;
 use crate::client::guest::ClientRooms;
@@ -171,9 +171,10 @@ impl Running {
         }
         let mut tasks = JoinSet::new();
         if let Some(listener) = http {
-            let changer = Arc::clone(&shared);
+            let (changer, counter) = (Arc::clone(&shared), Arc::clone(&shared));
             let state = HttpState {
                 metrics: Arc::clone(&shared.metrics),
+                count: Count(Arc::new(move || counter.count_classes())),
                 phase: shared.phase.subscribe(),
                 remote: Remote {
                     config: Arc::clone(&shared.config),
@@ -239,6 +240,11 @@ impl Shared {
             settings: Box::new(move || settings.settings()),
             change: Arc::new(move |wanted| change.change(wanted)),
         }
+    }
+
+    fn count_classes(&self) {
+        let pools = self.pools.all();
+        self.metrics.classes.show(pools.iter().flat_map(|pool| pool.class_counts()));
     }
 
     fn max_clients(&self) -> usize {
