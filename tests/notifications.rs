@@ -225,8 +225,14 @@ fn the_server_that_listens_counts_for_the_host() {
 
 #[test]
 fn without_a_slot_for_it_the_client_keeps_its_own_server() {
-    let cluster = Cluster::with_slots(1);
-    let setup = Setup::servers(1).limits("max_servers_host = 1").timeouts("checkout = \"1s\"");
+    for limit in ["max_servers_host = 1", "max_servers_database = 1", "max_servers_user = 1"] {
+        keeps_its_own_server_under(limit);
+    }
+}
+
+fn keeps_its_own_server_under(limit: &str) {
+    let cluster = Cluster::shared();
+    let setup = Setup::servers(1).limits(limit).timeouts("checkout = \"1s\"");
     let stage = Stage::on(cluster.database(), &setup);
     let mut one = stage.client();
     let began = Instant::now();
