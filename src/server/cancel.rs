@@ -134,7 +134,7 @@ mod tests {
         let (wanted, moot) = (AtomicBool::new(true), AtomicBool::new(false));
         let soon = Instant::now() + Duration::from_millis(20);
         assert_eq!(cancel(&address, &wanted, soon).await, CancelOutcome::Unreachable);
-        let later = Instant::now() + Duration::from_secs(60);
+        let later = Instant::now() + Duration::from_mins(1);
         turns.pop();
         assert_eq!(cancel(&address, &moot, later).await, CancelOutcome::Moot);
         let postgres = async {
