@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::support::events::line;
 use super::support::*;
 
 /// What answers `pg_sleep`.
@@ -52,6 +53,33 @@ fn a_burst_on_a_cold_pool_opens_no_more_than_its_size_and_is_served() {
     assert!((2..=5).contains(&opened), "{opened}");
     // PostgreSQL has seen no other.
     assert_eq!(connections(&cluster, stage.database.name()) as u64, opened);
+}
+
+#[test]
+fn a_burst_on_a_cold_pool_has_its_settings_judged_by_one() {
+    let cluster = Cluster::shared();
+    let middleman = Middleman::before(&cluster);
+    let stage = Stage::on(cluster.database(), &Setup::servers(3).behind(&middleman));
+    // All are there before the first server is.
+    middleman.set(Fault::Slow(Duration::from_millis(300)));
+    let log_in = |work_mem: &'static str| {
+        let target = stage.weir.target();
+        std::thread::spawn(move || {
+            let startup = target.startup(V3_0, &[("work_mem", work_mem)]);
+            line(&target.open().log_in(&startup, &target.password))
+        })
+    };
+    let good: Vec<_> = (0..30).map(|_| log_in("7MB")).collect();
+    let bad: Vec<_> = (0..3).map(|_| log_in("much")).collect();
+    for client in good {
+        assert!(client.join().expect("a client").ends_with("Z[I]"));
+    }
+    for client in bad {
+        assert!(client.join().expect("a client").ends_with("E[FATAL 22023] EOF"));
+    }
+    // Each of the bad ones is told by PostgreSQL, one after the other.
+    let checkouts = stage.weir.count("pgweir_checkouts_total", "");
+    assert!(checkouts < 15, "{checkouts} servers were taken");
 }
 
 fn options_with_log() -> pgweir::demo::postgres::Options {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::waiting::Phase;
 use super::{Client, Context, Ending};
@@ -10,7 +10,7 @@ use crate::class::{ClassId, Traits};
 use crate::ledger::Who;
 use crate::metrics::CloseReason;
 use crate::net::link::{Link, Traffic};
-use crate::pool::{CheckoutError, Cleaning, Lease, Pool};
+use crate::pool::{CheckoutError, Cleaning, Lease, Pool, Proof, Proving};
 use crate::registry::{Registration, State};
 use crate::server::Server;
 use crate::session::{Attach, Session, settings::Settings};
@@ -37,6 +37,9 @@ pub struct Welcomed {
     /// What its task works with.
     pub context: Context,
 }
+
+/// How long others are waited for that have the same settings judged.
+const FIRST_PROOF: Duration = Duration::from_secs(5);
 
 /// What a client says of its class at its login.
 const CLASS_OPTION: &str = "pgweir.class";
@@ -102,8 +105,11 @@ impl Client {
     }
 
     async fn greet(&mut self, cancel_key: &CancelKey) -> Result<(), Ending> {
+        let proving = self.first_proof().await?;
         let reported = if self.session.has_unproven_settings() {
-            self.try_settings().await?
+            let reported = self.try_settings().await?;
+            drop(proving);
+            reported
         } else if let Some(reported) = self.pool.welcome() {
             reported
         } else {
@@ -116,6 +122,22 @@ impl Client {
         build::backend_key_data(out, cancel_key);
         build::ready_for_query(out, b'I');
         Ok(())
+    }
+
+    /// Waits while another client has the same settings judged. Not for long: who has waited in vain has it done, too.
+    async fn first_proof(&mut self) -> Result<Option<Proving>, Ending> {
+        let until = Instant::now() + FIRST_PROOF;
+        while self.session.has_unproven_settings() {
+            let others = match self.pool.prove(&self.session.unproven_settings()) {
+                Proof::Own(proving) => return Ok(Some(proving)),
+                Proof::Others(others) => others,
+            };
+            let is_over = async move { Ok(others.is_over(until).await) };
+            if !self.wait_at_login(is_over).await? {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// Takes a server for a moment, to learn what it reports and whether it takes the settings.

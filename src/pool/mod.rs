@@ -10,6 +10,7 @@ mod lease;
 mod listener;
 pub mod need;
 mod opener;
+mod proofs;
 mod reminder;
 mod role;
 pub mod slots;
@@ -41,6 +42,8 @@ pub use lease::{Cleaning, Lease};
 use listener::Listener;
 pub use listener::Membership;
 use need::{Counted, Needs, Seen, What};
+use proofs::Proofs;
+pub use proofs::{OthersProof, Proof, Proving};
 use reminder::Reminder;
 use role::Role;
 pub use slots::{Counts, Crowd, Size, WarmedBy};
@@ -138,6 +141,7 @@ pub struct Pool {
     seat: ArcSwap<Seat>,
     trouble: Mutex<Trouble>,
     reminder: Reminder,
+    proofs: Proofs,
     role: Mutex<Role>,
     /// Servers of an older generation are closed when they are free.
     generation: AtomicU64,
@@ -190,6 +194,7 @@ impl Pool {
             seat: ArcSwap::from_pointee(seat),
             trouble: Mutex::default(),
             reminder: Reminder::default(),
+            proofs: Proofs::default(),
             role: Mutex::default(),
             generation: AtomicU64::new(0),
             next_id: AtomicU64::new(1),

@@ -559,6 +559,19 @@ impl Session {
         self.startup.iter().any(|(name, value)| !self.knowledge.has_accepted(name, value))
     }
 
+    /// The settings that its servers have to judge, as one text; the same for clients that ask for the same.
+    pub fn unproven_settings(&self) -> Vec<u8> {
+        let unproven =
+            self.startup.iter().filter(|(name, value)| !self.knowledge.has_accepted(name, value));
+        unproven.fold(Vec::new(), |mut all, (name, value)| {
+            all.extend_from_slice(name.as_bytes());
+            all.push(0);
+            all.extend_from_slice(value);
+            all.push(0);
+            all
+        })
+    }
+
     /// Its `application_name`, as the server shows it.
     pub fn application_name(&self) -> &[u8] {
         self.told.get("application_name").unwrap_or_default()
