@@ -12,6 +12,7 @@ use super::half::Stop;
 use super::waiting::Phase;
 use super::{Client, Ending, edge};
 use crate::config::Timeouts;
+use crate::net::link::Traffic;
 use crate::pool::Lease;
 use crate::registry::{Notice, State};
 use crate::wire::Report;
@@ -125,13 +126,23 @@ impl Client {
 
     fn idle_due(&self) -> Option<Instant> {
         let timeout = due(self.since, self.idle_limit().0);
-        let pause = (!self.rests).then(|| self.since + pause());
+        let pause = (!self.rests).then(|| self.since + self.pause());
         [timeout, pause].into_iter().flatten().min()
+    }
+
+    fn pause(&self) -> Duration {
+        if is_off("awake") {
+            Duration::ZERO
+        } else if self.counted == Traffic::default() {
+            PAUSE_AT_LOGIN
+        } else {
+            PAUSE
+        }
     }
 
     fn check_idle(&mut self) -> Result<(), Ending> {
         let now = Instant::now();
-        if self.since + pause() <= now {
+        if self.since + self.pause() <= now {
             self.rests = true;
             self.link.release_buffers();
         }
@@ -155,6 +166,7 @@ impl Client {
 
     fn refuse(&mut self, tag: u8, report: &Report) {
         self.context
+            .common
             .metrics
             .errors
             .count(crate::metrics::ErrorSource::Pgweir, report.code.as_bytes());
@@ -182,11 +194,10 @@ impl Client {
 
 /// A client that has said nothing for so long gives its buffers back, and sleeps if it can. Before, the next
 /// message is likely to need them at once.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(250);
 
-fn pause() -> Duration {
-    if is_off("awake") { Duration::ZERO } else { PAUSE }
-}
+/// The same for one that has logged in and has asked for nothing: many come at once, and hold their connection.
+const PAUSE_AT_LOGIN: Duration = Duration::from_millis(50);
 
 /// Bytes in buffers that a client keeps until then.
 const SMALL_BUFFER: usize = 2 << 10;

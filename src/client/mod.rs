@@ -26,10 +26,11 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
+use tracing::debug;
 
 use crate::class::ClassId;
 use crate::config::{Config, Timeouts};
-use crate::ledger::{Ledger, Ledgers, Who};
+use crate::ledger::{Ledger, Who};
 use crate::metrics::{ErrorSource, LoginResult, Metrics};
 use crate::net::link::{Link, Traffic};
 use crate::pool::{Membership, Pool};
@@ -43,30 +44,38 @@ use half::Half;
 
 pub use welcome::Welcomed;
 
+/// What all clients' tasks work with.
+#[derive(Debug)]
+pub struct Common {
+    /// Changed by a reload.
+    pub config: Arc<ArcSwap<Config>>,
+    /// Counted in.
+    pub metrics: Arc<Metrics>,
+    /// Who is pinned.
+    pub ledger: Arc<Ledger>,
+    /// Pins that transaction pooling would have made.
+    pub observed: Arc<Ledger>,
+}
+
 /// What a client's task works with.
 #[derive(Debug, Clone)]
 pub struct Context {
-    config: Arc<ArcSwap<Config>>,
+    common: Arc<Common>,
     /// As of the last [`Context::refresh`].
     now: Arc<Config>,
-    metrics: Arc<Metrics>,
-    ledger: Arc<Ledger>,
-    /// Pins that transaction pooling would have made.
-    observed: Arc<Ledger>,
 }
 
 impl Context {
     /// With what the configuration says now.
-    pub fn new(config: Arc<ArcSwap<Config>>, metrics: Arc<Metrics>, ledgers: &Ledgers) -> Self {
-        let now = config.load_full();
-        let (ledger, observed) = (Arc::clone(&ledgers.pins), Arc::clone(&ledgers.observed));
-        Self { config, now, metrics, ledger, observed }
+    pub fn new(common: Arc<Common>) -> Self {
+        let now = common.config.load_full();
+        Self { common, now }
     }
 
     /// Takes over what a reload has changed; the client is told of it by a notice, so that a look at
     /// a timeout costs nothing.
     fn refresh(&mut self) {
-        self.now = self.config.load_full();
+        self.now = self.common.config.load_full();
     }
 
     fn timeouts(&self) -> &Timeouts {
@@ -156,12 +165,12 @@ impl Ending {
 impl Client {
     /// Serves a client until it leaves, and tells it why where pgweir ends it. What it needs while it is awake is
     /// in a box, which is gone while it sleeps.
-    pub async fn serve(self: Box<Self>) -> Ending {
+    pub async fn serve(self: Box<Self>) {
         let mut awake = Box::pin(self.stay_awake(Ok(None)));
         loop {
             let mut dormant = match awake.await {
                 Ok(dormant) => dormant,
-                Err(ending) => return ending,
+                Err(Gone) => return,
             };
             let told = dormant.disturbed().await;
             awake = Box::pin(dormant.wake().stay_awake(told));
@@ -172,12 +181,13 @@ impl Client {
     async fn stay_awake(
         mut self: Box<Self>,
         told: io::Result<Option<Notice>>,
-    ) -> Result<Dormant, Ending> {
+    ) -> Result<Dormant, Gone> {
         match self.work(told).await {
             Ok(()) => Ok(self.sleep()),
             Err(ending) => {
                 self.say_goodbye(&ending).await;
-                Err(ending)
+                debug!(id = self.who.id, user = %self.who.user, %ending, "a client has gone");
+                Err(Gone)
             }
         }
     }
@@ -202,7 +212,7 @@ impl Client {
             Ending::Ended(report) => Some((**report).clone()),
         };
         if let Some(report) = report {
-            self.context.metrics.errors.count(ErrorSource::Pgweir, report.code.as_bytes());
+            self.context.common.metrics.errors.count(ErrorSource::Pgweir, report.code.as_bytes());
             report.encode(&mut self.link.output);
         }
         // Who has left, and has all that it asked for, waits for nothing; TLS is told that it ends.
@@ -224,6 +234,9 @@ impl Client {
         tally.bytes_sent.increment(now.written - before.written);
     }
 }
+
+/// A client has ended, and was told why.
+struct Gone;
 
 /// How long a goodbye may take.
 const GOODBYE: std::time::Duration = std::time::Duration::from_secs(2);

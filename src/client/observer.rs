@@ -45,7 +45,8 @@ impl Observer {
             return;
         }
         let (pinned, _) = self.pinned.get_or_insert_with(|| {
-            let pinned = context.observed.begin(who, session.application_name(), self.server);
+            let pinned =
+                context.common.observed.begin(who, session.application_name(), self.server);
             (pinned, self.pool.count(What::Pinned, now))
         });
         pinned.update(session.pins(), |reason| session.cause(reason), now);

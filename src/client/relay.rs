@@ -363,7 +363,7 @@ impl<'a> Relay<'a> {
         let Client { session, who, context, .. } = &*self.client;
         let (pinned, _) = self.pinned.get_or_insert_with(|| {
             let name = session.application_name();
-            let pinned = context.ledger.begin(who, name, self.lease.backend.pid);
+            let pinned = context.common.ledger.begin(who, name, self.lease.backend.pid);
             (pinned, self.lease.pool().metrics().pinned())
         });
         pinned.update(session.pins(), |reason| session.cause(reason), Instant::now());
@@ -476,7 +476,7 @@ impl<'a> Relay<'a> {
             .map_err(Ending::ServerLost)?;
         if header.tag == b'E' {
             let fields = ErrorFields::read(body);
-            context.metrics.errors.count(ErrorSource::Server, fields.code);
+            context.common.metrics.errors.count(ErrorSource::Server, fields.code);
             self.fatal |= fields.is_fatal();
             *refused_write |= fields.code == READ_ONLY;
         }

@@ -86,6 +86,8 @@ impl Stream {
         let Self::Tcp(tcp) = self else {
             return Ok(false);
         };
+        // Its first look would come too early.
+        tcp.readable().await?;
         let mut first = [0];
         let count = tcp.peek(&mut first).await?;
         Ok(count == 1 && first == [TLS_HANDSHAKE])

@@ -78,8 +78,7 @@ fn admit(shared: &Arc<Shared>, stream: Stream, peer: PeerAddr) {
     let opening = Box::pin(admitted.open(stream, peer, waiting));
     tokio::spawn(async move {
         if let Some(opened) = opening.await {
-            let ending = opened.client.serve().await;
-            debug!(user = %opened.user, %ending, "a client has gone");
+            opened.client.serve().await;
         }
     });
 }
@@ -93,7 +92,6 @@ struct Admitted {
 /// A session, and the room that it takes.
 struct Opened {
     client: Box<Client>,
-    user: Arc<str>,
     _seat: Seat,
     _places: Option<Places>,
     _admitted: Admitted,
@@ -188,8 +186,7 @@ impl Admitted {
             return None;
         };
         // After it is entered: a reload from now on reaches it.
-        let context =
-            Context::new(Arc::clone(&shared.config), Arc::clone(&shared.metrics), &shared.ledgers);
+        let context = Context::new(Arc::clone(&shared.clients));
         let card = card(&startup, peer, tls, State::Idle);
         let (user, database) = (Arc::clone(&card.user), Arc::clone(&card.database));
         registration.introduce(card);
@@ -201,7 +198,7 @@ impl Admitted {
         match Client::welcome(welcomed).await {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);
-                Some(Opened { client, user, _seat: seat, _places: places, _admitted: self })
+                Some(Opened { client, _seat: seat, _places: places, _admitted: self })
             }
             Err(ending) => {
                 shared.metrics.clients.logins.count(ending.at_login());

@@ -31,6 +31,7 @@ use crate::admin::console::views::Sources;
 use crate::admin::http::{self, Count, HttpState, Phase};
 use crate::admin::remote::Remote;
 use crate::auth::Mock;
+use crate::client::Common;
 use crate::client::guest::ClientRooms;
 use crate::client::login::LoginContext;
 use crate::config::{Config, ConfigError, Limits, ListenAddr, Share, Source};
@@ -75,6 +76,7 @@ struct Shared {
     lobby: Arc<Lobby>,
     metrics: Arc<Metrics>,
     ledgers: Ledgers,
+    clients: Arc<Common>,
     registry: Arc<Registry>,
     pools: Pools,
     /// Connections accepted and not yet ended, logged in or not.
@@ -135,13 +137,22 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let login = logins::context(&config, &pools, &mock, (&room, &rooms), None)?;
     let lobby = Arc::<Lobby>::default();
     lobby.set_limits(lobby_limits(&config));
+    let ledgers = Ledgers::new(&metrics);
+    let config = Arc::new(ArcSwap::from_pointee(config));
+    let clients = Arc::new(Common {
+        config: Arc::clone(&config),
+        metrics: Arc::clone(&metrics),
+        ledger: Arc::clone(&ledgers.pins),
+        observed: Arc::clone(&ledgers.observed),
+    });
     let shared = Arc::new(Shared {
         login: ArcSwap::from_pointee(login),
         mock,
         room,
         rooms,
         lobby,
-        ledgers: Ledgers::new(&metrics),
+        ledgers,
+        clients,
         metrics,
         registry: Arc::default(),
         pools,
@@ -150,7 +161,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         shortage: accept::Shortage::default(),
         refusals: refusals::Refusals::default(),
         controls: Controls::default(),
-        config: Arc::new(ArcSwap::from_pointee(config)),
+        config,
     });
     let mut running = Running::new(shared, listeners, http);
     running.tasks.spawn(forget_refused(Arc::clone(&running.shared), to_forget));

@@ -86,7 +86,7 @@ fn setup(servers: usize) -> Setup {
         ..Setup::servers(servers)
     }
     // Below the patience of a session, so that it is told rather than left waiting.
-    .timeouts("checkout = \"2s\"")
+    .timeouts("checkout = \"10s\"")
 }
 
 impl Bouncer {
@@ -101,7 +101,7 @@ impl Bouncer {
             "[databases]\n{name} = host=127.0.0.1 port={port} dbname={name}\n[pgbouncer]\n\
              listen_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = trust\n\
              auth_file = {at}/users\npool_mode = transaction\ndefault_pool_size = {servers}\n\
-             query_wait_timeout = 2\nmax_client_conn = 100\nlogfile = {at}/log\n\
+             query_wait_timeout = 10\nmax_client_conn = 100\nlogfile = {at}/log\n\
              ignore_startup_parameters = search_path,options,extra_float_digits\n",
             addr.port()
         );
