@@ -197,15 +197,22 @@ impl Raw {
         self.until('\0')
     }
 
-    /// What comes within a time; for asserting that nothing does.
+    /// What comes within a time, however much keeps coming; for asserting that nothing does.
     pub fn within(&mut self, time: Duration) -> Vec<Event> {
-        let before = std::mem::replace(&mut self.patience, time);
-        let mut seen = self.rest();
-        self.patience = before;
-        if seen.last() == Some(&Event::Silence) {
-            seen.pop();
+        let (before, end) = (self.patience, Instant::now() + time);
+        let mut seen = Vec::new();
+        loop {
+            self.patience = end.saturating_duration_since(Instant::now());
+            let event = self.event();
+            let ended = !matches!(event, Event::Message(..));
+            if event != Event::Silence {
+                seen.push(event);
+            }
+            if ended || Instant::now() >= end {
+                self.patience = before;
+                return seen;
+            }
         }
-        seen
     }
 
     /// The next `count` bytes as they are: answers to SSLRequest, or none at the end.
