@@ -65,15 +65,15 @@ impl Guest {
 #[derive(Debug)]
 pub struct ClientRooms {
     /// By database, as clients name it.
-    pub databases: Arc<Rooms<String>>,
+    pub databases: Arc<Rooms<Arc<str>>>,
     /// By user.
-    pub users: Arc<Rooms<String>>,
+    pub users: Arc<Rooms<Arc<str>>>,
     /// By address; clients on Unix sockets have none.
     pub sources: Arc<Rooms<IpAddr>>,
 }
 
 /// A client's places.
-pub type Places = (Place<String>, Place<String>, Option<Place<IpAddr>>);
+pub type Places = (Place<Arc<str>>, Place<Arc<str>>, Option<Place<IpAddr>>);
 
 impl ClientRooms {
     /// As the configuration says.
@@ -97,10 +97,10 @@ impl ClientRooms {
         startup: &Startup,
         source: Option<IpAddr>,
     ) -> Result<Places, LoginFailure> {
-        let database = self.databases.enter(startup.database.clone());
+        let database = self.databases.enter(startup.database.as_str().into());
         let database =
             database.map_err(|_| LoginFailure::DatabaseFull(startup.database.clone()))?;
-        let user = self.users.enter(startup.user.clone());
+        let user = self.users.enter(startup.user.as_str().into());
         let user = user.map_err(|_| LoginFailure::UserFull(startup.user.clone()))?;
         let source = source.map(|ip| {
             let ip = ip.to_canonical();

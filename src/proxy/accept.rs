@@ -19,6 +19,7 @@ use crate::ledger::Who;
 use crate::metrics::{CancelOutcome, Counted, LoginResult};
 use crate::net::link::Link;
 use crate::net::{Listener, PeerAddr, Stream, is_fd_exhaustion};
+use crate::pool::PoolKey;
 use crate::registry::{Card, Registration, Seat, State};
 use crate::wire::Report;
 use crate::wire::startup::{CancelKey, Startup};
@@ -150,7 +151,8 @@ impl Admitted {
             return self.refuse(&mut link, &edge::shutting_down()).await;
         };
         shared.metrics.clients.logins.count(LoginResult::Accepted);
-        registration.introduce(card(&startup, peer, tls, State::Console));
+        let names = (startup.user.as_str().into(), startup.database.as_str().into());
+        registration.introduce(Card::new(names, peer.to_string(), tls, State::Console));
         let Startup { user, .. } = startup;
         let config = Arc::clone(&shared.config);
         info!(%peer, user, "a user is at the console");
@@ -187,9 +189,10 @@ impl Admitted {
         };
         // After it is entered: a reload from now on reaches it.
         let context = Context::new(Arc::clone(&shared.clients));
-        let card = card(&startup, peer, tls, State::Idle);
-        let (user, database) = (Arc::clone(&card.user), Arc::clone(&card.database));
-        registration.introduce(card);
+        // Whoever comes to the pool shares its names.
+        let PoolKey { database, user } = pool.key().clone();
+        let names = (Arc::clone(&user), Arc::clone(&database));
+        registration.introduce(Card::new(names, peer.to_string(), tls, State::Idle));
         let who = Who { id: cancel_key.pid, user: Arc::clone(&user), database };
         let settings = startup.settings;
         let source = peer.ip();
@@ -227,11 +230,6 @@ impl Admitted {
         self.shared.metrics.clients.cancels.count(outcome);
         request.finish().await;
     }
-}
-
-fn card(startup: &Startup, peer: PeerAddr, tls: bool, state: State) -> Card {
-    let names = (startup.user.as_str().into(), startup.database.as_str().into());
-    Card::new(names, peer.to_string(), tls, state)
 }
 
 /// Connections beyond `limits.max_clients` that are heard: they may be cancel requests, and a client

@@ -68,6 +68,8 @@ impl<K: Eq + Hash + Clone> Rooms<K> {
     pub fn enter(self: &Arc<Self>, key: K) -> Result<Place<K>, usize> {
         let limit = self.limit.load(Ordering::Relaxed);
         let mut taken = self.lock();
+        // All of one name share its memory.
+        let key = taken.get_key_value(&key).map_or(key, |(known, _)| known.clone());
         // A limit is one at least: a name that is refused is there already.
         let count = taken.entry(key.clone()).or_insert(0);
         if limit > 0 && *count >= limit {
