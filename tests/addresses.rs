@@ -66,11 +66,19 @@ fn the_fallback_takes_every_other_name() {
 fn a_forced_user_serves_whoever_comes() {
     let database = Cluster::shared().database();
     let lines = format!("user = \"app\"\npassword = \"{}\"", cluster::APP_PASSWORD);
-    let setup = Setup { database: lines, ..Setup::servers(1) }
-        .tables("[users.visitor]\nsecret = \"let me in\"\n");
+    let setup = Setup { database: lines, ..Setup::servers(1) }.tables(
+        "[users.visitor]\nsecret = \"let me in\"\n\
+             [[classes]]\nname = \"visitors\"\nuser = \"visitor\"\n",
+    );
     let stage = Stage::on(database, &setup);
     let visitor = stage.weir.target().as_user("visitor", "let me in");
-    assert_eq!(visitor.connect().value(WHO), who("app", &stage));
+    let mut inside = visitor.connect();
+    assert_eq!(inside.value(WHO), who("app", &stage));
+    // It belongs to the class of the user that it has logged in as.
+    inside.rows("begin");
+    let leased = |class: &str| stage.weir.metric("pgweir_class_servers_leased", class);
+    assert!((leased("class=\"visitors\"") - 1.0).abs() < 0.5);
+    inside.rows("commit");
     assert_eq!(stage.client().value(WHO), who("app", &stage));
 }
 

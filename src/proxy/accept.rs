@@ -189,8 +189,9 @@ impl Admitted {
         };
         // After it is entered: a reload from now on reaches it.
         let context = Context::new(Arc::clone(&shared.clients));
-        // Whoever comes to the pool shares its names.
+        // Whoever comes to the pool shares its names, but for a user whom the database logs in as another.
         let PoolKey { database, user } = pool.key().clone();
+        let user = if *user == *startup.user { user } else { startup.user.as_str().into() };
         let names = (Arc::clone(&user), Arc::clone(&database));
         registration.introduce(Card::new(names, peer.to_string(), tls, State::Idle));
         let who = Who { id: cancel_key.pid, user: Arc::clone(&user), database };
