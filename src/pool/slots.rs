@@ -195,6 +195,7 @@ impl<S, W> Slots<S, W> {
         if self.classes.iter().any(|class| class.waiting() > 0 && class.room() > 0) {
             self.contended += passed.as_secs_f64();
         }
+        self.classes.iter_mut().for_each(|class| class.lent = self.leased);
         let waiting = self.classes.iter().map(Class::wanted).sum();
         let load = Load { leased: self.leased, waiting, opening: self.opening };
         self.growth.pass(load, now);

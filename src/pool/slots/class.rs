@@ -23,6 +23,8 @@ pub(super) struct Class<W> {
     /// Those of the queue who only want to learn what servers report.
     newcomers: usize,
     leased: usize,
+    /// How many are leased in the pool, to all classes.
+    pub(super) lent: usize,
     /// Seconds of servers used while somebody waited, over the weight; and until which of those seconds.
     used: f64,
     charged: f64,
@@ -55,6 +57,7 @@ impl<W> Class<W> {
             queue: BTreeMap::new(),
             newcomers: 0,
             leased: 0,
+            lent: 0,
             used: 0.0,
             charged: contended,
             pace: None,
@@ -229,8 +232,11 @@ impl<W> Class<W> {
     /// The queue as it is.
     pub(super) fn crowd(&self, now: Instant) -> Crowd {
         let waiting = self.queue.len();
-        // Where no server comes back, it is only known that it takes longer than this.
-        let stuck = self.handed.or(self.began).map(|since| now.saturating_duration_since(since));
+        // Where no server comes back, it is only known that it takes longer than this; all that are lent may come
+        // back at once.
+        let lent = u32::try_from(self.lent.max(1)).unwrap_or(u32::MAX);
+        let since = self.handed.or(self.began);
+        let stuck = since.map(|since| now.saturating_duration_since(since) / lent);
         let pace = match self.pace {
             Some(pace) => Some(pace.max(stuck.unwrap_or_default())),
             None => stuck.filter(|_| self.is_overloaded(now)),

@@ -555,6 +555,19 @@ fn who_would_wait_in_vain_is_found_though_no_server_comes_back() {
 }
 
 #[test]
+fn who_waits_for_many_that_may_come_back_at_once_is_not_given_up() {
+    let limits = ClassLimits { queue_target: 1000 * MS, ..ClassLimits::none(30_000 * MS) };
+    let (mut s, start) = full(50, &[limits], DEFAULT);
+    for n in 0..50 {
+        s.wait(DEFAULT, n, start).unwrap();
+    }
+    for second in 1..=14 {
+        assert_eq!(s.shed(start + second * 1000 * MS), [], "{second}");
+    }
+    assert!(matches!(back(&mut s, DEFAULT, start + 14_500 * MS), Freed::Hand(DEFAULT, _)));
+}
+
+#[test]
 fn a_queue_that_keeps_its_target_is_served_in_order() {
     let (mut s, mut now) = full(1, &[ClassLimits::none(LONG)], DEFAULT);
     for n in 0..1000 {
