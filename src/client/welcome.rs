@@ -126,7 +126,8 @@ impl Client {
 
     /// Waits while another client has the same settings judged. Not for long: who has waited in vain has it done, too.
     async fn first_proof(&mut self) -> Result<Option<Proving>, Ending> {
-        let until = Instant::now() + FIRST_PROOF;
+        let patience = self.pool.settings().classes.limits_of(self.class).queue_timeout;
+        let until = Instant::now() + FIRST_PROOF.min(patience);
         while self.session.has_unproven_settings() {
             let others = match self.pool.prove(&self.session.unproven_settings()) {
                 Proof::Own(proving) => return Ok(Some(proving)),

@@ -229,6 +229,9 @@ impl Knowledge {
 
     /// Makes settings share the memory of the same ones that other clients had lately.
     pub fn share(&self, settings: &mut Settings) {
+        if !settings.is_small() {
+            return;
+        }
         let mut inner = self.lock();
         if let Some(at) = inner.shared.iter_mut().position(|known| known.unify(settings)) {
             inner.shared.swap(0, at);

@@ -542,6 +542,8 @@ impl Session {
         self.questions = Questions::default();
         self.listening.detach();
         self.pins = Pins::NONE;
+        // The next lease tells what there is.
+        self.tell = false;
         self.altered = false;
         self.seat = None;
         self.forget_causes();

@@ -32,6 +32,12 @@ impl Settings {
         self.find(name).ok().and_then(|at| self.entries.get(at)).map(|(name, _)| &**name)
     }
 
+    /// Neither many nor long.
+    pub fn is_small(&self) -> bool {
+        let bytes = self.entries.iter().map(|(name, value)| name.len() + value.len());
+        self.entries.len() <= SMALL && bytes.sum::<usize>() <= SMALL_BYTES
+    }
+
     /// Sets a value; true if that changed anything.
     pub fn set(&mut self, name: &str, value: &[u8]) -> bool {
         match self.find(name) {
@@ -412,6 +418,11 @@ pub fn write_changes(out: &mut BytesMut, statement: &str, changes: &[Change]) {
     build::bind_arrays(out, statement, names, values);
     build::execute(out);
 }
+
+/// Settings that many clients may have the same of.
+const SMALL: usize = 64;
+/// See [`SMALL`].
+const SMALL_BYTES: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests {
