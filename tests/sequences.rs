@@ -1,5 +1,6 @@
 //! Numbers of sequences: nobody is given another client's (docs/semantics.md "Pins").
 
+use super::support::events::Event;
 use super::support::*;
 
 /// One server, on which a client has drawn from the sequences there are.
@@ -131,5 +132,50 @@ fn behind_the_end_of_a_failed_transaction_there_is_no_number_either() {
         if text.starts_with("rollback") {
             assert_eq!(client.ask(&query("select lastval()")), "T E[ERROR 55000] Z[I]", "{text}");
         }
+    }
+}
+
+/// All of a message, as text.
+fn text(event: &Event) -> String {
+    match event {
+        Event::Message(_, body) => String::from_utf8_lossy(body).into_owned(),
+        Event::Eof | Event::Silence => String::new(),
+    }
+}
+
+#[test]
+fn the_error_behind_a_failed_transactions_end_says_why() {
+    let (stage, _one) = stage();
+    for (kind, asking, code, hinted) in
+        [("why", "currval('s'), selec", "42703", false), ("how", "lastval()", "55000", true)]
+    {
+        let mut client = stage.weir.target().connect_with(&[("application_name", kind)]);
+        client.rows("begin; savepoint a; select nextval('s')");
+        client.ask(&query("select 1 / 0"));
+        client.send(&query(&format!("rollback to a; select {asking}")));
+        let said = format!("{:?}", client.ready(1).iter().map(text).collect::<Vec<_>>());
+        let told = said.contains("pgweir could not tell");
+        assert!(said.contains(code) && told == hinted, "{said}");
+        client.ask(&query("rollback"));
+    }
+}
+
+#[test]
+fn what_an_open_segment_may_have_ended_is_not_taken_for_failed() {
+    let (stage, _one) = stage();
+    for (kind, ahead) in
+        [close('S', "none"), [extended("rollback"), flush()].concat()].iter().enumerate()
+    {
+        let kind = format!("segment {kind}");
+        let mut client = stage.weir.target().connect_with(&[("application_name", &*kind)]);
+        client.rows("begin");
+        client.ask(&query("select 1 / 0"));
+        let said = client.ask(&[ahead.clone(), query("end; select lastval()")].concat());
+        assert!(
+            said.contains(" E[") && !said.contains("DISCARD") && said.contains(" Z["),
+            "{said}"
+        );
+        client.ask(&query("rollback"));
+        assert_eq!(client.value("select 7"), "7");
     }
 }

@@ -340,7 +340,8 @@ impl Session {
             return Ok(if unseen { ServerFate::Swallow } else { ServerFate::Forward });
         }
         self.on_resets_undone();
-        if let Some(made) = &mut self.made {
+        let is_made = self.flow.head().is_some_and(|head| matches!(head.note, Note::Query { .. }));
+        if let Some(made) = self.made.as_mut().filter(|_| is_made) {
             made.fail();
         }
         match self.flow.on_backend(b'E')? {
@@ -388,11 +389,14 @@ impl Session {
         if fields.code == b"26000" && self.refused_query(out) {
             return ServerFate::Swallow;
         }
-        if let Some(made) = &self.made {
-            error::with_position(out, body, |position| made.original(position));
-            return ServerFate::Swallow;
+        let hint = self.hint_of_sequence(&fields);
+        if hint.is_none() && self.made.is_none() {
+            return ServerFate::Forward;
         }
-        self.explain_sequence(body, out)
+        let made = self.made.as_ref();
+        let original = |position| made.map_or(position, |made| made.original(position));
+        error::explained(out, body, hint, original);
+        ServerFate::Swallow
     }
 
     fn on_failed(

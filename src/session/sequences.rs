@@ -19,7 +19,7 @@ use super::own::Own;
 use super::{Backend, Note, Session, TransactionStatus};
 use crate::sql::{self, Effects, Made};
 use crate::wire::build;
-use crate::wire::error::{self, ErrorFields};
+use crate::wire::error::ErrorFields;
 use crate::without::is_off;
 
 /// What a lease has to do with numbers of sequences.
@@ -183,14 +183,18 @@ impl Session {
             && !is_off("sequences")
     }
 
-    /// Such a Query, with what discards them behind that end; `None` if nobody knows where it is.
+    /// Such a Query, with what discards them behind that end; `None` if nobody knows where it is. What an open
+    /// segment has run may have ended the transaction.
     pub(super) fn with_discarded(
         &mut self,
         whole: bool,
         effects: Effects,
         body: &[u8],
     ) -> Option<Made> {
-        let end = body.iter().position(|byte| *byte == 0).filter(|_| whole)?;
+        if !whole || self.open_segment {
+            return None;
+        }
+        let end = body.iter().position(|byte| *byte == 0)?;
         let (text, rest) = body.split_at_checked(end)?;
         if self.with_defaults(effects, body, true).is_some() {
             return None;
@@ -259,17 +263,10 @@ impl Session {
         }
     }
 
-    /// Says why there is no number, where PostgreSQL would have had one.
-    pub(super) fn explain_sequence(&self, body: &[u8], out: &mut BytesMut) -> ServerFate {
-        let fields = ErrorFields::read(body);
+    /// Why there is no number, where PostgreSQL would have had one.
+    pub(super) fn hint_of_sequence(&self, fields: &ErrorFields<'_>) -> Option<&'static str> {
         let asks = matches!(fields.routine, b"currval_oid" | b"lastval");
-        match self.sequences.hint {
-            Some(hint) if asks && fields.code == b"55000" => {
-                error::with_hint(out, body, hint);
-                ServerFate::Swallow
-            }
-            _ => ServerFate::Forward,
-        }
+        self.sequences.hint.filter(|_| asks && fields.code == b"55000")
     }
 }
 

@@ -275,8 +275,14 @@ pub fn rewrite_message(out: &mut BytesMut, body: &[u8], from: &[u8], to: &[u8]) 
     });
 }
 
-/// Appends an ErrorResponse with every field of `body`, and what `moved` makes of its position.
-pub fn with_position(out: &mut BytesMut, body: &[u8], moved: impl Fn(usize) -> usize) {
+/// Appends an ErrorResponse with every field of `body`, with what `moved` makes of its position, and with a hint
+/// besides.
+pub fn explained(
+    out: &mut BytesMut,
+    body: &[u8],
+    hint: Option<&str>,
+    moved: impl Fn(usize) -> usize,
+) {
     super::build::message(out, b'E', |out| {
         let mut reader = Reader::new(body);
         while let Ok(field) = reader.u8() {
@@ -289,16 +295,10 @@ pub fn with_position(out: &mut BytesMut, body: &[u8], moved: impl Fn(usize) -> u
             }
             out.put_u8(0);
         }
-        out.put_u8(0);
-    });
-}
-
-/// Appends an ErrorResponse with every field of `body`, and a hint.
-pub fn with_hint(out: &mut BytesMut, body: &[u8], hint: &str) {
-    super::build::message(out, b'E', |out| {
-        out.put_slice(body.strip_suffix(b"\0").unwrap_or(body));
-        out.put_u8(b'H');
-        super::build::put_cstr(out, hint.as_bytes());
+        if let Some(hint) = hint {
+            out.put_u8(b'H');
+            super::build::put_cstr(out, hint.as_bytes());
+        }
         out.put_u8(0);
     });
 }
