@@ -195,7 +195,6 @@ impl<S, W> Slots<S, W> {
         if self.classes.iter().any(|class| class.waiting() > 0 && class.room() > 0) {
             self.contended += passed.as_secs_f64();
         }
-        self.classes.iter_mut().for_each(|class| class.lent = self.leased);
         let waiting = self.classes.iter().map(Class::wanted).sum();
         let load = Load { leased: self.leased, waiting, opening: self.opening };
         self.growth.pass(load, now);
@@ -290,7 +289,7 @@ impl<S, W> Slots<S, W> {
         let Some(class) = self.classes.get_mut(usize::from(class.0)) else {
             return Err((waiter.who, Crowd { waiting: 0, expected: None }));
         };
-        class.wait(id.number, waiter, contended, floor)?;
+        class.wait(id.number, waiter, contended, floor, self.leased)?;
         self.next_waiter += 1;
         self.waiting += 1;
         Ok(id)
@@ -327,7 +326,7 @@ impl<S, W> Slots<S, W> {
     /// Who waits in a class.
     pub fn crowd(&self, class: ClassId, now: Instant) -> Crowd {
         let nobody = Crowd { waiting: 0, expected: None };
-        self.class(class).map_or(nobody, |class| class.crowd(now))
+        self.class(class).map_or(nobody, |class| class.crowd(now, self.leased))
     }
 
     /// Whether a class has all the servers that it may have by its own limit.
@@ -484,7 +483,7 @@ impl<S, W> Slots<S, W> {
         self.pass(now);
         let mut shed = Vec::new();
         for (class, at) in self.classes.iter_mut().zip(0..) {
-            while let Some((waiter, crowd)) = class.shed(now) {
+            while let Some((waiter, crowd)) = class.shed(now, self.leased) {
                 shed.push((ClassId(at), waiter, crowd));
             }
         }
@@ -608,7 +607,7 @@ impl<S, W> Slots<S, W> {
         self.pass(now);
         let id = self.next_class()?;
         let class = self.classes.get_mut(usize::from(id.0))?;
-        let waiter = class.next(now)?;
+        let waiter = class.next(now, self.leased)?;
         self.floor = self.floor.max(class.used(self.contended));
         self.lease(id);
         self.waiting -= 1;

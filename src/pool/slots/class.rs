@@ -23,8 +23,6 @@ pub(super) struct Class<W> {
     /// Those of the queue who only want to learn what servers report.
     newcomers: usize,
     leased: usize,
-    /// How many are leased in the pool, to all classes.
-    pub(super) lent: usize,
     /// Seconds of servers used while somebody waited, over the weight; and until which of those seconds.
     used: f64,
     charged: f64,
@@ -57,7 +55,6 @@ impl<W> Class<W> {
             queue: BTreeMap::new(),
             newcomers: 0,
             leased: 0,
-            lent: 0,
             used: 0.0,
             charged: contended,
             pace: None,
@@ -117,10 +114,11 @@ impl<W> Class<W> {
         waiter: Waiter<W>,
         contended: f64,
         floor: f64,
+        lent: usize,
     ) -> Result<(), (W, Crowd)> {
         let counted = self.queue.len() - self.newcomers;
         if !waiter.newcomer && self.limits.queue_limit.is_some_and(|limit| counted >= limit) {
-            return Err((waiter.who, self.crowd(waiter.since)));
+            return Err((waiter.who, self.crowd(waiter.since, lent)));
         }
         if self.queue.is_empty() {
             self.used = self.used(contended).max(floor);
@@ -161,8 +159,8 @@ impl<W> Class<W> {
     /// Takes the one who is served next: the first, or under overload the last to come. Those who
     /// have waited longest are then past being helped, and each server given to one of them makes
     /// another too late.
-    pub(super) fn next(&mut self, now: Instant) -> Option<W> {
-        self.note_delay(now);
+    pub(super) fn next(&mut self, now: Instant, lent: usize) -> Option<W> {
+        self.note_delay(now, lent);
         let (_, next) = if self.is_overloaded(now) {
             self.queue.pop_last()?
         } else {
@@ -185,9 +183,9 @@ impl<W> Class<W> {
     /// The longest wait does not tell when an overload is over: who has waited longest is not served any more
     /// while others come, be they ever so few. What tells is how long it would take to serve all. It must do so for
     /// a while: where servers come back many at a time, the pace seems quick among them.
-    fn note_recovery(&mut self, now: Instant) {
+    fn note_recovery(&mut self, now: Instant, lent: usize) {
         let target = self.limits.queue_target;
-        let all = self.crowd(now).expected;
+        let all = self.crowd(now, lent).expected;
         let is_short = self.pace.is_some() && all.is_some_and(|all| all <= target);
         if !self.is_overloaded(now) || !is_short {
             self.short_since = None;
@@ -200,8 +198,8 @@ impl<W> Class<W> {
         }
     }
 
-    fn note_delay(&mut self, now: Instant) {
-        self.note_recovery(now);
+    fn note_delay(&mut self, now: Instant, lent: usize) {
+        self.note_recovery(now, lent);
         let target = self.limits.queue_target;
         let above =
             self.waiting_since().is_some_and(|since| now.saturating_duration_since(since) > target);
@@ -214,12 +212,12 @@ impl<W> Class<W> {
 
     /// Takes one who would wait in vain: under overload, the one who came first, if so many are
     /// served before him that his time will be over.
-    pub(super) fn shed(&mut self, now: Instant) -> Option<(W, Crowd)> {
-        self.note_delay(now);
+    pub(super) fn shed(&mut self, now: Instant, lent: usize) -> Option<(W, Crowd)> {
+        self.note_delay(now, lent);
         if !self.is_overloaded(now) {
             return None;
         }
-        let crowd = self.crowd(now);
+        let crowd = self.crowd(now, lent);
         let first = self.queue.first_entry()?;
         let left = (first.get().since + self.limits.queue_timeout).saturating_duration_since(now);
         if crowd.expected? <= left {
@@ -229,12 +227,12 @@ impl<W> Class<W> {
         Some((self.gone(first), crowd))
     }
 
-    /// The queue as it is.
-    pub(super) fn crowd(&self, now: Instant) -> Crowd {
+    /// The queue as it is, where so many servers are leased to all classes.
+    pub(super) fn crowd(&self, now: Instant, lent: usize) -> Crowd {
         let waiting = self.queue.len();
         // Where no server comes back, it is only known that it takes longer than this; all that are lent may come
         // back at once.
-        let lent = u32::try_from(self.lent.max(1)).unwrap_or(u32::MAX);
+        let lent = u32::try_from(lent.max(1)).unwrap_or(u32::MAX);
         let since = self.handed.or(self.began);
         let stuck = since.map(|since| now.saturating_duration_since(since) / lent);
         let pace = match self.pace {
