@@ -47,7 +47,8 @@ impl ClassTable {
         Self { registry, known: Mutex::default() }
     }
 
-    /// Those of one class. Past [`MAX_CLASSES`], new ones are counted together as `other`.
+    /// Those of one class, to be kept by who counts often. Past [`MAX_CLASSES`], new ones are counted together as
+    /// `other`.
     pub fn of(&self, class: &Arc<str>) -> Arc<ClassMetrics> {
         let mut known = self.known();
         let label = label(&known, class);

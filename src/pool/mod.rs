@@ -29,7 +29,7 @@ use crate::auth::{ScramKeys, ServerCredential};
 use crate::class::{ClassId, ClassLimits, Classes};
 use crate::config::{PinsConfig, Share, Timeouts};
 use crate::host::{Host, Owner, Seat, Slot, UNKNOWN_CAPACITY};
-use crate::metrics::{ClassCounts, CloseReason, PoolMetrics, ServerState};
+use crate::metrics::{ClassCounts, ClassMetrics, CloseReason, PoolMetrics, ServerState};
 use crate::net::Target;
 use crate::server::Server;
 use crate::session::knowledge::{Changes, Knowledge};
@@ -142,6 +142,8 @@ pub struct Pool {
     trouble: Mutex<Trouble>,
     reminder: Reminder,
     proofs: Proofs,
+    /// By number of the class.
+    class_metrics: ArcSwap<Vec<Arc<ClassMetrics>>>,
     role: Mutex<Role>,
     /// Servers of an older generation are closed when they are free.
     generation: AtomicU64,
@@ -183,6 +185,7 @@ impl Pool {
         let size = settings.size();
         let knowledge = Arc::new(Knowledge::new(changes));
         knowledge.set_rules(settings.pins.rules(size.max));
+        let class_metrics = class_metrics(&metrics, &settings.classes);
         let pool = Arc::new(Self {
             key,
             slots: Mutex::new(Slots::new(size, settings.classes.limits(), Instant::now())),
@@ -195,6 +198,7 @@ impl Pool {
             trouble: Mutex::default(),
             reminder: Reminder::default(),
             proofs: Proofs::default(),
+            class_metrics: ArcSwap::from_pointee(class_metrics),
             role: Mutex::default(),
             generation: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
@@ -393,6 +397,7 @@ impl Pool {
     pub fn reconfigure(self: &Arc<Self>, settings: PoolSettings) {
         let old = self.settings.swap(Arc::new(settings));
         let new = self.settings();
+        self.class_metrics.store(Arc::new(class_metrics(&self.metrics, &new.classes)));
         lock(&self.slots).set_classes(new.classes.limits(), Instant::now());
         self.resize();
         if !Arc::ptr_eq(&old.host, &new.host) || old.dbname != new.dbname {
@@ -602,6 +607,10 @@ impl Pool {
 
 /// Capacity of the buffers that an idle server keeps: servers are few, and soon used again.
 const KEPT_BUFFER: usize = 2 << 10;
+
+fn class_metrics(metrics: &PoolMetrics, classes: &Classes) -> Vec<Arc<ClassMetrics>> {
+    classes.named().map(|(_, class)| metrics.classes.of(class)).collect()
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What it guards is whole between any two statements that could panic.
