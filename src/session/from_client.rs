@@ -370,7 +370,8 @@ impl Session {
         if self.mind_sequences(effects, body, backend, out.server) {
             return self.wait_flushed(out);
         }
-        let made = discarding.or_else(|| self.with_defaults(effects, body, true).filter(|_| whole));
+        let defaulting = || if whole { self.with_defaults(effects, body, true) } else { None };
+        let made = discarding.or_else(defaulting);
         let text = made.as_ref().map_or(body, |made| &made.text);
         self.lend(effects, text, true, backend, out.server);
         self.note_deallocating(effects, text);
