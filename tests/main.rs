@@ -29,6 +29,7 @@ mod neighbours;
 mod notifications;
 mod observe;
 mod opening;
+mod pause;
 mod oracle;
 mod pins;
 mod pipelines;

@@ -14,7 +14,7 @@ pub struct Pools {
     pub user: Option<String>,
 }
 
-/// One change. It holds until the configuration is read again.
+/// One change. But for a pause, it holds until the configuration is read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Settings get other values, all of them or none.
@@ -37,12 +37,34 @@ pub enum Change {
         /// For how long.
         time: Duration,
     },
+    /// Pools, or all of them, lend no server and open none until they are resumed. It has come about once they have
+    /// no connection any more.
+    Pause(Option<Pools>),
+    /// They do so again.
+    Resume(Option<Pools>),
     /// The configuration is read again.
     Reload,
 }
 
+impl Pools {
+    /// Whether all of `other` are among these.
+    pub fn cover(&self, other: &Self) -> bool {
+        self.database == other.database && (self.user.is_none() || self.user == other.user)
+    }
+}
+
+impl std::fmt::Display for Pools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.database)?;
+        self.user.as_ref().map_or(Ok(()), |user| write!(f, ".{user}"))
+    }
+}
+
 /// Who makes changes.
 pub type Changer = Arc<dyn Fn(&Change) -> Result<(), ChangeError> + Send + Sync>;
+
+/// Whether a change that was made has come about: some take as long as transactions do.
+pub type Finished = Arc<dyn Fn(&Change) -> bool + Send + Sync>;
 
 /// Why a change was not made. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

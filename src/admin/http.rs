@@ -186,7 +186,7 @@ async fn answer(
         "/readyz" => readiness(*state.phase.borrow()),
         _ => plain(
             StatusCode::NOT_FOUND,
-            "/metrics, /healthz, /readyz; POST /limits, /resize, /warm, /reload\n",
+            "/metrics, /healthz, /readyz; POST /limits, /resize, /warm, /pause, /resume, /reload\n",
         ),
     })
 }

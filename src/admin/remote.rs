@@ -34,7 +34,7 @@ impl std::fmt::Debug for Remote {
 }
 
 /// Paths, for those who ask for another.
-pub(super) const PATHS: [&str; 4] = ["/limits", "/resize", "/warm", "/reload"];
+pub(super) const PATHS: [&str; 6] = ["/limits", "/resize", "/warm", "/pause", "/resume", "/reload"];
 
 /// What is answered: a status and JSON.
 pub(super) type Answer = (StatusCode, Bytes);
@@ -109,6 +109,14 @@ struct Warm {
     time: Value,
 }
 
+/// All pools, without a database.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    database: Option<String>,
+    user: Option<String>,
+}
+
 fn read(path: &str, body: &[u8]) -> Result<Change, String> {
     let wrong = |error: serde_json::Error| format!("the body is not what {path} takes: {error}");
     match path {
@@ -125,7 +133,19 @@ fn read(path: &str, body: &[u8]) -> Result<Change, String> {
                 .ok_or_else(|| "\"for\" is no duration, such as \"30s\" or \"5min\"".to_owned())?;
             Ok(Change::Warm { pools: Pools { database, user }, servers, time })
         }
+        "/pause" => Ok(Change::Pause(which(path, body)?)),
+        "/resume" => Ok(Change::Resume(which(path, body)?)),
         _ => Ok(Change::Reload),
+    }
+}
+
+fn which(path: &str, body: &[u8]) -> Result<Option<Pools>, String> {
+    let empty = Which { database: None, user: None };
+    let named = if body.is_empty() { Ok(empty) } else { serde_json::from_slice(body) };
+    match named.map_err(|error| format!("the body is not what {path} takes: {error}"))? {
+        Which { database: Some(database), user } => Ok(Some(Pools { database, user })),
+        Which { database: None, user: None } => Ok(None),
+        Which { database: None, user: Some(_) } => Err("which database?".to_owned()),
     }
 }
 

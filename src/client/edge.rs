@@ -212,6 +212,7 @@ pub fn checkout(error: &CheckoutError, pool: &PoolKey) -> Report {
         }
         CheckoutError::Unreachable { error, waited } => unreachable(error, pool, Some(*waited)),
         CheckoutError::Refused(error) => unreachable(error, pool, None),
+        CheckoutError::Paused { waited } => paused(pool, *waited),
     }
 }
 
@@ -220,6 +221,7 @@ pub fn waiting(standing: &Standing, pool: &PoolKey) -> Report {
     let Standing { cause, class, ahead } = standing;
     let PoolKey { database, user } = pool;
     let cause = match cause {
+        Cause::Paused => "they are paused by an administrator".to_owned(),
         Cause::PoolFull(1) => "its one server is taken".to_owned(),
         Cause::PoolFull(size) => format!("all {size} servers are taken"),
         Cause::ClassFull(size) => format!("all {size} servers that the class may have are taken"),
@@ -236,6 +238,17 @@ pub fn waiting(standing: &Standing, pool: &PoolKey) -> Report {
 /// A client at its login got no server that it needed.
 pub fn checkout_at_login(error: &CheckoutError, pool: &PoolKey) -> Report {
     Report { severity: Severity::Fatal, ..checkout(error, pool) }
+}
+
+fn paused(pool: &PoolKey, waited: Duration) -> Report {
+    let PoolKey { database, user } = pool;
+    let text = format!(
+        "timed out waiting for a database connection: database \"{database}\", user \"{user}\" are \
+         paused by an administrator"
+    );
+    Report::error(SqlState::CANNOT_CONNECT_NOW, text)
+        .detail(format!("Waited {:.1} s.", waited.as_secs_f64()))
+        .hint("Try again later; RESUME at the console ends a pause.")
 }
 
 fn full(pool: &PoolKey, size: Size, counts: Counts, waited: Duration) -> Report {

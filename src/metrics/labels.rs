@@ -94,6 +94,8 @@ label! {
         Reload = "reload",
         /// It refused to write, where a primary was before; or it was idle and opened with one.
         ReadOnly = "read_only",
+        /// Its pool is paused.
+        Paused = "paused",
         /// pgweir is shutting down.
         Drain = "drain",
     }

@@ -32,6 +32,7 @@ pub(super) const ABANDONED: &str = "pgweir_abandoned_clients_total";
 pub(super) const ELIDED_PARSES: &str = "pgweir_elided_parses_total";
 pub(super) const NOTIFICATION_OVERFLOWS: &str = "pgweir_notification_overflows_total";
 pub(super) const CLIENTS_PINNED: &str = "pgweir_clients_pinned";
+pub(super) const PAUSED: &str = "pgweir_pool_paused";
 pub(super) const PINS: &str = "pgweir_pins_total";
 pub(super) const PINNED_SECONDS: &str = "pgweir_pinned_seconds_total";
 pub(super) const HOST_SLOTS_USED: &str = "pgweir_host_slots_used";
@@ -54,10 +55,11 @@ pub(super) const OBSERVED_PINS: &str = "pgweir_observed_pins_total";
 pub(super) const OBSERVED_PIN_SECONDS: &str = "pgweir_observed_pin_seconds_total";
 pub(super) const OBSERVED_LOST_NUMBERS: &str = "pgweir_observed_lost_numbers_total";
 
-const GAUGES: [(&str, &str); 20] = [
+const GAUGES: [(&str, &str); 21] = [
     (CLIENTS, "Client connections, logged in or not."),
     (CLIENTS_WAITING, "Clients waiting for a server."),
     (CLIENTS_PINNED, "Clients that keep their server between transactions."),
+    (PAUSED, "Whether the pool is paused."),
     (CLASS_SERVERS, "Servers that clients of a class have."),
     (CLASS_WAITING, "Clients of a class waiting for a server."),
     (SERVERS, "Connections to PostgreSQL by state."),

@@ -18,6 +18,8 @@ pub struct PoolMetrics {
     pub classes: Arc<ClassTable>,
     waiting: Gauge,
     pinned: Gauge,
+    /// 1 while the pool is paused.
+    pub paused: Gauge,
     checkouts: Counter,
     checkout_wait: Histogram,
     /// Waits that ended without a server.
@@ -54,6 +56,7 @@ impl PoolMetrics {
             classes,
             waiting: registry.gauge(names::CLIENTS_WAITING, labels),
             pinned: registry.gauge(names::CLIENTS_PINNED, labels),
+            paused: registry.gauge(names::PAUSED, labels),
             checkouts: counter(names::CHECKOUTS),
             checkout_wait: registry.histogram(names::CHECKOUT_WAIT, labels),
             checkout_timeouts: counter(names::CHECKOUT_TIMEOUTS),

@@ -3,7 +3,7 @@
 //! A task that lives while somebody listens. Its server takes a slot of the host, and none of the
 //! pool's own; it is opened for the first channel and closed behind the last.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ pub(super) struct Listener {
     wake: Notify,
     /// Tasks that have not ended.
     tasks: AtomicUsize,
+    /// There is a server, or one is being opened or closed.
+    connected: AtomicBool,
     next_id: AtomicU64,
 }
 
@@ -64,6 +66,8 @@ enum Ended {
     Deserted,
     /// The pool is about another place now.
     Outdated,
+    /// The pool is paused.
+    Paused,
     Lost(Broken),
 }
 
@@ -134,6 +138,11 @@ impl Listener {
         self.tasks.load(Ordering::Acquire) == 0
     }
 
+    /// It has a connection.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
     /// The pool has changed.
     pub(super) fn look(&self) {
         self.wake.notify_one();
@@ -166,15 +175,27 @@ impl Listener {
 async fn run(pool: Arc<Pool>) {
     let mut pause = FIRST_PAUSE;
     while !pool.listener.rests() {
+        if pool.is_quiet() {
+            pool.listener.wake.notified().await;
+            continue;
+        }
+        pool.listener.connected.store(true, Ordering::Release);
         let opened = tokio::select! {
-            opened = pool.open_listener() => opened,
-            () = pool.listener.deserted() => continue,
+            opened = pool.open_listener() => Some(opened),
+            () = pool.listener.deserted() => None,
         };
-        match opened {
-            Ok(server) => {
+        let opened = match opened {
+            Some(Ok(server)) => {
                 pause = FIRST_PAUSE;
                 pool.listen_by(server).await;
+                Ok(())
             }
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
+        };
+        pool.listener.connected.store(false, Ordering::Release);
+        match opened {
+            Ok(()) => {}
             // There is something else to try.
             Err(NoListener::Outdated) => {}
             Err(error) => {
@@ -234,6 +255,7 @@ impl Pool {
         let reason = match self.listen(&mut server).await {
             Ended::Deserted => CloseReason::Idle,
             Ended::Outdated => CloseReason::Reload,
+            Ended::Paused => CloseReason::Paused,
             Ended::Lost(error) => {
                 warn!(pool = %self.name(), server = server.id, %error, "the server that listens is lost");
                 if matches!(error, Broken::Refused(_)) {
@@ -263,6 +285,9 @@ impl Pool {
                 }
                 if server.generation != self.generation.load(Ordering::Relaxed) {
                     return Ended::Outdated;
+                }
+                if self.is_quiet() {
+                    return Ended::Paused;
                 }
                 self.begin_work(server, &mut work);
             }

@@ -10,6 +10,7 @@ mod lease;
 mod listener;
 pub mod need;
 mod opener;
+mod pause;
 mod proofs;
 mod reminder;
 mod role;
@@ -587,6 +588,9 @@ impl Pool {
                 pool.metrics.close_timeouts.increment(1);
             }
             lock(&pool.slots).closed();
+            if pool.is_paused() {
+                pool.listener.look();
+            }
             // Who waits was told that there is no room, and may not ask again himself.
             pool.keep_opening();
         });

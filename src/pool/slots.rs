@@ -134,6 +134,8 @@ pub struct Slots<S, W> {
     warm: [Option<(usize, Instant)>; 2],
     /// What the class that was served last had used.
     floor: f64,
+    /// No server is lent, kept or opened.
+    paused: bool,
 }
 
 impl<S, W> Slots<S, W> {
@@ -155,6 +157,7 @@ impl<S, W> Slots<S, W> {
             at: now,
             warm: [None; 2],
             floor: 0.0,
+            paused: false,
         };
         slots.set_classes(classes, now);
         slots
@@ -192,12 +195,31 @@ impl<S, W> Slots<S, W> {
         let passed = now.saturating_duration_since(self.at);
         self.at = self.at.max(now);
         // What classes use while nobody waits whom one more server would help is nobody's loss.
-        if self.classes.iter().any(|class| class.waiting() > 0 && class.room() > 0) {
+        if !self.paused && self.classes.iter().any(|class| class.waiting() > 0 && class.room() > 0)
+        {
             self.contended += passed.as_secs_f64();
         }
-        let waiting = self.classes.iter().map(Class::wanted).sum();
+        let waiting = if self.paused { 0 } else { self.classes.iter().map(Class::wanted).sum() };
         let load = Load { leased: self.leased, waiting, opening: self.opening };
         self.growth.pass(load, now);
+    }
+
+    /// Lends, keeps and opens no server; who waits waits on.
+    pub fn pause(&mut self, now: Instant) {
+        self.pass(now);
+        self.paused = true;
+    }
+
+    /// Does so again. What was waited meanwhile says nothing of how long it will take.
+    pub fn resume(&mut self, now: Instant) {
+        self.pass(now);
+        self.paused = false;
+        self.classes.iter_mut().for_each(|class| class.resume(now));
+    }
+
+    /// Whether it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Counts by state.
@@ -342,6 +364,9 @@ impl<S, W> Slots<S, W> {
     /// Whether one more server is to be opened.
     pub fn open(&mut self, demand: Demand, now: Instant) -> Opening {
         self.pass(now);
+        if self.paused {
+            return Opening::No;
+        }
         let reserve = self.total() >= self.size.max;
         if reserve {
             match self.until_reserve(now) {
@@ -384,6 +409,9 @@ impl<S, W> Slots<S, W> {
 
     /// Servers that are to be opened for nobody.
     fn lacking(&self, now: Instant) -> usize {
+        if self.paused {
+            return 0;
+        }
         let idle = self.size.min_idle.saturating_sub(self.idle.len());
         let open = self.idle.len() + self.leased + self.free;
         idle.max(self.warmed(now).saturating_sub(open))
@@ -448,7 +476,7 @@ impl<S, W> Slots<S, W> {
 
     /// Where a server goes that is free.
     pub fn freed(&mut self, now: Instant) -> Freed<W> {
-        if self.open_or_opening() > self.most() {
+        if self.paused || self.open_or_opening() > self.most() {
             return Freed::Evict;
         }
         match self.next(now) {
@@ -482,6 +510,9 @@ impl<S, W> Slots<S, W> {
     pub fn shed(&mut self, now: Instant) -> Vec<(ClassId, W, Crowd)> {
         self.pass(now);
         let mut shed = Vec::new();
+        if self.paused {
+            return shed;
+        }
         for (class, at) in self.classes.iter_mut().zip(0..) {
             while let Some((waiter, crowd)) = class.shed(now, self.leased) {
                 shed.push((ClassId(at), waiter, crowd));
@@ -568,7 +599,7 @@ impl<S, W> Slots<S, W> {
     /// Whether one more server may go to a class: it has not all that it may, and what is kept for
     /// others is left.
     fn may_have(&self, id: ClassId) -> bool {
-        self.class(id).is_some_and(|class| self.may_have_of(class, self.held()))
+        !self.paused && self.class(id).is_some_and(|class| self.may_have_of(class, self.held()))
     }
 
     fn may_have_of(&self, class: &Class<W>, limit: usize) -> bool {
@@ -589,7 +620,7 @@ impl<S, W> Slots<S, W> {
 
     /// How many of those who wait could have one of so many servers each.
     fn admissible(&self, limit: usize) -> usize {
-        if self.waiting == 0 {
+        if self.waiting == 0 || self.paused {
             return 0;
         }
         let could = |class: &Class<W>| {

@@ -89,11 +89,19 @@ pub enum CheckoutError {
     /// PostgreSQL refuses this pool.
     #[error("{0}")]
     Refused(Arc<OpenError>),
+    /// The pool was paused for so long.
+    #[error("the pool is paused")]
+    Paused {
+        /// How long the client waited.
+        waited: Duration,
+    },
 }
 
 /// What one who waits is waiting for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
+    /// The pool is paused.
+    Paused,
     /// All servers of the pool are taken, so many.
     PoolFull(usize),
     /// All servers that the class may have are taken.
@@ -238,6 +246,9 @@ impl Pool {
 
     fn timed_out(&self, class: ClassId, started: Instant) -> CheckoutError {
         let waited = started.elapsed();
+        if self.is_paused() {
+            return CheckoutError::Paused { waited };
+        }
         match lock(&self.trouble).waited_for() {
             Some(error) => CheckoutError::Unreachable { error, waited },
             None => {
@@ -266,6 +277,9 @@ impl Pool {
     }
 
     fn cause(&self, class: ClassId) -> Cause {
+        if self.is_paused() {
+            return Cause::Paused;
+        }
         if lock(&self.trouble).waited_for().is_some() {
             return Cause::Unreachable;
         }

@@ -62,10 +62,44 @@ impl Shared {
             Change::Warm { pools, servers, time } => {
                 self.warm(WarmedBy::Operator, pools, *servers, Instant::now() + *time)
             }
+            Change::Pause(which) => self.pause(which.as_ref()),
+            Change::Resume(which) => {
+                self.check_database(which.as_ref())?;
+                info!(?which, "resumed");
+                self.pools.resume(which.as_ref()).map_err(ChangeError::NotNow)
+            }
             Change::Reload => {
                 self.try_reload().map_err(|error| ChangeError::Invalid(error.to_string()))
             }
         }
+    }
+
+    /// Whether a change that was made is over with.
+    pub(super) fn has_come_about(&self, change: &Change) -> bool {
+        match change {
+            Change::Pause(which) => self.pools.are_still(which.as_ref()),
+            Change::Set(_)
+            | Change::Reset(_)
+            | Change::Resize { .. }
+            | Change::Warm { .. }
+            | Change::Resume(_)
+            | Change::Reload => true,
+        }
+    }
+
+    fn pause(&self, which: Option<&Pools>) -> Result<(), ChangeError> {
+        self.check_database(which)?;
+        if !self.pools.pause(which) {
+            let text = "too many pools are paused; RESUME, or PAUSE whole databases".to_owned();
+            return Err(ChangeError::NotNow(text));
+        }
+        Ok(())
+    }
+
+    fn check_database(&self, which: Option<&Pools>) -> Result<(), ChangeError> {
+        let Some(Pools { database, .. }) = which else { return Ok(()) };
+        let known = self.config.load().database(database).is_some();
+        known.then_some(()).ok_or_else(|| no_database(database))
     }
 
     fn set(self: &Arc<Self>, pairs: &[(String, String)]) -> Result<(), ChangeError> {

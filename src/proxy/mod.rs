@@ -9,6 +9,7 @@ mod drain;
 mod fault;
 mod lobby;
 mod logins;
+mod paused;
 mod pools;
 mod refusals;
 mod signals;
@@ -241,7 +242,7 @@ async fn forget_refused(shared: Arc<Shared>, mut refused: mpsc::Receiver<PoolKey
 impl Shared {
     /// What the console shows.
     fn sources(self: &Arc<Self>) -> Sources {
-        let [pools, hosts, settings, change] = [(); 4].map(|()| Arc::clone(self));
+        let [pools, hosts, settings, change, finished] = [(); 5].map(|()| Arc::clone(self));
         Sources {
             ledger: Arc::clone(&self.ledgers.pins),
             observed: Arc::clone(&self.ledgers.observed),
@@ -250,6 +251,7 @@ impl Shared {
             hosts: Box::new(move || hosts.pools.hosts()),
             settings: Box::new(move || settings.settings()),
             change: Arc::new(move |wanted| change.change(wanted)),
+            finished: Arc::new(move |made| finished.has_come_about(made)),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use rustc_hash::FxBuildHasher;
 
 use super::fault::TlsFault;
+use super::paused::{Paused, is_among};
 use crate::admin::change;
 use crate::class::Classes;
 use crate::config::{Config, Database, Share};
@@ -43,6 +44,7 @@ struct Inner {
     pools: HashMap<PoolKey, Arc<Pool>, FxBuildHasher>,
     /// Sizes that were given to pools of a database, or to one of them, since the last (re)load.
     sizes: HashMap<change::Pools, Share, FxBuildHasher>,
+    paused: Paused,
 }
 
 impl Pools {
@@ -57,6 +59,7 @@ impl Pools {
             targets: targets(config)?,
             pools: HashMap::default(),
             sizes: HashMap::default(),
+            paused: Paused::default(),
         };
         Ok(Self { metrics, refused, changes: Arc::default(), inner: Mutex::new(inner) })
     }
@@ -74,6 +77,9 @@ impl Pools {
         let metrics = self.metrics.pool(alias, user);
         let (refused, changes) = (self.refused.clone(), Arc::clone(&self.changes));
         let pool = Pool::new(key.clone(), settings, metrics, refused, changes);
+        if inner.paused.holds(&key) {
+            pool.pause();
+        }
         inner.pools.insert(key, Arc::clone(&pool));
         Some(pool)
     }
@@ -131,6 +137,33 @@ impl Pools {
             }
         }
         true
+    }
+
+    /// Pauses pools, those included that are made later. False if too many are named already.
+    #[must_use]
+    pub(super) fn pause(&self, which: Option<&change::Pools>) -> bool {
+        let mut inner = self.lock();
+        if !inner.paused.add(which) {
+            return false;
+        }
+        inner.pools.values().filter(|pool| is_among(which, pool.key())).for_each(Pool::pause);
+        true
+    }
+
+    /// Ends the pause of pools, or says why not.
+    pub(super) fn resume(&self, which: Option<&change::Pools>) -> Result<(), String> {
+        let mut inner = self.lock();
+        inner.paused.remove(which)?;
+        let resumed = |pool: &&Arc<Pool>| pool.is_paused() && !inner.paused.holds(pool.key());
+        inner.pools.values().filter(resumed).for_each(Pool::resume);
+        Ok(())
+    }
+
+    /// Whether none of these pools has a connection, or is not paused any more.
+    pub(super) fn are_still(&self, which: Option<&change::Pools>) -> bool {
+        let inner = self.lock();
+        let mut pools = inner.pools.values().filter(|pool| is_among(which, pool.key()));
+        pools.all(|pool| pool.is_still() || !pool.is_paused())
     }
 
     /// All hosts, by address.

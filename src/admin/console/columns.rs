@@ -66,6 +66,7 @@ const POOLS: &[Column] = &[
     ("clients_pinned", Int),
     ("max_pinned", Int),
     ("pooling", Text),
+    ("paused", Text),
     ("observed_held", Int),
     ("observed_held_peak", Int),
     ("observed_needed", Int),

@@ -72,7 +72,7 @@ impl Show {
 }
 
 /// What changes something, and how it is written.
-pub const CHANGES: [(&str, &str); 5] = [
+pub const CHANGES: [(&str, &str); 7] = [
     ("SET key = value", "changes a setting of limits, timeouts or pins until the next reload"),
     ("RESET key", "gives it the value of the configuration again"),
     (
@@ -80,6 +80,11 @@ pub const CHANGES: [(&str, &str); 5] = [
         "gives the pools of a database a size until the next reload",
     ),
     ("WARM database.user servers FOR duration", "keeps so many servers open for a while"),
+    (
+        "PAUSE [database[.user]]",
+        "lets transactions end, closes the servers, and has clients wait until RESUME",
+    ),
+    ("RESUME [database[.user]]", "ends a pause"),
     ("RELOAD", "reads the configuration again"),
 ];
 
@@ -105,6 +110,8 @@ fn statement(tokens: &[Token<'_>]) -> Result<Command, Unknown> {
         (b"reset", [_, ..]) => reset(rest).ok_or_else(|| unknown(tokens))?,
         (b"resize", rest) => resize(rest).ok_or_else(|| unknown(tokens))?,
         (b"warm", rest) => warm(rest).ok_or_else(|| unknown(tokens))?,
+        (b"pause", rest) => Command::Change(Change::Pause(which(rest, tokens)?)),
+        (b"resume", rest) => Command::Change(Change::Resume(which(rest, tokens)?)),
         (b"reload", []) => Command::Change(Change::Reload),
         (b"discard", [_]) => Command::Accepted("DISCARD ALL"),
         (b"deallocate", [_, ..]) => Command::Accepted("DEALLOCATE"),
@@ -155,6 +162,15 @@ fn warm(tokens: &[Token<'_>]) -> Option<Command> {
     let servers = std::str::from_utf8(servers.text).ok()?.parse().ok()?;
     let time = config::parse_duration(&joined(time)?).filter(|_| word.is_word(b"for"))?;
     Some(Command::Change(Change::Warm { pools, servers, time }))
+}
+
+/// `shop`, `shop.app`, or nothing, which is all.
+fn which(rest: &[Token<'_>], tokens: &[Token<'_>]) -> Result<Option<Pools>, Unknown> {
+    match pools(rest) {
+        Some((pools, [])) => Ok(Some(pools)),
+        None if rest.is_empty() => Ok(None),
+        _ => Err(unknown(tokens)),
+    }
 }
 
 fn pools<'t, 's>(tokens: &'t [Token<'s>]) -> Option<(Pools, &'t [Token<'s>])> {
@@ -345,6 +361,9 @@ mod tests {
             ("resize \"My-Shop\".\"a\"\"b\" = 3", resize(pool("My-Shop", Some("a\"b")), "3")),
             ("WARM shop.app 10 FOR 5min", warm(pool("shop", Some("app")), 10, 300)),
             ("warm shop 10 for '1h 30m'", warm(pool("shop", None), 10, 5400)),
+            ("pause", Command::Change(Change::Pause(None))),
+            ("PAUSE shop", Command::Change(Change::Pause(Some(pool("shop", None))))),
+            ("resume shop.app", Command::Change(Change::Resume(Some(pool("shop", Some("app")))))),
             ("reload", Command::Change(Change::Reload)),
         ];
         for (text, expected) in cases {
@@ -358,6 +377,8 @@ mod tests {
             "warm shop ten for 5min",
             "warm shop 10 for ever",
             "resize shop",
+            "pause shop.",
+            "pause shop now",
             "set auth.method = 'trust'",
         ] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");

@@ -4,7 +4,7 @@
 //! Bodies are read by `wire` only; replies are built by pgwire's types. Bounded in everything a client
 //! can make it keep.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use bytes::{Buf, BytesMut};
 use pgwire::messages::data::{NoData, ParameterDescription};
@@ -15,8 +15,8 @@ use pgwire::messages::response::{CommandComplete, EmptyQueryResponse};
 
 use super::command::{self, Command, Show};
 use super::refusal::{
-    IN_FAILED_TRANSACTION, SYNTAX_ERROR, bad_type, malformed, no_portal, no_statement, not_changed,
-    too_long, too_many, unknown_command,
+    IN_FAILED_TRANSACTION, SYNTAX_ERROR, bad_type, canceled, malformed, no_portal, no_statement,
+    not_changed, too_long, too_many, unknown_command,
 };
 use super::table::{Column, Formats, Row, Type, data_row, row_description, send};
 use crate::admin::change::{Change, ChangeError};
@@ -31,6 +31,8 @@ pub enum Step {
     Again,
     /// More must be read first.
     More,
+    /// A change that was made has not come about yet; time must pass.
+    Waiting,
     /// The client said goodbye.
     Left,
     /// The connection ends, with or without a word.
@@ -44,6 +46,8 @@ pub struct Hands<'a> {
     pub rows: &'a dyn Fn(Show) -> Vec<Row>,
     /// Who makes changes.
     pub change: &'a dyn Fn(&Change) -> Result<(), ChangeError>,
+    /// Whether they have come about.
+    pub finished: &'a dyn Fn(&Change) -> bool,
 }
 
 /// One session with the console.
@@ -55,6 +59,24 @@ pub struct Machine {
     /// A statement without text is `None`.
     statements: HashMap<Box<[u8]>, Option<Command>>,
     portals: HashMap<Box<[u8]>, Portal>,
+    /// What goes on once a change has come about.
+    held: Option<Held>,
+}
+
+/// What a change that was made holds up; the change is the first of it.
+#[derive(Debug)]
+enum Held {
+    /// The rest of a Query.
+    Query(VecDeque<Command>),
+    /// The Execute of this portal.
+    Execute(Box<[u8]>),
+}
+
+/// Whether a command is run, or waited for only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Again,
 }
 
 #[derive(Debug)]
@@ -68,6 +90,10 @@ struct Portal {
 impl Machine {
     /// Answers the next message of the input, if it is there in whole.
     pub fn step(&mut self, input: &mut BytesMut, out: &mut BytesMut, hands: Hands<'_>) -> Step {
+        if let Some(held) = self.held.take() {
+            self.go_on(held, out, hands);
+            return if self.held.is_some() { Step::Waiting } else { Step::Again };
+        }
         let header = match frame::frontend(input) {
             Ok(Some(header)) => header,
             Ok(None) => return Step::More,
@@ -98,7 +124,34 @@ impl Machine {
                 }
             }
         }
-        Step::Again
+        if self.held.is_some() { Step::Waiting } else { Step::Again }
+    }
+
+    /// Waits no longer for what has not come about; what was changed stays so.
+    pub fn cancel(&mut self, out: &mut BytesMut) {
+        match self.held.take() {
+            Some(Held::Query(_)) => {
+                self.fail(&canceled(), out);
+                build::ready_for_query(out, self.status.byte());
+            }
+            Some(Held::Execute(_)) => {
+                self.fail(&canceled(), out);
+                self.skipping = true;
+            }
+            None => {}
+        }
+    }
+
+    fn go_on(&mut self, held: Held, out: &mut BytesMut, hands: Hands<'_>) {
+        match held {
+            Held::Query(commands) => self.run_all(commands, Turn::Again, out, hands),
+            Held::Execute(portal) => {
+                if let Err(report) = self.execute(&portal, 0, Turn::Again, out, hands) {
+                    self.fail(&report, out);
+                    self.skipping = true;
+                }
+            }
+        }
     }
 
     fn fail(&mut self, report: &Report, out: &mut BytesMut) {
@@ -120,38 +173,64 @@ impl Machine {
         if self.skipping {
             return;
         }
-        let done = self.run_text(body, out, hands);
-        if let Err(report) = done {
-            self.fail(&report, out);
+        match commands(body) {
+            Ok(commands) => {
+                if commands.is_empty() {
+                    send(&EmptyQueryResponse::new(), out);
+                }
+                self.run_all(commands, Turn::First, out, hands);
+            }
+            Err(report) => {
+                self.fail(&report, out);
+                build::ready_for_query(out, self.status.byte());
+            }
+        }
+    }
+
+    /// Runs the commands of a Query, up to its end or to one that must be waited for.
+    fn run_all(
+        &mut self,
+        mut commands: VecDeque<Command>,
+        mut turn: Turn,
+        out: &mut BytesMut,
+        hands: Hands<'_>,
+    ) {
+        while let Some(command) = commands.front() {
+            match self.run_one(command, turn, out, hands) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.held = Some(Held::Query(commands));
+                    return;
+                }
+                Err(report) => {
+                    self.fail(&report, out);
+                    break;
+                }
+            }
+            commands.pop_front();
+            turn = Turn::First;
         }
         build::ready_for_query(out, self.status.byte());
     }
 
-    fn run_text(
+    /// False if it has not come about yet.
+    fn run_one(
         &mut self,
-        body: &[u8],
+        command: &Command,
+        turn: Turn,
         out: &mut BytesMut,
         hands: Hands<'_>,
-    ) -> Result<(), Report> {
-        let mut reader = Reader::new(body);
-        let text = reader.cstr().map_err(malformed)?;
-        reader.finish().map_err(malformed)?;
-        let commands = command::parse(text).map_err(|unknown| unknown_command(&unknown))?;
-        if commands.is_empty() {
-            send(&EmptyQueryResponse::new(), out);
+    ) -> Result<bool, Report> {
+        self.may_run(command)?;
+        if let Some(columns) = columns(command) {
+            row_description(columns.as_ref(), &Formats::TEXT, out);
         }
-        for command in commands {
-            self.may_run(&command)?;
-            if let Some(columns) = columns(&command) {
-                row_description(columns.as_ref(), &Formats::TEXT, out);
-            }
-            let made = Self::run(&command, hands)?;
-            for row in &made {
-                data_row(row, &Formats::TEXT, out);
-            }
-            self.complete(&command, made.len(), out);
+        let Some(made) = Self::run(command, turn, hands)? else { return Ok(false) };
+        for row in &made {
+            data_row(row, &Formats::TEXT, out);
         }
-        Ok(())
+        self.complete(command, made.len(), out);
+        Ok(true)
     }
 
     /// In a failed transaction nothing but its end.
@@ -165,19 +244,21 @@ impl Machine {
         Err(Report::error(IN_FAILED_TRANSACTION, text))
     }
 
-    /// Does what a command says, and gives its rows.
-    fn run(command: &Command, hands: Hands<'_>) -> Result<Vec<Row>, Report> {
-        match command {
-            Command::Show(show) => Ok((hands.rows)(*show)),
-            Command::Answer(_, value) => Ok(vec![vec![value.clone().into()]]),
-            Command::Change(change) => match (hands.change)(change) {
-                Ok(()) => Ok(Vec::new()),
-                Err(error) => Err(not_changed(&error)),
-            },
-            Command::Begin | Command::Commit | Command::Rollback | Command::Accepted(_) => {
-                Ok(Vec::new())
+    /// Does what a command says, and gives its rows; `None` if it has not come about yet.
+    fn run(command: &Command, turn: Turn, hands: Hands<'_>) -> Result<Option<Vec<Row>>, Report> {
+        Ok(match command {
+            Command::Show(show) => Some((hands.rows)(*show)),
+            Command::Answer(_, value) => Some(vec![vec![value.clone().into()]]),
+            Command::Change(change) => {
+                if turn == Turn::First {
+                    (hands.change)(change).map_err(|error| not_changed(&error))?;
+                }
+                (hands.finished)(change).then(Vec::new)
             }
-        }
+            Command::Begin | Command::Commit | Command::Rollback | Command::Accepted(_) => {
+                Some(Vec::new())
+            }
+        })
     }
 
     fn complete(&mut self, command: &Command, count: usize, out: &mut BytesMut) {
@@ -302,6 +383,17 @@ impl Machine {
         let name = reader.cstr().map_err(malformed)?;
         let most = usize::try_from(reader.i32().map_err(malformed)?).unwrap_or(0);
         reader.finish().map_err(malformed)?;
+        self.execute(name, most, Turn::First, out, hands)
+    }
+
+    fn execute(
+        &mut self,
+        name: &[u8],
+        most: usize,
+        turn: Turn,
+        out: &mut BytesMut,
+        hands: Hands<'_>,
+    ) -> Result<(), Report> {
         let Portal { command, formats, rows: made } =
             self.portals.remove(name).ok_or_else(|| no_portal(name))?;
         let Some(command) = command else {
@@ -312,7 +404,15 @@ impl Machine {
         self.may_run(&command)?;
         let mut left = match made {
             Some(left) => left,
-            None => Self::run(&command, hands)?.into_iter().rev().collect(),
+            None => match Self::run(&command, turn, hands)? {
+                Some(rows) => rows.into_iter().rev().collect(),
+                None => {
+                    let portal = Portal { command: Some(command), formats, rows: None };
+                    self.portals.insert(name.into(), portal);
+                    self.held = Some(Held::Execute(name.into()));
+                    return Ok(());
+                }
+            },
         };
         let count = if most == 0 { left.len() } else { most.min(left.len()) };
         for row in left.split_off(left.len() - count).iter().rev() {
@@ -346,8 +446,18 @@ fn tag_of(change: &Change) -> &'static str {
         Change::Reset(_) => "RESET",
         Change::Resize { .. } => "RESIZE",
         Change::Warm { .. } => "WARM",
+        Change::Pause(_) => "PAUSE",
+        Change::Resume(_) => "RESUME",
         Change::Reload => "RELOAD",
     }
+}
+
+/// The commands of a Query.
+fn commands(body: &[u8]) -> Result<VecDeque<Command>, Report> {
+    let mut reader = Reader::new(body);
+    let text = reader.cstr().map_err(malformed)?;
+    reader.finish().map_err(malformed)?;
+    Ok(command::parse(text).map_err(|unknown| unknown_command(&unknown))?.into())
 }
 
 /// The columns of what a command answers; `None` if there are no rows.
@@ -404,9 +514,13 @@ mod tests {
 
     fn change(change: &Change) -> Result<(), ChangeError> {
         match change {
-            Change::Reload => Ok(()),
+            Change::Reload | Change::Pause(_) => Ok(()),
             _ => Err(ChangeError::Invalid("no".to_owned())),
         }
+    }
+
+    fn hands() -> Hands<'static> {
+        Hands { rows: &rows, change: &change, finished: &|change| *change == Change::Reload }
     }
 
     /// The letters of all replies; of ReadyForQuery its status too.
@@ -415,10 +529,7 @@ mod tests {
         for (tag, body) in messages {
             build::message(&mut input, *tag, |out| out.extend_from_slice(body));
         }
-        while matches!(
-            machine.step(&mut input, &mut out, Hands { rows: &rows, change: &change }),
-            Step::Again
-        ) {}
+        while matches!(machine.step(&mut input, &mut out, hands()), Step::Again) {}
         let mut said = String::new();
         while let Ok(Some(header)) = frame::backend(&out) {
             said.push(char::from(header.tag));
@@ -454,6 +565,37 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_its_time_is_waited_for() {
+        fn step(machine: &mut Machine, is_done: bool) -> (Step, BytesMut) {
+            let mut out = BytesMut::new();
+            let hands = Hands { finished: &|_| is_done, ..hands() };
+            (machine.step(&mut BytesMut::new(), &mut out, hands), out)
+        }
+        let m = &mut Machine::default();
+        let query: (u8, &[u8]) = (b'Q', b"reload; pause; show version\0");
+        assert_eq!(said(m, &[query]), "C");
+        let (waiting, out) = step(m, false);
+        assert!(matches!(waiting, Step::Waiting) && out.is_empty());
+        assert!(!step(m, true).1.is_empty());
+        assert_eq!(said(m, &[(b'Q', b"show version\0")]), "TDDDCZI");
+
+        assert_eq!(said(m, &[query]), "C");
+        let mut out = BytesMut::new();
+        m.cancel(&mut out);
+        assert!(matches!(frame::backend(&out), Ok(Some(header)) if header.tag == b'E'));
+        assert_eq!(said(m, &[(b'Q', b"show version\0")]), "TDDDCZI");
+
+        let parse: (u8, &[u8]) = (b'P', b"s\0pause\0\0\0");
+        let bind: (u8, &[u8]) = (b'B', b"\0s\0\0\0\0\0\0\0");
+        let execute: (u8, &[u8]) = (b'E', b"\0\0\0\0\0");
+        assert_eq!(said(m, &[parse, bind, execute]), "12");
+        assert_eq!(&step(m, true).1[..1], b"C");
+        assert_eq!(said(m, &[(b'S', b""), parse, bind, execute]), "ZI12");
+        m.cancel(&mut BytesMut::new());
+        assert_eq!(said(m, &[bind, (b'S', b""), (b'Q', b"show version\0")]), "ZITDDDCZI");
+    }
+
+    #[test]
     fn a_failed_transaction_waits_for_its_end() {
         let m = &mut Machine::default();
         assert_eq!(said(m, &[(b'Q', b"begin\0"), (b'Q', b"nonsense\0")]), "CZTEZE");
@@ -485,9 +627,6 @@ mod tests {
         }
         assert_eq!(said(m, &[(b'P', b"more\0\0\0\0"), (b'S', b"")]), "EZI");
         let mut long = BytesMut::from(&b"Q\0\x10\0\0"[..]);
-        assert!(matches!(
-            m.step(&mut long, &mut BytesMut::new(), Hands { rows: &rows, change: &change }),
-            Step::Ended(Some(_))
-        ));
+        assert!(matches!(m.step(&mut long, &mut BytesMut::new(), hands()), Step::Ended(Some(_))));
     }
 }

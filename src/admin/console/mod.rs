@@ -62,6 +62,8 @@ pub enum Ending {
 enum Woken {
     Moved,
     Told(Notice),
+    /// It is time to look again at what is waited for.
+    Time,
 }
 
 /// Serves a user of the console until it leaves.
@@ -101,43 +103,56 @@ impl Visitor {
                 info!(user = %self.user, ?change, ?done, "changed at the console");
                 done
             };
-            let step = machine.step(input, output, Hands { rows: &rows, change: &change });
+            let finished = &*sources.finished;
+            let hands = Hands { rows: &rows, change: &change, finished };
+            let step = machine.step(input, output, hands);
             match step {
                 // A user that does not read is not answered on.
                 Step::Again if !self.link.is_congested() => continue,
-                Step::Again | Step::More => {}
+                Step::Again | Step::More | Step::Waiting => {}
                 Step::Left => return Err(Ending::Left),
                 Step::Ended(report) => return Err(Ending::Ended(report)),
             }
-            if matches!(step, Step::More) && self.link.has_ended() {
+            let waits = matches!(step, Step::Waiting);
+            let listens = waits || matches!(step, Step::More);
+            if listens && self.link.has_ended() {
                 return Err(Ending::Left);
             }
-            match self.woken(matches!(step, Step::More)).await? {
-                Woken::Moved => {}
-                Woken::Told(notice) => self.on_notice(notice)?,
+            match self.woken(listens, waits).await? {
+                Woken::Moved | Woken::Time => {}
+                Woken::Told(notice) => self.on_notice(notice, machine)?,
             }
         }
     }
 
-    async fn woken(&mut self, read: bool) -> Result<Woken, Ending> {
+    async fn woken(&mut self, read: bool, waits: bool) -> Result<Woken, Ending> {
         let idle = self.config.load().timeouts.idle_client;
-        let idle = if idle.is_zero() { Duration::MAX } else { idle };
+        let time = match idle {
+            _ if waits => LOOK_AGAIN,
+            Duration::ZERO => Duration::MAX,
+            idle => idle,
+        };
+        // What it sends ahead has a bound.
+        let read = read && self.link.input.len() < MAX_AHEAD;
         let woken = poll_fn(|cx| {
             if let Poll::Ready(notice) = self.registration.poll_notice(cx) {
                 return Poll::Ready(Ok(Woken::Told(notice)));
             }
             self.link.poll_moved(cx, read).map(|moved| Ok(moved.map(|_| Woken::Moved)?))
         });
-        match tokio::time::timeout(idle, woken).await {
+        match tokio::time::timeout(time, woken).await {
             Ok(woken) => woken,
+            Err(_) if waits => Ok(Woken::Time),
             Err(_) => Err(Ending::Ended(Some(Box::new(edge::idle_client())))),
         }
     }
 
-    fn on_notice(&mut self, notice: Notice) -> Result<(), Ending> {
+    fn on_notice(&mut self, notice: Notice, machine: &mut Machine) -> Result<(), Ending> {
         match notice {
-            // Nothing here runs long enough to be cancelled.
-            Notice::Cancel => drop(self.registration.mailbox().take_canceling()),
+            Notice::Cancel => {
+                drop(self.registration.mailbox().take_canceling());
+                machine.cancel(&mut self.link.output);
+            }
             Notice::Reload if self.config.load().admin.lets_in(&self.user) => {}
             Notice::News => {}
             Notice::Reload | Notice::Drain | Notice::Terminate => {
@@ -147,6 +162,12 @@ impl Visitor {
         Ok(())
     }
 }
+
+/// How often what is waited for is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Bytes that are read ahead while something is waited for. A message is no longer.
+const MAX_AHEAD: usize = 65 << 10;
 
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);

@@ -30,6 +30,13 @@ pub(super) fn not_changed(error: &ChangeError) -> Report {
     Report::error(code, error.to_string())
 }
 
+/// What was changed stays so.
+pub(super) fn canceled() -> Report {
+    let text = "canceling statement due to user request";
+    Report::error(SqlState::QUERY_CANCELED, text)
+        .detail("Only the wait is over: the pools stay paused, and are resumed by RESUME.")
+}
+
 pub(super) fn no_statement(name: &[u8]) -> Report {
     let text = format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name));
     Report::error(NO_STATEMENT, text)

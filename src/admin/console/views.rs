@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::command::{CHANGES, Show, version};
 use super::table::{Row, Value};
-use crate::admin::change::Changer;
+use crate::admin::change::{Changer, Finished};
 use crate::class::ClassId;
 use crate::host::Host;
 use crate::ledger::{Ledger, Pin};
@@ -29,6 +29,8 @@ pub struct Sources {
     pub settings: Box<dyn Fn() -> Vec<Setting> + Send + Sync>,
     /// Who makes changes.
     pub change: Changer,
+    /// Whether they have come about.
+    pub finished: Finished,
 }
 
 /// A setting as it holds; a secret is not shown.
@@ -131,6 +133,7 @@ fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
             pool.knowledge().pinned().into(),
             settings.pins.rules(size.max).max_pinned.into(),
             settings.pooling.text().into(),
+            if pool.is_paused() { "t" } else { "f" }.into(),
             held.now.into(),
             held.peak.into(),
             needed.now.into(),

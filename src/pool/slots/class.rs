@@ -65,6 +65,14 @@ impl<W> Class<W> {
         }
     }
 
+    /// Servers are lent again, after a time in which none was.
+    pub(super) fn resume(&mut self, now: Instant) {
+        self.handed = None;
+        self.began = (!self.queue.is_empty()).then_some(now);
+        self.above_since = None;
+        self.short_since = None;
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.queue.len()
     }
