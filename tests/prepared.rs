@@ -318,6 +318,84 @@ fn settings_at_parse_decide_what_a_literal_means() {
 }
 
 #[test]
+fn a_literal_means_on_every_server_what_it_meant_at_its_parse() {
+    let setup = Setup::servers(2);
+    let seen = both_with(&setup, |target| {
+        let (mut client, mut other) = (target.connect(), target.connect());
+        let sql = "select extract(epoch from timestamptz '2020-01-01 00:00')::int, $$x$$::text";
+        client.ask(&prepare("s", sql));
+        // The server that has it is taken, and goes with its client.
+        other.rows("begin");
+        client.rows("set time zone 'Asia/Tokyo'; set intervalstyle = iso_8601");
+        let mut seen = vec![client.ask(&fetch("s")), client.ask(&query("execute s"))];
+        client.rows("begin; set local time zone 'UTC'");
+        seen.push(client.ask(&fetch("s")));
+        client.rows("commit");
+        seen.push(client.value("show time zone") + &client.value("show intervalstyle"));
+        // What fails in between leaves nothing behind.
+        client.ask(&prepare("t", "select 'text'::int, date '02/03/2020'"));
+        client.ask(&prepare("u", "select date '02/03/2020'"));
+        client.rows("set datestyle = 'iso, dmy'");
+        let mut third = target.connect();
+        other.rows("commit");
+        third.rows("begin");
+        client.send(&[run("t", &[]), run("u", &[]), sync(), fetch("u")].concat());
+        seen.push(line(&client.ready(2)));
+        seen.push(client.value("show datestyle") + &client.value("select date '02/03/2020'"));
+        seen
+    });
+    assert_eq!(seen[0], "2 D(1577836800,x) C[SELECT 1] Z[I]");
+    assert_eq!(seen[3], "Asia/Tokyoiso_8601");
+    assert_eq!(seen[5], "ISO, DMY2020-03-02");
+}
+
+#[test]
+fn code_that_deallocates_where_there_is_nothing_deallocates_all_the_same() {
+    both_with(&Setup::servers(2), |target| {
+        let (mut client, mut other) = (target.connect(), target.connect());
+        client.rows(
+            "create function run(t text) returns void language plpgsql as 'begin execute t; end'",
+        );
+        client.ask(&prepare("s", "select 1"));
+        other.rows("begin");
+        client.rows("select run('deallocate all')");
+        let mut seen = vec![client.ask(&fetch("s"))];
+        // What is prepared from then on stays.
+        seen.push(client.ask(&prepare("s", "select 2")));
+        client.rows("select run('prepare p as select 3')");
+        seen.push(client.ask(&fetch("s")));
+        client.rows("select run('deallocate p')");
+        seen.push(client.ask(&fetch("s")));
+        seen
+    });
+}
+
+#[test]
+fn who_parses_is_warned_though_another_was() {
+    both_with(&Setup::servers(1), |target| {
+        let mut client = target.connect();
+        client.rows("set standard_conforming_strings = off");
+        let sql = r"select 'a\nb'";
+        client.send(&[prepare("one", sql), prepare("two", sql)].concat());
+        vec![line(&client.ready(2)), client.ask(&prepare("three", sql))]
+    });
+}
+
+#[test]
+fn a_taken_name_behind_the_failure_of_a_transaction_is_refused_for_the_text_first() {
+    let seen = both_with(&Setup::servers(2), |target| {
+        let (mut client, mut other) = (target.connect(), target.connect());
+        client.ask(&prepare("known", "select 1"));
+        other.rows("begin");
+        client.rows("begin");
+        other.rows("commit");
+        client.send(&[fetch("none"), prepare("known", "selec")].concat());
+        vec![line(&client.ready(2))]
+    });
+    assert!(seen[0].ends_with("E[ERROR 42601] Z[E]"), "{seen:?}");
+}
+
+#[test]
 fn the_present_is_not_shared() {
     let stage = Stage::new(&Setup::servers(1));
     let (mut one, mut two) = (stage.client(), stage.client());

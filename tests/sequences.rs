@@ -104,6 +104,25 @@ fn who_has_asked_before_asks_for_its_own_numbers_only() {
 }
 
 #[test]
+fn a_discard_that_is_refused_leaves_the_numbers() {
+    let (_stage, mut one) = stage();
+    assert_eq!(one.ask(&query("select lastval()")), "T E[ERROR 55000] Z[I]");
+    one.rows("select nextval('s')");
+    for texts in [&["begin", "discard all", "rollback"][..], &["select 1; discard all"]] {
+        for text in texts {
+            one.send(&query(text));
+            one.ready(1);
+        }
+        assert_eq!(one.ask(&query("select lastval() * 0")), "T D(0) C[SELECT 1] Z[I]");
+    }
+    // The level of isolation can be set ahead of what draws.
+    one.rows("discard sequences");
+    one.rows("begin");
+    one.rows("set transaction isolation level serializable; select nextval('s')");
+    assert_eq!(one.value("show transaction_isolation"), "serializable");
+}
+
+#[test]
 fn behind_the_end_of_a_failed_transaction_there_is_no_number_either() {
     let (stage, _one) = stage();
     for (kind, (text, expected)) in [

@@ -239,6 +239,7 @@ fn a_discard_that_is_refused_in_a_longer_text_discards_nothing() {
         let mut seen = Vec::new();
         for text in [
             "rollback; discard all",
+            "rollback; discard all;",
             "begin; reset all; rollback",
             "begin; savepoint a; reset all; rollback to a; commit",
             "reset all; select 1 / 0",

@@ -56,7 +56,7 @@ impl Server {
         }
         let prepared = self.prove_clean().await?;
         // Code may have deallocated some, and texts may have prepared others.
-        if prepared != self.backend.statements.count() {
+        if prepared != self.backend.statements.count(0) {
             self.query("DISCARD ALL").await?;
             self.backend.on_discarded();
         }

@@ -278,6 +278,7 @@ impl Session {
     }
 
     fn ask(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        let earlier = backend.statements.own();
         // A question that fails ends more than itself: a temporary slot goes with any error.
         if self.questions.suspects.intersects(DEALLOCATES) {
             backend.statements.forget_own();
@@ -296,7 +297,8 @@ impl Session {
                 || self.pins.contains(PinReason::AdvisoryLock);
             let locks: &[u8] = if locks { b"t" } else { b"f" };
             self.execute_own(Own::Probe, &[Some(locks)], Note::Probed, backend, out);
-            self.questions.asked.get_or_insert_default().prepared = backend.statements.count();
+            self.questions.asked.get_or_insert_default().prepared =
+                backend.statements.count(earlier);
         }
         // Last, since it changes a setting for itself.
         if std::mem::take(&mut self.questions.catalogue) {

@@ -71,7 +71,8 @@ impl Session {
         self.note_effects(if whole { Effects::PURE } else { effects }, rest, &Parameters::NONE);
         // What is too long to keep works as long as it stays the server's unnamed statement.
         let kept = if whole { rest } else { &[] };
-        let statement = current.unwrap_or_else(|| self.knowledge.private(kept, effects));
+        let statement =
+            current.unwrap_or_else(|| self.knowledge.private(self.fingerprint(), kept, effects));
         backend.statements.begin_unnamed(&statement, self.ticket.segment);
         self.begin_parse(b"", statement, true);
         if made.is_none() {
@@ -153,7 +154,7 @@ impl Session {
         }
         self.make_room(backend, out.server);
         self.open_segment = true;
-        let statement = self.knowledge.private(&[], self.effects_of(start, false));
+        let statement = self.knowledge.private(None, &[], self.effects_of(start, false));
         backend.statements.begin(&statement, self.ticket.segment);
         out.server.put_u8(b'P');
         out.server.put_u32((4 + header.body - name.len() + statement.server_name.len()) as u32);
@@ -176,6 +177,12 @@ impl Session {
         let mut existing = Arc::clone(existing);
         let generation = existing.generation();
         if !failed {
+            // A transaction may have failed by now, and then nothing can be prepared.
+            let copy = backend.statements.copy_of(&existing, generation, self.ticket.segment);
+            let must_prepare = matches!(copy, Copy::Missing | Copy::Stale);
+            if must_prepare && !self.flow.is_status_known() {
+                return ClientFate::Wait;
+            }
             let Some(ensured) = self.ensure(&existing, generation, backend, out.server) else {
                 return ClientFate::Wait;
             };
@@ -235,6 +242,7 @@ impl Session {
             if self.mind_sequences(effects, &statement.body, backend, out.server) {
                 return self.wait_flushed(out);
             }
+            self.leave_witness(effects, backend, out.server);
             self.lend(effects, &statement.body, false, backend, out.server);
         }
         let before = self.flow.len();

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::asking::{Parameters, SUSPECT};
 use super::flow::{Kind, Owner};
 use super::pins::PinReason;
+use super::preparing::NAMES_STATEMENTS;
 use super::rules::Refusal;
 use super::settings::Settings;
 use super::{Backend, Leftovers, Note, Out, Session, TransactionStatus, Unsynced};
@@ -373,6 +374,11 @@ impl Session {
         let defaulting = || if whole { self.with_defaults(effects, body, true) } else { None };
         let made = discarding.or_else(defaulting);
         let text = made.as_ref().map_or(body, |made| &made.text);
+        // The Sync behind what is lent would end a segment that has failed.
+        if effects.intersects(NAMES_STATEMENTS) && !self.flow.is_empty() && !self.pooling.keeps() {
+            return self.wait_flushed(out);
+        }
+        self.leave_witness(effects, backend, out.server);
         self.lend(effects, text, true, backend, out.server);
         self.note_deallocating(effects, text);
         let resets = self.note_effects(effects, text, &Parameters::NONE);

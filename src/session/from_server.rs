@@ -516,6 +516,7 @@ impl Session {
             | Note::Answered
             | Note::Restored
             | Note::Written
+            | Note::ReadAs
             | Note::Begin
             | Note::LazyBegin
             | Note::Query { unnamed: None, .. }
@@ -558,6 +559,9 @@ impl Session {
         if self.is_quiet() {
             // Of what failed or was skipped.
             self.deallocating.clear();
+            if status == TransactionStatus::Idle {
+                self.sequences.on_transaction_end();
+            }
         }
         if status == TransactionStatus::Idle {
             self.on_transaction_over();

@@ -24,7 +24,7 @@ pub struct Statement {
     /// Text, NUL, and the parameter types: the body of a Parse behind the name. Empty if it was too
     /// long to keep.
     pub body: Box<[u8]>,
-    /// The settings that it is parsed under; `None` if no other client shares it.
+    /// The settings that it is parsed under; `None` if nobody knows.
     pub fingerprint: Option<Box<[u8]>>,
     /// What running it may do to the session, as a number, and the catalogue that says so.
     effects: AtomicU32,
@@ -214,7 +214,7 @@ impl Knowledge {
         inner.invalidate_behind(self.changes.tables.load(Ordering::Acquire));
         let size = body.len() + fingerprint.len() + STATEMENT_OVERHEAD;
         if inner.statement_bytes + size > MAX_STATEMENT_BYTES {
-            return self.private(body, effects);
+            return self.private(Some(fingerprint), body, effects);
         }
         match inner.statements.entry(key) {
             Entry::Occupied(found) => Arc::clone(found.get()),
@@ -257,9 +257,14 @@ impl Knowledge {
         self.code_seen.store(seen, Ordering::Release);
     }
 
-    /// A statement that no other client shares.
-    pub fn private(&self, body: &[u8], effects: Effects) -> Arc<Statement> {
-        self.statement(None, body, effects)
+    /// A statement that no other client shares; the settings that it is parsed under, if they are known.
+    pub fn private(
+        &self,
+        fingerprint: Option<&[u8]>,
+        body: &[u8],
+        effects: Effects,
+    ) -> Arc<Statement> {
+        self.statement(fingerprint, body, effects)
     }
 
     fn statement(
@@ -490,7 +495,7 @@ mod tests {
         assert!(Arc::ptr_eq(&a, &k.intern(b"UTC", b"select 1\0\0\0", none)));
         assert!(!Arc::ptr_eq(&a, &k.intern(b"Tokyo", b"select 1\0\0\0", none)));
         assert!(!Arc::ptr_eq(&a, &k.intern(b"UTC", b"select 2\0\0\0", none)));
-        assert!(!Arc::ptr_eq(&a, &k.private(b"select 1\0\0\0", none)));
+        assert!(!Arc::ptr_eq(&a, &k.private(None, b"select 1\0\0\0", none)));
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod pooling;
 mod preparing;
 pub mod proof;
 mod reading;
+mod reparse;
 mod resetting;
 mod retry;
 pub mod rules;
@@ -145,6 +146,8 @@ pub(crate) enum Note {
     Query { unnamed: Option<Ticket>, draw: Option<Draw> },
     /// Execute of what may draw numbers.
     Draws(Draw),
+    /// pgweir's own messages around a Parse under settings that were.
+    ReadAs,
     /// pgweir's own Bind and Execute of what discards numbers that others have drawn.
     Forgot,
     /// Bind or Describe of a statement, by the client's name.

@@ -50,7 +50,7 @@ impl Session {
         let effects = self.effects_of(rest, whole);
         let made = if whole { self.with_defaults(effects, rest, false) } else { None };
         let text = made.as_ref().map_or(rest, |made| &made.text);
-        let statement = self.knowledge.private(if whole { text } else { &[] }, effects);
+        let statement = self.knowledge.private(None, if whole { text } else { &[] }, effects);
         self.open_segment = true;
         self.begin_parse(name, statement, true);
         let Some(made) = made else { return ClientFate::Forward };

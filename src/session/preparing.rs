@@ -7,7 +7,9 @@ use bytes::BytesMut;
 use super::asking::{DEALLOCATES, Parameters};
 use super::flow::Kind;
 use super::knowledge::{NAME_PREFIX, Statement};
+use super::own::Own;
 use super::statements::{Copy, Meaning, Name};
+use super::texts::RUNS_CODE;
 use super::{Backend, Note, Session, TransactionStatus};
 use crate::sql::{self, Effects, Mention};
 use crate::wire::build;
@@ -15,16 +17,23 @@ use crate::without::is_off;
 
 impl Session {
     /// The statement of a text that is parsed now. It is shared with whoever parses the text under
-    /// the same settings, unless these are not known or its meaning depends on the time.
+    /// the same settings, unless these are not known, its meaning depends on the time, or PostgreSQL may
+    /// warn whoever parses it (22P06).
     pub(super) fn statement_of(&self, body: &[u8], effects: Effects) -> Arc<Statement> {
-        let unsettled = self.is_reading_in_doubt();
         let depends_on_time = effects.contains(Effects::NOW_LITERAL) && !is_off("now");
-        if unsettled || depends_on_time {
-            return self.knowledge.private(body, effects);
+        let warns = self.reading.escapes_in_strings && body.contains(&b'\\');
+        match self.fingerprint() {
+            Some(fingerprint) if !depends_on_time && !warns => {
+                self.knowledge.intern(fingerprint, body, effects)
+            }
+            fingerprint => self.knowledge.private(fingerprint, body, effects),
         }
-        let fingerprint: &[u8] =
-            if is_off("fingerprint") { b"" } else { &self.reading.fingerprint };
-        self.knowledge.intern(fingerprint, body, effects)
+    }
+
+    /// The settings that a text is parsed under now, if they are known.
+    pub(super) fn fingerprint(&self) -> Option<&[u8]> {
+        let known = !self.is_reading_in_doubt();
+        known.then(|| if is_off("fingerprint") { &b""[..] } else { &self.reading.fingerprint })
     }
 
     /// Sends a Parse unless the server has the statement: `Some(whether it was sent)`, or `None` if
@@ -127,7 +136,9 @@ impl Session {
         let segment = self.ticket.segment;
         let mut statement = Arc::clone(statement);
         let mut copy = backend.statements.copy_of(&statement, generation, segment);
-        if matches!(copy, Copy::Missing | Copy::Stale) && !self.reads_as(&statement) {
+        let as_it_was = if copy == Copy::Missing { self.as_it_was(&statement) } else { None };
+        let differs = matches!(copy, Copy::Missing | Copy::Stale) && !self.reads_as(&statement);
+        if differs && as_it_was.is_none() {
             statement = self.statement_of(&statement.body, statement.effects());
             copy = backend.statements.copy_of(&statement, statement.generation(), segment);
         }
@@ -139,9 +150,10 @@ impl Session {
             Copy::Missing if backend.statements.is_crowded(segment) => return None,
             Copy::Missing => self.make_room(backend, out),
         }
-        build::parse_body(out, &statement.server_name, &statement.body);
         backend.statements.begin(&statement, segment);
-        self.inject(Kind::Parse, Note::Prepare { statement: Arc::clone(&statement) });
+        let note = Note::Prepare { statement: Arc::clone(&statement) };
+        let parse = (&*statement.server_name, &statement, note);
+        self.parse_as(as_it_was.as_ref(), parse, out);
         Some(statement)
     }
 
@@ -187,13 +199,36 @@ impl Session {
                 return Some(Target::missing(b""));
             }
             Copy::Stale | Copy::Missing => {
-                build::parse_body(out, b"", &statement.body);
                 backend.statements.begin_unnamed(&statement, segment);
                 let note = Note::PrepareUnnamed { statement: Arc::clone(&statement) };
-                self.inject(Kind::Parse, note);
+                let as_it_was = self.as_it_was(&statement);
+                self.parse_as(as_it_was.as_ref(), (b"", &statement, note), out);
             }
         }
         Some(Target { note: Note::Use { name: Name::default(), statement }, rename: None })
+    }
+
+    /// Ahead of code that may deallocate a client's statements: that shows by one that was there before. It takes
+    /// no snapshot, so that the text may still set the level of isolation.
+    pub(super) fn leave_witness(
+        &mut self,
+        effects: Effects,
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) {
+        let shows = !effects.intersects(RUNS_CODE)
+            || !self.statements.has_named()
+            || backend.statements.has_witness();
+        // Behind what is in flight, a Sync may end a segment that has failed.
+        let can = self.open_segment || self.flow.is_empty();
+        if shows || self.pooling.keeps() || !can || self.status == TransactionStatus::Failed {
+            return;
+        }
+        self.prepare_own(Own::Forget, backend, out);
+        if !self.open_segment {
+            build::empty(out, b'S');
+            self.inject(Kind::Sync, Note::Plain);
+        }
     }
 
     /// SQL knows the client's statements by the client's names: those that a text names are prepared
@@ -218,8 +253,9 @@ impl Session {
             if statement.is_unrepeatable() || !backend.statements.lend(&name) {
                 continue;
             }
-            build::parse_body(out, &name, &statement.body);
-            self.inject(Kind::Parse, Note::Lent { name, apart });
+            let as_it_was = self.as_it_was(&statement);
+            let note = Note::Lent { name: name.clone(), apart };
+            self.parse_as(as_it_was.as_ref(), (&name, &statement, note), out);
             lent = true;
         }
         if lent && apart {
@@ -316,7 +352,7 @@ impl Target {
 pub(super) const MISSING: &str = "__pgweir_missing";
 
 /// Effects of texts that name prepared statements.
-const NAMES_STATEMENTS: Effects =
+pub(super) const NAMES_STATEMENTS: Effects =
     Effects::EXECUTE.union(Effects::SQL_PREPARE).union(Effects::DEALLOCATE);
 
 const _: () = assert!(MISSING.len() > NAME_PREFIX.len());

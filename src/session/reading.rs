@@ -1,6 +1,6 @@
 //! How the session's settings make texts read.
 
-use super::settings::{ServerSettings, Settings};
+use super::settings::{Change, ServerSettings, Settings};
 use crate::sql;
 
 /// How the session's settings make texts read.
@@ -96,6 +96,42 @@ impl Reading {
         let encoding = self.in_force.get("client_encoding").unwrap_or_default();
         self.multibyte_unsafe = sql::is_multibyte_unsafe(encoding);
         self.escapes_in_strings = self.in_force.get("standard_conforming_strings") == Some(b"off");
+    }
+
+    /// What leads from the settings of now to those of a fingerprint, and back; `None` if PostgreSQL reads what was
+    /// parsed under them anew.
+    pub(super) fn changes_to(&self, fingerprint: &[u8]) -> Option<(Vec<Change>, Vec<Change>)> {
+        let mut parts = fingerprint.split(|byte| *byte == 0);
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        let change = |name: &str, value: Option<&[u8]>| Change {
+            name: name.into(),
+            value: value.map(Into::into),
+        };
+        let mut differs = |name: &str, then: Option<&[u8]>, now: Option<&[u8]>| {
+            if then != now {
+                there.push(change(name, then));
+                back.push(change(name, now));
+            }
+        };
+        for name in sql::TOLD {
+            differs(name, Some(parts.next()?), self.in_force.get(name));
+        }
+        let own = |bytes: &[u8], name: &str| {
+            let mut parts = bytes.split(|byte| *byte == 0);
+            parts.by_ref().position(|part| part == name.as_bytes())?;
+            parts.next().map(<[u8]>::to_vec)
+        };
+        let rest: Vec<_> = parts.collect();
+        let then = rest.join(&0);
+        for name in REREAD {
+            if own(&then, name) != own(&self.own, name) {
+                return None;
+            }
+        }
+        for name in sql::UNTOLD {
+            differs(name, own(&then, name).as_deref(), own(&self.own, name).as_deref());
+        }
+        Some((there, back))
     }
 
     /// Texts are read by the standard's rules.

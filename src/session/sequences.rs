@@ -16,6 +16,7 @@ use bytes::BytesMut;
 use super::flow::Kind;
 use super::from_server::ServerFate;
 use super::own::Own;
+use super::pins::PinReason;
 use super::{Backend, Note, Session, TransactionStatus};
 use crate::sql::{self, Effects, Made};
 use crate::wire::build;
@@ -36,6 +37,10 @@ pub(super) struct Sequences {
     inside: bool,
     /// The text that the unnamed portal runs.
     bound: Option<Draw>,
+    /// A number may have been drawn in the transaction that is open, or in flight.
+    draws_now: bool,
+    /// The client has discarded all numbers lately.
+    discarded: bool,
 }
 
 /// What the server has.
@@ -80,7 +85,17 @@ impl Sequences {
 
     /// All that the server had was discarded for the client.
     pub(super) fn on_discarded(&mut self) {
-        *self = Self { numbers: Numbers::Own, ..Self::default() };
+        *self = Self { numbers: Numbers::Own, discarded: true, ..Self::default() };
+    }
+
+    /// No transaction is open any more.
+    pub(super) fn on_transaction_end(&mut self) {
+        self.draws_now = false;
+    }
+
+    /// Whether that was so since this was asked last.
+    pub(super) fn take_discarded(&mut self) -> bool {
+        std::mem::take(&mut self.discarded)
     }
 
     /// The same, by a statement that pgweir has put into the client's text.
@@ -101,6 +116,7 @@ impl Sequences {
     /// A text may draw.
     fn note(&mut self, text: &[u8]) -> Option<Draw> {
         self.drew = true;
+        self.draws_now = true;
         if matches!(self.numbers, Numbers::Foreign) {
             self.numbers = Numbers::Mixed(Vec::new());
         }
@@ -146,6 +162,10 @@ impl Session {
                 return asks && !self.flow.is_empty();
             }
         }
+        // Ahead of it nothing can be discarded, which would be a statement of the transaction.
+        if !asks && self.status == TransactionStatus::InTransaction && sets_isolation(text) {
+            return false;
+        }
         let keeps = self.pooling.keeps();
         let hint = match &self.sequences.numbers {
             Numbers::Own => return false,
@@ -153,6 +173,8 @@ impl Session {
                 self.sequences.drew_earlier.then_some(EARLIER)
             }
             Numbers::Foreign => return false,
+            // What is drawn from now on will be asked for, and must not be mixed with others'.
+            Numbers::Mixed(_) if !asks && !keeps && self.begins_to_keep_numbers() => Some(EARLIER),
             Numbers::Mixed(drawing) if !asks || self.is_drawn(drawing, text) => return false,
             Numbers::Mixed(_) if !self.flow.is_empty() && !keeps => return true,
             Numbers::Mixed(_) => Some(UNSURE),
@@ -206,6 +228,14 @@ impl Session {
         self.sequences.hint = if drew { Some(UNSURE) } else { earlier };
         self.knowledge.learn_sequences(self.application_name());
         Some(made)
+    }
+
+    /// Clients of its kind ask for numbers, and this one has drawn none yet that it may ask for.
+    fn begins_to_keep_numbers(&self) -> bool {
+        self.status != TransactionStatus::Failed
+            && !self.sequences.draws_now
+            && !self.pins.contains(PinReason::Sequence)
+            && self.knowledge.asks(self.application_name())
     }
 
     fn is_drawn(&self, drawing: &[Drawing], text: &[u8]) -> bool {
@@ -268,6 +298,11 @@ impl Session {
         let asks = matches!(fields.routine, b"currval_oid" | b"lastval");
         self.sequences.hint.filter(|_| asks && fields.code == b"55000")
     }
+}
+
+/// Whether a text may set the level of isolation, which must be done first (`sql-set-transaction.html`).
+fn sets_isolation(text: &[u8]) -> bool {
+    text.windows(9).any(|word| word.eq_ignore_ascii_case(b"isolation"))
 }
 
 /// `INSERT 0 2`, `SELECT 1`: the last word is how many (`protocol-message-formats.html`).

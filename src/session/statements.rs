@@ -110,6 +110,11 @@ impl ClientStatements {
         self.unrepeatable > 0
     }
 
+    /// There are others than the unnamed statement.
+    pub fn has_named(&self) -> bool {
+        self.confirmed.len() > usize::from(self.confirmed.contains_key(&b""[..]))
+    }
+
     /// There is an unnamed statement, or may be soon.
     pub fn has_unnamed(&self) -> bool {
         self.in_flight.contains_key(&b""[..]) || self.confirmed.contains_key(&b""[..])
@@ -366,10 +371,24 @@ impl ServerStatements {
         self.forget_own();
     }
 
-    /// How many the server has for certain, pgweir's own included.
-    pub(crate) fn count(&self) -> usize {
-        let settled = |copy: &&Prepared| copy.confirmed.is_some() && copy.in_flight == 0;
-        self.copies.values().filter(settled).count() + self.own.count_ones() as usize
+    /// Which of pgweir's own the server has for certain, by their bits.
+    pub(crate) fn own(&self) -> u16 {
+        self.own
+    }
+
+    /// How many it has for certain, pgweir's own included, if those of these are still there that were `earlier`.
+    pub(crate) fn count(&self, earlier: u16) -> usize {
+        self.present().count() + (self.own | earlier).count_ones() as usize
+    }
+
+    /// There is one that is not prepared again when the server is asked for what code has left.
+    pub(crate) fn has_witness(&self) -> bool {
+        self.has_own(Own::Forget) || self.present().next().is_some()
+    }
+
+    fn present(&self) -> impl Iterator<Item = &Prepared> {
+        let is_there = |copy: &Prepared| copy.confirmed.is_some_and(|of| of != NO_GENERATION);
+        self.copies.values().filter(move |copy| is_there(copy) && copy.in_flight == 0)
     }
 
     /// Nobody knows which of them are still there: they are prepared again, after a Close.

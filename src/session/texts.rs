@@ -180,7 +180,7 @@ const NAMES_SETTINGS: Effects = Effects::SETTING
     .union(Effects::DISCARD_ALL);
 
 /// Effects of what may run code that no tag tells of.
-const RUNS_CODE: Effects =
+pub(super) const RUNS_CODE: Effects =
     UNSEEN.union(Effects::EXECUTE).union(Effects::UNKNOWN).union(DEALLOCATES);
 
 /// What only the code behind a name would show.

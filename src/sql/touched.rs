@@ -150,6 +150,11 @@ fn may_hold_set(text: &[u8]) -> bool {
     text.windows(3).any(|word| word.eq_ignore_ascii_case(b"set"))
 }
 
+/// Refused behind other statements, and in code (`sql-discard.html`).
+fn is_discard_all(statement: &[Token<'_>]) -> bool {
+    matches!(statement, [first, all] if first.is_word(b"discard") && all.is_word(b"all"))
+}
+
 /// Reads a text, and the code within it.
 #[derive(Clone, Copy)]
 struct Reader<'c> {
@@ -163,8 +168,14 @@ impl Reader<'_> {
         let mut lexer = Lexer::new(text, self.conforming);
         let tokens: Vec<_> = lexer.by_ref().take(MAX_TOKENS).collect();
         found.any |= lexer.next().is_some();
-        for statement in tokens.split(|token| token.kind == Kind::Semicolon) {
+        let statements = tokens.split(|token| token.kind == Kind::Semicolon);
+        let alone = statements.clone().filter(|tokens| !tokens.is_empty()).count() == 1;
+        for statement in statements {
             self.statement(statement, found);
+            if alone && self.depth == 0 && is_discard_all(statement) {
+                found.resets = Resets::Everything;
+                found.may_reset = Resets::Everything;
+            }
         }
         for at in 0..tokens.len() {
             call(&tokens[at..], found);
@@ -217,10 +228,6 @@ impl Reader<'_> {
         match tokens {
             [first, rest @ ..] if first.is_word(b"set") => set(rest, found),
             [first, rest @ ..] if first.is_word(b"reset") => reset(rest, self.depth > 0, found),
-            [first, all] if first.is_word(b"discard") && all.is_word(b"all") => {
-                found.resets = Resets::Everything;
-                found.may_reset = Resets::Everything;
-            }
             // DO, LANGUAGE and its name, the code.
             [first, rest @ ..] if first.is_word(b"do") => {
                 for token in rest.iter().take(3) {
@@ -568,7 +575,8 @@ mod tests {
             ("set x = default; set session y to default", "x y ~x ~y"),
             ("set x = 'default'", "x"),
             ("reset all", "-*"),
-            ("select 1; DISCARD ALL;", "-** ~**"),
+            (" DISCARD ALL;", "-** ~**"),
+            ("select 1; DISCARD ALL;", ""),
             ("RESET work_mem; reset Time Zone", "work_mem timezone -work_mem -timezone"),
             (
                 "reset role; reset session authorization",

@@ -81,9 +81,12 @@ pub fn compare(program: &Program, direct: &Record, through: &Record) -> Verdict 
     verdict
 }
 
-/// An error on one side only has kept the rest of the step from being run there.
+/// An error that only one side has has kept the rest of the step from being run there.
 fn skips(step: &Step, direct: &Seen, through: &Seen) -> bool {
-    let failed = |seen: &Seen| seen.lines.iter().any(|line| line.is('E'));
+    let failed = |seen: &Seen| {
+        let error = seen.lines.iter().find(|line| line.is('E'));
+        error.map(|line| line.text.split(" | ").next().unwrap_or_default().to_owned())
+    };
     let alone = match &step.act {
         Act::Send(messages) => {
             matches!(messages.as_slice(), [Message::Query(sql)] if !sql.contains(';'))

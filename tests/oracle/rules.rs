@@ -121,11 +121,16 @@ fn differing(
     past: &Past,
 ) -> Option<Rule> {
     let sql = step.sql();
-    let rules: [(Rule, bool); 10] = [
-        (Rule::SequenceHint, has_hint(theirs, ours)),
+    if has_hint(theirs, ours) {
+        return Some(Rule::SequenceHint);
+    }
+    let loud = loud_error(theirs, ours);
+    // Of an error that both have, one may say more in what differs under another rule.
+    let ours = &without_hints(ours.to_vec());
+    let rules: [(Rule, bool); 9] = [
         (Rule::PlaceholderResidue, is_residue(texts, theirs, ours)),
         (Rule::PlaceholderForgotten, is_residue(texts, ours, theirs)),
-        (Rule::LoudSequence, is_loud(theirs, ours) && !past.remembers(step.session, &sql)),
+        (Rule::LoudSequence, loud.is_some_and(|error| !past.remembers(step.session, error))),
         (Rule::TemporaryResidue, is_temporary_residue(theirs, ours)),
         (Rule::LateIsolation, is_late_isolation(&sql, theirs, ours)),
         (Rule::EarlyIsolation, past.has_parsed(step) && is_early_isolation(&sql, theirs, ours)),
@@ -180,17 +185,18 @@ impl Past {
         self.parsed.contains(&step.session) || has_parse(step)
     }
 
-    fn remembers(&self, session: usize, sql: &str) -> bool {
+    /// Whether the session must know the number that this error says it does not.
+    fn remembers(&self, session: usize, error: &str) -> bool {
         let any = self.drawn.iter().any(|(of, sequence, _)| *of == session && *sequence != SET);
         let knows = |word, sequences: &[&'static str]| {
-            numbers(sql, word).any(|number| {
+            numbers(error, word).any(|number| {
                 let mut drawn = sequences.iter().map(|of| (session, *of, number.clone()));
                 drawn.any(|drawn| self.drawn.contains(&drawn))
             })
         };
-        (sql.contains("lastval") && any)
-            || knows("currval('public.seq_", &[SEQ, SET])
-            || knows("currval('public.serial_", &[SERIAL])
+        (error.contains("lastval is not") && any)
+            || knows("sequence \"seq_", &[SEQ, SET])
+            || knows("sequence \"serial_", &[SERIAL])
     }
 }
 
@@ -278,35 +284,36 @@ fn without_sets(text: &str) -> String {
 }
 
 /// NULL on one side is an empty text on the other, in rows that are the same otherwise; or SHOW
-/// knows the name on that side only.
+/// knows the name on that side only, behind such rows.
 fn is_residue(sql: &str, missing: &[Line], empty: &[Line]) -> bool {
     if !["app.", "my."].iter().any(|prefix| sql.contains(prefix)) {
         return false;
     }
     let is_unknown =
         |line: &Line| line.text.starts_with("E[ERROR 42704] unrecognized configuration parameter");
-    let common = missing.iter().zip(empty).take_while(|(missing, empty)| missing == empty).count();
-    if missing.get(common).is_some_and(is_unknown) {
-        let shown = empty[common..].iter().find(|line| line.row.is_some() || line.is('E'));
-        return shown.is_some_and(|line| line.row.as_deref() == Some(&[Some(String::new())]));
-    }
     let same_row = |(missing, empty): (&Line, &Line)| match (&missing.row, &empty.row) {
         (Some(theirs), Some(ours)) => theirs.iter().zip(ours).all(|(theirs, ours)| {
             theirs == ours || (theirs.is_none() && ours.as_deref() == Some(""))
         }),
         _ => missing == empty,
     };
-    missing.len() == empty.len() && missing.iter().zip(empty).all(same_row)
+    let common = missing.iter().zip(empty).take_while(|pair| same_row(*pair)).count();
+    if missing.get(common).is_some_and(is_unknown) {
+        let shown = empty[common..].iter().find(|line| line.row.is_some() || line.is('E'));
+        return shown.is_some_and(|line| line.row.as_deref() == Some(&[Some(String::new())]));
+    }
+    common == missing.len() && common == empty.len()
 }
 
-/// PostgreSQL gave a number, pgweir 55000.
-fn is_loud(direct: &[Line], through: &[Line]) -> bool {
+/// PostgreSQL gave a number, pgweir this 55000.
+fn loud_error<'a>(direct: &[Line], through: &'a [Line]) -> Option<&'a str> {
     let loud = |line: &Line| {
         line.text.starts_with("E[ERROR 55000]")
             && line.text.contains("is not yet defined in this session")
     };
     let mut differing = direct.iter().zip(through).filter(|(theirs, ours)| theirs != ours);
-    differing.next().is_some_and(|(theirs, ours)| loud(ours) && !theirs.is('E'))
+    let (theirs, ours) = differing.next()?;
+    (loud(ours) && !theirs.is('E')).then_some(&*ours.text)
 }
 
 /// The first difference is between these two errors.

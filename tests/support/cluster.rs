@@ -66,6 +66,8 @@ impl Cluster {
             ("wal_level", "minimal"),
             ("max_wal_senders", "0"),
             ("timezone", "UTC"),
+            // Whether it can be had is said by each server once, at DEBUG.
+            ("jit", "off"),
         ];
         let small = small.map(|(key, value)| (key.to_owned(), value.to_owned()));
         options.settings.splice(0..0, small);

@@ -3,6 +3,7 @@
 use super::{Leftovers, Parameters};
 use crate::session::pins::{PinReason, Pins};
 use crate::session::rules::DynamicSet;
+use crate::session::sequences::MAY_DRAW;
 use crate::session::{Backend, Session, SessionError};
 use crate::sql::{self, Catalogue, Effects, Subject, Touched};
 use crate::wire::{Malformed, Reader};
@@ -175,7 +176,8 @@ impl Session {
                 DynamicSet::Ignore => self.owed = self.owed.max(Leftovers::Resettable),
             }
         }
-        if suspects.intersects(Effects::DISCARD_SEQUENCES | Effects::DISCARD_ALL) {
+        // What the text has drawn behind that, nobody knows.
+        if self.sequences.take_discarded() && !suspects.intersects(MAY_DRAW) {
             self.pins.set(PinReason::Sequence, false);
         }
         if suspects.contains(Effects::LOAD) {
