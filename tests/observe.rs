@@ -20,11 +20,11 @@ fn shown(stage: &Stage, table: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// The last columns of the only pool: its pooling, and what was observed.
+/// Columns of the only pool: how it is pooled, and what was observed.
 fn pool(stage: &Stage) -> String {
     let rows = shown(stage, "POOLS");
     assert_eq!(rows.len(), 1, "{rows:?}");
-    rows[0].split('|').skip(10).collect::<Vec<_>>().join(" ")
+    rows[0].split('|').skip(10).take(8).collect::<Vec<_>>().join(" ")
 }
 
 /// All that lives in one session, by its own names, and what pgweir answers or rewrites elsewhere.

@@ -53,7 +53,8 @@ impl Users {
             return Ok(Lookup::Refused(Refusal::Unknown));
         }
         let entry = self.cache.entry(user);
-        entry.get_or_ask(|| self.ask(user)).await
+        // Apart from the login's own state, which most would carry in vain.
+        entry.get_or_ask(|| Box::pin(self.ask(user))).await
     }
 
     /// Forgets a user: PostgreSQL has refused what was believed.

@@ -192,14 +192,17 @@ impl<S, W> Slots<S, W> {
 
     /// To be called before anything changes.
     fn pass(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.at);
-        self.at = self.at.max(now);
-        // What classes use while nobody waits whom one more server would help is nobody's loss.
-        if !self.paused && self.classes.iter().any(|class| class.waiting() > 0 && class.room() > 0)
-        {
-            self.contended += passed.as_secs_f64();
+        // Several things change at a time.
+        if now <= self.at {
+            return;
         }
-        let waiting = if self.paused { 0 } else { self.classes.iter().map(Class::wanted).sum() };
+        let before = std::mem::replace(&mut self.at, now);
+        let somebody = self.waiting > 0 && !self.paused;
+        // What classes use while nobody waits whom one more server would help is nobody's loss.
+        if somebody && self.classes.iter().any(|class| class.waiting() > 0 && class.room() > 0) {
+            self.contended += now.saturating_duration_since(before).as_secs_f64();
+        }
+        let waiting = if somebody { self.classes.iter().map(Class::wanted).sum() } else { 0 };
         let load = Load { leased: self.leased, waiting, opening: self.opening };
         self.growth.pass(load, now);
     }

@@ -61,6 +61,9 @@ impl Session {
 
     /// The server has told which pins there are.
     pub(super) fn settle_causes(&mut self) {
+        if self.pins.is_empty() && self.causes.recent.is_empty() && self.causes.known.is_empty() {
+            return;
+        }
         let recent = std::mem::take(&mut self.causes.recent);
         let pins = self.pins;
         self.causes.known.retain(|(reason, _)| pins.contains(*reason));

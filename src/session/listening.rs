@@ -482,9 +482,9 @@ impl Session {
 
     /// A client that changes its encoding must not be told in that of the pool's server.
     pub(super) fn leaves_channels(&self, backend: &Backend) -> bool {
-        let stays = self.listening.shares() && self.has_encoding_of(backend);
+        let stays = || self.listening.shares() && self.has_encoding_of(backend);
         // It may be on its way already.
-        self.listening.is_sharing() && !stays && !self.listening.pinned
+        self.listening.is_sharing() && !self.listening.pinned && !stays()
     }
 
     /// Notifications come in the encoding of the session that listens; the pool's server has its default.

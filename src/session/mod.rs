@@ -596,8 +596,8 @@ impl Session {
                 self.told.set(name, shown.as_deref().unwrap_or(value));
             }
         }
+        self.reading.set_told(&self.told);
         for (name, value) in self.told.iter() {
-            self.reading.set(name, value);
             crate::wire::build::parameter_status(out, name, value);
         }
     }

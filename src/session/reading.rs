@@ -24,7 +24,7 @@ impl Reading {
     /// Between leases.
     pub(super) fn of(in_force: Settings, desired: &Settings) -> Self {
         let mut reading = Self { in_force, ..Self::default() };
-        reading.set_own(desired);
+        reading.take_own(desired);
         reading.derive();
         reading
     }
@@ -37,8 +37,8 @@ impl Reading {
         }
     }
 
-    /// The client's own values of the settings that are not reported.
-    fn set_own(&mut self, desired: &Settings) {
+    /// The client's own values of the settings that are not reported; true if they are others than before.
+    fn take_own(&mut self, desired: &Settings) -> bool {
         let mut own = Vec::new();
         for name in sql::UNTOLD.into_iter().chain(REREAD) {
             if let Some(value) = desired.get(name) {
@@ -48,10 +48,9 @@ impl Reading {
                 own.push(0);
             }
         }
-        if own != self.own {
-            self.own = own;
-            self.derive();
-        }
+        let others = own != self.own;
+        self.own = own;
+        others
     }
 
     /// A lease begins. Mostly its client and its server are as they were in the last one.
@@ -63,11 +62,16 @@ impl Reading {
             return;
         }
         let baseline = server.baseline();
+        let mut others = self.take_own(desired);
         for name in sql::TOLD {
-            let value = desired.get(name).or_else(|| baseline.get(name));
-            self.set(name, value.unwrap_or_default());
+            others |= match desired.entry(name).or_else(|| baseline.entry(name)) {
+                Some((name, value)) => self.in_force.share(name, value),
+                None => self.in_force.set(name, b""),
+            };
         }
-        self.set_own(desired);
+        if others {
+            self.derive();
+        }
         self.made_of = Some((desired.clone(), baseline.clone()));
     }
 
@@ -77,11 +81,24 @@ impl Reading {
         if self.made_of.as_ref().is_some_and(|(wanted, _)| wanted.is_shared_with(desired)) {
             return;
         }
-        self.set_own(desired);
+        let others = self.take_own(desired);
+        self.set_all(desired, others);
+    }
+
+    /// These are in force from now on, as far as they say how texts are read.
+    pub(super) fn set_told(&mut self, told: &Settings) {
+        self.set_all(told, false);
+    }
+
+    fn set_all(&mut self, settings: &Settings, mut others: bool) {
         for name in sql::TOLD {
-            if let Some(value) = desired.get(name) {
-                self.set(name, value);
+            if let Some((name, value)) = settings.entry(name) {
+                others |= self.in_force.share(name, value);
             }
+        }
+        if others {
+            self.made_of = None;
+            self.derive();
         }
     }
 

@@ -105,6 +105,12 @@ impl Settings {
         self.entries.is_empty()
     }
 
+    /// A value, with its name as it is spelt here.
+    pub fn entry(&self, name: &str) -> Option<(&Arc<str>, &Arc<[u8]>)> {
+        let at = self.find(name).ok()?;
+        self.entries.get(at).map(|(name, value)| (name, value))
+    }
+
     fn find(&self, name: &str) -> Result<usize, usize> {
         self.entries.binary_search_by(|(n, _)| compare(n, name))
     }

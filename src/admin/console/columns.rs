@@ -66,7 +66,6 @@ const POOLS: &[Column] = &[
     ("clients_pinned", Int),
     ("max_pinned", Int),
     ("pooling", Text),
-    ("paused", Text),
     ("observed_held", Int),
     ("observed_held_peak", Int),
     ("observed_needed", Int),
@@ -74,6 +73,7 @@ const POOLS: &[Column] = &[
     ("observed_needed_peak", Int),
     ("observed_pinned", Int),
     ("observed_pinned_peak", Int),
+    ("paused", Text),
 ];
 
 const CLASSES: &[Column] = &[

@@ -133,7 +133,6 @@ fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
             pool.knowledge().pinned().into(),
             settings.pins.rules(size.max).max_pinned.into(),
             settings.pooling.text().into(),
-            if pool.is_paused() { "t" } else { "f" }.into(),
             held.now.into(),
             held.peak.into(),
             needed.now.into(),
@@ -141,6 +140,7 @@ fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
             needed.peak.into(),
             pinned.now.into(),
             pinned.peak.into(),
+            if pool.is_paused() { "t" } else { "f" }.into(),
         ]
     };
     pools.iter().map(row).collect()

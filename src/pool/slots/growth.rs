@@ -46,12 +46,14 @@ impl Growth {
     pub(super) fn pass(&mut self, load: Load, now: Instant) {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         let since = if load.opening > 0 { self.at.max(self.settled) } else { self.at };
-        let waited = now.saturating_duration_since(since).as_secs_f64();
         self.at = self.at.max(now);
         self.busy += passed * load.leased as f64;
         // Waits of long ago are no reason to grow now.
         self.owed *= 1.0 - (passed / MEMORY.as_secs_f64()).min(1.0);
-        self.owed += waited * load.waiting as f64;
+        if load.waiting > 0 {
+            let waited = now.saturating_duration_since(since).as_secs_f64();
+            self.owed += waited * load.waiting as f64;
+        }
     }
 
     /// A server came back.
