@@ -183,7 +183,7 @@ mod tests {
             Ok(Change::Set(pairs.iter().map(owned).collect()))
         };
         let pools = Pools { database: "shop".into(), user: Some("app".into()) };
-        let cases: [(&str, &str, Result<Change, &str>); 8] = [
+        let cases: [(&str, &str, Result<Change, &str>); 12] = [
             ("/limits", r#"{"max_servers": 5}"#, set(&[("limits.max_servers", "5")])),
             ("/limits", r#"{"limits.max_servers": "50%"}"#, set(&[("limits.max_servers", "50%")])),
             ("/limits", r#"{"auth.method": "trust"}"#, Err("no setting \"auth.method\"")),
@@ -196,9 +196,17 @@ mod tests {
             (
                 "/warm",
                 r#"{"database": "shop", "user": "app", "servers": 3, "for": "2min"}"#,
-                Ok(Change::Warm { pools, servers: 3, time: std::time::Duration::from_mins(2) }),
+                Ok(Change::Warm { pools: pools.clone(), servers: 3, time: std::time::Duration::from_mins(2) }),
             ),
             ("/warm", r#"{"database": "shop", "servers": 3, "for": "ever"}"#, Err("no duration")),
+            ("/pause", "", Ok(Change::Pause(None))),
+            (
+                "/resume",
+                r#"{"database": "shop", "user": "app"}"#,
+                Ok(Change::Resume(Some(pools.clone()))),
+            ),
+            ("/pause", r#"{"user": "app"}"#, Err("which database")),
+            ("/pause", r#"{"databse": "shop"}"#, Err("unknown field")),
             ("/reload", "", Ok(Change::Reload)),
         ];
         for (path, body, expected) in cases {

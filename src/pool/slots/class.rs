@@ -193,9 +193,11 @@ impl<W> Class<W> {
     /// a while: where servers come back many at a time, the pace seems quick among them.
     fn note_recovery(&mut self, now: Instant, lent: usize) {
         let target = self.limits.queue_target;
-        let all = self.crowd(now, lent).expected;
-        let is_short = self.pace.is_some() && all.is_some_and(|all| all <= target);
-        if !self.is_overloaded(now) || !is_short {
+        let is_short = || {
+            let all = self.crowd(now, lent).expected;
+            self.pace.is_some() && all.is_some_and(|all| all <= target)
+        };
+        if !self.is_overloaded(now) || !is_short() {
             self.short_since = None;
             return;
         }
