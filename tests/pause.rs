@@ -70,7 +70,7 @@ fn who_waits_out_a_pause_in_vain_is_told_so() {
     let seen = client.ready(1);
     assert!(seen[0].is('N') && seen[0].field('M').contains("paused"), "{seen:?}");
     assert_eq!((seen[1].field('S'), seen[1].field('C')), ("ERROR".into(), "57P03".into()));
-    assert!(seen[1].field('M').contains("paused") && seen[1].field('M').contains(&name));
+    assert!(seen[1].field('M').contains("paused") && seen[1].field('M').contains(name));
     assert_eq!(console.ask(&query(&format!("resume {name}"))), "C[RESUME] Z[I]");
     assert_eq!(client.value("select 1"), "1");
 }

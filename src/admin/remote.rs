@@ -196,7 +196,11 @@ mod tests {
             (
                 "/warm",
                 r#"{"database": "shop", "user": "app", "servers": 3, "for": "2min"}"#,
-                Ok(Change::Warm { pools: pools.clone(), servers: 3, time: std::time::Duration::from_mins(2) }),
+                Ok(Change::Warm {
+                    pools: pools.clone(),
+                    servers: 3,
+                    time: std::time::Duration::from_mins(2),
+                }),
             ),
             ("/warm", r#"{"database": "shop", "servers": 3, "for": "ever"}"#, Err("no duration")),
             ("/pause", "", Ok(Change::Pause(None))),

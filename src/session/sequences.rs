@@ -27,20 +27,26 @@ use crate::without::is_off;
 #[derive(Debug, Default)]
 pub(super) struct Sequences {
     numbers: Numbers,
-    /// A number may have been drawn in this lease.
-    drew: bool,
-    /// The same of an earlier lease.
-    drew_earlier: bool,
+    drawn: Drawn,
     /// What the client is told besides, when there is no number.
     hint: Option<&'static str>,
     /// The others' were discarded inside of a segment of the client's.
     inside: bool,
     /// The text that the unnamed portal runs.
     bound: Option<Draw>,
-    /// A number may have been drawn in the transaction that is open, or in flight.
-    draws_now: bool,
     /// The client has discarded all numbers lately.
     discarded: bool,
+}
+
+/// When a number may have been drawn.
+#[derive(Debug, Default, Clone, Copy)]
+struct Drawn {
+    /// In the transaction that is open, or in flight.
+    now: bool,
+    /// In this lease.
+    lately: bool,
+    /// In an earlier lease.
+    earlier: bool,
 }
 
 /// What the server has.
@@ -69,17 +75,17 @@ pub(crate) struct Draw(usize);
 impl Sequences {
     /// Between leases: whether a number may have been drawn in one.
     pub(super) fn between(drew_earlier: bool) -> Self {
-        Self { drew_earlier, ..Self::default() }
+        Self { drawn: Drawn { earlier: drew_earlier, ..Drawn::default() }, ..Self::default() }
     }
 
     /// A lease begins.
     pub(super) fn begin(&mut self) {
-        *self = Self { drew_earlier: self.drew_earlier, ..Self::default() };
+        *self = Self::between(self.drawn.earlier);
     }
 
     /// A lease ends.
     pub(super) fn end(&mut self) {
-        self.drew_earlier |= self.drew;
+        self.drawn.earlier |= self.drawn.lately;
         self.begin();
     }
 
@@ -90,7 +96,7 @@ impl Sequences {
 
     /// No transaction is open any more.
     pub(super) fn on_transaction_end(&mut self) {
-        self.draws_now = false;
+        self.drawn.now = false;
     }
 
     /// Whether that was so since this was asked last.
@@ -110,13 +116,13 @@ impl Sequences {
 
     /// The client may have drawn a number in an earlier lease.
     pub(super) fn has_drawn_earlier(&self) -> bool {
-        self.drew_earlier
+        self.drawn.earlier
     }
 
     /// A text may draw.
     fn note(&mut self, text: &[u8]) -> Option<Draw> {
-        self.drew = true;
-        self.draws_now = true;
+        self.drawn.lately = true;
+        self.drawn.now = true;
         if matches!(self.numbers, Numbers::Foreign) {
             self.numbers = Numbers::Mixed(Vec::new());
         }
@@ -170,7 +176,7 @@ impl Session {
         let hint = match &self.sequences.numbers {
             Numbers::Own => return false,
             Numbers::Foreign if asks || self.knowledge.asks(self.application_name()) => {
-                self.sequences.drew_earlier.then_some(EARLIER)
+                self.sequences.drawn.earlier.then_some(EARLIER)
             }
             Numbers::Foreign => return false,
             // What is drawn from now on will be asked for, and must not be mixed with others'.
@@ -224,7 +230,7 @@ impl Session {
         let mut made = sql::with_discarded(text, &self.reading.options(false, None))?;
         made.text.extend_from_slice(rest);
         let drew = matches!(self.sequences.numbers, Numbers::Mixed(_));
-        let earlier = self.sequences.drew_earlier.then_some(EARLIER);
+        let earlier = self.sequences.drawn.earlier.then_some(EARLIER);
         self.sequences.hint = if drew { Some(UNSURE) } else { earlier };
         self.knowledge.learn_sequences(self.application_name());
         Some(made)
@@ -233,7 +239,7 @@ impl Session {
     /// Clients of its kind ask for numbers, and this one has drawn none yet that it may ask for.
     fn begins_to_keep_numbers(&self) -> bool {
         self.status != TransactionStatus::Failed
-            && !self.sequences.draws_now
+            && !self.sequences.drawn.now
             && !self.pins.contains(PinReason::Sequence)
             && self.knowledge.asks(self.application_name())
     }
