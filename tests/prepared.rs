@@ -332,6 +332,17 @@ fn a_literal_means_on_every_server_what_it_meant_at_its_parse() {
         seen.push(client.ask(&fetch("s")));
         client.rows("commit");
         seen.push(client.value("show time zone") + &client.value("show intervalstyle"));
+        // A value that looks like a name is none.
+        client.rows("set search_path = array_nulls");
+        client.ask(&prepare("n", "select date '02/03/2020'"));
+        client.rows("set datestyle = 'iso, mdy'; set datestyle = 'sql, dmy'");
+        let mut third = target.connect();
+        other.rows("commit");
+        third.rows("begin");
+        seen.push(client.ask(&fetch("n")));
+        third.rows("commit");
+        client.rows("reset search_path; reset datestyle");
+        other.rows("begin");
         // What fails in between leaves nothing behind.
         client.ask(&prepare("t", "select 'text'::int, date '02/03/2020'"));
         client.ask(&prepare("u", "select date '02/03/2020'"));
@@ -346,7 +357,7 @@ fn a_literal_means_on_every_server_what_it_meant_at_its_parse() {
     });
     assert_eq!(seen[0], "2 D(1577836800,x) C[SELECT 1] Z[I]");
     assert_eq!(seen[3], "Asia/Tokyoiso_8601");
-    assert_eq!(seen[5], "ISO, DMY2020-03-02");
+    assert_eq!(seen[6], "ISO, DMY2020-03-02");
 }
 
 #[test]

@@ -138,6 +138,12 @@ impl Listener {
         self.tasks.load(Ordering::Acquire) == 0
     }
 
+    /// From now on it has, or may have, a connection, until what is returned is dropped.
+    fn connection(&self) -> Connection<'_> {
+        self.connected.store(true, Ordering::Release);
+        Connection(&self.connected)
+    }
+
     /// It has a connection.
     pub(super) fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Acquire)
@@ -172,33 +178,38 @@ impl Listener {
     }
 }
 
+/// The time in which there is a server, or one is being opened or closed.
+struct Connection<'a>(&'a AtomicBool);
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 async fn run(pool: Arc<Pool>) {
     let mut pause = FIRST_PAUSE;
     while !pool.listener.rests() {
+        // Ahead of the look at the pause, so that whoever pauses the pool sees it.
+        let connection = pool.listener.connection();
         if pool.is_quiet() {
+            drop(connection);
             pool.listener.wake.notified().await;
             continue;
         }
-        pool.listener.connected.store(true, Ordering::Release);
         let opened = tokio::select! {
-            opened = pool.open_listener() => Some(opened),
-            () = pool.listener.deserted() => None,
+            opened = pool.open_listener() => opened,
+            () = pool.listener.deserted() => continue,
         };
-        let opened = match opened {
-            Some(Ok(server)) => {
+        match opened {
+            Ok(server) => {
                 pause = FIRST_PAUSE;
                 pool.listen_by(server).await;
-                Ok(())
             }
-            Some(Err(error)) => Err(error),
-            None => Ok(()),
-        };
-        pool.listener.connected.store(false, Ordering::Release);
-        match opened {
-            Ok(()) => {}
             // There is something else to try.
             Err(NoListener::Outdated) => {}
             Err(error) => {
+                drop(connection);
                 warn!(pool = %pool.name(), %error, "cannot open a server that listens");
                 pool.refuse_listeners();
                 tokio::select! {

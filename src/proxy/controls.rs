@@ -65,7 +65,6 @@ impl Shared {
             Change::Pause(which) => self.pause(which.as_ref()),
             Change::Resume(which) => {
                 self.check_database(which.as_ref())?;
-                info!(?which, "resumed");
                 self.pools.resume(which.as_ref()).map_err(ChangeError::NotNow)
             }
             Change::Reload => {

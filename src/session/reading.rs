@@ -133,20 +133,19 @@ impl Reading {
         for name in sql::TOLD {
             differs(name, Some(parts.next()?), self.in_force.get(name));
         }
-        let own = |bytes: &[u8], name: &str| {
-            let mut parts = bytes.split(|byte| *byte == 0);
-            parts.by_ref().position(|part| part == name.as_bytes())?;
-            parts.next().map(<[u8]>::to_vec)
+        let own = |parts: &[&[u8]], name: &str| {
+            let (pairs, _) = parts.as_chunks::<2>();
+            pairs.iter().find(|[of, _]| *of == name.as_bytes()).map(|[_, value]| value.to_vec())
         };
-        let rest: Vec<_> = parts.collect();
-        let then = rest.join(&0);
+        let then: Vec<_> = parts.collect();
+        let now: Vec<_> = self.own.split(|byte| *byte == 0).collect();
         for name in REREAD {
-            if own(&then, name) != own(&self.own, name) {
+            if own(&then, name) != own(&now, name) {
                 return None;
             }
         }
         for name in sql::UNTOLD {
-            differs(name, own(&then, name).as_deref(), own(&self.own, name).as_deref());
+            differs(name, own(&then, name).as_deref(), own(&now, name).as_deref());
         }
         Some((there, back))
     }
@@ -174,3 +173,46 @@ impl Reading {
 
 /// Settings under which PostgreSQL itself reads a prepared text anew. Under others it may have other columns.
 const REREAD: [&str; 2] = ["role", "search_path"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        let mut settings = Settings::default();
+        for (name, value) in pairs {
+            settings.set(name, value.as_bytes());
+        }
+        settings
+    }
+
+    #[test]
+    fn the_way_back_to_a_fingerprint_is_just_what_differs() {
+        let told = [
+            ("TimeZone", "UTC"),
+            ("DateStyle", "ISO, MDY"),
+            ("client_encoding", "UTF8"),
+            ("IntervalStyle", "postgres"),
+            ("standard_conforming_strings", "on"),
+        ];
+        let then = [("search_path", "array_nulls"), ("lc_time", "C")];
+        let fingerprint = Reading::of(settings(&told), &settings(&then)).fingerprint;
+        let mut told = told;
+        told[1].1 = "SQL, DMY";
+        // A value that looks like a name is none.
+        let now = [("search_path", "array_nulls"), ("transform_null_equals", "on")];
+        let reading = |told: &[_], own: &[_]| Reading::of(settings(told), &settings(own));
+        let (there, back) = reading(&told, &now).changes_to(&fingerprint).expect("a way");
+        let shown = |changes: Vec<Change>| {
+            let show = |change: &Change| {
+                let value = change.value.as_deref().map(String::from_utf8_lossy);
+                format!("{}={}", change.name, value.unwrap_or("-".into()))
+            };
+            changes.iter().map(show).collect()
+        };
+        let (there, back): (Vec<_>, Vec<_>) = (shown(there), shown(back));
+        assert_eq!(there, ["DateStyle=ISO, MDY", "lc_time=C", "transform_null_equals=-"]);
+        assert_eq!(back, ["DateStyle=SQL, DMY", "lc_time=-", "transform_null_equals=on"]);
+        assert!(reading(&told, &[]).changes_to(&fingerprint).is_none(), "another search_path");
+    }
+}
