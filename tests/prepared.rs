@@ -247,6 +247,18 @@ fn a_taken_name_in_a_failed_transaction_is_refused_for_the_text_first() {
 }
 
 #[test]
+fn a_name_taken_by_sql_is_refused_in_a_failed_transaction_too() {
+    let texts = ["selec", "select 2", "", "rollback"];
+    let seen = both_with(&Setup::servers(1), |target| {
+        let mut client = target.connect();
+        client.ask(&query("prepare known as select 1"));
+        client.ask(&query("begin; select 1/0"));
+        texts.map(|text| client.ask(&prepare("known", text))).to_vec()
+    });
+    assert_eq!(seen[1..], ["E[ERROR 25P02] Z[E]", "E[ERROR 42P05] Z[E]", "E[ERROR 42P05] Z[E]"]);
+}
+
+#[test]
 fn a_parse_sent_behind_the_query_that_fails_its_transaction_is_refused() {
     let seen = both(|target| {
         let mut client = target.connect();

@@ -72,9 +72,9 @@ impl Session {
     }
 
     /// SQL's PREPARE may have taken this name on this server, which then says so itself. Statements of
-    /// the client's Parse have other names there.
+    /// the client's Parse have other names there. In a transaction that has failed, too: it takes an empty text.
     fn try_name(&mut self, name: &[u8], statement: &Statement, out: &mut BytesMut) {
-        if self.status == TransactionStatus::Failed || !self.may_have_sql_prepared() {
+        if !self.may_have_sql_prepared() {
             return;
         }
         // With its text, which may be at fault before the name is.
