@@ -1,6 +1,7 @@
 //! A client without a server: idle, or waiting for one.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -180,12 +181,11 @@ impl Client {
         {
             return Ok(Ok(lease));
         }
-        // In a box: what is only sometimes needed must not be moved about each time.
         self.registration.set_state(State::Waiting);
         let (pool, class) = (Arc::clone(&self.pool), self.class);
         let wanted = self.session.desired().clone();
-        let coming = async move { pool.checkout(class, &wanted).await };
-        let waited = Box::pin(self.wait_in_queue(Phase::Session, coming)).await;
+        let coming = pin!(pool.checkout(class, &wanted));
+        let waited = self.wait_in_queue(Phase::Session, coming).await;
         self.registration.set_state(State::Idle);
         self.since = Instant::now();
         waited
@@ -193,8 +193,8 @@ impl Client {
 }
 
 /// A client that has said nothing for so long gives its buffers back, and sleeps if it can. Before, the next
-/// message is likely to need them at once.
-const PAUSE: Duration = Duration::from_millis(250);
+/// message is likely to need them at once, and each client that is at work is woken once in so long for nothing.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The same for one that has logged in and has asked for nothing: many come at once, and hold their connection.
 const PAUSE_AT_LOGIN: Duration = Duration::from_millis(50);

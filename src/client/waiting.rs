@@ -1,7 +1,7 @@
 //! A client in its pool's queue, at its login or later.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -42,13 +42,12 @@ struct Wait {
 
 impl Client {
     /// Waits for what the pool is asked for, watching the client meanwhile: one that is gone leaves the queue, as
-    /// `coming` is dropped.
+    /// the caller drops `coming`.
     pub(super) async fn wait_in_queue<T>(
         &mut self,
         phase: Phase,
-        coming: impl Future<Output = Result<T, CheckoutError>>,
+        mut coming: Pin<&mut impl Future<Output = Result<T, CheckoutError>>>,
     ) -> Result<Result<T, Report>, Ending> {
-        let mut coming = pin!(coming);
         let since = Instant::now();
         let notice = due(since, self.context.timeouts().wait_notice);
         let mut wait = Wait { phase, since, notice, probe: Probe::default() };

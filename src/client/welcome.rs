@@ -158,13 +158,15 @@ impl Client {
         self.wait_at_login(async move { pool.checkout(class, &wanted).await }).await
     }
 
-    /// In a box, as it is only sometimes needed.
+    /// In boxes, as it is only sometimes needed.
     async fn wait_at_login<T>(
         &mut self,
         coming: impl Future<Output = Result<T, CheckoutError>>,
     ) -> Result<T, Ending> {
         self.registration.set_state(State::Waiting);
-        let waited = Box::pin(self.wait_in_queue(Phase::Login, coming)).await;
+        let mut coming = Box::pin(coming);
+        let waited = Box::pin(self.wait_in_queue(Phase::Login, coming.as_mut())).await;
+        drop(coming);
         self.registration.set_state(State::Idle);
         waited?.map_err(|report| Ending::Ended(Box::new(report)))
     }

@@ -61,7 +61,9 @@ impl Lease {
     pub(super) async fn is_sound(&mut self, now: Instant) -> bool {
         let timeouts = self.pool.settings.load().timeouts;
         let (check, timeout) = (timeouts.server_check, timeouts.server_connect);
-        !self.is_stale() && (self.was_used(now, check) || self.check(now + timeout).await.is_ok())
+        // In a box: it is rare, and the future of who waits is to stay small.
+        !self.is_stale()
+            && (self.was_used(now, check) || Box::pin(self.check(now + timeout)).await.is_ok())
     }
 
     /// Gives the server back at the time `now`. It must be outside a transaction with nothing in flight.

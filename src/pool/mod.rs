@@ -141,7 +141,10 @@ pub struct Pool {
     /// At the host of the settings.
     seat: ArcSwap<Seat>,
     trouble: Mutex<Trouble>,
-    reminder: Reminder,
+    /// When to look whether one more server is worth opening.
+    opening: Reminder,
+    /// When to look whose time in the queue is over.
+    deadlines: Reminder,
     proofs: Proofs,
     /// By number of the class.
     class_metrics: ArcSwap<Vec<Arc<ClassMetrics>>>,
@@ -197,7 +200,8 @@ impl Pool {
             listener: Listener::default(),
             seat: ArcSwap::from_pointee(seat),
             trouble: Mutex::default(),
-            reminder: Reminder::default(),
+            opening: Reminder::default(),
+            deadlines: Reminder::default(),
             proofs: Proofs::default(),
             class_metrics: ArcSwap::from_pointee(class_metrics),
             role: Mutex::default(),
@@ -400,6 +404,7 @@ impl Pool {
         let new = self.settings();
         self.class_metrics.store(Arc::new(class_metrics(&self.metrics, &new.classes)));
         lock(&self.slots).set_classes(new.classes.limits(), Instant::now());
+        self.keep_deadlines();
         self.resize();
         if !Arc::ptr_eq(&old.host, &new.host) || old.dbname != new.dbname {
             let (seat, granted) = new.host.seat(self.owner(&new));

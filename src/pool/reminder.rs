@@ -1,12 +1,13 @@
-//! When a pool is to be asked again whether one more server is worth opening.
+//! What a pool looks at when it is time: whether one more server is worth opening, and whose time in the queue is
+//! over.
 //!
-//! Who waits asks by himself; but what he was told may be out of date by what has happened since, and then nobody
-//! but the keeper's tick would ask.
+//! One timer does for all who wait. A timer for each of them would be set and taken back with each wait, and in a
+//! burst all would ask at once for what one can ask.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Pool, lock};
+use super::{Denied, Pool, lock};
 
 /// The time of the next reminder. One at a time: an earlier one stands in for those behind it, since it finds out
 /// when the next is due.
@@ -39,16 +40,39 @@ impl Pool {
     }
 
     pub(super) fn remind(self: &Arc<Self>, after: Duration) {
-        let at = Instant::now() + after;
-        if !self.reminder.is_next(at) {
+        self.at(Instant::now() + after, |pool| &pool.opening, Self::keep_opening);
+    }
+
+    /// Sees to it that nobody stays in the queue past this time whose time is over then.
+    pub(super) fn watch_deadline(self: &Arc<Self>, deadline: Instant) {
+        self.at(deadline, |pool| &pool.deadlines, Self::keep_deadlines);
+    }
+
+    /// Tells those whose time in the queue is over, and again when more of them may be.
+    pub(super) fn keep_deadlines(self: &Arc<Self>) {
+        let (late, next) = {
+            let mut slots = lock(&self.slots);
+            (slots.take_late(Instant::now()), slots.next_deadline())
+        };
+        for waiter in late {
+            // It may have gone.
+            let _ = waiter.send(Err(Denied::TimedOut));
+        }
+        if let Some(next) = next {
+            self.watch_deadline(next);
+        }
+    }
+
+    fn at(self: &Arc<Self>, at: Instant, which: fn(&Self) -> &Reminder, then: fn(&Arc<Self>)) {
+        if !which(self).is_next(at) {
             return;
         }
         let pool = Arc::downgrade(self);
         tokio::spawn(async move {
             tokio::time::sleep_until(at.into()).await;
             if let Some(pool) = pool.upgrade() {
-                pool.reminder.is_over(at);
-                pool.keep_opening();
+                which(&pool).is_over(at);
+                then(&pool);
             }
         });
     }

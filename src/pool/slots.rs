@@ -525,6 +525,22 @@ impl<S, W> Slots<S, W> {
         shed
     }
 
+    /// Takes those whose time in the queue is over.
+    pub fn take_late(&mut self, now: Instant) -> Vec<W> {
+        self.pass(now);
+        let mut late = Vec::new();
+        for class in &mut self.classes {
+            late.extend(std::iter::from_fn(|| class.take_late(now)));
+        }
+        self.waiting -= late.len();
+        late
+    }
+
+    /// When there is to be asked for them next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.classes.iter().filter_map(Class::deadline).min()
+    }
+
     /// A free server is being closed.
     pub fn closing(&mut self) {
         self.free -= 1;

@@ -26,6 +26,8 @@ pub(super) enum Denied {
     NoServer(Arc<OpenError>),
     /// It would have waited in vain.
     Late(Crowd),
+    /// It has waited for as long as it may.
+    TimedOut,
     /// It needs none: what it wants to learn from one is known.
     Needless,
 }
@@ -154,6 +156,9 @@ impl Pool {
         wants: Wants,
         started: Instant,
     ) -> Result<Option<Lease>, CheckoutError> {
+        if started.elapsed() >= self.class_limits(class).queue_timeout {
+            return Err(self.timed_out(class, started));
+        }
         let queued = self.queue(class, wants);
         let mut place = match queued.map_err(|crowd| self.queue_full(class, crowd))? {
             Queued::In(place) => place,
@@ -163,26 +168,21 @@ impl Pool {
             Queued::Needless => return Ok(None),
         };
         let _counted = self.metrics.waiting();
-        let deadline = started + self.class_limits(class).queue_timeout;
-        match place.served(deadline).await {
-            Some(Ok(server)) => {
+        match place.served().await {
+            Ok(server) => {
                 if wants == Wants::Server {
                     self.class_metrics(class).waits.record(started.elapsed().as_secs_f64());
                 }
                 Ok(Some(Lease::new(Arc::clone(self), server, class)))
             }
-            Some(Err(Denied::Needless)) => Ok(None),
-            Some(Err(Denied::NoServer(error))) => Err(CheckoutError::Refused(error)),
-            Some(Err(Denied::Late(crowd))) => {
+            Err(Denied::Needless) => Ok(None),
+            Err(Denied::NoServer(error)) => Err(CheckoutError::Refused(error)),
+            Err(Denied::Late(crowd)) => {
                 self.metrics.checkout_refusals.count(CheckoutRefusal::Late);
                 self.class_metrics(class).refusals.count(CheckoutRefusal::Late);
                 Err(self.late(class, crowd, started))
             }
-            None => {
-                self.metrics.checkout_timeouts.increment(1);
-                self.class_metrics(class).timeouts.increment(1);
-                Err(self.timed_out(class, started))
-            }
+            Err(Denied::TimedOut) => Err(self.timed_out(class, started)),
         }
     }
 
@@ -201,7 +201,9 @@ impl Pool {
         };
         drop(slots);
         let id = id.map_err(|(_, crowd)| crowd)?;
-        Ok(Queued::In(Place { pool: self, id, class, receiver }))
+        self.watch_deadline(now + self.class_limits(class).queue_timeout);
+        self.keep_opening();
+        Ok(Queued::In(Place { pool: self, id, class, receiver, is_left: false }))
     }
 
     /// What servers report is known from now on, and told to all who waited for it.
@@ -245,6 +247,8 @@ impl Pool {
     }
 
     fn timed_out(&self, class: ClassId, started: Instant) -> CheckoutError {
+        self.metrics.checkout_timeouts.increment(1);
+        self.class_metrics(class).timeouts.increment(1);
         let waited = started.elapsed();
         if self.is_paused() {
             return CheckoutError::Paused { waited };
@@ -313,26 +317,23 @@ struct Place<'a> {
     id: WaiterId,
     class: ClassId,
     receiver: oneshot::Receiver<Handover>,
+    /// It was taken out of the queue, and knows why.
+    is_left: bool,
 }
 
 impl Place<'_> {
-    /// What came, until `deadline`. Meanwhile it may become worth opening a server for it.
-    async fn served(&mut self, deadline: Instant) -> Option<Handover> {
-        loop {
-            let again = self.pool.open_more().map(|after| Instant::now() + after);
-            let until = again.map_or(deadline, |again| again.min(deadline));
-            match tokio::time::timeout_at(until.into(), &mut self.receiver).await {
-                Ok(handover) => return handover.ok(),
-                Err(_) if until == deadline => return None,
-                Err(_) => {}
-            }
-        }
+    /// What came.
+    async fn served(&mut self) -> Handover {
+        let came = (&mut self.receiver).await;
+        self.is_left = true;
+        // Who takes a waiter out of the queue tells it why.
+        came.unwrap_or(Err(Denied::TimedOut))
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if lock(&self.pool.slots).leave(self.id, Instant::now()).is_some() {
+        if self.is_left || lock(&self.pool.slots).leave(self.id, Instant::now()).is_some() {
             return;
         }
         self.receiver.close();

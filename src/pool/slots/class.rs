@@ -155,6 +155,19 @@ impl<W> Class<W> {
         self.queue.first_key_value().map(|(_, first)| first.since)
     }
 
+    /// When the time of the first in the queue is over.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.waiting_since().map(|since| since + self.limits.queue_timeout)
+    }
+
+    /// Takes the first in the queue if its time is over.
+    pub(super) fn take_late(&mut self, now: Instant) -> Option<W> {
+        let first = self.queue.first_entry()?;
+        let is_late = first.get().since + self.limits.queue_timeout <= now;
+        let late = is_late.then(|| first.remove())?;
+        Some(self.gone(late))
+    }
+
     /// How many of the queue come before one who has waited since then: those who came earlier, or under overload
     /// those who came later.
     pub(super) fn ahead_of(&self, since: Instant, now: Instant) -> usize {

@@ -69,6 +69,26 @@ fn turns(
 }
 
 #[test]
+fn who_has_waited_for_as_long_as_its_class_may_leaves_in_order() {
+    let patient = ClassLimits::none(MS * 30);
+    let (mut s, now) = full(1, &[ClassLimits::none(MS * 10), patient], DEFAULT);
+    assert_eq!(s.next_deadline(), None);
+    for (who, after) in [(10, 0), (11, 5)] {
+        s.wait(DEFAULT, who, now + MS * after).unwrap();
+    }
+    let place = s.wait(ClassId(1), 20, now).unwrap();
+    assert_eq!(s.next_deadline(), Some(now + MS * 10));
+    assert!(s.take_late(now + MS * 9).is_empty());
+    assert_eq!(s.take_late(now + MS * 10), [10]);
+    assert_eq!((s.counts().waiting, s.next_deadline()), (2, Some(now + MS * 15)));
+    // Those who wait have what a reload gives them.
+    s.set_classes(&[ClassLimits::none(MS * 10), ClassLimits::none(MS * 12)], now + MS * 11);
+    assert_eq!(s.take_late(now + MS * 15), [11, 20]);
+    assert_eq!((s.counts().waiting, s.next_deadline()), (0, None));
+    assert_eq!(s.leave(place, now + MS * 15), None);
+}
+
+#[test]
 fn waiters_are_served_in_order_and_nobody_overtakes() {
     let (mut s, now) = slots();
     let first = s.wait(DEFAULT, 1, now).unwrap();
