@@ -34,6 +34,7 @@ impl Pool {
         }
         let cost = self.seat.load().host().opening_time();
         let now = Instant::now();
+        let learning = self.knowledge.is_first_reading();
         let (failing, ahead) = {
             let trouble = lock(&self.trouble);
             (trouble.is_on(), trouble.lets_open_ahead(now))
@@ -43,7 +44,7 @@ impl Pool {
             if failing && slots.counts().opening > 0 {
                 return None;
             }
-            match slots.open(Demand { ahead, cost }, now) {
+            match slots.open(Demand { ahead, cost, learning }, now) {
                 Opening::Now => {}
                 Opening::Later(after) => return Some(after),
                 Opening::No => return None,
@@ -77,7 +78,7 @@ impl Pool {
         let (now, cost) = (Instant::now(), Duration::ZERO);
         let ahead = lock(&self.trouble).lets_open_ahead(now);
         // What it was starved for is long worth it.
-        let opening = lock(&self.slots).open(Demand { ahead, cost }, now);
+        let opening = lock(&self.slots).open(Demand { ahead, cost, learning: false }, now);
         match opening {
             Opening::Now => {
                 self.spawn_open(slot);

@@ -82,6 +82,8 @@ pub struct Demand {
     pub ahead: bool,
     /// How long opening one takes.
     pub cost: Duration,
+    /// All wait for what one of them is learning from PostgreSQL, and none is helped by another server.
+    pub learning: bool,
 }
 
 /// Who wants a pool to be warm; the larger number of the two holds.
@@ -136,6 +138,8 @@ pub struct Slots<S, W> {
     floor: f64,
     /// No server is lent, kept or opened.
     paused: bool,
+    /// All wait for what one of them is learning from PostgreSQL, however many servers there are.
+    learning: bool,
 }
 
 impl<S, W> Slots<S, W> {
@@ -158,6 +162,7 @@ impl<S, W> Slots<S, W> {
             warm: [None; 2],
             floor: 0.0,
             paused: false,
+            learning: false,
         };
         slots.set_classes(classes, now);
         slots
@@ -204,7 +209,11 @@ impl<S, W> Slots<S, W> {
         }
         let waiting = if somebody { self.classes.iter().map(Class::wanted).sum() } else { 0 };
         let load = Load { leased: self.leased, waiting, opening: self.opening };
-        self.growth.pass(load, now);
+        if self.learning {
+            self.growth.skip(now);
+        } else {
+            self.growth.pass(load, now);
+        }
     }
 
     /// Lends, keeps and opens no server; who waits waits on.
@@ -367,8 +376,12 @@ impl<S, W> Slots<S, W> {
     /// Whether one more server is to be opened.
     pub fn open(&mut self, demand: Demand, now: Instant) -> Opening {
         self.pass(now);
+        self.learning = demand.learning;
         if self.paused {
             return Opening::No;
+        }
+        if self.learning && self.open_or_opening() > 0 {
+            return Opening::Later(LEARNT);
         }
         let reserve = self.total() >= self.size.max;
         if reserve {
@@ -689,6 +702,9 @@ impl<S, W> Slots<S, W> {
         self.leased += 1;
     }
 }
+
+/// When to ask again whether that has been learnt.
+const LEARNT: Duration = Duration::from_millis(2);
 
 /// Idle servers that one is chosen from: all are looked at while the pool is locked.
 const CHOICE: usize = 8;

@@ -56,6 +56,11 @@ impl Growth {
         }
     }
 
+    /// Time that says nothing of what one more server is worth has passed.
+    pub(super) fn skip(&mut self, now: Instant) {
+        self.at = self.at.max(now);
+    }
+
     /// A server came back.
     pub(super) fn on_returned(&mut self) {
         self.service += (self.busy - self.service) / 8.0;

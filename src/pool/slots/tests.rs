@@ -25,7 +25,7 @@ fn slots() -> (Slots<u32, u32>, Instant) {
 
 /// Opens at once what somebody waits for.
 fn now_if(ahead: bool) -> Demand {
-    Demand { ahead, cost: Duration::ZERO }
+    Demand { ahead, cost: Duration::ZERO, learning: false }
 }
 
 fn opens(s: &mut Slots<u32, u32>, ahead: bool, now: Instant) -> bool {
@@ -66,6 +66,22 @@ fn turns(
         turns[usize::from(class.0)] += 1;
     }
     turns
+}
+
+#[test]
+fn none_is_opened_while_all_wait_for_what_one_learns() {
+    let (mut s, now) = full(1, &[limits()], DEFAULT);
+    s.resize(Size { max: 20, ..SIZE });
+    let learning = Demand { ahead: false, cost: 6 * MS, learning: true };
+    for who in 1..=100 {
+        s.wait(DEFAULT, who, now + MS).unwrap();
+        assert_eq!(s.open(learning, now + MS), Opening::Later(LEARNT));
+    }
+    // Waits of that time, 100 times 50 ms, and the lease say nothing of how many servers would do.
+    let over = now + MS * 51;
+    assert_eq!(s.open(learning, over), Opening::Later(LEARNT));
+    assert!(matches!(s.open(Demand { learning: false, ..learning }, over), Opening::Later(_)));
+    assert_eq!(s.open(Demand { learning: false, ..learning }, over + MS), Opening::Now);
 }
 
 #[test]
@@ -191,7 +207,7 @@ fn a_cold_pool_opens_one_and_more_as_waiting_comes_to_what_they_cost() {
     for n in 0..3 {
         s.wait(DEFAULT, n, now).unwrap();
     }
-    let demand = Demand { ahead: false, cost: 6 * MS };
+    let demand = Demand { ahead: false, cost: 6 * MS, learning: false };
     assert_eq!(s.open(demand, now), Opening::Now);
     // It may do for all of them.
     assert_eq!(s.open(demand, now + MS), Opening::Later(11 * MS + 3 * MS));
