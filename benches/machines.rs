@@ -169,7 +169,7 @@ fn full_pool(now: Instant) -> Slots<u64, u64> {
     };
     let mut slots = Slots::new(size, &[ClassLimits::none(Duration::from_mins(1))], now);
     for server in 0..SERVERS as u64 {
-        slots.open(Demand { ahead: true, cost: Duration::ZERO }, now);
+        slots.open(Demand { ahead: true, cost: Duration::ZERO, learning: false }, now);
         slots.opened(now);
         assert_eq!(slots.freed(now), Freed::Park);
         slots.park(server);
