@@ -227,6 +227,28 @@ fn tables_that_code_changes() {
 }
 
 #[test]
+fn a_table_that_code_changes_beside_a_temporary_one() {
+    for text in [
+        "do $$ begin alter table changing alter a type text; end $$",
+        "select run('alter table changing alter a type text')",
+    ] {
+        let setup =
+            format!("create table changing (a int); alter table changing owner to app; {RUN}");
+        let (_stage, mut one, mut other) = scene(&setup);
+        let read = |name| {
+            let parse = parse(name, "select * from changing");
+            [parse, describe('S', name), run(name, &[]), sync()].concat()
+        };
+        assert_eq!(one.ask(&read("a")), "1 t T 2 C[SELECT 0] Z[I]");
+        other.rows("create temp table own (a int)");
+        other.rows(text);
+        // Where nothing can be sent again, as the transaction would have failed.
+        other.rows("begin");
+        assert_eq!(other.ask(&read("b")), "1 t T 2 C[SELECT 0] Z[T]", "{text}");
+    }
+}
+
+#[test]
 fn names_of_statements_that_sql_was_lent() {
     let leave: [fn(Raw); 2] = [
         |mut one| {

@@ -309,7 +309,8 @@ impl Session {
                     self.expect_catalogue();
                 }
                 let altered = changes_plans(tag) || (runs_code(tag) && self.alters());
-                self.altered |= altered && !(drops(tag) && self.is_about_temporary());
+                let others = runs_code(tag) && self.questions.suspects.contains(Effects::ALTERS);
+                self.altered |= altered && (others || !drops(tag) || !self.is_about_temporary());
             }
         }
     }

@@ -110,7 +110,8 @@ fn word(token: &Token<'_>, next: &Token<'_>, code: &mut Code) {
         b"load" if matches!(next.kind, Kind::Text | Kind::EscapeText) => Effects::LOAD,
         b"discard" => Effects::DISCARD.union(Effects::SQL_PREPARE),
         b"insert" => Effects::DRAWS,
-        b"alter" | b"drop" => Effects::DDL,
+        b"alter" => Effects::DDL.union(Effects::ALTERS),
+        b"drop" => Effects::DDL,
         _ if name.starts_with(b"pg_temp") => Effects::TEMP_OBJECT,
         _ if next.kind == Kind::Open => call::watched(name, &[]),
         _ => Effects::PURE,
@@ -154,7 +155,7 @@ mod tests {
         ] {
             assert_eq!(effects_of_strings(text.as_bytes(), true), effects, "{text}");
         }
-        assert_eq!(effects_of_value(b"alter table t add a int"), Effects::DDL);
+        assert_eq!(effects_of_value(b"alter table t add a int"), Effects::DDL | Effects::ALTERS);
         assert_eq!(effects_of_value(b"alteration"), Effects::PURE);
     }
 }

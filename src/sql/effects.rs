@@ -74,6 +74,8 @@ impl Effects {
     pub const LOCAL_SETTING: Self = Self(1 << 28);
     /// The same of one that it reports.
     pub const LOCAL_TOLD: Self = Self(1 << 30);
+    /// ALTER in code: what it changes is seldom temporary, as what code creates and drops often is.
+    pub const ALTERS: Self = Self(1 << 31);
 
     /// The same of one by which strings are read.
     pub const LOCAL_LEXING: Self = Self(1 << 29);
@@ -140,12 +142,12 @@ impl Effects {
 
     /// Whether the server needs no care at all after this text: nothing to clean, forget or close.
     ///
-    /// [`DDL`](Self::DDL) and [`NOW_LITERAL`](Self::NOW_LITERAL) concern statements, not the session;
+    /// [`DDL`](Self::DDL), [`ALTERS`](Self::ALTERS) and [`NOW_LITERAL`](Self::NOW_LITERAL) concern statements, not the session;
     /// [`CLOSE`](Self::CLOSE) and [`UNLISTEN`](Self::UNLISTEN) only take state away, and what
     /// [`DRAWS`](Self::DRAWS) leaves is asked for by name.
     pub const fn is_pure(self) -> bool {
         let harmless = Self::DDL.union(Self::NOW_LITERAL).union(Self::CLOSE).union(Self::DRAWS);
-        self.without(harmless).without(Self::UNLISTEN).0 == 0
+        self.without(harmless).without(Self::UNLISTEN.union(Self::ALTERS)).0 == 0
     }
 
     /// The effects by name, for logs and metrics.
@@ -174,7 +176,7 @@ impl fmt::Debug for Effects {
     }
 }
 
-const NAMES: [(Effects, &str); 31] = [
+const NAMES: [(Effects, &str); 32] = [
     (Effects::SETTING, "setting"),
     (Effects::LISTEN, "listen"),
     (Effects::CURSOR, "cursor"),
@@ -206,4 +208,5 @@ const NAMES: [(Effects, &str); 31] = [
     (Effects::LOCAL_SETTING, "local_setting"),
     (Effects::LOCAL_LEXING, "local_lexing"),
     (Effects::LOCAL_TOLD, "local_told"),
+    (Effects::ALTERS, "alters"),
 ];
