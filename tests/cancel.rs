@@ -42,6 +42,37 @@ fn a_running_query_is_cancelled_and_the_request_not_answered() {
 }
 
 #[test]
+fn a_cancel_waits_for_what_goes_ahead_of_the_query() {
+    let stage = Stage::new(&Setup::servers(1));
+    let (mut client, mut other) = (stage.weir.target().connect(), stage.weir.target().connect());
+    let server = client.value("select pg_backend_pid()");
+    client.rows("set work_mem = '9MB'");
+    other.rows("set work_mem = '8MB'");
+    // Each time, one's own settings go ahead; once the server has taken them, what follows does not wait.
+    for _ in 0..2 {
+        assert_eq!(client.value("show work_mem"), "9MB");
+        assert_eq!(other.value("show work_mem"), "8MB");
+    }
+    signal("STOP", &server);
+    client.send(&query("select pg_sleep(30)"));
+    // Long enough for the query to be with the server, and the cancel with the client.
+    assert!(client.within(Duration::from_millis(200)).is_empty());
+    let (addr, key) = (stage.weir.target().addr, client.key.clone());
+    let canceling = std::thread::spawn(move || cancel(addr, &key));
+    std::thread::sleep(Duration::from_millis(200));
+    signal("CONT", &server);
+    let events = line(&client.ready(1)).trim_start_matches("T ").to_owned();
+    assert_eq!(events, "E[ERROR 57014] Z[I]");
+    assert_eq!(canceling.join().expect("a cancel"), b"");
+    assert_eq!(client.value("show work_mem"), "9MB");
+}
+
+fn signal(name: &str, pid: &str) {
+    let status = std::process::Command::new("kill").args([&format!("-{name}"), pid]).status();
+    assert!(status.expect("kill").success());
+}
+
+#[test]
 fn a_cancel_that_names_nobody_or_an_idle_client_does_nothing() {
     let seen = both(|target| {
         let mut client = target.connect();

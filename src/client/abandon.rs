@@ -69,13 +69,20 @@ pub(super) struct Canceling {
 }
 
 impl Canceling {
-    /// Sends a cancel for what runs on this server; `waiting` are told what became of it.
-    pub(super) fn start(lease: &Lease, waiting: Vec<Canceler>) -> Option<Self> {
+    /// Sends a cancel for what runs on this server, not before a time; `waiting` are told what became of it.
+    pub(super) fn start(
+        lease: &Lease,
+        waiting: Vec<Canceler>,
+        not_before: Option<Instant>,
+    ) -> Option<Self> {
         let key = lease.cancel_key.clone()?;
         let settings = lease.pool().settings();
         let still_wanted = Arc::new(AtomicBool::new(true));
         let wanted = Arc::clone(&still_wanted);
         let task = tokio::spawn(async move {
+            if let Some(not_before) = not_before {
+                tokio::time::sleep_until(not_before.into()).await;
+            }
             let deadline = Instant::now() + settings.timeouts.cancel;
             let outcome = server::cancel(&key, &wanted, deadline).await;
             for canceler in waiting {

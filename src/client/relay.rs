@@ -37,6 +37,8 @@ struct Relay<'a> {
     /// Something that the client has sent was used in this lease.
     served: bool,
     canceling: Option<Canceling>,
+    /// A cancel came while only what pgweir itself sent ahead of the client's request was at work.
+    early_cancel: bool,
     probe: Probe,
     /// Since when the client waits for what the pool's listening server has still to tell.
     behind_since: Option<Instant>,
@@ -233,6 +235,7 @@ impl<'a> Relay<'a> {
             fatal: false,
             served: false,
             canceling: None,
+            early_cancel: false,
             probe: Probe::default(),
             behind_since: None,
             joining: None,
@@ -262,6 +265,9 @@ impl<'a> Relay<'a> {
                 Woken::Server(moved) => {
                     self.pump_server()?;
                     self.note_asked();
+                    if self.early_cancel {
+                        self.cancel();
+                    }
                     if moved == Moved::End {
                         return Err(self.server_lost(ServerLoss::Closed));
                     }
@@ -547,12 +553,22 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    /// Cancels what the client has running; what pgweir itself runs ahead of it is not cancelled.
+    /// Cancels what the client has running. What pgweir itself runs ahead of it is not cancelled: the cancel
+    /// waits until that has ended.
     fn cancel(&mut self) {
-        let waiting = self.client.registration.mailbox().take_canceling();
+        let client = &*self.client;
         let busy = self.canceling.as_ref().is_some_and(|c| !c.is_finished());
-        if !busy && self.client.session.runs_for_client() {
-            self.canceling = Canceling::start(self.lease, waiting);
+        let runs = client.session.runs_for_client();
+        let waits = client.session.holds_for_client() || Half::has_whole_message(&client.link);
+        self.early_cancel = !busy && !runs && waits;
+        if self.early_cancel {
+            return;
+        }
+        let waiting = client.registration.mailbox().take_canceling();
+        if !busy && runs {
+            // A request that waited in the queue may not have reached the process that the signal goes to.
+            let arrived = self.started.map(|started| started + ARRIVAL);
+            self.canceling = Canceling::start(self.lease, waiting, arrived);
         }
     }
 
@@ -566,6 +582,9 @@ impl<'a> Relay<'a> {
         }
     }
 }
+
+/// What a request takes at most, all but always, from pgweir to the server process.
+const ARRIVAL: Duration = Duration::from_millis(20);
 
 /// How long the catalogue may take that a server reads before it takes settings.
 const CATALOGUE_TIME: Duration = Duration::from_mins(1);

@@ -455,6 +455,11 @@ impl Session {
         self.flow.runs_for_client()
     }
 
+    /// Something the client asked for is in flight, behind what pgweir itself asked for or not.
+    pub fn holds_for_client(&self) -> bool {
+        self.flow.holds_for_client()
+    }
+
     /// The server waits for CopyData.
     pub fn is_copying_in(&self) -> bool {
         self.flow.is_copying_in()

@@ -43,15 +43,23 @@ def plain(who, conn):
     with conn.cursor().copy("copy (select * from bulk where who = %s) to stdout", (who,)) as copy:
         assert len(list(copy.rows())) == 100
     conn.commit()
-    timer = threading.Timer(0.3, conn.cancel_safe)
-    timer.start()
+    cancelled = threading.Event()
+    canceller = threading.Thread(target=cancel_until, args=(conn, cancelled))
+    canceller.start()
     try:
         conn.execute("select pg_sleep(30)")
         raise AssertionError("not cancelled")
     except psycopg.errors.QueryCanceled:
+        cancelled.set()
+        canceller.join()
         conn.rollback()
-    timer.join()
     startup(who, conn)
+
+
+def cancel_until(conn, cancelled):
+    """Again and again: one that comes between the BEGIN, which may wait for a server, and the query does nothing."""
+    while not cancelled.wait(0.3):
+        conn.cancel_safe()
 
 
 def discard(conn):
