@@ -74,6 +74,20 @@ impl Rules {
         *self == Self::default()
     }
 
+    /// Whether they surely take everybody whom these others take.
+    pub fn cover(&self, others: &Self) -> bool {
+        fn is<T: PartialEq>(rule: Option<&T>, other: Option<&T>) -> bool {
+            rule.is_none_or(|rule| other == Some(rule))
+        }
+        let names = |rule: &Glob| others.application_name.as_ref().is_some_and(|o| rule.covers(o));
+        let networks = |net: IpNet| others.source.is_some_and(|other| net.contains(&other));
+        is(self.user.as_ref(), others.user.as_ref())
+            && is(self.database.as_ref(), others.database.as_ref())
+            && is(self.option.as_ref(), others.option.as_ref())
+            && self.application_name.as_ref().is_none_or(|rule| rule.is_any() || names(rule))
+            && self.source.is_none_or(networks)
+    }
+
     /// Whether they take this client.
     pub fn take(&self, client: &Traits<'_>) -> bool {
         let is = |rule: &Option<String>, value: &str| rule.as_deref().is_none_or(|r| r == value);
@@ -102,6 +116,19 @@ impl Glob {
     /// Whether a name is of the pattern.
     pub fn takes(&self, name: &str) -> bool {
         self.0.matches(name)
+    }
+
+    /// Every text is of the pattern.
+    fn is_any(&self) -> bool {
+        let pattern = self.0.pattern();
+        !pattern.is_empty() && pattern.bytes().all(|byte| byte == b'*')
+    }
+
+    /// Every text of the other pattern surely is of this one, too: as a text, the other is, and a letter of it that
+    /// stands for any text is none that `?` may stand for.
+    fn covers(&self, other: &Self) -> bool {
+        let (own, other) = (self.0.pattern(), other.0.pattern());
+        self.takes(&other) && !(own.contains('?') && other.contains('*'))
     }
 }
 
@@ -264,6 +291,36 @@ mod tests {
     #[expect(clippy::unnecessary_wraps, reason = "rules are optional")]
     fn some(text: &str) -> Option<String> {
         Some(text.to_owned())
+    }
+
+    #[test]
+    fn rules_cover_others_that_ask_for_more() {
+        let rules = |user: Option<&str>, name: Option<&str>, source: Option<&str>| Rules {
+            user: user.map(str::to_owned),
+            application_name: name.map(Glob::new),
+            source: source.map(|net| net.parse().unwrap()),
+            ..Rules::default()
+        };
+        let of_names = |name| rules(None, Some(name), None);
+        let cases = [
+            (rules(None, None, None), rules(Some("app"), None, None), true),
+            (rules(Some("app"), None, None), rules(Some("app"), Some("a*"), None), true),
+            (rules(Some("app"), None, None), rules(None, Some("a*"), None), false),
+            (rules(Some("app"), None, None), rules(Some("other"), None, None), false),
+            (of_names("*"), rules(None, None, None), true),
+            (of_names("a*"), of_names("ab*"), true),
+            (of_names("ab*"), of_names("a*"), false),
+            (of_names("a*"), rules(None, None, None), false),
+            (of_names("a?"), of_names("ab"), true),
+            (of_names("a?"), of_names("a*"), false),
+            (of_names("a*"), of_names("a?"), true),
+            (rules(None, None, Some("10.0.0.0/8")), rules(None, None, Some("10.1.0.0/16")), true),
+            (rules(None, None, Some("10.1.0.0/16")), rules(None, None, Some("10.0.0.0/8")), false),
+            (rules(None, None, Some("10.0.0.0/8")), rules(None, None, Some("::/0")), false),
+        ];
+        for (one, other, expected) in cases {
+            assert_eq!(one.cover(&other), expected, "{one:?} {other:?}");
+        }
     }
 
     #[test]

@@ -78,12 +78,22 @@ impl Client {
 
     async fn woken(&mut self, read: bool) -> Result<Woken, Ending> {
         poll_fn(|cx| {
-            if let Poll::Ready(notice) = self.registration.poll_notice(cx) {
+            let notice = self.registration.poll_notice(cx);
+            if let Poll::Ready(notice) = notice
+                && notice != Notice::Cancel
+            {
                 return Poll::Ready(Ok(Woken::Told(notice)));
             }
             if let Poll::Ready(moved) = self.link.poll_moved(cx, read) {
                 moved?;
+                if notice.is_ready() {
+                    // It is for what has come before it.
+                    self.registration.mailbox().tell(Notice::Cancel);
+                }
                 return Poll::Ready(Ok(Woken::Moved));
+            }
+            if let Poll::Ready(notice) = notice {
+                return Poll::Ready(Ok(Woken::Told(notice)));
             }
             self.alarm.poll(cx).map(|()| Ok(Woken::Alarm))
         })

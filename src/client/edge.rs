@@ -13,7 +13,7 @@ use super::ServerLoss;
 use super::login::LoginFailure;
 use crate::auth::{AuthError, LoginError};
 use crate::control::ControlError;
-use crate::pool::{Cause, CheckoutError, Counts, Crowd, PoolKey, Size, Standing};
+use crate::pool::{Cause, CheckoutError, Counts, Crowd, PoolKey, Standing};
 use crate::server::OpenError;
 use crate::session::inbox::MAX_INBOX;
 use crate::session::rules::Refusal;
@@ -202,10 +202,9 @@ pub fn server_lost(loss: &ServerLoss) -> Report {
 /// A client that is logged in got no server: its request failed, and it may try again.
 pub fn checkout(error: &CheckoutError, pool: &PoolKey) -> Report {
     match error {
-        CheckoutError::Full { size, counts, class, class_limit, waited } => match class_limit {
-            Some(limit) => class_full(pool, (class, *limit), *counts, *waited),
-            None => full(pool, *size, *counts, *waited),
-        },
+        CheckoutError::Full { cause, counts, class, crowd, waited } => {
+            full(pool, cause, (class, *crowd), *counts, *waited)
+        }
         CheckoutError::QueueFull { class, crowd, limit } => queue_full(class, *crowd, *limit),
         CheckoutError::Late { class, crowd, timeout, waited } => {
             late(class, *crowd, *timeout, *waited)
@@ -251,43 +250,47 @@ fn paused(pool: &PoolKey, waited: Duration) -> Report {
         .hint("Try again later; RESUME at the console ends a pause.")
 }
 
-fn full(pool: &PoolKey, size: Size, counts: Counts, waited: Duration) -> Report {
+fn full(
+    pool: &PoolKey,
+    cause: &Cause,
+    (class, crowd): (&str, Crowd),
+    counts: Counts,
+    waited: Duration,
+) -> Report {
+    let (what, hint) = match cause {
+        Cause::PoolFull(size) => (
+            format!("one of the {size} servers"),
+            "Make transactions shorter, or raise limits.max_servers, or max_servers of the database.",
+        ),
+        Cause::ClassFull(limit) => (
+            format!("one of the {limit} servers that clients of class \"{class}\" may have"),
+            "Make transactions shorter, or raise max_servers or queue_timeout of the class.",
+        ),
+        Cause::HostFull => (
+            "one more server than the limits of the host, the database or the user allow"
+                .to_owned(),
+            "Make transactions shorter, or raise limits.max_servers_host, max_servers_database or max_servers_user.",
+        ),
+        Cause::Opening | Cause::Unreachable | Cause::Paused => (
+            "a server, which was being opened".to_owned(),
+            "SHOW HOSTS at the console tells how connections are opened, and how long that takes.",
+        ),
+    };
     let PoolKey { database, user } = pool;
     let text = format!(
-        "timed out waiting for a database connection from the pool: waited {:.1} s for one of the \
-         {} servers of database \"{database}\", user \"{user}\"",
+        "timed out waiting for a database connection from the pool: waited {:.1} s for {what} of \
+         database \"{database}\", user \"{user}\"",
         waited.as_secs_f64(),
-        size.max,
     );
-    Report::error(SqlState::TOO_MANY_CONNECTIONS, text).detail(counted(counts)).hint(
-        "Make transactions shorter, or raise limits.max_servers (and the limits of the \
-             database and the host, if they are set) or timeouts.checkout.",
-    )
+    let detail = format!("{} {}", queue(class, crowd), counted(counts));
+    Report::error(SqlState::TOO_MANY_CONNECTIONS, text).detail(detail).hint(hint)
 }
 
 fn counted(counts: Counts) -> String {
     format!(
-        "In use: {}, idle: {}, opening: {}, closing: {}; other clients waiting: {}.",
+        "Servers in use: {}, idle: {}, opening: {}, closing: {}; clients waiting in all classes: {}.",
         counts.leased, counts.idle, counts.opening, counts.closing, counts.waiting,
     )
-}
-
-fn class_full(
-    pool: &PoolKey,
-    (class, limit): (&str, usize),
-    counts: Counts,
-    waited: Duration,
-) -> Report {
-    let text = format!(
-        "timed out waiting for a database connection from the pool: waited {:.1} s for one of the \
-         {limit} servers that clients of class \"{class}\" may have of database \"{}\", user \"{}\"",
-        waited.as_secs_f64(),
-        pool.database,
-        pool.user,
-    );
-    Report::error(SqlState::TOO_MANY_CONNECTIONS, text)
-        .detail(counted(counts))
-        .hint("Make transactions shorter, or raise max_servers or queue_timeout of the class.")
 }
 
 fn queue_full(class: &str, crowd: Crowd, limit: usize) -> Report {
@@ -417,16 +420,10 @@ mod tests {
     #[test]
     fn a_full_pool_says_which_how_large_and_how_long() {
         let error = CheckoutError::Full {
-            size: Size {
-                max: 7,
-                min_idle: 0,
-                max_idle: 7,
-                reserve: 0,
-                reserve_after: Duration::ZERO,
-            },
+            cause: Cause::PoolFull(7),
             counts: Counts::default(),
             class: "default".into(),
-            class_limit: None,
+            crowd: Crowd { waiting: 3, expected: None },
             waited: Duration::from_millis(2500),
         };
         let report = checkout(&error, &key());
@@ -438,6 +435,8 @@ mod tests {
             assert!(report.message.contains(part), "{}", report.message);
         }
         assert!(report.hint.is_some());
+        let detail = report.detail.expect("who waits");
+        assert!(detail.starts_with("Class: \"default\"; clients waiting: 3; expected"), "{detail}");
         assert_eq!(checkout_at_login(&error, &key()).severity, Severity::Fatal);
     }
 

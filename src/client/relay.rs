@@ -37,8 +37,8 @@ struct Relay<'a> {
     /// Something that the client has sent was used in this lease.
     served: bool,
     canceling: Option<Canceling>,
-    /// A cancel came while only what pgweir itself sent ahead of the client's request was at work.
-    early_cancel: bool,
+    /// Since when a cancel waits for the end of what pgweir itself has sent ahead of the client's request.
+    early_cancel: Option<Instant>,
     probe: Probe,
     /// Since when the client waits for what the pool's listening server has still to tell.
     behind_since: Option<Instant>,
@@ -235,7 +235,7 @@ impl<'a> Relay<'a> {
             fatal: false,
             served: false,
             canceling: None,
-            early_cancel: false,
+            early_cancel: None,
             probe: Probe::default(),
             behind_since: None,
             joining: None,
@@ -253,6 +253,9 @@ impl<'a> Relay<'a> {
             let inside = self.rest > 0;
             self.client.hear(inside)?;
             let stop = self.pump_client()?;
+            if self.early_cancel.is_some() {
+                self.cancel();
+            }
             if self.is_done().await? {
                 return Ok(());
             }
@@ -265,9 +268,6 @@ impl<'a> Relay<'a> {
                 Woken::Server(moved) => {
                     self.pump_server()?;
                     self.note_asked();
-                    if self.early_cancel {
-                        self.cancel();
-                    }
                     if moved == Moved::End {
                         return Err(self.server_lost(ServerLoss::Closed));
                     }
@@ -560,8 +560,8 @@ impl<'a> Relay<'a> {
         let busy = self.canceling.as_ref().is_some_and(|c| !c.is_finished());
         let runs = client.session.runs_for_client();
         let waits = client.session.holds_for_client() || Half::has_whole_message(&client.link);
-        self.early_cancel = !busy && !runs && waits;
-        if self.early_cancel {
+        self.early_cancel = (!busy && !runs && waits).then(Instant::now);
+        if self.early_cancel.is_some() {
             return;
         }
         let waiting = client.registration.mailbox().take_canceling();
@@ -583,8 +583,9 @@ impl<'a> Relay<'a> {
     }
 }
 
-/// What a request takes at most, all but always, from pgweir to the server process.
-const ARRIVAL: Duration = Duration::from_millis(20);
+/// What a request takes at most from pgweir to the server process, all but always: that one may have to wait for a
+/// processor first.
+const ARRIVAL: Duration = Duration::from_millis(100);
 
 /// How long the catalogue may take that a server reads before it takes settings.
 const CATALOGUE_TIME: Duration = Duration::from_mins(1);

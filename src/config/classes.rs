@@ -135,7 +135,7 @@ fn reachable(
         let problem = "\"default\" is the class of those whom no other takes";
         return Err(context.bad(&[list, at, "name"], problem, "another name, or no rules"));
     }
-    let hides = |other: &&Class| other.rules.are_none() || other.rules == class.rules;
+    let hides = |other: &&Class| other.rules.cover(&class.rules);
     if let Some(other) = before.iter().find(hides) {
         let (own, other) = (&class.name, &other.name);
         let problem = format!("class {own:?} takes nobody: {other:?} before it takes them all");
@@ -168,6 +168,15 @@ fn matches(
     let is_unix = |addr: &ListenAddr| matches!(addr, ListenAddr::Unix(_));
     if rules.source.is_some() && config.listen.iter().all(is_unix) {
         return nobody("source", "clients on Unix sockets have no address", "no source");
+    }
+    let is_v4 = |addr: &ListenAddr| matches!(addr, ListenAddr::Tcp(addr) if addr.is_ipv4());
+    let is_v6 = |net: IpNet| matches!(net, IpNet::V6(_));
+    if rules.source.is_some_and(is_v6) && config.listen.iter().all(|a| is_unix(a) || is_v4(a)) {
+        return nobody(
+            "source",
+            "nobody can come by IPv6",
+            "an IPv4 network, or to listen on IPv6",
+        );
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use crate::auth::{ScramKeys, ServerCredential};
 use crate::class::{ClassId, ClassLimits, Classes};
@@ -173,6 +174,8 @@ struct Login {
     keys: Option<ScramKeys>,
     /// There was a credential, and PostgreSQL has refused it.
     forgotten: bool,
+    /// PostgreSQL has let a server in that had none.
+    needless: bool,
 }
 
 impl Pool {
@@ -287,7 +290,11 @@ impl Pool {
         if let Some(known) = known {
             self.adopt(known, by == WarmedBy::Operator);
         }
-        if !is_asked_for_nothing && lock(&self.login).credential.is_none() {
+        let lacks_one = {
+            let login = lock(&self.login);
+            login.credential.is_none() && !login.needless
+        };
+        if !is_asked_for_nothing && lacks_one {
             return Err(NoCredential);
         }
         lock(&self.slots).warm(by, servers, until);
@@ -417,6 +424,7 @@ impl Pool {
             && old.init_query == new.init_query;
         if !same {
             *lock(&self.role) = Role::default();
+            lock(&self.login).needless = false;
             self.replace_servers();
         }
         lock(&self.trouble).on_reload();
@@ -430,7 +438,22 @@ impl Pool {
     fn resize(&self) {
         let settings = self.settings();
         let size = settings.size();
-        lock(&self.slots).resize(size);
+        let before = {
+            let mut slots = lock(&self.slots);
+            let before = slots.size();
+            slots.resize(size);
+            before
+        };
+        // What is in numbers was compared when the configuration was read.
+        if settings.limits.are_shares() && size != before {
+            let kept =
+                settings.classes.limits().iter().map(|class| class.guaranteed).sum::<usize>();
+            let (idle, PoolKey { database, user }) = (settings.limits.min_idle, &self.key);
+            if kept >= size.max || idle > size.max {
+                warn!(%database, %user, max_servers = size.max, guaranteed = kept, min_idle = idle,
+                    "max_servers in per cent comes to too few for what is guaranteed or kept idle");
+            }
+        }
         self.knowledge.set_rules(settings.pins.rules(size.max));
     }
 

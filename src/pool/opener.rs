@@ -173,10 +173,10 @@ impl Pool {
             slot,
         };
         let opened = server::open(request).await.map_err(|error| self.explained(error))?;
-        if let Some(keys) = opened.keys
-            && self.is_of_now(attempt)
-        {
-            lock(&self.login).keys = Some(keys);
+        if self.is_of_now(attempt) {
+            let mut login = lock(&self.login);
+            login.keys = opened.keys.or(login.keys.take());
+            login.needless = matches!(attempt.credential, ServerCredential::None);
         }
         if let Some(capacity) = opened.capacity {
             settings.host.learn_capacity(capacity);

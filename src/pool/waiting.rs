@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::slots::WaiterId;
-use super::{Cleaning, Counts, Crowd, Lease, Pool, Size, lock};
+use super::{Cleaning, Counts, Crowd, Lease, Pool, lock};
 use crate::class::{ClassId, ClassLimits};
 use crate::metrics::{CheckoutRefusal, ClassMetrics};
 use crate::server::{OpenError, Server};
@@ -44,17 +44,17 @@ pub(super) enum Wants {
 /// Why a client got no server.
 #[derive(Debug, Error, Clone)]
 pub enum CheckoutError {
-    /// The pool is full of working servers.
+    /// No server came free in time.
     #[error("timed out waiting for a server")]
     Full {
-        /// Sizes of the pool.
-        size: Size,
+        /// What it waited for.
+        cause: Cause,
         /// Who else is there.
         counts: Counts,
         /// Its class.
         class: Arc<str>,
-        /// The servers that its class may have, where it has them all.
-        class_limit: Option<usize>,
+        /// Who waits in it.
+        crowd: Crowd,
         /// How long the client waited.
         waited: Duration,
     },
@@ -253,15 +253,14 @@ impl Pool {
         if self.is_paused() {
             return CheckoutError::Paused { waited };
         }
-        match lock(&self.trouble).waited_for() {
+        let trouble = lock(&self.trouble).waited_for();
+        match trouble {
             Some(error) => CheckoutError::Unreachable { error, waited },
             None => {
-                let limit = self.class_limits(class).max_servers;
-                let name = self.class_name(class);
+                let (cause, name) = (self.cause(class), self.class_name(class));
                 let slots = lock(&self.slots);
-                let class_limit = limit.filter(|_| slots.is_class_full(class));
-                let (size, counts) = (slots.size(), slots.counts());
-                CheckoutError::Full { size, counts, class: name, class_limit, waited }
+                let (counts, crowd) = (slots.counts(), slots.crowd(class, Instant::now()));
+                CheckoutError::Full { cause, counts, class: name, crowd, waited }
             }
         }
     }

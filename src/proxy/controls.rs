@@ -199,6 +199,13 @@ impl Shared {
             );
             return Err(ChangeError::Invalid(text));
         }
+        let idle = config.limits.min_idle;
+        if let Share::Count(count) = size
+            && count < idle
+        {
+            let text = format!("{count} servers are fewer than limits.min_idle, {idle}");
+            return Err(ChangeError::Invalid(text));
+        }
         if !self.pools.resize(&config, pools, size) {
             let text = "too many pools have a size of their own; RELOAD forgets them".to_owned();
             return Err(ChangeError::NotNow(text));

@@ -66,16 +66,24 @@ def plain(who):
             assert sum(1 for _ in Visit.objects.filter(who=who).iterator()) == number + 1
         close_old_connections()
         reset_queries()
-    timer = threading.Timer(0.3, connection.connection.cancel_safe)
-    timer.start()
+    cancelled = threading.Event()
+    canceller = threading.Thread(target=cancel_until, args=(connection.connection, cancelled))
+    canceller.start()
     try:
         with connection.cursor() as cursor:
             cursor.execute("select pg_sleep(30)")
         raise AssertionError("not cancelled")
     except OperationalError as error:
         assert error.__cause__.sqlstate == "57014", error
-    timer.join()
+    cancelled.set()
+    canceller.join()
     startup(who)
+
+
+def cancel_until(conn, cancelled):
+    """Again and again: one that comes before the query is sent does nothing."""
+    while not cancelled.wait(0.3):
+        conn.cancel_safe()
 
 
 def reset(who):

@@ -141,7 +141,7 @@ fn reset(tokens: &[Token<'_>]) -> Option<Command> {
     match changeable(&name) {
         Some(key) if rest.is_empty() => Some(Command::Change(Change::Reset(key.path()))),
         Some(_) => None,
-        None => Some(Command::Accepted("RESET")),
+        None => RESET_HABITS.contains(&&*name).then_some(Command::Accepted("RESET")),
     }
 }
 
@@ -226,6 +226,9 @@ pub fn changeable(name: &str) -> Option<&'static Key> {
 
 /// Sections whose settings can be changed. Who may log in, and how, is for the configuration to say.
 const SECTIONS: [&str; 3] = ["limits", "timeouts", "pins"];
+
+/// What drivers and tools reset.
+const RESET_HABITS: [&str; 4] = ["all", "role", "session", "statement_timeout"];
 
 /// What drivers and tools set at their start.
 const HABITS: [&str; 25] = [
