@@ -72,7 +72,7 @@ def idle(stage):
             ]
 
 
-TIMES = (1, 10, 100)
+TIMES = (1, 1.2, 2, 10, 100)
 # Seconds that a client may wait for a server.
 DEADLINE = 2
 # What pgweir and PgBouncer say when that is over.
