@@ -53,7 +53,6 @@ class Stage:
         who = (self.postgres, self.password)
         many = {"tables": tables, "upstream": upstreams[0]}
         weir = contenders.pgweir(*who, options.pgweir, options.pool, options.workers, **many)
-        lines = ["max_client_conn = 20000", *lines]
         bouncer = contenders.pgbouncer(*who, options.pgbouncer, options.pool, lines, upstreams[1])
         with weir as one, bouncer as other:
             yield [one, other]
