@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import contenders
 
@@ -36,6 +36,8 @@ class Stage:
     password: str
     # Rounds before this one.
     turn: int = 0
+    # What each proxy was told, by its name.
+    configurations: dict = field(default_factory=dict)
 
     @property
     def pictures(self):
@@ -45,6 +47,12 @@ class Stage:
     def many(self, number):
         """So many clients, or fewer if it is to be a small run."""
         return max(int(number * self.options.size), 2)
+
+    def told(self, contender):
+        """The same contender; what it was told first is kept for the report."""
+        if contender.configuration:
+            self.configurations.setdefault(contender.name, contender.configuration)
+        return contender
 
     @contextlib.contextmanager
     def proxies(self, tables="", lines=(), upstreams=(None, None)):

@@ -1,0 +1,163 @@
+"""The parts in which pgbench works."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import tempfile
+
+import contenders
+import pgbench
+import tls
+from parts import OURS, STRAIGHT, Figure, Target, Way, everybody, part
+from pgbench import CPU, KERNEL, LATENCY, LOADS, SERVERS, SLEEPS, TPS, Load
+
+USUAL = (TPS, LATENCY, CPU, SERVERS)
+
+
+def ways(stage, load, those):
+    """One for each contender."""
+    return [Way(one.name, functools.partial(pgbench.run, stage, one, load)) for one in those]
+
+
+@part("simple", "one SELECT by Query", *USUAL, targets=[Target(CPU, 0.95)])
+def simple(stage):
+    """HAProxy's clients have a server each."""
+    with everybody(stage, STRAIGHT, "threads", "plain", "haproxy") as those:
+        yield ways(stage, LOADS["simple"], those)
+
+
+@part("extended", "one SELECT by Parse, Bind, Describe, Execute, Sync", *USUAL, targets=[Target(CPU, 0.90)])
+def extended(stage):
+    """As above."""
+    with everybody(stage, STRAIGHT, "threads", "plain", "haproxy") as those:
+        yield ways(stage, LOADS["extended"], those)
+
+
+@part("prepared", "one SELECT of a named statement", *USUAL, targets=[Target(CPU, 0.85)])
+def prepared(stage):
+    """Not every PgBouncer can."""
+    with everybody(stage, STRAIGHT, "threads", "plain", "haproxy") as those:
+        found = ways(stage, LOADS["prepared"], [one for one in those if one.prepared])
+        found += [Way(one.name, missing="it does not keep named statements") for one in those if not one.prepared]
+        yield found
+
+
+ON, OFF = ", tracking on", ", tracking off"
+
+
+@part(
+    "tracking",
+    "the same, with and without tracking of session state",
+    *USUAL,
+    targets=[Target(CPU, 1.05, OURS + ON, OURS + OFF)],
+)
+def tracking(stage):
+    """By a build in which it can be turned off."""
+    options = stage.options
+    if not options.switched:
+        yield [Way(OURS + ON, missing="there is no build in which it can be turned off")]
+        return
+    with contextlib.ExitStack() as stack:
+        those = []
+        for also, without in ((ON, None), (OFF, "tracking")):
+            build = (stage.postgres, stage.password, options.switched, options.pool, 1)
+            those.append(stage.told(stack.enter_context(contenders.pgweir(*build, also, without))))
+        yield ways(stage, LOADS["prepared"], those)
+
+
+@part("update", "UPDATE, SELECT, INSERT in a transaction, by Query", *USUAL, targets=[Target(CPU, 0.90)])
+def update(stage):
+    """Five round trips a transaction."""
+    with everybody(stage, STRAIGHT, "threads", "plain") as those:
+        yield ways(stage, LOADS["update"], those)
+
+
+@part(
+    "one",
+    "one client, by Query",
+    LATENCY,
+    CPU,
+    targets=[Target(LATENCY, 0.95, less=STRAIGHT, what="latency added to that without a proxy")],
+)
+def one(stage):
+    """Nobody waits for anybody: what is added is the way through the proxy."""
+    with everybody(stage, STRAIGHT, "haproxy") as those:
+        load = dataclasses.replace(LOADS["simple"], steady=False, clients=1, threads=1)
+        yield ways(stage, load, those)
+
+
+P99 = Figure("p99, ms", 2)
+P999 = Figure("p99.9, ms", 2)
+
+
+@part("tail", "200 clients that share the pool, by Query", TPS, P99, P999, CPU, SERVERS, targets=[Target(P999, 1.0), Target(P99)])
+def tail(stage):
+    """Of each transaction's latency, waiting for a server included."""
+    with everybody(stage) as those:
+        yield [Way(one.name, functools.partial(logged, stage, one)) for one in those]
+
+
+def logged(stage, contender, seconds):
+    """A run of which each transaction is written down."""
+    with tempfile.TemporaryDirectory(prefix="pgweir-bench-") as place:
+        flags = [*LOADS["simple"].flags, "-l", f"--log-prefix={place}/log"]
+        run = pgbench.run(stage, contender, Load(flags, clients=200), seconds)
+        # The third column is of microseconds.
+        lines = (line for log in pathlib.Path(place).iterdir() for line in log.read_text().splitlines())
+        latencies = sorted(int(line.split()[2]) for line in lines)
+    if latencies:
+        for figure, share in ((P99, 0.99), (P999, 0.999)):
+            run.figures[figure] = latencies[int(share * len(latencies))] / 1000
+    return run
+
+
+@part("logins", "a login by SCRAM, one SELECT, goodbye", *USUAL, targets=[Target(CPU, 0.70)])
+def logins(stage):
+    """No full pool is wanted: pgbench connects one client at a time per thread."""
+    with everybody(stage, STRAIGHT, "threads", "plain") as those:
+        yield ways(stage, LOADS["logins"], those)
+
+
+@part("tls_logins", "the same over TLS 1.3, with an ECDSA certificate", TPS, LATENCY, CPU, targets=[Target(CPU, 0.80)])
+def tls_logins(stage):
+    """By libpq, which never resumes."""
+    table, lines = tls.settings(stage.postgres.folder, *tls.ECDSA, only_13=True)
+    with everybody(stage, table=table, lines=lines) as those:
+        yield ways(stage, dataclasses.replace(LOADS["logins"], environment=tls.ENVIRONMENT), those)
+
+
+THREE, NONE = "three settings a client", "none"
+
+
+@part("settings", "clients with settings of their own", *USUAL, targets=[Target(CPU, 1.25, THREE, NONE)])
+def settings(stage):
+    """What they cost, against the same load without."""
+    options = stage.options
+    with contenders.pgweir(stage.postgres, stage.password, options.pgweir, options.pool, 1) as weir:
+        those = [(THREE, LOADS["settings"]), (NONE, LOADS["plain"])]
+        yield [Way(name, functools.partial(pgbench.run, stage, weir, load)) for name, load in those]
+
+
+@part(
+    "threads",
+    "two worker threads beside one, 64 clients, by Query",
+    TPS,
+    LATENCY,
+    CPU,
+    KERNEL,
+    SLEEPS,
+    SERVERS,
+    targets=[Target(figure, None, "2 threads", "1 thread", what=figure.name) for figure in (TPS, CPU)],
+)
+def threads(stage):
+    """A sleep is a thread of the proxy that had nothing to do and was woken again."""
+    options = stage.options
+    with contextlib.ExitStack() as stack:
+        found = []
+        for number, name in ((1, "1 thread"), (2, "2 threads")):
+            build = (stage.postgres, stage.password, options.pgweir, options.pool, number, f", {name}")
+            weir = stage.told(stack.enter_context(contenders.pgweir(*build)))
+            load = dataclasses.replace(LOADS["simple"], clients=64)
+            found.append(Way(name, functools.partial(pgbench.run, stage, weir, load)))
+        yield found
