@@ -17,16 +17,16 @@ TIMEOUT = 60
 
 
 class Client:
-    """One connection, logged in by SCRAM. With a `context` it is encrypted."""
+    """One connection, logged in by SCRAM. With a `context` it is encrypted, and goes on from a TLS `session` if it may."""
 
-    def __init__(self, contender, password, database=DATABASE, context=None):
+    def __init__(self, contender, password, database=DATABASE, context=None, session=None):
         self.password = password
         self.socket = socket.create_connection(("127.0.0.1", contender.port), TIMEOUT)
         if context:
             self.socket.sendall(SSL_REQUEST)
             if self.socket.recv(1) != b"S":
                 raise ConnectionError(f"{contender.name} does not encrypt")
-            self.socket = context.wrap_socket(self.socket)
+            self.socket = context.wrap_socket(self.socket, session=session)
         parameters = "".join(f"{text}\0" for text in ("user", contender.role, "database", database, ""))
         startup = struct.pack("!I", PROTOCOL) + parameters.encode()
         self.socket.sendall(struct.pack("!I", len(startup) + 4) + startup)
