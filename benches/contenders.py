@@ -41,6 +41,8 @@ class Contender:
     port: int
     pid: int | None = None
     pool: int | None = None
+    # Servers that it may have for other pools.
+    others: int = 0
     configuration: str = ""
     prepared: bool = True
     # Where its metrics are.
@@ -263,7 +265,8 @@ def pgweir(postgres, password, binary, pool, workers, also="", without=None, tab
     assert_no_password([binary, "check", "--config", path], environment)
     log = postgres.folder / f"{role}.log"
     with running(command, port, log, signal.SIGTERM, env=environment) as process:
-        yield Contender(f"pgweir{also}", role, port, process.pid, pool, text.replace(verifier, VERIFIER), http=http)
+        shown = text.replace(verifier, VERIFIER)
+        yield Contender(f"pgweir{also}", role, port, process.pid, pool, configuration=shown, http=http)
 
 
 def assert_no_password(check, environment):
@@ -305,7 +308,7 @@ def pgbouncer(postgres, password, binary, pool, lines=(), upstream=None, also=""
     log = postgres.folder / f"{role}.log"
     with running([binary, path], port, log, signal.SIGTERM, **unprivileged()) as process:
         shown = text + f'; {users.name}: "{role}" "{VERIFIER}"\n'
-        yield Contender(f"PgBouncer{also}", role, port, process.pid, pool, shown, prepared)
+        yield Contender(f"PgBouncer{also}", role, port, process.pid, pool, configuration=shown, prepared=prepared)
 
 
 @contextlib.contextmanager
@@ -318,7 +321,7 @@ def haproxy(postgres, password, binary):
     write(path, text)
     log = postgres.folder / "haproxy.log"
     with running([binary, "-db", "-f", path], port, log, signal.SIGTERM, **unprivileged()) as process:
-        yield Contender("HAProxy", "haproxy", port, process.pid, None, text)
+        yield Contender("HAProxy", "haproxy", port, process.pid, configuration=text)
 
 
 HAPROXY = """global

@@ -66,6 +66,7 @@ def aliases(stage, number):
 @contextlib.contextmanager
 def each_pool(stage, weir, number):
     """A client in each that has run something."""
+    weir.others = OTHERS
     with contextlib.ExitStack() as stack:
         for place in range(1, number):
             one = stack.enter_context(contextlib.closing(Client(weir, stage.password, f"p{place}")))
@@ -75,21 +76,23 @@ def each_pool(stage, weir, number):
 
 @part("growth:statements", "one SELECT of a named statement, beside others", *USUAL, grows=CPU)
 def statements(stage):
-    """They are of one client, which keeps them; no two have the same text."""
+    """No two have the same text; they are of clients with up to 5,000 each, which keep them."""
     steps = [number for number in STEPS if number in (1, 1_000, 100_000)]
     yield from grown(stage, "statements", steps, LOADS["prepared"], functools.partial(kept, stage))
 
 
+# A client of pgweir's may have 10,000.
+OF_EACH = 5_000
 BATCH = 500
 
 
 @contextlib.contextmanager
 def kept(stage, weir, number):
-    """A client with so many statements."""
-    with contextlib.closing(Client(weir, stage.password)) as one:
+    """Clients with so many statements."""
+    with Crowd(weir, stage.password, -(-number // OF_EACH)) as crowd:
         for first in range(0, number, BATCH):
             places = range(first, min(first + BATCH, number))
-            one.prepare({f"s{place}": STATEMENT.format(place) for place in places})
+            crowd.clients[first // OF_EACH].prepare({f"s{place}": STATEMENT.format(place) for place in places})
         yield
 
 

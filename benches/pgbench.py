@@ -103,7 +103,7 @@ def by_transaction(spent, transactions):
 
 def pool_problems(contender, load, there, used):
     """A pool that was not used, or not kept to, makes figures that compare nothing."""
-    if there > contender.pool:
+    if there > contender.pool + contender.others:
         return [f"{there} connections for a pool of {contender.pool}"]
     if load.steady and used < POOL_IN_USE * contender.pool:
         return [f"only {used} of {contender.pool} servers worked"]
