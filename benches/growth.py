@@ -56,11 +56,11 @@ def pools(stage):
 OTHERS = 100
 
 
-def aliases(stage, number):
-    """Databases of pgweir's that are all the same one. The first of all pools is that in which the work is done."""
-    port = stage.postgres.port
-    names = (f'[databases.p{place}]\nhost = "127.0.0.1"\nport = {port}\ndbname = "{DATABASE}"\ntls = "disable"\nmax_servers = 1\n' for place in range(1, number))
-    return {"tables": "".join(names), "limits": f"\nmax_servers_host = {stage.options.pool + OTHERS}"}
+def aliases(stage, _number):
+    """Whatever database is asked for is the same one, in a pool of its own. The work is done in the first of all pools."""
+    table = f'[databases."*"]\nhost = "127.0.0.1"\nport = {stage.postgres.port}\ndbname = "{DATABASE}"\n'
+    limits = f"\nmax_servers_host = {stage.options.pool + OTHERS}"
+    return {"tables": table + 'tls = "disable"\nmax_servers = 1\n', "limits": limits}
 
 
 @contextlib.contextmanager
