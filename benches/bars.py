@@ -13,11 +13,13 @@ def draw(path, title, bars):
     x = lambda ratio: LEFT + min(ratio, MOST) / MOST * (WIDTH - LEFT - RIGHT)
     colours = {other: COLOURS[place % len(COLOURS)] for place, other in enumerate(sorted({bar[1] for bar in bars}))}
     parts = [text(WIDTH / 2, 16, title, "middle")]
-    parts += [text(LEFT + place * 150, 36, f"beside {other}", colour=colour) for place, (other, colour) in enumerate(colours.items())]
+    for place, (other, colour) in enumerate(colours.items()):
+        parts.append(text(8 + place * 220, 36, f"beside {other}", colour=colour))
     for place, (name, other, ratio, target) in enumerate(bars):
         y = TOP + place * ROW
         parts.append(text(LEFT - 8, y + 14, name, "end"))
-        parts.append(f'<rect x="{LEFT}" y="{y + 3}" width="{x(ratio) - LEFT:.1f}" height="{ROW - 8}" fill="{colours[other]}"/>')
+        size = f'width="{x(ratio) - LEFT:.1f}" height="{ROW - 8}"'
+        parts.append(f'<rect x="{LEFT}" y="{y + 3}" {size} fill="{colours[other]}"/>')
         parts.append(text(x(ratio) + 6, y + 14, f"{ratio:.2f}"))
         if target is not None:
             parts.append(f'<path d="M{x(target):.1f} {y + 1}v{ROW - 4}" stroke="#24292f" stroke-width="3"/>')

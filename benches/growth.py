@@ -23,7 +23,7 @@ def grown(stage, what, steps, load, fill, shape=lambda number: {}):
             build = (stage.postgres, stage.password, options.pgweir, options.pool, 1, f", {number} {what}")
             weir = stack.enter_context(contenders.pgweir(*build, **shape(number)))
             stack.enter_context(fill(weir, number))
-            ways.append(Way(f"{number:,} {what}", functools.partial(pgbench.run, stage, weir, load)))
+            ways.append(Way(f"{what}: {number:,}", functools.partial(pgbench.run, stage, weir, load)))
         yield ways
 
 
@@ -49,14 +49,15 @@ def logins(stage):
 def pools(stage):
     """Each pool has a client; all are of one database of PostgreSQL's, which has room for a hundred servers of theirs."""
     steps = [number for number in STEPS if number in (1, 100, 10_000) and number <= stage.options.idle]
-    yield from grown(stage, "pools", steps, LOADS["simple"], functools.partial(each_pool, stage), functools.partial(aliases, stage))
+    fill = functools.partial(each_pool, stage)
+    yield from grown(stage, "pools", steps, LOADS["simple"], fill, lambda _: aliases(stage))
 
 
 # Servers of pools in which nothing is done any more.
 OTHERS = 100
 
 
-def aliases(stage, _number):
+def aliases(stage):
     """Whatever database is asked for is the same one, in a pool of its own. The work is done in the first of all pools."""
     table = f'[databases."*"]\nhost = "127.0.0.1"\nport = {stage.postgres.port}\ndbname = "{DATABASE}"\n'
     limits = f"\nmax_servers_host = {stage.options.pool + OTHERS}"

@@ -48,7 +48,7 @@ def ways(stage, number, table="", lines=(), context=None):
 def held(stage, begin, number, context, _seconds):
     """Clients come one after the other, and stay until all are counted."""
     with begin() as contender:
-        stage.told(contender)
+        stage.told(contender, ", TLS" if context else "")
         first = Client(contender, stage.password, context=context)
         first.query("select 1")
         first.close()

@@ -130,7 +130,7 @@ def everybody(stage, *also, table="", lines=()):
         if "haproxy" in also:
             proxies.append(contenders.haproxy(*who, options.haproxy))
         there += [started.enter_context(proxy) for proxy in proxies]
-        yield [stage.told(one) for one in there]
+        yield [stage.told(one, ", TLS" if table else "") for one in there]
 
 
 def bouncers(stage, lines=()):

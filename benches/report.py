@@ -8,7 +8,7 @@ import statistics
 import subprocess
 from dataclasses import dataclass
 
-from parts import OURS, THEIRS
+from parts import THEIRS
 
 HEAD = """# Benchmarks
 
@@ -30,7 +30,8 @@ client at a time per thread.)
 
 def line(part, way, turn, run):
     """One run, as it goes by."""
-    figures = [f"{figure.name} {run.figures[figure]:,.{figure.digits}f}" for figure in part.figures if figure in run.figures]
+    seen = [figure for figure in part.figures if figure in run.figures]
+    figures = [f"{figure.name} {run.figures[figure]:,.{figure.digits}f}" for figure in seen]
     void = "".join(f"; VOID: {problem}" for problem in run.problems)
     return f"{part.name} {turn + 1} {way.name}: {', '.join(figures)}{void}"
 
@@ -78,9 +79,7 @@ class Comparison:
 
     def said(self):
         """As a sentence below the table."""
-        whose = f"{self.target.ours} takes {cell(self.ratios, 2)} times what {self.other} takes"
-        if self.other is None:
-            whose = f"{self.target.ours} takes {cell(self.ratios, 2)}"
+        whose = f"{self.target.ours} has {cell(self.ratios, 2)}" + (f" times that of {self.other}" if self.other else "")
         which = self.target.what or self.target.figure.name
         aim = "" if self.target.most is None else f"; target: at most {self.target.most:g}, {self.met()}"
         return f"\n{which}: {whose}{aim}.\n"
@@ -114,7 +113,7 @@ def growth(result):
     """The summary's row of a part that grows: the last way by the first."""
     first, last = result.ways[0].name, result.ways[-1].name
     ratios = result.times(last)
-    what = f"{result.part.what}; CPU of pgweir with {last}"
+    what = f"{result.part.what}: CPU with {last}"
     return [result.part.name, what, "flat", first, cell(ratios, 2) if ratios else "void", ""]
 
 
@@ -137,7 +136,8 @@ def row(result, way):
     runs = result.runs[way.name]
     good = [run for run in runs if not run.problems]
     void = f"{len(runs) - len(good)} of {len(runs)}"
-    cells = [cell([run.figures[figure] for run in good if figure in run.figures], figure.digits) for figure in figures]
+    seen = ([run.figures[figure] for run in good if figure in run.figures] for figure in figures)
+    cells = [cell(values, figure.digits) for values, figure in zip(seen, figures)]
     times = [cell(result.times(way.name), 2)] if result.part.grows else []
     return [way.name, *cells, void, *times]
 

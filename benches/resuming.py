@@ -23,7 +23,7 @@ FULL = ", full handshakes"
     targets=[Target(CPU, 0.40)],
 )
 def tls_resumed(stage):
-    """By an ECDSA certificate, one login after the other, by a client of our own; with full handshakes the same client does not try."""
+    """One login after the other, by a client of our own; for full handshakes the same client does not ask to resume."""
     table, lines = tls.settings(stage.postgres.folder, *tls.ECDSA, only_13=True)
     with everybody(stage, table=table, lines=lines) as those:
         found = [Way(one.name, functools.partial(repeated, stage, one, True)) for one in those]

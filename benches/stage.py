@@ -48,10 +48,10 @@ class Stage:
         """So many clients, or fewer if it is to be a small run."""
         return max(int(number * self.options.size), 2)
 
-    def told(self, contender):
-        """The same contender; what it was told first is kept for the report."""
+    def told(self, contender, also=""):
+        """The same contender; what it was told first is kept for the report, `also` being said of it."""
         if contender.configuration:
-            self.configurations.setdefault(contender.name, contender.configuration)
+            self.configurations.setdefault(contender.name + also, contender.configuration)
         return contender
 
     @contextlib.contextmanager
