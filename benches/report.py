@@ -74,7 +74,7 @@ class Comparison:
     def row(self):
         """Of the summary."""
         aim = "" if self.target.most is None else f"at most {self.target.most:g}"
-        measured = cell(self.ratios, 2) if self.ratios else "void"
+        measured = cell(self.ratios, 2) if self.ratios else "not measured"
         return [self.result.part.name, self.what(), aim, self.other or "", measured, self.met() if self.ratios else ""]
 
     def said(self):
@@ -89,7 +89,7 @@ def comparisons(results):
     """All that were aimed at and measured."""
     for result in results:
         for target in result.part.targets:
-            for other, ratios in target.found(result.runs).items():
+            for other, ratios in (target.found(result.runs) or {target.theirs: []}).items():
                 yield Comparison(result, target, other, ratios)
 
 
@@ -114,7 +114,7 @@ def growth(result):
     first, last = result.ways[0].name, result.ways[-1].name
     ratios = result.times(last)
     what = f"{result.part.what}: CPU with {last}"
-    return [result.part.name, what, "flat", first, cell(ratios, 2) if ratios else "void", ""]
+    return [result.part.name, what, "flat", first, cell(ratios, 2) if ratios else "not measured", ""]
 
 
 def section(result, found):

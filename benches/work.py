@@ -4,13 +4,14 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
+import statistics
 import tempfile
 
 import contenders
 import pgbench
 import tls
 from parts import OURS, STRAIGHT, Figure, Target, Way, everybody, part
-from pgbench import CPU, KERNEL, LATENCY, LOADS, SERVERS, SLEEPS, TPS, Load
+from pgbench import CPU, KERNEL, LATENCY, LOADS, SERVERS, SLEEPS, TPS
 
 USUAL = (TPS, LATENCY, CPU, SERVERS)
 
@@ -48,7 +49,7 @@ ON, OFF = ", tracking on", ", tracking off"
 
 @part(
     "tracking",
-    "the same, with and without tracking of session state",
+    "one SELECT of a named statement, with and without tracking of session state",
     *USUAL,
     targets=[Target(CPU, 1.05, OURS + ON, OURS + OFF)],
 )
@@ -73,22 +74,28 @@ def update(stage):
         yield ways(stage, LOADS["update"], those)
 
 
+MIDDLE = Figure("latency, mean of the middle half, ms", 4)
+P99 = Figure("p99, ms", 2)
+P999 = Figure("p99.9, ms", 2)
+
+
 @part(
     "one",
     "one client, by Query",
+    MIDDLE,
     LATENCY,
     CPU,
-    targets=[Target(LATENCY, 0.95, less=STRAIGHT, what="latency added to that without a proxy")],
+    targets=[Target(MIDDLE, 0.95, less=STRAIGHT, what="latency added to that without a proxy")],
 )
 def one(stage):
-    """Nobody waits for anybody: what is added is the way through the proxy."""
+    """Nobody waits for anybody: what is added is the way through the proxy. Of what else the machine does, the slowest tell."""
     with everybody(stage, STRAIGHT, "haproxy") as those:
         load = dataclasses.replace(LOADS["simple"], steady=False, clients=1, threads=1)
-        yield ways(stage, load, those)
+        yield [Way(one.name, functools.partial(logged, stage, one, load)) for one in those]
 
 
-P99 = Figure("p99, ms", 2)
-P999 = Figure("p99.9, ms", 2)
+# For the logins to be over.
+LONGER = 3
 
 
 @part(
@@ -102,25 +109,25 @@ P999 = Figure("p99.9, ms", 2)
     targets=[Target(P999, 1.0, what="p99.9"), Target(P99, what="p99")],
 )
 def tail(stage):
-    """Of each transaction's latency, waiting for a server included. Runs are three times as long, for the logins to be over."""
+    """Of each transaction's latency, waiting for a server included. Runs are three times as long."""
     with everybody(stage) as those:
-        yield [Way(one.name, functools.partial(logged, stage, one)) for one in those]
+        load = dataclasses.replace(LOADS["simple"], clients=200)
+        longer = lambda one: lambda seconds: logged(stage, one, load, LONGER * seconds)
+        yield [Way(one.name, longer(one)) for one in those]
 
 
-LONGER = 3
-
-
-def logged(stage, contender, seconds):
+def logged(stage, contender, load, seconds):
     """A run of which each transaction is written down."""
     with tempfile.TemporaryDirectory(prefix="pgweir-bench-") as place:
-        flags = [*LOADS["simple"].flags, "-l", f"--log-prefix={place}/log"]
-        run = pgbench.run(stage, contender, Load(flags, clients=200), LONGER * seconds)
+        flags = [*load.flags, "-l", f"--log-prefix={place}/log"]
+        run = pgbench.run(stage, contender, dataclasses.replace(load, flags=flags), seconds)
         # The third column is of microseconds.
         lines = (line for log in pathlib.Path(place).iterdir() for line in log.read_text().splitlines())
-        latencies = sorted(int(line.split()[2]) for line in lines)
+        latencies = sorted(int(line.split()[2]) / 1000 for line in lines)
     if latencies:
-        for figure, share in ((P99, 0.99), (P999, 0.999)):
-            run.figures[figure] = latencies[int(share * len(latencies))] / 1000
+        quarter = len(latencies) // 4
+        run.figures[MIDDLE] = statistics.fmean(latencies[quarter : len(latencies) - quarter])
+        run.figures[P99], run.figures[P999] = (latencies[int(share * len(latencies))] for share in (0.99, 0.999))
     return run
 
 
@@ -131,7 +138,7 @@ def logins(stage):
         yield ways(stage, LOADS["logins"], those)
 
 
-@part("tls_logins", "the same over TLS 1.3, with an ECDSA certificate", TPS, LATENCY, CPU, targets=[Target(CPU, 0.80)])
+@part("tls_logins", "a login over TLS 1.3 with an ECDSA certificate, one SELECT, goodbye", TPS, LATENCY, CPU, targets=[Target(CPU, 0.80)])
 def tls_logins(stage):
     """By libpq, which never resumes."""
     table, lines = tls.settings(stage.postgres.folder, *tls.ECDSA, only_13=True)
