@@ -30,7 +30,15 @@ def idle(stage):
     yield ways(stage, stage.options.idle)
 
 
-@part("idle_tls", "clients that are logged in over TLS 1.3 and say nothing", EACH, CLIENTS, BEFORE, targets=[Target(EACH, 0.50)], warm=False)
+@part(
+    "idle_tls",
+    "clients that are logged in over TLS 1.3 and say nothing",
+    EACH,
+    CLIENTS,
+    BEFORE,
+    targets=[Target(EACH, 0.50)],
+    warm=False,
+)
 def idle_tls(stage):
     """By a certificate with an ECDSA key; half as many as without TLS."""
     table, lines = tls.settings(stage.postgres.folder, *tls.ECDSA, only_13=True)

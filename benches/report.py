@@ -97,7 +97,8 @@ def summary(options, results, found):
     """What was aimed at, and what came of it."""
     rows = [comparison.row() for comparison in found]
     rows += [growth(result) for result in results if result.part.grows]
-    text = f"\n## Targets\n\nRatios of pgweir's figure to that of whom it is beside, unless said otherwise. {voids(results)}\n\n"
+    text = "\n## Targets\n\nRatios of pgweir's figure to that of whom it is beside, unless said otherwise; "
+    text += f"those that are met are so by the median. {voids(results)}\n\n"
     text += table(["part", "what", "target", "beside", "measured", ""], rows)
     return text + (f"\nA newer {THEIRS} is not measured: {options.no_newer}.\n" if options.no_newer else "")
 

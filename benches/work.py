@@ -88,7 +88,7 @@ P999 = Figure("p99.9, ms", 2)
     targets=[Target(MIDDLE, 0.95, less=STRAIGHT, what="latency added to that without a proxy")],
 )
 def one(stage):
-    """Nobody waits for anybody: what is added is the way through the proxy. Of what else the machine does, the slowest tell."""
+    """Nobody waits for anybody: what is added is the way through the proxy. The slowest quarter tells of others' work."""
     with everybody(stage, STRAIGHT, "haproxy") as those:
         load = dataclasses.replace(LOADS["simple"], steady=False, clients=1, threads=1)
         yield [Way(one.name, functools.partial(logged, stage, one, load)) for one in those]
@@ -138,7 +138,14 @@ def logins(stage):
         yield ways(stage, LOADS["logins"], those)
 
 
-@part("tls_logins", "a login over TLS 1.3 with an ECDSA certificate, one SELECT, goodbye", TPS, LATENCY, CPU, targets=[Target(CPU, 0.80)])
+@part(
+    "tls_logins",
+    "a login over TLS 1.3 with an ECDSA certificate, one SELECT, goodbye",
+    TPS,
+    LATENCY,
+    CPU,
+    targets=[Target(CPU, 0.80)],
+)
 def tls_logins(stage):
     """By libpq, which never resumes."""
     table, lines = tls.settings(stage.postgres.folder, *tls.ECDSA, only_13=True)
