@@ -55,7 +55,7 @@ check: ## check a configuration and print it as it holds (ARGS="--config pgweir.
 	cargo run --quiet --locked -- check $(ARGS)
 
 .PHONY: bench
-bench: ## measure pgweir beside PgBouncer and PostgreSQL alone, into docs/benchmarks.md
+bench: ## measure pgweir beside PgBouncer, HAProxy and PostgreSQL alone, into docs/benchmarks.md (ONLY=idle,tail: those parts)
 	scripts/bench.sh $(ARGS)
 
 .PHONY: storm

@@ -28,21 +28,23 @@ SPARE = 5
 PORTS = range(20_000, 32_000)
 # The oldest PgBouncer that keeps protocol-level prepared statements in transaction mode.
 PREPARED_SINCE = (1, 21)
+# Of any proxy.
+MOST_CLIENTS = 20_000
 
 
 @dataclass
 class Contender:
-    """One way to the database; `pid` and `pool` are None for the straight one."""
+    """One way to the database; without a proxy there is no `pid`, and without pooling no `pool`."""
 
     name: str
     role: str
     port: int
     pid: int | None = None
     pool: int | None = None
+    # Servers that it may have for other pools.
+    others: int = 0
     configuration: str = ""
     prepared: bool = True
-    # Of the build in which tracking can be turned off.
-    switched: bool = False
     # Where its metrics are.
     http: int | None = None
 
@@ -228,13 +230,13 @@ def straight(postgres, password):
 
 
 @contextlib.contextmanager
-def pgweir(postgres, password, binary, pool, workers, also="", without=None, tables="", upstream=None):
+def pgweir(postgres, password, binary, pool, workers, also="", without=None, tables="", limits="", upstream=None):
     """pgweir with so many worker threads; 0 = one per core. `also` is said of it; `without` is turned off.
 
-    `tables` are further ones of its configuration; ROLE in them is its clients' name. `upstream` is the port
-    on which it finds PostgreSQL, if that is not PostgreSQL's own.
+    `tables` are further ones of its configuration, and `limits` further lines of that one; ROLE in them is its
+    clients' name. `upstream` is the port on which it finds PostgreSQL, if that is not PostgreSQL's own.
     """
-    role = f"pgweir_{workers}" + "".join(letter for letter in also if letter.isalpha())
+    role = f"pgweir_{workers}" + "".join(letter for letter in also if letter.isalnum())
     verifier = postgres.role(role, password)
     port, http = free_port(), free_port()
     text = "\n".join(
@@ -243,7 +245,8 @@ def pgweir(postgres, password, binary, pool, workers, also="", without=None, tab
             f'http_listen = "127.0.0.1:{http}"',
             f"workers = {workers}",
             "[limits]",
-            f"max_servers = {pool}",
+            f"max_clients = {MOST_CLIENTS}",
+            f"max_servers = {pool}{limits}",
             "[auth]",
             'method = "scram-sha-256"',
             f"[users.{role}]",
@@ -257,13 +260,13 @@ def pgweir(postgres, password, binary, pool, workers, also="", without=None, tab
     )
     path = postgres.folder / f"{role}.toml"
     write(path, text)
-    name = "pgweir" + (also if workers == 1 else ", default threads")
     command = [binary, "serve", "--config", path]
     environment = os.environ | ({"PGWEIR_TEST_WITHOUT": without} if without else {})
     assert_no_password([binary, "check", "--config", path], environment)
     log = postgres.folder / f"{role}.log"
     with running(command, port, log, signal.SIGTERM, env=environment) as process:
-        yield Contender(name, role, port, process.pid, pool, text.replace(verifier, VERIFIER), http=http)
+        shown = text.replace(verifier, VERIFIER)
+        yield Contender(f"pgweir{also}", role, port, process.pid, pool, configuration=shown, http=http)
 
 
 def assert_no_password(check, environment):
@@ -273,29 +276,13 @@ def assert_no_password(check, environment):
         raise SystemExit(f"pgweir has a password among its settings:\n{settings}")
 
 
-def plain(enter, postgres, password, binary, pool):
-    """The build without a profile, if there is one."""
-    return [enter(pgweir(postgres, password, binary, pool, 1, ", plain build"))] if binary else []
-
-
-def switched(enter, postgres, password, binary, pool):
-    """The build in which tracking can be turned off, if there is one: with it on, and off."""
-    if not binary:
-        return []
-    both = [(", tracking on", None), (", tracking off", "tracking")]
-    those = [enter(pgweir(postgres, password, binary, pool, 1, *which)) for which in both]
-    for one in those:
-        one.switched = True
-    return those
-
-
 @contextlib.contextmanager
-def pgbouncer(postgres, password, binary, pool, lines=(), upstream=None):
-    """PgBouncer with the same pool and the same way to log in. `lines` are further settings."""
+def pgbouncer(postgres, password, binary, pool, lines=(), upstream=None, also=""):
+    """PgBouncer with the same pool and the same way to log in. `lines` are further settings; `also` is said of it."""
     version = pgbouncer_version(binary)
-    role = "pgbouncer"
+    role = "pgbouncer" + "".join(letter for letter in also if letter.isalnum())
     verifier = postgres.role(role, password)
-    users = postgres.folder / "userlist.txt"
+    users = postgres.folder / f"{role}.txt"
     write(users, f'"{role}" "{verifier}"\n')
     port = free_port()
     settings = [
@@ -309,18 +296,48 @@ def pgbouncer(postgres, password, binary, pool, lines=(), upstream=None):
         f"auth_file = {users}",
         "pool_mode = transaction",
         f"default_pool_size = {pool}",
+        f"max_client_conn = {MOST_CLIENTS}",
         "server_tls_sslmode = disable",
     ]
-    if version >= PREPARED_SINCE:
+    prepared = version >= PREPARED_SINCE
+    if prepared:
         settings.append("max_prepared_statements = 200")
-    text = "\n".join([*settings, *(lines or ["max_client_conn = 1000"])]) + "\n"
-    path = postgres.folder / "pgbouncer.ini"
+    text = "\n".join([*settings, *lines]) + "\n"
+    path = postgres.folder / f"{role}.ini"
     write(path, text)
-    log = postgres.folder / "pgbouncer.log"
+    log = postgres.folder / f"{role}.log"
     with running([binary, path], port, log, signal.SIGTERM, **unprivileged()) as process:
-        shown = text + f'; userlist.txt: "{role}" "{VERIFIER}"\n'
-        prepared = version >= PREPARED_SINCE
-        yield Contender("PgBouncer", role, port, process.pid, pool, shown, prepared)
+        shown = text + f'; {users.name}: "{role}" "{VERIFIER}"\n'
+        yield Contender(f"PgBouncer{also}", role, port, process.pid, pool, configuration=shown, prepared=prepared)
+
+
+@contextlib.contextmanager
+def haproxy(postgres, password, binary):
+    """HAProxy, which relays bytes and knows nothing of PostgreSQL: a server for each client, on one thread."""
+    postgres.role("haproxy", password)
+    port = free_port()
+    path = postgres.folder / "haproxy.cfg"
+    text = HAPROXY.format(clients=MOST_CLIENTS // 4, port=port, postgres=postgres.port)
+    write(path, text)
+    log = postgres.folder / "haproxy.log"
+    with running([binary, "-db", "-f", path], port, log, signal.SIGTERM, **unprivileged()) as process:
+        yield Contender("HAProxy", "haproxy", port, process.pid, configuration=text)
+
+
+HAPROXY = """global
+    nbthread 1
+    maxconn {clients}
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+frontend clients
+    bind 127.0.0.1:{port}
+    default_backend postgres
+backend postgres
+    server postgres 127.0.0.1:{postgres}
+"""
 
 
 def pgbouncer_version(binary):

@@ -3,6 +3,7 @@
 import subprocess
 
 import contenders
+import tls
 from sending import connections, resident, send
 from stage import ERRORS, GOODPUT, Figure, scenario
 
@@ -189,17 +190,15 @@ def classes(stage):
 )
 def handshakes(stage):
     """By a certificate with an RSA key of 2,048 bits. The harness pays the client's half of each handshake."""
-    cert, key = certificate(stage.postgres.folder)
-    tables = f'[tls]\nmode = "require"\ncert = "{cert}"\nkey = "{key}"\n'
-    lines = ["client_tls_sslmode = require", f"client_tls_cert_file = {cert}", f"client_tls_key_file = {key}"]
+    settings = tls.settings(stage.postgres.folder, "rsa:2048")
     length = f"duration={stage.options.seconds}s"
     workers = f"name=workers,profile=steady,functions=50,transactions=0,think=20ms,{length}"
     logins = f"name=logins,profile=steady,functions=10,transactions=2,think=20ms,{length}"
-    with stage.proxies(tables, lines) as proxies:
+    with stage.proxies(*settings) as proxies:
         for one in stage.in_turn(proxies):
-            tls = ["--sslmode", "require", *stage.limit(one), "--class", workers]
-            storms = [send(stage, one, tls), send(stage, one, [*tls, "--class", logins])]
-            storms.append(send(stage, one, [*tls, "--class", f"{logins},tls_resume=true"]))
+            flags = ["--sslmode", "require", *stage.limit(one), "--class", workers]
+            storms = [send(stage, one, flags), send(stage, one, [*flags, "--class", logins])]
+            storms.append(send(stage, one, [*flags, "--class", f"{logins},tls_resume=true"]))
             p99s = [storm.of("workers")["transaction"]["p99_ms"] for storm in storms]
             found = [storm.of("logins") for storm in storms[1:]]
             rates = [logged_in["connect"]["count"] / stage.options.seconds for logged_in in found]
@@ -215,17 +214,6 @@ def handshakes(stage):
                 resumed,
                 sum(storm.errors() for storm in storms),
             ]
-
-
-def certificate(folder):
-    """A certificate for both proxies, and its key."""
-    cert, key = folder / "proxy.crt", folder / "proxy.key"
-    command = ["openssl", "req", "-new", "-x509", "-days", "2", "-nodes", "-newkey", "rsa:2048"]
-    command += ["-subj", "/CN=127.0.0.1", "-out", cert, "-keyout", key]
-    subprocess.run(command, check=True, capture_output=True)
-    for path in (cert, key):
-        contenders.write(path, path.read_text())
-    return cert, key
 
 
 def knows_classes(stage):

@@ -1,29 +1,39 @@
-"""Measures pgweir beside PgBouncer and beside PostgreSQL alone, in one interleaved run.
+"""Measures pgweir beside PgBouncer, HAProxy and PostgreSQL alone, each part in one interleaved run.
 
 `make bench` installs what it needs and calls it. What counts is the processor time of the proxy per
 1,000 transactions: transactions per second on one machine measure pgbench and PostgreSQL as well,
-which share its cores. Nothing here knows a password of the proxies' clients but pgbench itself: both
-proxies have SCRAM verifiers and log in to PostgreSQL with what their clients prove.
+which share its cores. Nothing here knows a password of the proxies' clients but those clients: the
+poolers have SCRAM verifiers and log in to PostgreSQL with what their clients prove.
 """
 
 import argparse
 import contextlib
 import os
 import pathlib
+import resource
 import secrets
 import shutil
 import signal
 import sys
 import tempfile
 
+import bars
 import contenders
-import pgbench
 import report
+from parts import PARTS, THEIRS, Result, chosen
+from stage import Stage
+
+# Their import registers the parts, in the order of the report.
+import work  # isort: skip
+import resuming  # isort: skip
+import bulk  # isort: skip
+import idling  # isort: skip
+import growth  # isort: skip
 
 
 def arguments():
     """The flags."""
-    names = [part.name for part in pgbench.PARTS]
+    names = list(PARTS)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help=f"parts to measure, by commas: {', '.join(names)}")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each part and contender")
@@ -32,17 +42,24 @@ def arguments():
     parser.add_argument("--threads", type=int, default=2, help="threads of pgbench")
     parser.add_argument("--pool", type=int, default=20, help="servers of each proxy")
     parser.add_argument("--scale", type=int, default=10, help="pgbench's scale factor")
+    parser.add_argument("--idle", type=int, default=10_000, help="idle clients, and the most of what grows")
+    parser.add_argument("--megabytes", type=int, default=100, help="size of a transfer")
     parser.add_argument("--tools", required=True, help="PostgreSQL's bin folder")
     parser.add_argument("--pgweir", default="target/guided/pgweir")
     parser.add_argument("--plain", help="a build of it without a profile")
     parser.add_argument("--switched", help="a build of it in which tracking can be turned off")
     parser.add_argument("--pgbouncer", default=shutil.which("pgbouncer") or "/usr/sbin/pgbouncer")
+    parser.add_argument("--newer", help="a newer PgBouncer")
+    parser.add_argument("--no-newer", default="none is given", help="why there is no newer PgBouncer")
+    parser.add_argument("--haproxy", default=shutil.which("haproxy") or "/usr/sbin/haproxy")
     parser.add_argument("--out", help="where the report goes; printed alone if not given")
     options = parser.parse_args()
-    chosen = [name for name in options.only.split(",") if name]
-    if unknown := set(chosen) - set(names):
+    asked = {name for name in options.only.split(",") if name}
+    groups = {name.split(":")[0] for name in names}
+    if unknown := asked - set(names) - groups:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
-    options.parts = [part for part in pgbench.PARTS if not chosen or part.name in chosen]
+    options.parts = chosen(asked)
+    options.no_newer = None if options.newer else options.no_newer
     return options
 
 
@@ -55,39 +72,33 @@ def folder():
         yield pathlib.Path(name)
 
 
-@contextlib.contextmanager
-def everybody(options, postgres, password):
-    """All contenders, ready for clients."""
-    with contextlib.ExitStack() as stack:
-        enter = stack.enter_context
-        yield [
-            contenders.straight(postgres, password),
-            enter(contenders.pgweir(postgres, password, options.pgweir, options.pool, workers=1)),
-            enter(contenders.pgweir(postgres, password, options.pgweir, options.pool, workers=0)),
-            *contenders.plain(enter, postgres, password, options.plain, options.pool),
-            *contenders.switched(enter, postgres, password, options.switched, options.pool),
-            enter(contenders.pgbouncer(postgres, password, options.pgbouncer, options.pool)),
-        ]
+def measure(stage, part):
+    """All rounds of a part, each way in turn, another one first each time."""
+    with part.ways(stage) as ways:
+        able = [way for way in ways if not way.missing]
+        if part.warm:
+            for way in able:
+                way.once(WARM_UP)
+        runs = {way.name: [] for way in able}
+        for turn in range(stage.options.rounds):
+            shift = turn % max(len(able), 1)
+            for way in able[shift:] + able[:shift]:
+                run = way.once(stage.options.seconds)
+                runs[way.name].append(run)
+                print(report.line(part, way, turn, run), file=sys.stderr, flush=True)
+    return Result(part, ways, runs)
 
 
-def measure(options, postgres, everyone, password):
-    """Rounds of all parts, each contender in turn, another one first each time."""
-    runs = {}
-    for part in options.parts:
-        able = [one for one in everyone if not one.switched and (part.name != "prepared" or one.prepared)]
-        if part.own:
-            able = [one for one in everyone if one.name == "pgweir"]
-        if part.untracked:
-            able = [one for one in everyone if one.switched]
-        for one in able:
-            pgbench.run(postgres, one, password, part, options, WARM_UP)
-        for turn in range(options.rounds):
-            shift = turn % len(able)
-            for one in able[shift:] + able[:shift]:
-                run = pgbench.run(postgres, one, password, part, options, options.seconds)
-                runs.setdefault((part.name, one.name), []).append(run)
-                print(report.line(part, one, turn, run), file=sys.stderr, flush=True)
-    return runs
+def draw(out, results):
+    """The ratios to PgBouncer as a picture beside the report; gives its path from there."""
+    told = [one for one in report.comparisons(results) if one.ratios and (one.other or "").startswith(THEIRS)]
+    if not told:
+        return None
+    picture = out.with_suffix("") / "ratios.svg"
+    title = "pgweir's figure by PgBouncer's: less is better; the black marks are the targets"
+    shown = lambda one: f"{one.result.part.name}: {one.target.figure.name}"
+    bars.draw(picture, title, [(shown(one), one.other, one.median, one.target.most) for one in told])
+    return picture.relative_to(out.parent)
 
 
 def main():
@@ -96,25 +107,27 @@ def main():
     # So that what was started is ended, whoever ends this.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
-    password = secrets.token_urlsafe()
-    connections = options.clients + PROXIES * options.pool
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    connections = 2 * options.clients + PROXIES * options.pool + 2 * growth.OTHERS
     with folder() as place, contenders.Postgres(options.tools, place, connections).started() as postgres:
         postgres.fill(options.scale)
-        with everybody(options, postgres, password) as everyone:
-            if any(password in one.configuration for one in everyone):
-                raise SystemExit("a proxy's configuration holds the clients' password")
-            runs = measure(options, postgres, everyone, password)
-        text = report.render(options, postgres, everyone, runs)
+        stage = Stage(options, postgres, secrets.token_urlsafe())
+        results = [measure(stage, part) for part in options.parts]
+        if any(stage.password in text for text in stage.configurations.values()):
+            raise SystemExit("a proxy's configuration holds the clients' password")
+        out = pathlib.Path(options.out or "target/benchmarks.md")
+        text = report.render(options, stage, results, draw(out, results))
         refusals = postgres.refusals()
     print(text)
     if options.out:
-        pathlib.Path(options.out).write_text(text)
+        out.write_text(text)
     for refusal in refusals:
         print(f"void: PostgreSQL refused a connection: {refusal}", file=sys.stderr)
-    return int(bool(refusals) or any(run.problems for some in runs.values() for run in some))
+    return int(bool(refusals) or any(run.problems for result in results for some in result.runs.values() for run in some))
 
 
-PROXIES = 6
+PROXIES = 7
 # Seconds; opens the pools.
 WARM_UP = 1
 

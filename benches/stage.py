@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import contenders
 
@@ -36,6 +36,8 @@ class Stage:
     password: str
     # Rounds before this one.
     turn: int = 0
+    # What each proxy was told, by its name.
+    configurations: dict = field(default_factory=dict)
 
     @property
     def pictures(self):
@@ -46,6 +48,12 @@ class Stage:
         """So many clients, or fewer if it is to be a small run."""
         return max(int(number * self.options.size), 2)
 
+    def told(self, contender, also=""):
+        """The same contender; what it was told first is kept for the report, `also` being said of it."""
+        if contender.configuration:
+            self.configurations.setdefault(contender.name + also, contender.configuration)
+        return contender
+
     @contextlib.contextmanager
     def proxies(self, tables="", lines=(), upstreams=(None, None)):
         """pgweir and PgBouncer, fresh; `upstreams` are the ports on which they find PostgreSQL."""
@@ -53,7 +61,6 @@ class Stage:
         who = (self.postgres, self.password)
         many = {"tables": tables, "upstream": upstreams[0]}
         weir = contenders.pgweir(*who, options.pgweir, options.pool, options.workers, **many)
-        lines = ["max_client_conn = 20000", *lines]
         bouncer = contenders.pgbouncer(*who, options.pgbouncer, options.pool, lines, upstreams[1])
         with weir as one, bouncer as other:
             yield [one, other]

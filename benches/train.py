@@ -12,6 +12,7 @@ import sys
 import contenders
 import pgbench
 import side_by_side
+from stage import Stage
 
 
 def arguments():
@@ -38,10 +39,11 @@ def main():
         postgres.fill(1)
         binary = options.pgweir.resolve()
         with contenders.pgweir(postgres, password, binary, options.pool, workers=1) as pgweir:
-            for part in pgbench.PARTS:
-                run = pgbench.run(postgres, pgweir, password, part, options, options.seconds)
+            stage = Stage(options, postgres, password)
+            for name, load in pgbench.LOADS.items():
+                run = pgbench.run(stage, pgweir, load, options.seconds)
                 failed += bool(run.problems)
-                print(f"{part.name}: {run.transactions} transactions", *run.problems, file=sys.stderr)
+                print(f"{name}: {run.figures.get(pgbench.TPS, 0):.0f} transactions/s", *run.problems, file=sys.stderr)
     return int(failed > 0)
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Measures pgweir beside PgBouncer and PostgreSQL alone: bench.sh [OPTION...]; ONLY=PART,... picks parts.
+# Measures pgweir beside PgBouncer, HAProxy and PostgreSQL alone: bench.sh [OPTION...]; ONLY=PART,... picks parts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 need_cargo
 need_compiler
-need_contenders
+need_bench_tools
 # What is compared is the fastest build; the plain one stands beside it.
 scripts/release.sh
 options=(--tools "$(postgres_bin)")
@@ -17,6 +17,11 @@ case ",${ONLY:-tracking}," in
     options+=(--switched target/guided/switched)
     ;;
 esac
+if newer=$(scripts/newer_pgbouncer.sh 2>target/newer_pgbouncer.log); then
+  options+=(--newer "$newer")
+else
+  options+=(--no-newer "$(tail -n 1 target/newer_pgbouncer.log)")
+fi
 cargo build --release --locked
 options+=(--plain target/release/pgweir)
 if [ -n "${ONLY:-}" ]; then

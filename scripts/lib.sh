@@ -87,6 +87,16 @@ need_contenders() {
   fi
 }
 
+# Installs what `make bench` needs beyond that.
+need_bench_tools() {
+  need_contenders
+  have openssl || install_packages openssl
+  if ! have haproxy && [ ! -x /usr/sbin/haproxy ]; then
+    install_packages haproxy
+    if have service; then as_root service haproxy stop >/dev/null 2>&1 || true; fi
+  fi
+}
+
 # Some dependencies are built from C. Where nothing may be installed, what else is named is told in the same command.
 need_compiler() {
   local missing=()
