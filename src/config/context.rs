@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::env::Environment;
-use super::error::{ConfigError, Origin};
+use super::error::ConfigError;
 use super::layers::Layers;
 use super::secret::Password;
 
@@ -63,8 +63,10 @@ impl Context<'_> {
             return self.read_file(&join(ways.table, &at("_file")), &file);
         }
         let path = join(ways.table, key);
-        if let (Some(_), Origin::File(file, _)) = (&ways.text, self.layers.origin(&path)) {
-            self.warn_if_open(&file);
+        if ways.text.is_some()
+            && let Some(file) = self.layers.file(&path)
+        {
+            self.warn_if_open(file);
         }
         ways.text.map(|text| self.usable(&path, text)).transpose()
     }

@@ -102,7 +102,7 @@ impl Layers {
     pub(super) fn origin(&self, path: &[&str]) -> Origin {
         let mut path = path;
         while !path.is_empty() {
-            if let Some(layer) = self.0.iter().rev().find(|layer| layer.has(path)) {
+            if let Some(layer) = self.top(path) {
                 return layer.origin(path);
             }
             path = path.split_last().map_or(&[], |(_, parents)| parents);
@@ -112,7 +112,19 @@ impl Layers {
 
     /// Whether `path` was changed while pgweir runs.
     pub(super) fn is_changed(&self, path: &[&str]) -> bool {
-        matches!(self.origin(path), Origin::Change)
+        self.top(path).is_some_and(|layer| matches!(layer.from, From::Change))
+    }
+
+    /// The file that the setting at `path` comes from. Which line of it takes reading it anew.
+    pub(super) fn file(&self, path: &[&str]) -> Option<&std::path::Path> {
+        match &self.top(path)?.from {
+            From::File { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    fn top(&self, path: &[&str]) -> Option<&Layer> {
+        self.0.iter().rev().find(|layer| layer.has(path))
     }
 
     /// Whether any source says something about `path`.
