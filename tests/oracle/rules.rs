@@ -33,11 +33,14 @@ pub enum Rule {
     /// A server that has had temporary tables refuses to change temp_buffers; a session that has had some may be
     /// on another.
     TemporaryBuffers,
+    /// PL/pgSQL compiles a function once in a server process, and names it in the context of errors as the
+    /// search_path was then.
+    FunctionContext,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::SequenceHint,
         Self::LoudSequence,
         Self::PlaceholderResidue,
@@ -49,6 +52,7 @@ impl Rule {
         Self::LateIsolation,
         Self::EarlyIsolation,
         Self::TemporaryBuffers,
+        Self::FunctionContext,
     ];
 
     /// How the report names it.
@@ -67,6 +71,7 @@ impl Rule {
             Self::LateIsolation => "level of isolation behind DISCARD SEQUENCES",
             Self::EarlyIsolation => "level of isolation behind a Parse",
             Self::TemporaryBuffers => "temp_buffers is refused, or is not",
+            Self::FunctionContext => "schema of a function in the context of an error",
         }
     }
 
@@ -127,7 +132,7 @@ fn differing(
     let loud = loud_error(theirs, ours);
     // Of an error that both have, one may say more in what differs under another rule.
     let ours = &without_hints(ours.to_vec());
-    let rules: [(Rule, bool); 9] = [
+    let rules: [(Rule, bool); 10] = [
         (Rule::PlaceholderResidue, is_residue(texts, theirs, ours)),
         (Rule::PlaceholderForgotten, is_residue(texts, ours, theirs)),
         (Rule::LoudSequence, loud.is_some_and(|error| !past.remembers(step.session, error))),
@@ -137,6 +142,7 @@ fn differing(
         (Rule::TemporaryBuffers, refuses_buffers(theirs, ours) || refuses_buffers(ours, theirs)),
         (Rule::LateParseError, is_late(theirs, ours)),
         (Rule::FailedBind, is_failed_bind(theirs, ours)),
+        (Rule::FunctionContext, is_function_context(theirs, ours)),
     ];
     rules.into_iter().find_map(|(rule, holds)| holds.then_some(rule))
 }
@@ -256,7 +262,7 @@ fn without_protocols(lines: &[Line]) -> Vec<Line> {
         }
         let mut line = line.clone();
         if let Some([_, Some(text), Some(_)]) = line.row.as_deref_mut() {
-            // What pgweir has put behind a RESET of the same Query.
+            // What pgweir has put behind a RESET of the same Query, or in the place of a default.
             *text = without_sets(text);
             line.text.clear();
         }
@@ -277,10 +283,26 @@ fn without_sets(text: &str) -> String {
     for (number, part) in text.split("; ").enumerate() {
         if !(part.starts_with("SET \"") && part.contains("\" TO E'")) {
             kept.push_str(if number > 0 { "; " } else { "" });
-            kept.push_str(part);
+            kept.push_str(without_default(part));
         }
     }
     kept
+}
+
+/// `set a = default` and what stands for it, without the value.
+fn without_default(part: &str) -> &str {
+    let is_set = part.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("set "));
+    let ours = part.find("  E'").map(|at| &part[..at]);
+    let theirs = || [" default", " local"].iter().find_map(|word| part.strip_suffix(word));
+    if is_set { ours.or_else(theirs).unwrap_or(part) } else { part }
+}
+
+/// Errors that differ in whether a function in their context has its schema.
+fn is_function_context(theirs: &[Line], ours: &[Line]) -> bool {
+    let without =
+        |line: &Line| line.text.replace("PL/pgSQL function public.", "PL/pgSQL function ");
+    let same = |(a, b): (&Line, &Line)| a.row == b.row && without(a) == without(b);
+    theirs.len() == ours.len() && theirs.iter().zip(ours).all(same)
 }
 
 /// NULL on one side is an empty text on the other, in rows that are the same otherwise; or SHOW
