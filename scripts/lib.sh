@@ -80,21 +80,21 @@ need_cargo() {
 need_contenders() {
   need_postgres
   have python3 || install_packages python3
-  if ! have pgbouncer && [ ! -x /usr/sbin/pgbouncer ]; then
-    install_packages pgbouncer
-    # Debian starts one of its own, which nobody here asked for.
-    if have service; then as_root service pgbouncer stop >/dev/null 2>&1 || true; fi
-  fi
+  install_daemon pgbouncer
+}
+
+# Installs a package whose program is in sbin. Debian starts one of its own, which nobody here asked for.
+install_daemon() {
+  if have "$1" || [ -x "/usr/sbin/$1" ]; then return; fi
+  install_packages "$1"
+  if have service; then as_root service "$1" stop >/dev/null 2>&1 || true; fi
 }
 
 # Installs what `make bench` needs beyond that.
 need_bench_tools() {
   need_contenders
   have openssl || install_packages openssl
-  if ! have haproxy && [ ! -x /usr/sbin/haproxy ]; then
-    install_packages haproxy
-    if have service; then as_root service haproxy stop >/dev/null 2>&1 || true; fi
-  fi
+  install_daemon haproxy
 }
 
 # Some dependencies are built from C. Where nothing may be installed, what else is named is told in the same command.

@@ -201,50 +201,48 @@ fn statements_that_code_deallocates() {
     }
 }
 
+/// Two clients of one server, of whom the first has read a table that code will change.
+fn beside_a_reader() -> (Stage, Raw, Raw) {
+    let setup = format!("create table changing (a int); alter table changing owner to app; {RUN}");
+    let (stage, mut one, other) = scene(&setup);
+    assert_eq!(one.ask(&read_changing("a")), "1 t T 2 C[SELECT 0] Z[I]");
+    (stage, one, other)
+}
+
+fn read_changing(name: &str) -> Vec<u8> {
+    let parse = parse(name, "select * from changing");
+    [parse, describe('S', name), run(name, &[]), sync()].concat()
+}
+
+const CHANGES: [&str; 2] = [
+    "do $$ begin alter table changing alter a type text; end $$",
+    "select run('alter table changing alter a type text')",
+];
+
 #[test]
 fn tables_that_code_changes() {
-    for text in [
-        "do $$ begin alter table changing alter a type text; end $$",
-        "select run('alter table changing alter a type text')",
-        "select run('al' || 'ter table changing al' || 'ter a type text')",
-    ] {
+    let hidden = "select run('al' || 'ter table changing al' || 'ter a type text')";
+    for text in CHANGES.into_iter().chain([hidden]) {
         for pins in [false, true] {
-            let setup =
-                format!("create table changing (a int); alter table changing owner to app; {RUN}");
-            let (_stage, mut one, mut other) = scene(&setup);
-            let read = |name| {
-                let parse = parse(name, "select * from changing");
-                [parse, describe('S', name), run(name, &[]), sync()].concat()
-            };
-            assert_eq!(one.ask(&read("a")), "1 t T 2 C[SELECT 0] Z[I]");
+            let (_stage, _one, mut other) = beside_a_reader();
             other.rows(text);
             if pins {
                 other.rows("prepare p as select 1");
             }
-            assert_eq!(other.ask(&read("b")), "1 t T 2 C[SELECT 0] Z[I]", "{text}");
+            assert_eq!(other.ask(&read_changing("b")), "1 t T 2 C[SELECT 0] Z[I]", "{text}");
         }
     }
 }
 
 #[test]
 fn a_table_that_code_changes_beside_a_temporary_one() {
-    for text in [
-        "do $$ begin alter table changing alter a type text; end $$",
-        "select run('alter table changing alter a type text')",
-    ] {
-        let setup =
-            format!("create table changing (a int); alter table changing owner to app; {RUN}");
-        let (_stage, mut one, mut other) = scene(&setup);
-        let read = |name| {
-            let parse = parse(name, "select * from changing");
-            [parse, describe('S', name), run(name, &[]), sync()].concat()
-        };
-        assert_eq!(one.ask(&read("a")), "1 t T 2 C[SELECT 0] Z[I]");
+    for text in CHANGES {
+        let (_stage, _one, mut other) = beside_a_reader();
         other.rows("create temp table own (a int)");
         other.rows(text);
         // Where nothing can be sent again, as the transaction would have failed.
         other.rows("begin");
-        assert_eq!(other.ask(&read("b")), "1 t T 2 C[SELECT 0] Z[T]", "{text}");
+        assert_eq!(other.ask(&read_changing("b")), "1 t T 2 C[SELECT 0] Z[T]", "{text}");
     }
 }
 

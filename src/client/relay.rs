@@ -560,12 +560,14 @@ impl<'a> Relay<'a> {
         let busy = self.canceling.as_ref().is_some_and(|c| !c.is_finished());
         let runs = client.session.runs_for_client();
         let waits = client.session.holds_for_client() || Half::has_whole_message(&client.link);
-        self.early_cancel = (!busy && !runs && waits).then(Instant::now);
-        if self.early_cancel.is_some() {
+        let since = self.early_cancel.take().unwrap_or_else(Instant::now);
+        let is_over = since.elapsed() > client.context.timeouts().cancel;
+        if !busy && !runs && waits && !is_over {
+            self.early_cancel = Some(since);
             return;
         }
         let waiting = client.registration.mailbox().take_canceling();
-        if !busy && runs {
+        if !busy && runs && !is_over {
             // A request that waited in the queue may not have reached the process that the signal goes to.
             let arrived = self.started.map(|started| started + ARRIVAL);
             self.canceling = Canceling::start(self.lease, waiting, arrived);

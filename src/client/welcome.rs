@@ -166,7 +166,6 @@ impl Client {
         self.registration.set_state(State::Waiting);
         let mut coming = Box::pin(coming);
         let waited = Box::pin(self.wait_in_queue(Phase::Login, coming.as_mut())).await;
-        drop(coming);
         self.registration.set_state(State::Idle);
         waited?.map_err(|report| Ending::Ended(Box::new(report)))
     }

@@ -156,10 +156,11 @@ impl Pool {
         wants: Wants,
         started: Instant,
     ) -> Result<Option<Lease>, CheckoutError> {
-        if started.elapsed() >= self.class_limits(class).queue_timeout {
+        let timeout = self.class_limits(class).queue_timeout;
+        if started.elapsed() >= timeout {
             return Err(self.timed_out(class, started));
         }
-        let queued = self.queue(class, wants);
+        let queued = self.queue(class, wants, timeout);
         let mut place = match queued.map_err(|crowd| self.queue_full(class, crowd))? {
             Queued::In(place) => place,
             Queued::Served(server) => {
@@ -186,7 +187,12 @@ impl Pool {
         }
     }
 
-    fn queue(self: &Arc<Self>, class: ClassId, wants: Wants) -> Result<Queued<'_>, Crowd> {
+    fn queue(
+        self: &Arc<Self>,
+        class: ClassId,
+        wants: Wants,
+        timeout: Duration,
+    ) -> Result<Queued<'_>, Crowd> {
         let (sender, receiver) = oneshot::channel();
         let (mut slots, now) = (lock(&self.slots), Instant::now());
         // Parked since the caller looked: nobody else would hand it to one who queues now.
@@ -201,7 +207,7 @@ impl Pool {
         };
         drop(slots);
         let id = id.map_err(|(_, crowd)| crowd)?;
-        self.watch_deadline(now + self.class_limits(class).queue_timeout);
+        self.watch_deadline(now + timeout);
         self.keep_opening();
         Ok(Queued::In(Place { pool: self, id, class, receiver, is_left: false }))
     }

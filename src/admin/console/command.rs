@@ -126,8 +126,7 @@ fn statement(tokens: &[Token<'_>]) -> Result<Command, Unknown> {
 fn set(tokens: &[Token<'_>]) -> Option<Command> {
     let (name, rest) = path(tokens)?;
     let Some(key) = changeable(&name) else {
-        let first = name.split('.').next().unwrap_or_default();
-        return HABITS.contains(&first).then_some(Command::Accepted("SET"));
+        return is_habit(&name).then_some(Command::Accepted("SET"));
     };
     let [sign, value @ ..] = rest else { return None };
     if sign.text != b"=" && !sign.is_word(b"to") {
@@ -141,8 +140,15 @@ fn reset(tokens: &[Token<'_>]) -> Option<Command> {
     match changeable(&name) {
         Some(key) if rest.is_empty() => Some(Command::Change(Change::Reset(key.path()))),
         Some(_) => None,
-        None => RESET_HABITS.contains(&&*name).then_some(Command::Accepted("RESET")),
+        None => {
+            let is_known = is_habit(&name) || ["all", "role"].contains(&&*name);
+            is_known.then_some(Command::Accepted("RESET"))
+        }
     }
+}
+
+fn is_habit(name: &str) -> bool {
+    HABITS.contains(&name.split('.').next().unwrap_or_default())
 }
 
 /// `RESIZE shop 30`, `RESIZE shop.app = 50%`.
@@ -227,10 +233,7 @@ pub fn changeable(name: &str) -> Option<&'static Key> {
 /// Sections whose settings can be changed. Who may log in, and how, is for the configuration to say.
 const SECTIONS: [&str; 3] = ["limits", "timeouts", "pins"];
 
-/// What drivers and tools reset.
-const RESET_HABITS: [&str; 4] = ["all", "role", "session", "statement_timeout"];
-
-/// What drivers and tools set at their start.
+/// What drivers and tools set at their start, and reset.
 const HABITS: [&str; 25] = [
     "application_name",
     "bytea_output",
@@ -374,6 +377,7 @@ mod tests {
         }
         for text in [
             "set max_server = 5",
+            "reset max_server",
             "set max_servers",
             "set max_servers =",
             "warm shop",
