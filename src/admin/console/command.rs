@@ -329,6 +329,8 @@ mod tests {
             (" SHOW /* now */ PIN_REASONS ; ", vec![Shows(Show::PinReasons)]),
             ("begin; show Help", vec![Begin, Shows(Show::Help)]),
             ("set extra_float_digits = 3", vec![Accepted("SET")]),
+            ("RESET ALL", vec![Accepted("RESET")]),
+            ("reset search_path", vec![Accepted("RESET")]),
             ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", vec![Accepted("SET")]),
             ("select 1", vec![Command::Answer("?column?", "1".into())]),
             ("show TimeZone", vec![Command::Answer("TimeZone", "UTC".into())]),
