@@ -501,6 +501,36 @@ fn a_huge_row_streams_through_in_little_memory() {
     assert!(highest < before + 2048, "{before} KiB grew to {highest} KiB");
 }
 
+/// Of the server's output only what fills its own buffer of 8 KiB is sent before the end.
+#[test]
+fn what_has_come_of_a_long_result_does_not_wait_for_the_rest() {
+    let (stage, mut one, mut two) = rivals();
+    let mut holder = stage.database.admin();
+    holder.rows("select pg_advisory_lock(1)");
+    one.patience = Duration::from_mins(1);
+    let many = "select repeat('x', 1000) from generate_series(1, 20000)";
+    one.send(&query(&format!("{many}; select pg_advisory_xact_lock(1)")));
+    one.until('T');
+    assert_eq!(one.bytes(20_000 * 1011 - (8 << 10)).len(), 20_000 * 1011 - (8 << 10));
+    holder.rows("select pg_advisory_unlock(1)");
+    one.bytes(8 << 10);
+    assert_eq!(line(&one.ready(1)), "C[SELECT 20000] T D() C[SELECT 1] Z[I]");
+    for _ in 0..2 {
+        assert_eq!(two.ask(&query("select 2")), "T D(2) C[SELECT 1] Z[I]");
+    }
+}
+
+#[test]
+fn a_server_that_dies_after_a_long_result_is_found_dead() {
+    let (stage, mut one, mut two) = rivals();
+    one.patience = Duration::from_mins(1);
+    one.send(&query("copy (select repeat('x', 1000) from generate_series(1, 20000)) to stdout"));
+    assert_eq!(one.ready(1).iter().filter(|event| event.is('d')).count(), 20_000);
+    let pid = one.value("select pg_backend_pid()");
+    stage.database.admin().rows(&format!("select pg_terminate_backend({pid}, 10000)"));
+    assert_eq!(two.ask(&query("select 2")), "T D(2) C[SELECT 1] Z[I]");
+}
+
 #[test]
 fn a_huge_parameter_streams_through_in_little_memory() {
     let stage = Stage::new(&Setup::servers(2));

@@ -1,11 +1,13 @@
 //! A client with a server: messages both ways, until the server can go to somebody else.
 
 mod deadlines;
+mod gathering;
 
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use self::gathering::Gathering;
 use super::abandon::{Canceling, Probe, abandon, close};
 use super::half::{Half, Stop};
 use super::listening::Joining;
@@ -55,6 +57,7 @@ struct Relay<'a> {
     asked: Option<Asked>,
     /// When the client was first found to have ended its side.
     gone_since: Option<Instant>,
+    gathering: Gathering,
 }
 
 /// When what pins the client was last asked for without a reason in a text, and whether the client has done
@@ -112,6 +115,7 @@ impl Client {
         let mut relay = Relay::new(self, &mut lease, now);
         relay.observe();
         let ended = relay.run().await;
+        relay.gathering.stop(&mut relay.lease.link);
         let (rest, canceling) = (relay.rest, relay.canceling.take());
         // What counts it must not meet the next client's.
         drop(relay);
@@ -227,6 +231,7 @@ impl Client {
 
 impl<'a> Relay<'a> {
     fn new(client: &'a mut Client, lease: &'a mut Lease, started: Instant) -> Self {
+        let gathering = Gathering::new(lease.link.traffic(), started);
         Self {
             client,
             lease,
@@ -245,6 +250,7 @@ impl<'a> Relay<'a> {
             recheck: Recheck { last: started, stirred: false },
             asked: None,
             gone_since: None,
+            gathering,
         }
     }
 
@@ -409,6 +415,9 @@ impl<'a> Relay<'a> {
                 let lost = |error: std::io::Error| self.server_lost(error.into());
                 return Poll::Ready(moved.map(Woken::Server).map_err(lost));
             }
+            if read_server {
+                self.gathering.poll(cx, &mut self.lease.link);
+            }
             if let Poll::Ready(moved) = self.client.link.poll_moved(cx, read) {
                 return Poll::Ready(moved.map(|_| Woken::Client).map_err(Ending::Lost));
             }
@@ -425,6 +434,9 @@ impl<'a> Relay<'a> {
         .inspect(|woken| {
             if matches!(woken, Woken::Client | Woken::Server(_)) {
                 self.client.since = Instant::now();
+            }
+            if matches!(woken, Woken::Server(Moved::Read)) {
+                self.gathering.on_read(&mut self.lease.link, self.client.since);
             }
         })
     }
@@ -449,6 +461,7 @@ impl<'a> Relay<'a> {
             self.forwarding = true;
             run.end += len;
             self.rest = header.total() - len;
+            run.end += frame::alike(&self.lease.link.input[run.end..], header.tag);
             return Ok(true);
         }
         if !session.is_server_inspectable(header, &input[HEADER..len]) {

@@ -30,6 +30,8 @@ pub struct Link {
     most: usize,
     /// A short read was filled once: long ones from then on.
     fills: bool,
+    /// Bytes come in pieces of [`GATHERED`].
+    gathers: bool,
     /// Written bytes wait in TLS.
     unflushed: bool,
     /// The peer sends no more.
@@ -74,6 +76,7 @@ impl Link {
             traffic: Traffic::default(),
             most: 0,
             fills: false,
+            gathers: false,
             unflushed: false,
             ended: false,
             watched: Watched::default(),
@@ -176,6 +179,15 @@ impl Link {
         Ok(())
     }
 
+    /// From now on bytes are only read when [`GATHERED`] are there, or all that come singly again; false where that
+    /// cannot be had. Each piece costs a wake-up, and PostgreSQL sends 8 KiB a piece (`PQ_SEND_BUFFER_SIZE`).
+    pub fn gather(&mut self, on: bool) -> bool {
+        if self.gathers != on && self.stream.set_low_water(if on { GATHERED } else { 1 }) {
+            self.gathers = on;
+        }
+        self.gathers == on
+    }
+
     /// Something can be read at once: for an idle server, news that must be looked at.
     pub fn poll_readable_now(&mut self) -> io::Result<Option<Moved>> {
         if !self.stream.may_be_readable() {
@@ -275,7 +287,7 @@ impl Link {
 
     fn poll_long(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         ready!(self.stream.poll_readable(cx))?;
-        self.input.reserve(READ);
+        self.input.reserve(if self.gathers { GATHERED * 2 } else { READ });
         let read = pin!(self.stream.read_buf(&mut self.input));
         read.poll(cx)
     }
@@ -297,6 +309,9 @@ pub const CONGESTED: usize = 256 << 10;
 /// Room for one read, on a connection that has once filled a short one.
 const READ: usize = 8 << 10;
 
+/// What is gathered before it is read.
+const GATHERED: usize = 64 << 10;
+
 /// Room for a short read, on the stack.
 const SHORT_READ: usize = 1 << 10;
 
@@ -305,7 +320,10 @@ const KEPT: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::UnixStream;
+    use std::time::Duration;
+
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -350,5 +368,49 @@ mod tests {
         assert_eq!(link.input, sent);
         drop(peer);
         assert!(!link.fill(sent.len() + 1).await.unwrap() && link.has_ended());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn less_than_is_gathered_is_read_only_when_it_is_gathered_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut link = Link::new(Stream::Tcp(listener.accept().await.unwrap().0));
+        let mut peer = Link::new(Stream::Tcp(peer));
+        let moment = Duration::from_millis(50);
+        // What would nearly fill the window is reported whatever the option says, and the window is small at first.
+        for _ in 0..64 {
+            peer.output.resize(GATHERED, 0);
+            peer.flush().await.unwrap();
+            assert!(link.fill(GATHERED).await.unwrap());
+            link.input.clear();
+        }
+        assert!(link.gather(true));
+        let (some, more) = ([1; 100], vec![2; GATHERED - 100]);
+        peer.output.extend_from_slice(&some);
+        peer.flush().await.unwrap();
+        assert!(timeout(moment, link.moved(true)).await.is_err());
+        peer.output.extend_from_slice(&more);
+        peer.flush().await.unwrap();
+        assert!(link.fill(GATHERED).await.unwrap());
+        assert_eq!(link.input, [&some[..], &more[..]].concat());
+        link.input.clear();
+        peer.output.extend_from_slice(&some);
+        peer.flush().await.unwrap();
+        assert!(timeout(moment, link.moved(true)).await.is_err());
+        assert!(link.gather(false));
+        assert!(link.fill(some.len()).await.unwrap());
+        assert!(link.gather(true));
+        peer.output.extend_from_slice(&some);
+        peer.flush().await.unwrap();
+        drop(peer);
+        assert!(!link.fill(GATHERED).await.unwrap());
+        assert_eq!(link.input, [some, some].concat());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_gathered_from_a_unix_socket() {
+        let [mut link, _peer] = pair();
+        assert!(!link.gather(true) && link.gather(false));
     }
 }

@@ -3,7 +3,11 @@
 use std::io;
 use std::time::Duration;
 
+use nix::libc;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::SetUsize;
 use socket2::{Socket, TcpKeepalive};
+use tokio::net::TcpStream;
 
 /// Sets them. A peer that is gone without a word is noticed while idle by keepalive probes, and
 /// while it owes acknowledgements by `TCP_USER_TIMEOUT`, after [`DEAD_AFTER`] either way.
@@ -18,6 +22,17 @@ pub(super) fn apply(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(DEAD_AFTER))?;
     Ok(())
 }
+
+/// Reports nothing to be read before so many bytes are there (`SO_RCVLOWAT`, `socket(7)`), or the peer has ended. What
+/// is there already is reported anew if it is enough.
+pub(super) fn set_low_water(tcp: &TcpStream, bytes: usize) -> io::Result<()> {
+    Ok(setsockopt(tcp, LowWater, &bytes)?)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LowWater;
+
+nix::setsockopt_impl!(LowWater, libc::SOL_SOCKET, libc::SO_RCVLOWAT, usize, SetUsize);
 
 /// Silence after which the first probe is sent.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);

@@ -128,6 +128,17 @@ impl Stream {
         }
     }
 
+    /// Reads are reported from so many bytes on; false where that cannot be had. Only Linux reports what is there
+    /// already when the number falls.
+    pub fn set_low_water(&self, bytes: usize) -> bool {
+        let tcp = match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+            Self::Unix(_) => return false,
+        };
+        cfg!(target_os = "linux") && super::options::set_low_water(tcp, bytes).is_ok()
+    }
+
     /// Whether the system holds bytes of the peer that were not read yet. Asked before a TLS
     /// handshake: bytes that came in plaintext must not be taken for encrypted ones.
     pub fn has_unread_bytes(&self) -> io::Result<bool> {

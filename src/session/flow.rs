@@ -366,7 +366,7 @@ impl<N> Flow<N> {
     pub fn passes_row(&mut self, tag: u8) -> bool {
         let Some(Entry::Sent(head)) = self.queue.front() else { return false };
         let passes = match tag {
-            b'D' => matches!(head.kind, Kind::Query | Kind::Execute),
+            b'D' | b'd' => matches!(head.kind, Kind::Query | Kind::Execute),
             b'T' => head.kind == Kind::Query,
             _ => false,
         };

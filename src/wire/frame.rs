@@ -64,6 +64,19 @@ pub fn backend(buf: &[u8]) -> Result<Option<Header>, BadFrame> {
     header(buf, tag, LONG_LIMIT)
 }
 
+/// Bytes at the front of `buf` that are whole messages of one type, as a server sends rows.
+pub fn alike(buf: &[u8], tag: u8) -> usize {
+    let mut end = 0;
+    while let Some(next) = buf.get(end..)
+        && next.first() == Some(&tag)
+        && let Ok(Some(header)) = header(next, tag, LONG_LIMIT)
+        && header.total() <= next.len()
+    {
+        end += header.total();
+    }
+    end
+}
+
 fn header(buf: &[u8], tag: u8, limit: usize) -> Result<Option<Header>, BadFrame> {
     let Some(word) = buf.get(1..HEADER).and_then(|b| <[u8; 4]>::try_from(b).ok()) else {
         return Ok(None);
@@ -98,5 +111,23 @@ mod tests {
         assert_eq!(frontend(b"Q\0\0\0"), Ok(None));
         assert_eq!(backend(b""), Ok(None));
         assert_eq!(backend(b"p\0\0\0\x04"), Err(BadFrame::Type(b'p')));
+    }
+
+    #[test]
+    fn whole_messages_of_one_type_are_alike() {
+        let row = b"D\0\0\0\x06ab";
+        for (behind, more) in [
+            (&b""[..], 0),
+            (&b"D"[..], 0),
+            (&b"D\0\0\0\x06a"[..], 0),
+            (&b"D\0\0\0\x04C"[..], 5),
+            (&b"D\0\0\0\x03"[..], 0),
+            (&b"D\xff\xff\xff\xff"[..], 0),
+            (&b"C\0\0\0\x04"[..], 0),
+        ] {
+            let buf = [&row[..], &row[..], behind].concat();
+            assert_eq!(alike(&buf, b'D'), 2 * row.len() + more, "{behind:?}");
+            assert_eq!(alike(&buf, b'd'), 0);
+        }
     }
 }
