@@ -28,15 +28,22 @@ pub struct Link {
     traffic: Traffic,
     /// The most bytes that were in one of the buffers since they were new.
     most: usize,
-    /// A short read was filled once: long ones from then on.
-    fills: bool,
-    /// Bytes come in pieces of [`GATHERED`].
-    gathers: bool,
+    reads: Reads,
     /// Written bytes wait in TLS.
     unflushed: bool,
     /// The peer sends no more.
     ended: bool,
     watched: Watched,
+}
+
+/// For how much room is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    Short,
+    /// A short read was filled once.
+    Long,
+    /// Bytes are reported from [`GATHERED`] on.
+    Gathered,
 }
 
 /// Whom the runtime wakes when there is something to read, if it was told to and has not done so.
@@ -75,8 +82,7 @@ impl Link {
             output: BytesMut::new(),
             traffic: Traffic::default(),
             most: 0,
-            fills: false,
-            gathers: false,
+            reads: Reads::Short,
             unflushed: false,
             ended: false,
             watched: Watched::default(),
@@ -182,10 +188,15 @@ impl Link {
     /// From now on bytes are only read when [`GATHERED`] are there, or all that come singly again; false where that
     /// cannot be had. Each piece costs a wake-up, and PostgreSQL sends 8 KiB a piece (`PQ_SEND_BUFFER_SIZE`).
     pub fn gather(&mut self, on: bool) -> bool {
-        if self.gathers != on && self.stream.set_low_water(if on { GATHERED } else { 1 }) {
-            self.gathers = on;
+        let gathers = self.reads == Reads::Gathered;
+        if gathers == on {
+            return true;
         }
-        self.gathers == on
+        let is_set = self.stream.set_low_water(if on { GATHERED } else { 1 });
+        if is_set {
+            self.reads = if on { Reads::Gathered } else { Reads::Long };
+        }
+        is_set
     }
 
     /// Something can be read at once: for an idle server, news that must be looked at.
@@ -251,7 +262,11 @@ impl Link {
         if self.is_watched(cx.waker()) && !self.stream.may_be_readable() {
             return Poll::Pending;
         }
-        let read = if self.fills { self.poll_long(cx) } else { self.poll_short(cx) };
+        let read = match self.reads {
+            Reads::Short => self.poll_short(cx),
+            Reads::Long => self.poll_long(cx, READ),
+            Reads::Gathered => self.poll_long(cx, 2 * GATHERED),
+        };
         // Who has used up its turn is woken at once instead.
         self.watched.on = read.is_pending() && coop::has_budget_remaining();
         let Poll::Ready(read) = read else {
@@ -280,14 +295,16 @@ impl Link {
         let mut room = [MaybeUninit::uninit(); SHORT_READ];
         let mut read = ReadBuf::uninit(&mut room);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
-        self.fills = read.remaining() == 0;
+        if read.remaining() == 0 {
+            self.reads = Reads::Long;
+        }
         self.input.extend_from_slice(read.filled());
         Poll::Ready(Ok(read.filled().len()))
     }
 
-    fn poll_long(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_long(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         ready!(self.stream.poll_readable(cx))?;
-        self.input.reserve(if self.gathers { GATHERED * 2 } else { READ });
+        self.input.reserve(room);
         let read = pin!(self.stream.read_buf(&mut self.input));
         read.poll(cx)
     }
