@@ -330,7 +330,7 @@ impl Door<'_> {
         let binding = self.context.acceptor().and_then(Acceptor::end_point);
         let binding = binding.map(ChannelBinding::tls_server_end_point);
         Ok(match self.link()?.stream() {
-            Stream::Tls(_) => Transport::Tls(binding),
+            Stream::Tls(_) | Stream::Served(_) => Transport::Tls(binding),
             Stream::Unix(_) => Transport::Unix,
             Stream::Tcp(_) => Transport::Plain,
         })

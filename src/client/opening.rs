@@ -10,7 +10,7 @@ use crate::config::ClientTlsMode;
 use crate::metrics::TlsHandshake;
 use crate::net::Stream;
 use crate::net::link::Link;
-use crate::net::tls::Acceptor;
+use crate::net::tls::{Acceptor, Step};
 use crate::wire::startup::{self, CancelKey, GSSENC_REQUEST, Opening, SSL_REQUEST, Startup};
 
 /// What a connection turned out to be.
@@ -102,10 +102,11 @@ impl Door<'_> {
         let mut handshake = self.patience.with(acceptor.hello(stream)).await??;
         // A turn takes as long as what it computes, so that waiting for one is bounded by those who are ahead.
         let accepted = loop {
-            match handshake.step(&self.context.handshakes).await {
-                Some(accepted) => break accepted?,
-                None => self.patience.with(handshake.more()).await?,
-            }
+            handshake = match handshake.step(&self.context.handshakes).await {
+                Step::Done(accepted) => break accepted?,
+                Step::More(handshake) => handshake,
+            };
+            self.patience.with(handshake.more()).await?;
         };
         self.metrics.clients.handshakes.count(if accepted.resumed {
             TlsHandshake::Resumed

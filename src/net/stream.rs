@@ -5,13 +5,15 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use rustls::HandshakeKind;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsStream;
+use tokio_rustls::client::TlsStream;
+
+use super::tls::Served;
 
 /// A connection to a client or a server. Small, since there is one per client: TLS stands in a box.
 ///
@@ -23,8 +25,10 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix-domain socket.
     Unix(UnixStream),
-    /// TLS over TCP, as its server or as its client.
+    /// TLS over TCP, as its client.
     Tls(Box<TlsStream<TcpStream>>),
+    /// TLS over TCP, as its server.
+    Served(Box<Served>),
 }
 
 /// Who is at the other end. Displays as PostgreSQL's log shows a host: `10.0.0.7:5433`, `[local]`.
@@ -49,13 +53,14 @@ impl PeerAddr {
 impl Stream {
     /// Whether bytes are encrypted.
     pub fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        matches!(self, Self::Tls(_) | Self::Served(_))
     }
 
     /// Whether its TLS session goes on from an earlier one.
     pub fn is_resumed(&self) -> bool {
         match self {
             Self::Tls(tls) => tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed),
+            Self::Served(tls) => tls.state().handshake_kind() == Some(HandshakeKind::Resumed),
             Self::Tcp(_) | Self::Unix(_) => false,
         }
     }
@@ -75,6 +80,7 @@ impl Stream {
         match self {
             Self::Tcp(tcp) => tcp.peer_addr().map(PeerAddr::Tcp),
             Self::Tls(tls) => tls.get_ref().0.peer_addr().map(PeerAddr::Tcp),
+            Self::Served(tls) => tls.tcp().peer_addr().map(PeerAddr::Tcp),
             Self::Unix(_) => Ok(PeerAddr::Unix),
         }
     }
@@ -98,13 +104,14 @@ impl Stream {
         std::future::poll_fn(|cx| self.poll_readable(cx)).await
     }
 
-    /// Ready when a read may have something. TLS may hold bytes that the system no longer has, so that
+    /// Ready when a read may have something. TLS to a server may hold bytes that the system no longer has, so that
     /// only a read can tell: it is always ready.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(tcp) => tcp.poll_read_ready(cx),
             Self::Unix(unix) => unix.poll_read_ready(cx),
-            Self::Tls(_) => Poll::Ready(Ok(())),
+            Self::Served(tls) if !tls.has_plain() => tls.tcp().poll_read_ready(cx),
+            Self::Tls(_) | Self::Served(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -115,15 +122,19 @@ impl Stream {
             Self::Tcp(tcp) => tcp.poll_read_ready(cx),
             Self::Unix(unix) => unix.poll_read_ready(cx),
             Self::Tls(tls) => tls.get_ref().0.poll_read_ready(cx),
+            Self::Served(tls) => tls.tcp().poll_read_ready(cx),
         }
     }
 
-    /// Whether a read may have something, as far as the system has said by now. TLS may hold bytes that
+    /// Whether a read may have something, as far as the system has said by now. TLS to a server may hold bytes that
     /// the system no longer has.
     pub fn may_be_readable(&self) -> bool {
         match self {
             Self::Tcp(tcp) => tcp.try_io(Interest::READABLE, || Ok(())).is_ok(),
             Self::Unix(unix) => unix.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Served(tls) => {
+                tls.has_plain() || tls.tcp().try_io(Interest::READABLE, || Ok(())).is_ok()
+            }
             Self::Tls(_) => true,
         }
     }
@@ -134,6 +145,7 @@ impl Stream {
         let tcp = match self {
             Self::Tcp(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
+            Self::Served(tls) => tls.tcp(),
             Self::Unix(_) => return false,
         };
         cfg!(target_os = "linux") && super::options::set_low_water(tcp, bytes).is_ok()
@@ -146,6 +158,7 @@ impl Stream {
             Self::Tcp(tcp) => SockRef::from(tcp),
             Self::Unix(unix) => SockRef::from(unix),
             Self::Tls(tls) => SockRef::from(tls.get_ref().0),
+            Self::Served(tls) => SockRef::from(tls.tcp()),
         };
         match socket.peek(&mut [MaybeUninit::new(0)]) {
             Ok(count) => Ok(count > 0),
@@ -183,12 +196,8 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
-            Self::Tls(tls) => match ready!(Pin::new(tls.as_mut()).poll_read(cx, buf)) {
-                // TLS that ends without a goodbye. The messages inside carry their own lengths, so
-                // a cut is seen without it; a killed client is no more than an end of the stream.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-                done => Poll::Ready(done),
-            },
+            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf).map(forgive),
+            Self::Served(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf).map(forgive),
         }
     }
 }
@@ -203,6 +212,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
+            Self::Served(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
         }
     }
 
@@ -215,6 +225,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Served(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -223,6 +234,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => tcp.is_write_vectored(),
             Self::Unix(unix) => unix.is_write_vectored(),
             Self::Tls(tls) => tls.is_write_vectored(),
+            Self::Served(tls) => tls.is_write_vectored(),
         }
     }
 
@@ -231,6 +243,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+            Self::Served(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
         }
     }
 
@@ -239,7 +252,17 @@ impl AsyncWrite for Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+            Self::Served(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
         }
+    }
+}
+
+/// TLS that ends without a goodbye. The messages inside carry their own lengths, so a cut is seen without it; a killed
+/// client is no more than an end of the stream.
+fn forgive(read: io::Result<()>) -> io::Result<()> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        done => done,
     }
 }
 

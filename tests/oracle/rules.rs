@@ -292,8 +292,10 @@ fn without_sets(text: &str) -> String {
 /// `set a = default` and what stands for it, without the value.
 fn without_default(part: &str) -> &str {
     let is_set = part.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("set "));
-    let ours = part.find("  E'").map(|at| &part[..at]);
-    let theirs = || [" default", " local"].iter().find_map(|word| part.strip_suffix(word));
+    // What stands for it has a space of its own before it, quotes or none around it, and may be the last of a text.
+    let ours = part.find("  ").map(|at| &part[..at]);
+    let bare = part.strip_suffix(';').unwrap_or(part);
+    let theirs = || [" default", " local"].iter().find_map(|word| bare.strip_suffix(word));
     if is_set { ours.or_else(theirs).unwrap_or(part) } else { part }
 }
 

@@ -1,8 +1,7 @@
 //! TLS towards clients.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -11,14 +10,12 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{HandshakeKind, ServerConfig};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsStream};
 
 use crate::net::stream::Stream;
 
 use super::files::{self, TlsFileError};
-use super::{ALPN, TlsError, VERSIONS, cert, end_point, provider};
+use super::{ALPN, Served, TlsError, VERSIONS, cert, end_point, provider};
 
 /// Takes clients' TLS handshakes. Cheap to clone; for a reload, build another and use it from then
 /// on: connections keep what they began with.
@@ -30,7 +27,17 @@ pub struct Acceptor {
 }
 
 /// A client whose ClientHello is there, and of whose handshake nothing was computed yet.
-pub struct Handshake(Pin<Box<dyn Future<Output = Result<Accepted, AcceptError>> + Send>>);
+#[derive(Debug)]
+pub struct Handshake(Box<Served>);
+
+/// How far a handshake has come.
+#[derive(Debug)]
+pub enum Step {
+    /// It is over.
+    Done(Result<Accepted, AcceptError>),
+    /// More must come from the client.
+    More(Handshake),
+}
 
 /// A client whose handshake is done.
 #[derive(Debug)]
@@ -93,23 +100,30 @@ impl Acceptor {
         let Stream::Tcp(tcp) = stream else {
             return Err(AcceptError::NotTcp);
         };
-        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp).await;
-        let hello = hello.map_err(TlsError::from)?;
-        Ok(Handshake(Box::pin(answer(hello, Arc::clone(&self.config)))))
+        let mut served = Served::new(tcp, Arc::clone(&self.config)).map_err(TlsError::from)?;
+        served.hear_hello().await.map_err(TlsError::from)?;
+        Ok(Handshake(Box::new(served)))
     }
 }
 
 impl Handshake {
-    /// Computes what can be with what the client has sent by now, when it has one of the `turns`; `None` if more is to
-    /// come from the client. The turn is over when this returns: who is silent keeps none. Cancel safe.
-    pub async fn step(&mut self, turns: &Semaphore) -> Option<Result<Accepted, AcceptError>> {
+    /// Computes what can be with what the client has sent by now, when it has one of the `turns`. The turn is over when
+    /// this returns: who is silent keeps none. Cancel safe, until `self` is given.
+    pub async fn step(mut self, turns: &Semaphore) -> Step {
         // Nobody closes them; an error would only mean that there are no turns to be kept.
         let _turn = turns.acquire().await;
-        let step = poll_fn(|cx| Poll::Ready(self.0.as_mut().poll(cx))).await;
-        match step {
-            Poll::Ready(done) => Some(done),
-            Poll::Pending => None,
+        match poll_fn(|cx| Poll::Ready(self.0.poll_handshake(cx))).await {
+            Poll::Ready(Ok(())) => Step::Done(Ok(self.accepted())),
+            Poll::Ready(Err(error)) => Step::Done(Err(TlsError::from(error).into())),
+            Poll::Pending => Step::More(self),
         }
+    }
+
+    fn accepted(self) -> Accepted {
+        let state = self.0.state();
+        let alpn = state.alpn_protocol() == Some(ALPN);
+        let resumed = state.handshake_kind() == Some(HandshakeKind::Resumed);
+        Accepted { stream: Stream::Served(self.0), alpn, resumed }
     }
 
     /// Waits until another step may be of use. To be awaited by the task that made the last step, and right behind it,
@@ -122,25 +136,6 @@ impl Handshake {
             woken
         })
         .await;
-    }
-}
-
-async fn answer(
-    hello: StartHandshake<TcpStream>,
-    config: Arc<ServerConfig>,
-) -> Result<Accepted, AcceptError> {
-    // The key exchange and the signature are made before this returns, unless the client is first asked for
-    // another key share.
-    let tls = hello.into_stream(config).await.map_err(TlsError::from)?;
-    let session = tls.get_ref().1;
-    let alpn = session.alpn_protocol() == Some(ALPN);
-    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-    Ok(Accepted { stream: Stream::Tls(Box::new(TlsStream::Server(tls))), alpn, resumed })
-}
-
-impl std::fmt::Debug for Handshake {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handshake").finish_non_exhaustive()
     }
 }
 
@@ -203,9 +198,10 @@ mod tests {
             let mut handshake = self.hello(stream).await?;
             let turns = Semaphore::new(1);
             loop {
-                if let Some(done) = handshake.step(&turns).await {
-                    return done;
-                }
+                handshake = match handshake.step(&turns).await {
+                    Step::Done(done) => return done,
+                    Step::More(handshake) => handshake,
+                };
                 assert_eq!(turns.available_permits(), 1, "nobody waits for a client in its turn");
                 handshake.more().await;
             }
@@ -331,24 +327,23 @@ mod tests {
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
         tcp.write_all(rest).await.unwrap();
-        let mut accepting = hearing.await.unwrap();
+        let accepting = hearing.await.unwrap();
 
         let turns = Semaphore::new(1);
         let other = turns.acquire().await.unwrap();
-        {
-            let mut step = pin!(accepting.step(&turns));
-            assert!(poll_fn(|cx| Poll::Ready(step.as_mut().poll(cx))).await.is_pending());
-        }
+        let mut step = pin!(accepting.step(&turns));
+        assert!(poll_fn(|cx| Poll::Ready(step.as_mut().poll(cx))).await.is_pending());
         let computed = tcp.try_read(&mut [0; 1]).map_err(|error| error.kind());
         assert_eq!(computed, Err(std::io::ErrorKind::WouldBlock), "another has the turn");
         drop(other);
-        assert!(accepting.step(&turns).await.is_none(), "it is the client's turn");
+        let Step::More(mut accepting) = step.await else { panic!("it is the client's turn") };
         assert_eq!(turns.available_permits(), 1);
         tokio::spawn(async move { tokio::io::copy_bidirectional(&mut tcp, &mut near).await });
         let accepted = loop {
             accepting.more().await;
-            if let Some(accepted) = accepting.step(&turns).await {
-                break accepted.unwrap();
+            accepting = match accepting.step(&turns).await {
+                Step::Done(accepted) => break accepted.unwrap(),
+                Step::More(accepting) => accepting,
             }
         };
         assert!(accepted.alpn && handshake.await.unwrap().is_ok());

@@ -7,7 +7,7 @@ use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{TlsConnector, TlsStream, client};
+use tokio_rustls::{TlsConnector, client};
 
 use crate::config::{ServerTls, ServerTlsMode};
 use crate::net::stream::Stream;
@@ -82,7 +82,7 @@ impl Connector {
         };
         let tls = self.handshake(host, tcp).await?;
         let end_point = end_point(&tls);
-        Ok((Stream::Tls(Box::new(TlsStream::Client(tls))), end_point))
+        Ok((Stream::Tls(Box::new(tls)), end_point))
     }
 
     fn server_name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {

@@ -13,7 +13,9 @@ mod end_point;
 mod files;
 mod names;
 pub mod postgres;
+mod records;
 mod refusal;
+mod served;
 #[cfg(test)]
 pub(crate) mod testing;
 mod verifier;
@@ -23,10 +25,11 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub use acceptor::{AcceptError, Accepted, Acceptor};
+pub use acceptor::{AcceptError, Accepted, Acceptor, Step};
 pub use connector::Connector;
 pub use files::TlsFileError;
 pub use refusal::Refusal;
+pub use served::Served;
 
 /// Why a TLS handshake failed.
 #[derive(Debug, thiserror::Error)]
