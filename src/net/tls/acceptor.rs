@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 
-use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite};
 use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{HandshakeKind, ServerConfig};
+use rustls::{HandshakeKind, ServerConfig, SupportedCipherSuite};
 use tokio::sync::Semaphore;
 
 use crate::net::stream::Stream;
@@ -69,10 +70,12 @@ impl Acceptor {
         let certified = certified_key(cert, key)?;
         let end_point = certified.cert.first().and_then(end_point::hash).map(Arc::from);
         let chain = certified.cert.as_slice().into();
-        let mut config = ServerConfig::builder_with_provider(provider())
+        let provider = CryptoProvider { cipher_suites: SUITES.to_vec(), ..(*provider()).clone() };
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(VERSIONS)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.ignore_client_order = true;
         config.alpn_protocols = vec![ALPN.to_vec()];
         // A client that connects again with its ticket, as functions do, costs no signature. Nothing is kept
         // for it here: all is in the ticket, under keys that change every few hours.
@@ -166,6 +169,20 @@ fn certified_key(cert_path: &Path, key_path: &Path) -> Result<CertifiedKey, TlsF
     Ok(CertifiedKey::new(chain, key))
 }
 
+/// What is taken of what a client offers, best first. A login's hashes are a tenth of its TLS with SHA-384, for which
+/// few processors have instructions as they have for SHA-256; clients that want no less than AES-256 offer nothing else.
+const SUITES: [SupportedCipherSuite; 9] = [
+    cipher_suite::TLS13_AES_128_GCM_SHA256,
+    cipher_suite::TLS13_AES_256_GCM_SHA384,
+    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
@@ -209,7 +226,11 @@ mod tests {
     }
 
     fn client(alpn: &[&[u8]]) -> TlsConnector {
-        let mut config = rustls::ClientConfig::builder_with_provider(provider())
+        client_of((*provider()).clone(), alpn)
+    }
+
+    fn client_of(provider: CryptoProvider, alpn: &[&[u8]]) -> TlsConnector {
+        let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(VERSIONS)
             .unwrap()
             .dangerous()
@@ -383,6 +404,30 @@ mod tests {
             accepted.stream.write_all(b"x").await.unwrap();
             accepted.stream.flush().await.unwrap();
             handshake.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_cheapest_cipher_suite_is_taken_of_those_that_are_offered() {
+        let pki = Pki::new();
+        pki.self_signed("server", "localhost");
+        let acceptor = load(&pki, "server.crt", "server.key").unwrap();
+        let all = provider().cipher_suites.clone();
+        let only_256 = all.iter().filter(|suite| format!("{suite:?}").contains("AES_256"));
+        let only_256 = only_256.copied().collect();
+        for (offered, taken) in [
+            (all, cipher_suite::TLS13_AES_128_GCM_SHA256),
+            (only_256, cipher_suite::TLS13_AES_256_GCM_SHA384),
+        ] {
+            let (tcp, server) = pair().await;
+            let provider = CryptoProvider { cipher_suites: offered, ..(*provider()).clone() };
+            let connector = client_of(provider, &[]);
+            let handshake = tokio::spawn(async move { connector.connect(localhost(), tcp).await });
+            let Stream::Served(served) = acceptor.accept(server).await.unwrap().stream else {
+                panic!("it is served")
+            };
+            assert_eq!(served.state().negotiated_cipher_suite(), Some(taken));
+            handshake.await.unwrap().unwrap();
         }
     }
 
