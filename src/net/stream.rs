@@ -110,7 +110,7 @@ impl Stream {
         match self {
             Self::Tcp(tcp) => tcp.poll_read_ready(cx),
             Self::Unix(unix) => unix.poll_read_ready(cx),
-            Self::Served(tls) if !tls.has_plain() => tls.tcp().poll_read_ready(cx),
+            Self::Served(tls) if !tls.has_news() => tls.tcp().poll_read_ready(cx),
             Self::Tls(_) | Self::Served(_) => Poll::Ready(Ok(())),
         }
     }
@@ -133,7 +133,7 @@ impl Stream {
             Self::Tcp(tcp) => tcp.try_io(Interest::READABLE, || Ok(())).is_ok(),
             Self::Unix(unix) => unix.try_io(Interest::READABLE, || Ok(())).is_ok(),
             Self::Served(tls) => {
-                tls.has_plain() || tls.tcp().try_io(Interest::READABLE, || Ok(())).is_ok()
+                tls.has_news() || tls.tcp().try_io(Interest::READABLE, || Ok(())).is_ok()
             }
             Self::Tls(_) => true,
         }

@@ -208,6 +208,10 @@ mod tests {
     }
 
     impl Acceptor {
+        pub(in crate::net::tls) fn config(&self) -> Arc<ServerConfig> {
+            Arc::clone(&self.config)
+        }
+
         pub(in crate::net::tls) async fn accept(
             &self,
             stream: Stream,

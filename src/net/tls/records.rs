@@ -10,7 +10,7 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
     UnbufferedStatus, WriteTraffic,
 };
-use rustls::{CommonState, Error, ProtocolVersion, ServerConfig};
+use rustls::{CommonState, Error, InvalidMessage, ProtocolVersion, ServerConfig};
 use tokio::io::ReadBuf;
 
 /// One connection's TLS.
@@ -25,6 +25,8 @@ pub(super) struct Records {
     /// The peer said that it sends no more.
     ended: bool,
     said_goodbye: bool,
+    /// What ended it: rustls must not be asked again, since it still knows of bytes that are gone.
+    failed: Option<Error>,
 }
 
 /// What is to be encrypted once that is possible.
@@ -44,6 +46,7 @@ impl Records {
             outgoing: BytesMut::new(),
             ended: false,
             said_goodbye: false,
+            failed: None,
         })
     }
 
@@ -63,9 +66,9 @@ impl Records {
         self.ended && self.plain.is_empty()
     }
 
-    /// There is plaintext to be given.
-    pub(super) fn has_plain(&self) -> bool {
-        !self.plain.is_empty()
+    /// There is plaintext to be given, or the end to be told.
+    pub(super) fn has_news(&self) -> bool {
+        self.ended || !self.plain.is_empty()
     }
 
     /// Gives what there is room for.
@@ -83,15 +86,21 @@ impl Records {
     }
 
     /// Uses bytes of the peer, and gives what there is room for. After an error `outgoing` has the alert that
-    /// tells the peer.
+    /// tells the peer, and all that follows fails alike.
     pub(super) fn take(&mut self, bytes: &mut [u8], into: &mut ReadBuf<'_>) -> Result<(), Error> {
         if self.incoming.is_empty() {
             let used = self.process(bytes, into, Say::Nothing)?;
             self.incoming.extend_from_slice(&bytes[used..]);
-            return Ok(());
+        } else {
+            self.incoming.extend_from_slice(bytes);
+            self.process_held(into, Say::Nothing)?;
         }
-        self.incoming.extend_from_slice(bytes);
-        self.process_held(into, Say::Nothing)
+        // rustls uses no part of a message up, in however many records it comes.
+        if self.incoming.len() > MOST_HELD {
+            let error = InvalidMessage::HandshakePayloadTooLarge.into();
+            return Err(self.failed.insert(error).clone());
+        }
+        Ok(())
     }
 
     /// Encrypts for the peer.
@@ -101,7 +110,7 @@ impl Records {
 
     /// Tells the peer that no more comes.
     pub(super) fn say_goodbye(&mut self) -> Result<(), Error> {
-        if self.said_goodbye || self.tls.is_handshaking() {
+        if self.said_goodbye || self.failed.is_some() || self.tls.is_handshaking() {
             return Ok(());
         }
         self.said_goodbye = true;
@@ -116,8 +125,20 @@ impl Records {
         Ok(())
     }
 
-    /// Lets rustls go as far as it can with the bytes; how many of them are used up.
     fn process(
+        &mut self,
+        bytes: &mut [u8],
+        into: &mut ReadBuf<'_>,
+        say: Say<'_>,
+    ) -> Result<usize, Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.advance(bytes, into, say).map_err(|error| self.failed.insert(error).clone())
+    }
+
+    /// Lets rustls go as far as it can with the bytes; how many of them are used up.
+    fn advance(
         &mut self,
         bytes: &mut [u8],
         into: &mut ReadBuf<'_>,
@@ -173,10 +194,11 @@ impl Records {
         }
     }
 
-    /// What rustls has to say of an error.
+    /// What rustls has to say of an error. It looks for more of the peer's when it has nothing to say, and must not.
     fn write_alerts(&mut self) -> Result<(), Error> {
-        while let Ok(ConnectionState::EncodeTlsData(data)) =
-            self.tls.process_tls_records(&mut []).state
+        while self.tls.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(data)) =
+                self.tls.process_tls_records(&mut []).state
         {
             encode(data, &mut self.outgoing)?;
         }
@@ -249,7 +271,10 @@ pub(super) fn discard(buf: &mut BytesMut, len: usize) {
 fn holds_handshake_message(mut records: &[u8]) -> bool {
     let mut head = Vec::with_capacity(MESSAGE_HEADER);
     let mut held = 0;
-    while let Some((header, rest)) = records.split_first_chunk::<RECORD_HEADER>() {
+    for _ in 0..MOST_RECORDS {
+        let Some((header, rest)) = records.split_first_chunk::<RECORD_HEADER>() else {
+            return false;
+        };
         let [content, _, _, high, low] = *header;
         let Some((fragment, rest)) =
             rest.split_at_checked(usize::from(u16::from_be_bytes([high, low])))
@@ -268,7 +293,7 @@ fn holds_handshake_message(mut records: &[u8]) -> bool {
         }
         records = rest;
     }
-    false
+    true
 }
 
 /// Content type, version and length (RFC 8446, 5.1).
@@ -286,11 +311,16 @@ const RECORD: usize = 1 << 14;
 /// More than a record adds to its plaintext, in TLS 1.2 and 1.3.
 const OVERHEAD: usize = 64;
 
-/// A ClientHello of which more has come than this is judged as it is: rustls takes none beyond 64 KiB.
+/// More than a handshake message of 64 KiB, the longest that rustls takes, needs in records of a usual length.
 const MOST_HELD: usize = 80 << 10;
+
+/// Records in which a first message may come before it is judged as it is.
+const MOST_RECORDS: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use super::super::Acceptor;
+    use super::super::testing::Pki;
     use super::*;
 
     #[test]
@@ -306,5 +336,60 @@ mod tests {
         for other in [&[21, 3, 1, 0, 2][..], b"GET / HTTP/1.1", &[22, 3, 1, 0, 0]] {
             assert!(holds_handshake_message(other), "{other:?}");
         }
+    }
+
+    fn config() -> Arc<ServerConfig> {
+        let pki = Pki::new();
+        pki.self_signed("server", "localhost");
+        Acceptor::load(&pki.path("server.crt"), &pki.path("server.key")).unwrap().config()
+    }
+
+    #[test]
+    fn what_is_no_hello_fails_once_and_for_all() {
+        let record = |content: u8, fragment: &[u8]| {
+            [&[content, 3, 1, 0, fragment.len() as u8][..], fragment].concat()
+        };
+        let config = config();
+        let two = [&[1, 0, 0, 2, 3, 3][..], &[1, 0, 0, 2, 3, 3]].concat();
+        for bytes in [
+            [record(22, &[1, 0xff, 0xff, 0xff]), record(21, &[2, 40])].concat(),
+            [record(22, &[1, 0, 0, 9, 3]), record(21, &[2, 40])].concat(),
+            [record(22, &[1, 0, 0, 9, 3]), record(23, &[2, 40])].concat(),
+            record(22, &two),
+            record(22, &[&two[..], &[1, 0, 0, 9, 3]].concat()),
+            record(22, &[0, 0, 0, 0]),
+            record(22, &[]),
+            record(99, &[1]),
+            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        ] {
+            for cut in 0..bytes.len() {
+                let mut records = Records::new(Arc::clone(&config)).unwrap();
+                let nowhere = &mut ReadBuf::new(&mut []);
+                let (one, other) = bytes.split_at(cut);
+                let first = records.take(&mut one.to_vec(), nowhere);
+                let second = records.take(&mut other.to_vec(), nowhere);
+                let error = first.and(second).unwrap_err();
+                assert_eq!(records.take(&mut bytes.clone(), nowhere), Err(error.clone()));
+                assert_eq!(records.encrypt(b"x"), Err(error));
+                assert_eq!(records.say_goodbye(), Ok(()));
+                assert!(records.incoming.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_in_ever_more_records_is_held_up_to_a_bound() {
+        let config = config();
+        let mut records = Records::new(Arc::clone(&config)).unwrap();
+        let nowhere = &mut ReadBuf::new(&mut []);
+        let begun = records.take(&mut [22, 3, 1, 0, 4, 1, 0, 0xff, 0xff], nowhere);
+        assert_eq!(begun, Ok(()));
+        let mut more = [22, 3, 1, 0, 1, 7].repeat(1000);
+        let taken = (0..100).take_while(|_| records.take(&mut more, nowhere).is_ok()).count();
+        assert!(taken < 20 && records.incoming.len() <= MOST_HELD + more.len());
+        assert!(records.take(&mut more, nowhere).is_err());
+        let mut held = Records::new(config).unwrap();
+        let rounds = (0..100).take_while(|_| !held.hold(&[22, 3, 1, 0, 1, 1])).count();
+        assert_eq!(rounds, MOST_RECORDS - 1);
     }
 }

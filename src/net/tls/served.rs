@@ -35,9 +35,9 @@ impl Served {
         self.records.state()
     }
 
-    /// There is something to read that the system no longer has.
-    pub fn has_plain(&self) -> bool {
-        self.records.has_plain()
+    /// There is something to read that the system no longer has, or the end.
+    pub fn has_news(&self) -> bool {
+        self.records.has_news()
     }
 
     /// Reads until the client's first message is there. Cancel safe.
@@ -102,10 +102,6 @@ impl Served {
         }
         Poll::Ready(Ok(()))
     }
-
-    fn poll_not_full(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.records.outgoing.len() < FULL { Poll::Ready(Ok(())) } else { self.poll_sent(cx) }
-    }
 }
 
 impl AsyncRead for Served {
@@ -118,8 +114,7 @@ impl AsyncRead for Served {
         let before = buf.filled().len();
         this.records.give(buf);
         while buf.filled().len() == before && buf.remaining() > 0 && !this.records.has_ended() {
-            // Each record may call for an answer.
-            ready!(this.poll_not_full(cx))?;
+            // What rustls answers of itself, which is little, goes with what is written next.
             ready!(this.poll_taken(cx, buf))?;
         }
         Poll::Ready(Ok(()))
@@ -133,7 +128,9 @@ impl AsyncWrite for Served {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_not_full(cx))?;
+        if this.records.outgoing.len() >= FULL {
+            ready!(this.poll_sent(cx))?;
+        }
         let len = buf.len().min(FULL);
         this.records.encrypt(&buf[..len]).map_err(failed)?;
         match this.poll_sent(cx) {
@@ -188,6 +185,7 @@ mod tests {
     use super::super::{Acceptor, provider};
     use super::*;
     use crate::net::Stream;
+    use crate::net::link::Link;
 
     const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
@@ -277,7 +275,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_reads_nothing_holds_what_is_written_up() {
-        let (_client, mut served) = pair(&TLS13).await;
+        let (mut client, mut served) = pair(&TLS13).await;
         let data = vec![1; 1 << 20];
         let writing = async {
             loop {
@@ -286,7 +284,29 @@ mod tests {
         };
         let held_up = tokio::time::timeout(std::time::Duration::from_millis(300), writing).await;
         assert!(held_up.is_err());
+        client.write_all(b"x").await.unwrap();
+        client.flush().await.unwrap();
+        assert_eq!(served.read(&mut [0; 8]).await.unwrap(), 1, "it is heard all the same");
         let Stream::Served(served) = served else { panic!("it is served") };
         assert!(served.records.outgoing.len() < 2 * FULL + 1024);
+    }
+
+    #[tokio::test]
+    async fn a_goodbye_behind_what_is_sent_is_heard_without_an_end_of_the_connection() {
+        for version in VERSIONS {
+            let (mut client, served) = pair(version).await;
+            let mut link = Link::new(served);
+            for _ in 0..2 {
+                client.write_all(&[1; 3000]).await.unwrap();
+                client.flush().await.unwrap();
+                assert!(link.fill(3000).await.unwrap());
+                link.input.clear();
+            }
+            client.write_all(&[1; 3000]).await.unwrap();
+            client.get_mut().1.send_close_notify();
+            client.flush().await.unwrap();
+            assert!(link.fill(3000).await.unwrap());
+            assert!(!link.fill(3001).await.unwrap());
+        }
     }
 }
