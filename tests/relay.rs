@@ -527,7 +527,10 @@ fn a_server_that_dies_after_a_long_result_is_found_dead() {
     one.send(&query("copy (select repeat('x', 1000) from generate_series(1, 20000)) to stdout"));
     assert_eq!(one.ready(1).iter().filter(|event| event.is('d')).count(), 20_000);
     let pid = one.value("select pg_backend_pid()");
-    stage.database.admin().rows(&format!("select pg_terminate_backend({pid}, 10000)"));
+    let mut admin = stage.database.admin();
+    admin.rows(&format!("select pg_terminate_backend({pid})"));
+    let left = format!("select count(*) from pg_stat_activity where pid = {pid}");
+    wait_until("the server has ended", || admin.value(&left) == "0");
     assert_eq!(two.ask(&query("select 2")), "T D(2) C[SELECT 1] Z[I]");
 }
 

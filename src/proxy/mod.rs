@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -174,10 +175,11 @@ impl Running {
         let addresses: Vec<_> = listeners.iter().map(|l| l.addr().clone()).collect();
         let http_addr = http.as_ref().and_then(|l| l.local_addr().ok());
         let mut accepting = JoinSet::new();
+        let acceptors = ACCEPTORS.min(Handle::current().metrics().num_workers());
         for listener in listeners {
             info!(address = %listener.addr(), "listening for clients");
             let listener = Arc::new(listener);
-            for _ in 0..ACCEPTORS {
+            for _ in 0..acceptors {
                 accepting.spawn(accept::run(Arc::clone(&shared), Arc::clone(&listener)));
             }
         }
@@ -316,7 +318,8 @@ const LOGIN_FILES: usize = 256;
 /// Open files besides: listeners, control connections, cancels.
 const SPARE_FILES: u64 = 128;
 
-/// Tasks that accept on each address: while one hands a connection on, another takes the next.
+/// Tasks that accept on each address, if there are as many workers: while one hands a connection on, another takes
+/// the next.
 const ACCEPTORS: usize = 2;
 
 /// Pools that say at the same time that PostgreSQL refuses their users; more need not be heard.

@@ -174,6 +174,8 @@ pub struct ServerSettings {
     reported: Settings,
     /// Values that differ from the default, reported or not.
     actual: Settings,
+    /// What pgweir has set itself was reported since the last ReadyForQuery.
+    hushed: bool,
 }
 
 impl ServerSettings {
@@ -212,6 +214,21 @@ impl ServerSettings {
             self.actual.set(name, value);
         }
         default
+    }
+
+    /// A report was kept from the client.
+    pub fn on_hushed(&mut self) {
+        self.hushed = true;
+    }
+
+    /// Reports were kept from the client since the last ReadyForQuery, so that another may only take them back.
+    pub fn is_hushed(&self) -> bool {
+        self.hushed
+    }
+
+    /// All that was to be reported is.
+    pub fn on_ready(&mut self) {
+        self.hushed = false;
     }
 
     /// A setting that is not reported was found to have this value, or not to exist. `left` is whether a custom
