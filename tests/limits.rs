@@ -175,6 +175,30 @@ fn pools_that_only_want_idle_servers_take_none_from_each_other() {
     assert_eq!(opened(), before, "nobody waits for any");
 }
 
+/// A pool that the host leaves less than it may have keeps what it has got.
+#[test]
+fn a_pool_does_not_give_way_to_itself() {
+    let stage = Stage::new(&Setup::servers(8).limits("max_servers_host = 4"));
+    let mut clients: Vec<_> = (0..6).map(|_| stage.client()).collect();
+    for client in &mut clients {
+        client.send(&query("begin; select pg_backend_pid()"));
+    }
+    let moment = Duration::from_millis(50);
+    let has_begun = |client: &mut Raw| client.within(moment).iter().any(|event| event.is('Z'));
+    let (mut begun, mut waiting) = (Vec::new(), clients);
+    for count in [4, 2] {
+        wait_until("all that the host leaves are taken", || {
+            for mut client in std::mem::take(&mut waiting) {
+                let place = if has_begun(&mut client) { &mut begun } else { &mut waiting };
+                place.push(client);
+            }
+            begun.len() == count
+        });
+        begun.clear();
+    }
+    assert_eq!(stage.weir.count("pgweir_servers_opened_total", ""), 4);
+}
+
 #[test]
 fn two_names_of_one_host_are_warned_of() {
     let cluster = Cluster::shared();

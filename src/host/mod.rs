@@ -104,6 +104,11 @@ impl Host {
         self.starving.load(Ordering::Relaxed)
     }
 
+    /// See [`Slots::share`].
+    pub fn share(&self) -> usize {
+        self.lock().slots.share()
+    }
+
     /// Changes whenever an idle server's slot may be wanted: see [`Slot::offer`].
     pub fn hunger(&self) -> watch::Receiver<()> {
         self.hunger.subscribe()
@@ -273,7 +278,7 @@ impl Slot {
     /// idle server now; just one holder is told so for each starving pool.
     pub fn offer(&mut self) -> bool {
         if !self.offered && self.host.starving() > 0 {
-            self.offered = self.host.lock().slots.offer(&self.owner);
+            self.offered = self.host.lock().slots.offer(self.pool, &self.owner);
         }
         self.offered
     }
@@ -281,7 +286,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.host.change(|slots| slots.release(&self.owner, self.offered));
+        self.host.change(|slots| slots.release(self.pool, &self.owner, self.offered));
     }
 }
 
@@ -297,7 +302,7 @@ impl Seat {
     /// Takes a slot, or says which limit is in the way.
     pub fn try_take(&self) -> Result<Slot, Full> {
         let mut state = self.host.lock();
-        state.slots.try_take(&self.owner)?;
+        state.slots.try_take(self.pool, &self.owner)?;
         self.host.publish(&state.slots);
         let (host, owner) = (Arc::clone(&self.host), self.owner.clone());
         Ok(Slot { host, pool: self.pool, owner, offered: false })

@@ -19,7 +19,9 @@
 //! the queue. A pool stands in the queue once and gets one slot a turn, so pools with many waiting
 //! clients do not crowd out the others.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -101,6 +103,8 @@ pub struct Slots {
     databases: HashMap<Arc<str>, usize>,
     /// Slots taken by user; never zero.
     users: HashMap<Arc<str>, usize>,
+    /// Slots taken by pool; never zero.
+    pools: HashMap<PoolId, usize>,
     starving: VecDeque<Grant>,
     /// Slots whose holders are closing their server for the sake of the queue.
     offered: usize,
@@ -113,18 +117,19 @@ impl Slots {
     }
 
     /// Takes a slot, or says which limit is in the way.
-    pub fn try_take(&mut self, owner: &Owner) -> Result<(), Full> {
+    pub fn try_take(&mut self, pool: PoolId, owner: &Owner) -> Result<(), Full> {
         self.room(owner)?;
-        self.take(owner);
+        self.take(pool, owner);
         Ok(())
     }
 
     /// Gives a slot back; it passes to the pool that has starved longest among those that may
     /// have it. `offered` is what [`Slots::offer`] said of it.
-    pub fn release(&mut self, owner: &Owner, offered: bool) -> Option<Grant> {
+    pub fn release(&mut self, pool: PoolId, owner: &Owner, offered: bool) -> Option<Grant> {
         self.used = self.used.saturating_sub(1);
-        less(&mut self.databases, &owner.database);
-        less(&mut self.users, &owner.user);
+        less(&mut self.pools, &pool);
+        less(&mut self.databases, &*owner.database);
+        less(&mut self.users, &*owner.user);
         self.offered = self.offered.saturating_sub(usize::from(offered));
         self.grant()
     }
@@ -143,13 +148,23 @@ impl Slots {
         self.starving.retain(|waiting| waiting.pool != pool);
     }
 
-    /// Whether a slot of this owner would feed a starving pool that no other offer feeds yet:
+    /// Whether a slot of this pool would feed another that starves and that no other offer feeds yet:
     /// the caller then closes an idle server, and gives its slot back with `offered` set.
-    pub fn offer(&mut self, owner: &Owner) -> bool {
-        let fed = self.starving.iter().filter(|waiting| self.feeds(owner, &waiting.owner)).count();
+    pub fn offer(&mut self, pool: PoolId, owner: &Owner) -> bool {
+        let others = self.starving.iter().filter(|waiting| waiting.pool != pool);
+        let fed = others.filter(|waiting| self.feeds(owner, &waiting.owner)).count();
         let helps = self.offered < fed;
         self.offered += usize::from(helps);
         helps
+    }
+
+    /// Slots that a pool may keep while another starves: the same for each that has some or wants some.
+    pub fn share(&self) -> usize {
+        let SlotLimits { host, database, user } = self.limits;
+        let limit = [host, database, user].into_iter().filter(|limit| *limit > 0).min();
+        let empty = self.starving.iter().filter(|waiting| !self.pools.contains_key(&waiting.pool));
+        let pools = self.pools.len() + empty.count();
+        (limit.unwrap_or(usize::MAX) / pools.max(2)).max(1)
     }
 
     /// Changes the limits, and grants what became free. Slots above a smaller limit stay taken
@@ -187,12 +202,13 @@ impl Slots {
     fn grant(&mut self) -> Option<Grant> {
         let index = self.starving.iter().position(|w| self.room(&w.owner).is_ok())?;
         let grant = self.starving.remove(index)?;
-        self.take(&grant.owner);
+        self.take(grant.pool, &grant.owner);
         Some(grant)
     }
 
-    fn take(&mut self, owner: &Owner) {
+    fn take(&mut self, pool: PoolId, owner: &Owner) {
         self.used += 1;
+        *self.pools.entry(pool).or_insert(0) += 1;
         *self.databases.entry(Arc::clone(&owner.database)).or_insert(0) += 1;
         *self.users.entry(Arc::clone(&owner.user)).or_insert(0) += 1;
     }
@@ -228,7 +244,11 @@ impl Slots {
     }
 }
 
-fn less(counts: &mut HashMap<Arc<str>, usize>, name: &str) {
+fn less<K, Q>(counts: &mut HashMap<K, usize>, name: &Q)
+where
+    K: Eq + Hash + Borrow<Q>,
+    Q: Eq + Hash + ?Sized,
+{
     if let Some(count) = counts.get_mut(name) {
         *count = count.saturating_sub(1);
         if *count == 0 {

@@ -2,6 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Who has the slots; the others have none.
+const HELD: PoolId = PoolId(1000);
+
 fn slots(host: usize, database: usize) -> Slots {
     Slots::new(limits(host, database))
 }
@@ -19,10 +22,43 @@ fn pool_of(grant: Option<Grant>) -> Option<u64> {
 }
 
 #[test]
+fn nobody_is_offered_what_it_has_itself() {
+    let mut slots = slots(1, 0);
+    let a = name(0);
+    slots.try_take(HELD, &a).unwrap();
+    slots.starve(HELD, &a, Instant::now());
+    assert!(!slots.offer(HELD, &a));
+    slots.starve(PoolId(1), &a, Instant::now());
+    assert!(slots.offer(HELD, &a));
+    assert_eq!(pool_of(slots.release(HELD, &a, true)), Some(HELD.0));
+}
+
+#[test]
+fn a_share_is_the_same_for_all_who_have_some_or_want_some() {
+    let mut slots = slots(60, 0);
+    let a = name(0);
+    assert_eq!(slots.share(), 30);
+    for pool in [1, 1, 1, 2, 3, 4, 5] {
+        slots.try_take(PoolId(pool), &a).unwrap();
+    }
+    assert_eq!(slots.share(), 12);
+    slots.resize(limits(7, 0));
+    for pool in [5, 6] {
+        assert_eq!(slots.starve(PoolId(pool), &a, Instant::now()), None);
+    }
+    slots.resize(limits(60, 0));
+    assert_eq!(slots.share(), 10);
+    for pool in [1, 1, 1] {
+        slots.release(PoolId(pool), &a, false);
+    }
+    assert_eq!(slots.share(), 12);
+}
+
+#[test]
 fn no_limit_never_fills() {
     let mut slots = slots(0, 0);
     for _ in 0..1000 {
-        slots.try_take(&name(0)).unwrap();
+        slots.try_take(HELD, &name(0)).unwrap();
     }
     assert_eq!(slots.used(), 1000);
 }
@@ -31,18 +67,18 @@ fn no_limit_never_fills() {
 fn full_names_the_limit() {
     let mut slots = slots(3, 2);
     let (a, b) = (name(0), name(1));
-    slots.try_take(&a).unwrap();
-    slots.try_take(&a).unwrap();
-    assert_eq!(slots.try_take(&a), Err(Full::Database { limit: 2 }));
-    slots.try_take(&b).unwrap();
-    assert_eq!(slots.try_take(&b), Err(Full::Host { limit: 3 }));
+    slots.try_take(HELD, &a).unwrap();
+    slots.try_take(HELD, &a).unwrap();
+    assert_eq!(slots.try_take(HELD, &a), Err(Full::Database { limit: 2 }));
+    slots.try_take(HELD, &b).unwrap();
+    assert_eq!(slots.try_take(HELD, &b), Err(Full::Host { limit: 3 }));
 }
 
 #[test]
 fn a_freed_slot_passes_to_the_oldest_and_cannot_be_overtaken() {
     let mut slots = slots(1, 0);
     let (a, now) = (name(0), Instant::now());
-    slots.try_take(&a).unwrap();
+    slots.try_take(HELD, &a).unwrap();
     for pool in 0..3 {
         assert_eq!(slots.starve(PoolId(pool), &a, now), None);
     }
@@ -50,10 +86,10 @@ fn a_freed_slot_passes_to_the_oldest_and_cannot_be_overtaken() {
     assert_eq!(slots.starving(), 3);
     assert_eq!(slots.oldest(), Some((PoolId(0), now)));
     for pool in 0..3 {
-        assert_eq!(pool_of(slots.release(&a, false)), Some(pool));
-        assert!(slots.try_take(&a).is_err());
+        assert_eq!(pool_of(slots.release(HELD, &a, false)), Some(pool));
+        assert!(slots.try_take(HELD, &a).is_err());
     }
-    assert_eq!(slots.release(&a, false), None);
+    assert_eq!(slots.release(HELD, &a, false), None);
     assert_eq!(slots.used(), 0);
 }
 
@@ -62,23 +98,23 @@ fn a_pool_whose_database_is_full_is_passed_over() {
     let mut slots = slots(3, 2);
     let (a, b, now) = (name(0), name(1), Instant::now());
     for database in [&a, &a, &b] {
-        slots.try_take(database).unwrap();
+        slots.try_take(HELD, database).unwrap();
     }
     slots.starve(PoolId(1), &a, now);
     slots.starve(PoolId(2), &b, now);
-    assert_eq!(pool_of(slots.release(&b, false)), Some(2));
-    assert_eq!(pool_of(slots.release(&a, false)), Some(1));
+    assert_eq!(pool_of(slots.release(HELD, &b, false)), Some(2));
+    assert_eq!(pool_of(slots.release(HELD, &a, false)), Some(1));
 }
 
 #[test]
 fn a_pool_that_left_is_not_granted() {
     let mut slots = slots(1, 0);
     let (a, now) = (name(0), Instant::now());
-    slots.try_take(&a).unwrap();
+    slots.try_take(HELD, &a).unwrap();
     slots.starve(PoolId(1), &a, now);
     slots.starve(PoolId(2), &a, now);
     slots.sated(PoolId(1));
-    assert_eq!(pool_of(slots.release(&a, false)), Some(2));
+    assert_eq!(pool_of(slots.release(HELD, &a, false)), Some(2));
 }
 
 #[test]
@@ -92,7 +128,7 @@ fn starving_with_room_is_granted_at_once() {
 fn growing_grants_as_many_as_fit_and_shrinking_takes_none_away() {
     let mut slots = slots(1, 0);
     let (a, now) = (name(0), Instant::now());
-    slots.try_take(&a).unwrap();
+    slots.try_take(HELD, &a).unwrap();
     for pool in 0..4 {
         slots.starve(PoolId(pool), &a, now);
     }
@@ -100,8 +136,8 @@ fn growing_grants_as_many_as_fit_and_shrinking_takes_none_away() {
     assert_eq!(granted.iter().map(|g| g.pool.0).collect::<Vec<_>>(), [0, 1]);
     assert!(slots.resize(limits(2, 0)).is_empty());
     assert_eq!(slots.used(), 3);
-    assert_eq!(slots.release(&a, false), None);
-    assert_eq!(pool_of(slots.release(&a, false)), Some(2));
+    assert_eq!(slots.release(HELD, &a, false), None);
+    assert_eq!(pool_of(slots.release(HELD, &a, false)), Some(2));
 }
 
 #[test]
@@ -109,26 +145,26 @@ fn one_offer_is_taken_for_each_starving_pool() {
     let mut slots = slots(3, 0);
     let (a, b, now) = (name(0), name(1), Instant::now());
     for _ in 0..3 {
-        slots.try_take(&a).unwrap();
+        slots.try_take(HELD, &a).unwrap();
     }
-    assert!(!slots.offer(&a));
+    assert!(!slots.offer(HELD, &a));
     slots.starve(PoolId(1), &b, now);
-    assert!(slots.offer(&a));
-    assert!(!slots.offer(&a));
-    assert_eq!(pool_of(slots.release(&a, true)), Some(1));
+    assert!(slots.offer(HELD, &a));
+    assert!(!slots.offer(HELD, &a));
+    assert_eq!(pool_of(slots.release(HELD, &a, true)), Some(1));
     slots.starve(PoolId(2), &b, now);
-    assert!(slots.offer(&a));
+    assert!(slots.offer(HELD, &a));
 }
 
 #[test]
 fn an_offer_that_would_not_feed_is_not_taken() {
     let mut slots = slots(0, 1);
     let (a, b, now) = (name(0), name(1), Instant::now());
-    slots.try_take(&a).unwrap();
-    slots.try_take(&b).unwrap();
+    slots.try_take(HELD, &a).unwrap();
+    slots.try_take(HELD, &b).unwrap();
     slots.starve(PoolId(1), &b, now);
-    assert!(!slots.offer(&a));
-    assert!(slots.offer(&b));
+    assert!(!slots.offer(HELD, &a));
+    assert!(slots.offer(HELD, &b));
 }
 
 #[test]
@@ -136,15 +172,15 @@ fn a_user_has_no_more_than_its_limit_over_all_databases() {
     let mut slots = Slots::new(SlotLimits { host: 0, database: 0, user: 2 });
     let of = |database: &str, user: &str| Owner { database: database.into(), user: user.into() };
     let (now, ann) = (Instant::now(), of("a", "ann"));
-    slots.try_take(&ann).unwrap();
-    slots.try_take(&of("b", "ann")).unwrap();
-    slots.try_take(&of("c", "bob")).unwrap();
-    assert_eq!(slots.try_take(&of("c", "ann")), Err(Full::User { limit: 2 }));
+    slots.try_take(HELD, &ann).unwrap();
+    slots.try_take(HELD, &of("b", "ann")).unwrap();
+    slots.try_take(HELD, &of("c", "bob")).unwrap();
+    assert_eq!(slots.try_take(HELD, &of("c", "ann")), Err(Full::User { limit: 2 }));
     slots.starve(PoolId(1), &of("c", "ann"), now);
-    assert!(!slots.offer(&of("c", "bob")), "it does not help her");
-    assert!(slots.offer(&of("b", "ann")));
-    assert_eq!(slots.release(&of("c", "bob"), false), None);
-    assert_eq!(pool_of(slots.release(&of("b", "ann"), true)), Some(1));
+    assert!(!slots.offer(HELD, &of("c", "bob")), "it does not help her");
+    assert!(slots.offer(HELD, &of("b", "ann")));
+    assert_eq!(slots.release(HELD, &of("c", "bob"), false), None);
+    assert_eq!(pool_of(slots.release(HELD, &of("b", "ann"), true)), Some(1));
 }
 
 #[derive(Debug, Clone)]
@@ -199,7 +235,7 @@ impl Model {
         match *step {
             Step::Take(database) => {
                 let room = self.room(database);
-                assert_eq!(slots.try_take(&name(database)).is_ok(), room);
+                assert_eq!(slots.try_take(HELD, &name(database)).is_ok(), room);
                 self.held.extend(room.then_some(database));
             }
             Step::Starve(pool) => {
@@ -216,7 +252,7 @@ impl Model {
             Step::Release(_) if self.held.is_empty() => {}
             Step::Release(index) => {
                 let database = self.held.remove(index % self.held.len());
-                assert_eq!(pool_of(slots.release(&name(database), false)), self.grant());
+                assert_eq!(pool_of(slots.release(HELD, &name(database), false)), self.grant());
             }
             Step::Resize(host, each) => {
                 (self.host, self.each) = (host, each);

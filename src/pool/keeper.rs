@@ -14,7 +14,10 @@ use crate::metrics::CloseReason;
 /// Starts the keeper; it ends with its pool, or with the pool's seat, whose slots `granted` gives.
 pub(super) fn spawn(pool: &Arc<Pool>, granted: Granted) {
     let host = Arc::clone(pool.seat.load().host());
-    tokio::spawn(keep(Arc::downgrade(pool), granted, host.hunger(), host.capacities()));
+    let mut capacities = host.capacities();
+    // The pool's size may be of an earlier one.
+    capacities.mark_changed();
+    tokio::spawn(keep(Arc::downgrade(pool), granted, host.hunger(), capacities));
 }
 
 async fn keep(
@@ -54,6 +57,8 @@ async fn keep(
                 Some(pool) => {
                     pool.tend(Instant::now());
                     pool.shed();
+                    pool.feed_host();
+                    pool.listener.look();
                     pool.keep_opening();
                 }
                 None => return,

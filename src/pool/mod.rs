@@ -506,6 +506,9 @@ impl Pool {
         if let Some(class) = from {
             slots.returned(class, now);
         }
+        // All may have been retired meanwhile; those that are parked before are closed by that.
+        let retired = server.generation != self.generation.load(Ordering::Relaxed);
+        let unwanted = unwanted.or(retired.then_some(CloseReason::Reload));
         if let Some(reason) = unwanted {
             drop(slots);
             return self.evict(server, reason);
@@ -575,8 +578,7 @@ impl Pool {
     /// nobody waiting, or has more than its share.
     fn yields(&self, slot: &mut Slot) -> bool {
         let seat = self.seat.load();
-        let starving = seat.host().starving();
-        if starving == 0 {
+        if seat.host().starving() == 0 {
             return false;
         }
         let (total, waiting) = {
@@ -586,11 +588,8 @@ impl Pool {
         if !waiting {
             return slot.offer();
         }
-        // This pool may itself be among the starving.
-        let limits = seat.host().limits();
-        let limits = [limits.host, limits.database, limits.user];
-        let limit = limits.into_iter().filter(|limit| *limit > 0).min();
-        let share = (limit.unwrap_or(usize::MAX) / starving.max(2)).max(1);
+        // This pool may itself be among the starving; to feed it, it must keep what it has.
+        let share = seat.host().share();
         if total <= share || !slot.offer() {
             return false;
         }

@@ -670,8 +670,12 @@ impl<S, W> Slots<S, W> {
         self.pass(now);
         let id = self.next_class()?;
         let class = self.classes.get_mut(usize::from(id.0))?;
+        // Who is served out of turn, by its guarantee, may have used more than those whose turn it is.
+        let in_turn = class.unmet() == 0;
         let waiter = class.next(now, self.leased)?;
-        self.floor = self.floor.max(class.used(self.contended));
+        if in_turn {
+            self.floor = self.floor.max(class.used(self.contended));
+        }
         self.lease(id);
         self.waiting -= 1;
         Some((id, waiter))

@@ -337,6 +337,31 @@ fn one_of_a_small_class_is_next_whatever_the_queue_of_a_greedy_one() {
 }
 
 #[test]
+fn one_who_comes_late_does_not_wait_behind_what_a_guarantee_has_used() {
+    let kept = ClassLimits { guaranteed: 3, ..limits() };
+    let (greedy, guaranteed, late) = (ClassId(0), ClassId(1), ClassId(2));
+    let (mut s, mut now) = full(4, &[limits(), limits(), limits()], greedy);
+    s.set_classes(&[limits(), kept, limits()], now);
+    for n in 0..1000 {
+        s.wait(greedy, n, now).unwrap();
+        s.wait(guaranteed, n, now).unwrap();
+    }
+    let mut holders = VecDeque::from([greedy; 4]);
+    let mut next = |s: &mut Slots<u32, u32>, now: &mut Instant| {
+        *now += MS;
+        let Freed::Hand(class, _) = back(s, holders.pop_front().unwrap(), *now) else {
+            panic!("somebody waits")
+        };
+        holders.push_back(class);
+        class
+    };
+    let served: Vec<_> = (0..400).map(|_| next(&mut s, &mut now)).collect();
+    assert!((290..=310).contains(&served.iter().filter(|class| **class == guaranteed).count()));
+    s.wait(late, 0, now).unwrap();
+    assert!((0..9).any(|_| next(&mut s, &mut now) == late));
+}
+
+#[test]
 fn what_a_class_used_while_nobody_waited_is_not_held_against_it() {
     let (old, new) = (ClassId(0), ClassId(1));
     let (mut s, mut now) = full(2, &[limits(), limits()], old);
