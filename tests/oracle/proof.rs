@@ -146,4 +146,4 @@ const HEAD: &str =
 const SEED: u64 = 1;
 
 /// Programs of one switch.
-const MOST_PROGRAMS: usize = 300;
+const MOST_PROGRAMS: usize = 1000;
