@@ -4,9 +4,10 @@
 //! waking up once in a while to find that there is nothing to do.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::task::coop;
 use tokio::time::Sleep;
 
 /// The timer. `None` until a deadline is set.
@@ -36,8 +37,11 @@ impl Alarm {
         if self.armed && !sleep.is_elapsed() {
             return Poll::Pending;
         }
-        self.armed = true;
-        ready!(sleep.as_mut().poll(cx));
+        if sleep.as_mut().poll(cx).is_pending() {
+            // Who has used up its turn has told the timer nothing.
+            self.armed = coop::has_budget_remaining();
+            return Poll::Pending;
+        }
         self.sleep = None;
         Poll::Ready(())
     }
