@@ -257,3 +257,42 @@ fn a_discard_that_is_refused_in_a_longer_text_discards_nothing() {
         seen
     });
 }
+
+#[test]
+fn a_long_value_travels() {
+    both_with(&Setup::servers(2), |target| {
+        let (mut client, mut other) = (target.connect(), target.connect());
+        client.rows(&format!("set app.note = '{}'", "x".repeat(300_000)));
+        other.rows("begin");
+        let seen = vec![client.value("select length(current_setting('app.note'))")];
+        other.rows("commit");
+        seen
+    });
+}
+
+/// What a startup parameter leaves open is not what another client has set on the server.
+#[test]
+fn a_part_of_a_date_style_is_completed_by_the_default() {
+    let seen = both_with(&Setup::servers(1), |target| {
+        let mut other = target.connect();
+        other.rows("set datestyle = 'SQL, DMY'; select 1");
+        let mut client = target.connect_with(&[("DateStyle", "ISO")]);
+        let seen =
+            vec![client.value("select '01/02/2024'::date::text"), client.value("show datestyle")];
+        other.rows("select 1");
+        [seen, vec![client.value("select '01/02/2024'::date::text")]].concat()
+    });
+    assert_eq!(seen[0], "2024-01-02");
+}
+
+/// A rule makes it a SET (`view-pg-settings.html`).
+#[test]
+fn an_update_of_pg_settings_is_a_setting_of_its_session() {
+    both_with(&Setup::servers(2), |target| {
+        let (mut client, mut other) = (target.connect(), target.connect());
+        let before = other.value("show work_mem");
+        client.rows("update pg_settings set setting = '7777' where name = 'work_mem'");
+        let after = [&mut other, &mut client].map(|session| session.value("show work_mem"));
+        [vec![before], after.to_vec()].concat()
+    });
+}

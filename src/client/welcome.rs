@@ -175,11 +175,12 @@ impl Client {
         lease: Lease,
         settled: Result<Option<bytes::Bytes>, Ending>,
     ) -> Result<Settings, Ending> {
+        let cleaning = Cleaning::after(self.session.leftovers());
         self.session.detach();
         match settled {
             Ok(None) => {
                 let reported = lease.backend.settings.baseline().clone();
-                lease.check_in(Cleaning::None, Instant::now());
+                lease.check_in(cleaning, Instant::now());
                 Ok(reported)
             }
             Ok(Some(body)) => {

@@ -44,7 +44,8 @@ pub fn is_inspectable(header: Header, available: &[u8]) -> bool {
         b'P' if header.body > MAX_PARSE => enough(MAX_PREFIX),
         // What it does is looked for to its end.
         b'Q' => enough(MAX_PARSE),
-        b'B' => enough(MAX_PREFIX) || available.iter().filter(|b| **b == 0).nth(1).is_some(),
+        // Its values may name settings.
+        b'B' => enough(MAX_PREFIX),
         _ => enough(MAX_PARSE),
     }
 }

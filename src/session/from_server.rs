@@ -35,7 +35,7 @@ impl Session {
             b'N' | b'A' => enough(MAX_PREFIX),
             b'T' => enough(MAX_ROW_DESCRIPTION),
             b'D' => {
-                !self.flow.head().is_some_and(|h| h.owner == Owner::Proxy) || enough(MAX_PREFIX)
+                !self.flow.head().is_some_and(|h| h.owner == Owner::Proxy) || enough(MAX_OWN_ROW)
             }
             _ => true,
         }
@@ -690,6 +690,9 @@ fn first_column(row: &[u8]) -> Result<Option<&[u8]>, Malformed> {
 
 /// Bytes of a message that are read before it passes.
 const MAX_PREFIX: usize = 64 << 10;
+
+/// Bytes of an answer to pgweir, which may hold settings of any length.
+const MAX_OWN_ROW: usize = 1 << 20;
 
 /// More than the description of a row with PostgreSQL's limit of columns has.
 const MAX_ROW_DESCRIPTION: usize = 256 << 10;

@@ -117,6 +117,10 @@ impl Session {
         if self.resetting.suspected.is_empty() || self.status == TransactionStatus::Failed {
             return;
         }
+        // The server would drop it, and nothing would tell.
+        if self.flow.is_skipping() {
+            return;
+        }
         // The message may have deallocated it.
         if self.questions.suspects.intersects(Effects::LOCAL) {
             backend.statements.doubt_own(Own::Restore);

@@ -155,6 +155,12 @@ fn agree(has: &[u8], wanted: &[u8]) -> bool {
     has == wanted || (is_off("exact") && has.eq_ignore_ascii_case(wanted))
 }
 
+/// It leaves the rest as it was on the server (`datatype-datetime.html#DATATYPE-DATETIME-OUTPUT`): a client's own is
+/// what the default has.
+fn is_part(name: &str, value: &[u8]) -> bool {
+    name.eq_ignore_ascii_case("DateStyle") && !value.contains(&b',')
+}
+
 fn is_encoding(name: &str) -> bool {
     name.eq_ignore_ascii_case("client_encoding")
 }
@@ -321,7 +327,12 @@ impl ServerSettings {
                     whole = false;
                     continue;
                 }
-                (_, Some((name, wanted))) => (name, Some(Arc::clone(wanted))),
+                (has, Some((name, wanted))) => {
+                    if has.is_some() && is_part(name, wanted) {
+                        list.push(Change { name: Arc::clone(name), value: None });
+                    }
+                    (name, Some(Arc::clone(wanted)))
+                }
                 (Some((name, _)), None) => (name, None),
                 (None, None) => continue,
             };

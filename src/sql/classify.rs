@@ -59,6 +59,9 @@ pub fn classify(text: &[u8], options: &Options<'_>) -> Effects {
     if options.truncated {
         classifier.effects |= Effects::UNREADABLE;
     }
+    if touched::may_update_settings(text) {
+        classifier.effects |= Effects::SETTING;
+    }
     classifier.effects
 }
 
@@ -272,9 +275,12 @@ impl<'a, 'o> Classifier<'a, 'o> {
     /// DO: its code is a string (`sql-do.html`).
     fn block(&self, after: &mut Lexer<'_>) -> Effects {
         let Some(catalogue) = self.options.catalogue else { return Effects::ROUTINE };
-        let Some(text) = after.take(3).find_map(|token| touched::body(&token)) else {
-            return Effects::ROUTINE;
-        };
+        let tokens: Vec<_> = after.take(4).collect();
+        let other = tokens
+            .windows(2)
+            .any(|pair| pair[0].is_word(b"language") && !pair[1].is_word(b"plpgsql"));
+        let text = tokens.iter().take(3).find_map(touched::body).filter(|_| !other);
+        let Some(text) = text else { return Effects::ROUTINE };
         let code = code::read(text);
         let uses = code.uses.iter().filter_map(|name| catalogue.mention(name));
         uses.fold(code.effects | self.options.vouched, |effects, deed| effects | deed.effects)

@@ -305,6 +305,18 @@ fn advisory_locks_of_the_session_are_seen() {
 }
 
 #[test]
+fn an_update_of_the_view_of_settings_sets_them() {
+    check(
+        Effects::SETTING,
+        &[
+            "UPDATE pg_settings SET setting = '1'",
+            "update Pg_Catalog.PG_SETTINGS s set setting = 1",
+        ],
+    );
+    check(Effects::PURE, &["SELECT setting FROM pg_settings", "UPDATE pg_setting SET a = 1"]);
+}
+
+#[test]
 fn sequences_are_seen() {
     check(
         Effects::SEQUENCE,
@@ -325,6 +337,8 @@ fn code_that_the_text_does_not_show_is_suspected() {
             "CALL app.p()",
             "DO $$BEGIN PERFORM 1; END$$",
             "DO LANGUAGE plpgsql 'BEGIN END'",
+            "DO LANGUAGE plperl 'x'",
+            "DO 'x' LANGUAGE plperl",
         ],
     );
     check(Effects::EXECUTE, &["EXECUTE p", "EXECUTE p (1, 'a')", "EXPLAIN ANALYZE EXECUTE p(1)"]);

@@ -9,6 +9,7 @@ use super::classify::Options;
 use super::lexer::{Kind, Lexer, Token};
 use super::local::Local;
 use crate::without::is_off;
+use memchr::memchr2_iter;
 
 /// Settings that a text may change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -141,6 +142,7 @@ pub fn touched(text: &[u8], options: &Options<'_>) -> Touched {
     }
     let conforming = options.standard_conforming_strings;
     Reader { conforming, depth: 0, catalogue: options.catalogue }.read(text, &mut found);
+    found.any |= may_update_settings(text);
     found
 }
 
@@ -148,6 +150,16 @@ pub fn touched(text: &[u8], options: &Options<'_>) -> Touched {
 /// `set_config`, for keywords are plain ASCII in every encoding (`DISCARD ALL` is told by its tag).
 fn may_hold_set(text: &[u8]) -> bool {
     text.windows(3).any(|word| word.eq_ignore_ascii_case(b"set"))
+}
+
+/// `UPDATE pg_settings` is a SET of whatever its condition finds (`view-pg-settings.html`).
+pub(super) fn may_update_settings(text: &[u8]) -> bool {
+    let holds = |word: &[u8]| {
+        let starts = memchr2_iter(word[0], word[0].to_ascii_uppercase(), text);
+        let mut found = starts.filter_map(|at| text.get(at..at + word.len()));
+        found.any(|found| found.eq_ignore_ascii_case(word))
+    };
+    holds(b"pg_settings") && holds(b"update")
 }
 
 /// Refused behind other statements, and in code (`sql-discard.html`).
