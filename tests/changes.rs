@@ -70,7 +70,9 @@ fn what_cannot_be_is_refused_by_name_and_changes_nothing() {
         ("set auth.method = 'trust'", "42601", &["set"]),
         ("resize nowhere 5", "42704", &["nowhere"]),
         (&format!("resize {} 0", stage.database.name()), "22023", &["0", "from 1"]),
+        (&format!("resize {} {}", stage.database.name(), usize::MAX), "22023", &["262143"]),
         ("warm nowhere.app 1 for 1min", "42704", &["nowhere"]),
+        ("set local max_servers = 5", "42601", &["set"]),
     ] {
         console.send(&query(text));
         let refusal = console.event();
@@ -81,6 +83,27 @@ fn what_cannot_be_is_refused_by_name_and_changes_nothing() {
         assert!(console.event().is('Z'));
     }
     assert_eq!(setting(&mut console, "limits.max_servers"), ("4".into(), "f".into()));
+}
+
+/// Nobody has to be asked first, when there may be no room to ask.
+#[test]
+fn a_limit_becomes_a_share_of_what_the_host_has_at_once() {
+    let stage = stage(20);
+    let mut console = console(&stage);
+    let mut clients: Vec<_> = (0..12).map(|_| stage.client()).collect();
+    for client in &mut clients {
+        client.rows("begin");
+    }
+    let most = || -> usize {
+        let sql = "select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int";
+        stage.database.admin().value(sql).parse().expect("a number")
+    };
+    assert_eq!(console.ask(&query("set max_servers = '50%'")), "C[SET] Z[I]");
+    assert_eq!(shown(&mut console, "pools", 7), (most() / 2).to_string());
+    for client in &mut clients {
+        client.rows("commit");
+    }
+    assert_eq!(backends(&stage), 12);
 }
 
 #[test]
@@ -194,7 +217,8 @@ fn hosts_and_classes_are_shown() {
     assert_eq!(of("default"), "1 0 -1 0 0 -1 -1");
     let host = console.rows("show hosts").remove(0);
     let part: Vec<_> = host[1..6].iter().flatten().map(String::as_str).collect();
-    assert_eq!(part, ["1", "7", "-1", "0", "0"]);
+    assert_eq!([part[0], part[1], part[3], part[4]], ["1", "7", "0", "0"]);
+    assert!(part[2].parse::<usize>().is_ok_and(|capacity| capacity >= 7), "{part:?}");
     assert_eq!(host[9].as_deref(), Some("closed"));
 }
 

@@ -44,4 +44,5 @@ pub use self::render::{render, settings};
 pub use self::secret::{Password, SecretKind};
 pub use self::source::{Loaded, Overrides, Source};
 pub use self::units::{Share, format_duration, parse_duration};
+pub use self::validate::MAX_SERVERS;
 pub use self::warm::Warm;

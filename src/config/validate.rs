@@ -21,7 +21,7 @@ use super::warm;
 /// A million sockets are more than one process can hold.
 const MAX_CLIENTS: usize = 1_000_000;
 /// PostgreSQL's own highest `max_connections`.
-pub(super) const MAX_SERVERS: usize = 262_143;
+pub const MAX_SERVERS: usize = 262_143;
 /// More threads than any machine has cores.
 const MAX_WORKERS: usize = 1024;
 

@@ -189,6 +189,8 @@ impl Pool {
     ) -> Arc<Self> {
         let owner = Owner { database: Arc::clone(&settings.dbname), user: Arc::clone(&key.user) };
         let (seat, granted) = settings.host.seat(owner);
+        // An earlier pool of the name may have been forgotten while it was paused.
+        metrics.paused.set(0.0);
         let size = settings.size();
         let knowledge = Arc::new(Knowledge::new(changes));
         knowledge.set_rules(settings.pins.rules(size.max));
@@ -603,6 +605,7 @@ impl Pool {
         self.close(server, reason);
         // Its class may have another.
         self.dispatch();
+        self.keep_opening();
     }
 
     /// Closes a server that the machine counts as closing.

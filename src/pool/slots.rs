@@ -370,7 +370,7 @@ impl<S, W> Slots<S, W> {
 
     /// Whether the limit, with its reserve, leaves room for one more server.
     pub fn has_room(&self) -> bool {
-        self.total() < self.size.max + self.size.reserve
+        self.total() < self.size.max.saturating_add(self.size.reserve)
     }
 
     /// Whether one more server is to be opened.

@@ -11,7 +11,7 @@ use super::pools::Sizes;
 use super::{Shared, lobby_limits, logins, raise_file_limit, spellings};
 use crate::admin::change::{Change, ChangeError, Pools};
 use crate::admin::console::views::Setting;
-use crate::config::{self, Config, ConfigError, Loaded, Overrides, Share, Source};
+use crate::config::{self, Config, ConfigError, Loaded, MAX_SERVERS, Overrides, Share, Source};
 use crate::pool::{PoolKey, WarmedBy};
 use crate::registry::Notice;
 
@@ -96,9 +96,8 @@ impl Shared {
     }
 
     fn check_database(&self, which: Option<&Pools>) -> Result<(), ChangeError> {
-        let Some(Pools { database, .. }) = which else { return Ok(()) };
-        let known = self.config.load().database(database).is_some();
-        known.then_some(()).ok_or_else(|| no_database(database))
+        let Some(pools) = which else { return Ok(()) };
+        check_pools(&self.config.load(), pools)
     }
 
     fn set(self: &Arc<Self>, pairs: &[(String, String)]) -> Result<(), ChangeError> {
@@ -179,16 +178,18 @@ impl Shared {
     }
 
     fn resize(self: &Arc<Self>, pools: &Pools, max_servers: &str) -> Result<(), ChangeError> {
-        let expected = "a number from 1, or \"1%\" to \"100%\"";
-        let size = Share::parse(max_servers).filter(|size| *size != Share::Count(0));
+        let expected = format!("a number from 1 to {MAX_SERVERS}, or \"1%\" to \"100%\"");
+        let in_range = |size: &Share| match size {
+            Share::Count(count) => (1..=MAX_SERVERS).contains(count),
+            Share::Percent(_) => true,
+        };
+        let size = Share::parse(max_servers).filter(in_range);
         let size = size.ok_or_else(|| {
             ChangeError::Invalid(format!("{max_servers:?} is no size; expected {expected}"))
         })?;
         let _one_at_a_time = self.controls.lock();
         let config = self.config.load();
-        if config.database(&pools.database).is_none() {
-            return Err(no_database(&pools.database));
-        }
+        check_pools(&config, pools)?;
         let kept: usize = config.classes.iter().map(|class| class.limits.guaranteed).sum();
         if let Share::Count(count) = size
             && count <= kept
@@ -222,6 +223,7 @@ impl Shared {
         until: Instant,
     ) -> Result<(), ChangeError> {
         let (config, database) = (self.config.load(), &pools.database);
+        check_pools(&config, pools)?;
         let known = config.database(database).ok_or_else(|| no_database(database))?;
         let user = known.user.as_ref().or(pools.user.as_ref()).ok_or_else(|| {
             ChangeError::Unknown(format!(
@@ -251,6 +253,18 @@ impl Shared {
             Setting { key, value, changed }
         });
         shown.collect()
+    }
+}
+
+/// A database with a user of its own has no pools of others.
+fn check_pools(config: &Config, pools: &Pools) -> Result<(), ChangeError> {
+    let Pools { database, user } = pools;
+    let known = config.database(database).ok_or_else(|| no_database(database))?;
+    match (&known.user, user) {
+        (Some(own), Some(other)) if own != other => Err(ChangeError::Unknown(format!(
+            "all servers of database {database:?} are of user {own:?}; there is no pool of {other:?}"
+        ))),
+        _ => Ok(()),
     }
 }
 

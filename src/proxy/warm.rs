@@ -1,6 +1,6 @@
 //! Pools that have servers without any client: by a schedule, or because some are always to be idle.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Instant, SystemTime};
 
 use tracing::warn;
@@ -18,23 +18,30 @@ impl Shared {
     /// those that cannot be, of which that was said.
     pub(super) fn keep_warm(&self, cold: &mut Cold) {
         let config = self.config.load();
+        let most = UPKEEP * 3;
+        // Of several entries for one pool that hold now, the largest.
+        let mut wanted = HashMap::new();
         for warm in &config.warm {
             let left = warm.schedule.as_ref().map(|schedule| schedule.left(SystemTime::now()));
-            let most = UPKEEP * 3;
             let Some(time) = left.unwrap_or(Some(most)) else { continue };
-            let Warm { database, user, servers, .. } = warm.clone();
-            let (pools, until) =
-                (change::Pools { database, user }, Instant::now() + time.min(most));
-            let key = (pools.database.clone(), pools.user.clone());
+            let Warm { database, user, servers, .. } = warm;
+            let user =
+                config.database(database).and_then(|known| known.user.clone()).or(user.clone());
+            let own = wanted.entry((database.clone(), user)).or_insert((0, most));
+            if *servers > own.0 {
+                *own = (*servers, time.min(most));
+            }
+        }
+        for (key, (servers, time)) in wanted {
+            let (database, user) = key.clone();
+            let (pools, until) = (change::Pools { database, user }, Instant::now() + time);
             match self.warm(WarmedBy::Schedule, &pools, servers, until) {
                 Ok(()) => drop(cold.remove(&key)),
                 Err(error) if cold.insert(key) => warn!(%error, "a pool cannot be kept warm"),
                 Err(_) => {}
             }
         }
-        cold.retain(|(database, user)| {
-            config.warm.iter().any(|warm| warm.database == *database && warm.user == *user)
-        });
+        cold.retain(|(database, _)| config.warm.iter().any(|warm| warm.database == *database));
     }
 
     /// Has `limits.min_idle` hold before the first client, in pools of which the configuration says what to log

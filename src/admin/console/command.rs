@@ -90,7 +90,10 @@ pub const CHANGES: [(&str, &str); 7] = [
 
 /// The statements of a text, without empty ones.
 pub fn parse(text: &[u8]) -> Result<Vec<Command>, Unknown> {
-    let tokens: Vec<_> = Lexer::new(text, true).take(MAX_TOKENS).collect();
+    let tokens: Vec<_> = Lexer::new(text, true).take(MAX_TOKENS + 1).collect();
+    if tokens.len() > MAX_TOKENS {
+        return Err(Unknown { near: format!("a text of more than {MAX_TOKENS} words and signs") });
+    }
     let statements = tokens.split(|token| token.kind == Kind::Semicolon);
     statements.filter(|tokens| !tokens.is_empty()).map(statement).collect()
 }
@@ -124,14 +127,21 @@ fn statement(tokens: &[Token<'_>]) -> Result<Command, Unknown> {
 
 /// A setting of pgweir, or what drivers set by habit; other names are slips of the pen.
 fn set(tokens: &[Token<'_>]) -> Option<Command> {
+    // Nothing here is of a transaction, so that LOCAL could not be obeyed.
+    if let [scope, rest @ ..] = tokens
+        && (scope.is_word(b"session") || scope.is_word(b"local"))
+        && path(rest).is_some_and(|(name, _)| changeable(&name).is_some())
+    {
+        return if scope.is_word(b"session") { set(rest) } else { None };
+    }
     let (name, rest) = path(tokens)?;
-    let Some(key) = changeable(&name) else {
+    let assigned = match rest {
+        [sign, value @ ..] if sign.text == b"=" || sign.is_word(b"to") => Some(value),
+        _ => None,
+    };
+    let (Some(key), Some(value)) = (changeable(&name), assigned) else {
         return is_habit(&name).then_some(Command::Accepted("SET"));
     };
-    let [sign, value @ ..] = rest else { return None };
-    if sign.text != b"=" && !sign.is_word(b"to") {
-        return None;
-    }
     Some(Command::Change(Change::Set(vec![(key.path(), joined(value)?)])))
 }
 
@@ -332,6 +342,7 @@ mod tests {
             ("RESET ALL", vec![Accepted("RESET")]),
             ("reset search_path", vec![Accepted("RESET")]),
             ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", vec![Accepted("SET")]),
+            ("set transaction isolation level serializable", vec![Accepted("SET")]),
             ("select 1", vec![Command::Answer("?column?", "1".into())]),
             ("show TimeZone", vec![Command::Answer("TimeZone", "UTC".into())]),
             ("", vec![]),
@@ -361,6 +372,7 @@ mod tests {
         let cases = [
             ("set max_servers = 5", set("limits.max_servers", "5")),
             ("SET limits.max_servers TO '50%'", set("limits.max_servers", "50%")),
+            ("set session max_servers = 5", set("limits.max_servers", "5")),
             ("set max_servers = 50%", set("limits.max_servers", "50%")),
             ("set timeouts.checkout = 5min", set("timeouts.checkout", "5min")),
             ("reset max_servers", Command::Change(Change::Reset("limits.max_servers".into()))),
@@ -389,6 +401,8 @@ mod tests {
             "pause shop.",
             "pause shop now",
             "set auth.method = 'trust'",
+            "set local max_servers = 5",
+            &"pause shop;".repeat(400),
         ] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }

@@ -282,7 +282,9 @@ fn odd_place(g: &mut Generator, from: &[Setting]) -> Piece {
     sql(match g.below(7) {
         0 => format!("with w as (select {call} as v) select v from w"),
         1 => format!("copy (select {call}) to stdout"),
-        2 => format!("explain (analyze, costs off, buffers off, timing off, summary off) select {call}"),
+        2 => format!(
+            "explain (analyze, costs off, buffers off, timing off, summary off) select {call}"
+        ),
         3 => format!("select pg_catalog.{call}"),
         4 => own(g, &format!("insert into public.own_% values (1, {call})")),
         5 => format!("select \"set_config\" ('{name}' /* a */ , {value}, false)"),
