@@ -296,3 +296,25 @@ fn an_update_of_pg_settings_is_a_setting_of_its_session() {
         [vec![before], after.to_vec()].concat()
     });
 }
+
+/// Behind an error, what gives a RESET its meaning would be dropped unseen.
+#[test]
+fn a_reset_before_an_error_harms_nobody_on_the_server() {
+    both_with(&Setup::servers(1), |target| {
+        let connect = || target.connect_with(&[("TimeZone", "Asia/Tokyo")]);
+        let (mut one, mut two) = (connect(), connect());
+        one.rows("create table kept (a int)");
+        let reset = |portal| {
+            [parse("", "reset timezone"), bind(portal, "", &[]), execute(portal, 0)].concat()
+        };
+        one.send(&[reset("p"), bind("", "nowhere", &[]), flush()].concat());
+        let mut seen = vec![line(&one.until('E'))];
+        one.send(&sync());
+        seen.push(line(&one.ready(1)));
+        let insert = extended("insert into kept values (1)");
+        seen.push(two.ask(&[insert, reset("q"), sync()].concat()));
+        seen.push(two.value("select count(*) from kept"));
+        seen.push(one.value("show timezone"));
+        seen
+    });
+}
