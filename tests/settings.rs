@@ -1,5 +1,6 @@
 //! How the settings of clients and servers are made to agree (docs/semantics.md "Settings").
 
+use super::support::events::line;
 use super::support::*;
 
 /// Which server it is, what it was given as a time zone, and how often pgweir has set anything there.

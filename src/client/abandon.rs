@@ -66,6 +66,10 @@ impl Probe {
 pub(super) struct Canceling {
     still_wanted: Arc<AtomicBool>,
     task: JoinHandle<CancelOutcome>,
+    /// It has ended, and its signal may still come.
+    unsettled: Arc<AtomicBool>,
+    /// So may that of an earlier one.
+    earlier: bool,
 }
 
 impl Canceling {
@@ -79,19 +83,29 @@ impl Canceling {
         let settings = lease.pool().settings();
         let still_wanted = Arc::new(AtomicBool::new(true));
         let wanted = Arc::clone(&still_wanted);
+        let unsettled = Arc::new(AtomicBool::new(false));
+        let may_come = Arc::clone(&unsettled);
         let task = tokio::spawn(async move {
             if let Some(not_before) = not_before {
                 tokio::time::sleep_until(not_before.into()).await;
             }
             let deadline = Instant::now() + settings.timeouts.cancel;
             let outcome = server::cancel(&key, &wanted, deadline).await;
+            may_come.store(!outcome.is_settled(), Ordering::Release);
             for canceler in waiting {
                 // It may have given up.
                 let _ = canceler.send(counted(outcome));
             }
             outcome
         });
-        Some(Self { still_wanted, task })
+        Some(Self { still_wanted, task, unsettled, earlier: false })
+    }
+
+    /// Another was sent before it on the same lease.
+    pub(super) fn behind(mut self, earlier: Option<&Self>) -> Self {
+        self.earlier =
+            earlier.is_some_and(|one| one.earlier || one.unsettled.load(Ordering::Acquire));
+        self
     }
 
     /// The query is over: a cancel that was not sent yet is not to be sent.
@@ -106,7 +120,7 @@ impl Canceling {
 
     /// Waits until it has ended; false if the signal may still come.
     async fn ended(self) -> bool {
-        matches!(self.task.await, Ok(outcome) if outcome.is_settled())
+        !self.earlier && matches!(self.task.await, Ok(outcome) if outcome.is_settled())
     }
 
     /// Gives the server back once no signal can hit the next client's query.

@@ -583,7 +583,10 @@ impl<'a> Relay<'a> {
         if !busy && runs && !is_over {
             // A request that waited in the queue may not have reached the process that the signal goes to.
             let arrived = self.started.map(|started| started + ARRIVAL);
-            self.canceling = Canceling::start(self.lease, waiting, arrived);
+            let next = Canceling::start(self.lease, waiting, arrived);
+            if let Some(next) = next {
+                self.canceling = Some(next.behind(self.canceling.as_ref()));
+            }
         }
     }
 

@@ -85,7 +85,8 @@ fn admin(context: &mut Context<'_>, raw: RawAdmin) -> Result<AdminConfig, Config
 
 fn limits(context: &Context<'_>, mut limits: Limits) -> Limits {
     let (layers, all) = (context.layers, limits.max_servers);
-    if !layers.has(&["limits", "max_idle"]) {
+    limits.idle_follows = !layers.has(&["limits", "max_idle"]);
+    if limits.idle_follows {
         limits.max_idle = all;
     }
     // Whoever makes the pools smaller for a while need not say so three times.

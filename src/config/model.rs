@@ -266,6 +266,9 @@ pub struct Limits {
     pub min_idle: usize,
     /// Idle servers kept per pool at most.
     pub max_idle: Share,
+    /// It is not set: a pool with a size of its own may keep all of it.
+    #[serde(skip)]
+    pub idle_follows: bool,
     /// Servers of a pool beyond `max_servers` while a client has waited for `timeouts.reserve`.
     #[serde(deserialize_with = "units::count")]
     pub reserve: usize,
@@ -376,6 +379,7 @@ impl Default for Limits {
             connects_per_second: 0,
             min_idle: 0,
             max_idle: Share::Count(20),
+            idle_follows: true,
             reserve: 0,
         }
     }

@@ -216,6 +216,7 @@ impl Inner {
             self.sizes.get(&pools).copied()
         };
         let own = size(Some(user)).or_else(|| size(None)).or(database.max_servers);
+        let max = own.unwrap_or(limits.max_servers);
         Some(PoolSettings {
             target: self.target(config, alias)?,
             host: self.host(config, database, metrics),
@@ -223,9 +224,9 @@ impl Inner {
             dbname: database.dbname_for(alias).into(),
             init_query: database.init_query.as_deref().map(Into::into),
             limits: PoolLimits {
-                max: own.unwrap_or(limits.max_servers),
+                max,
                 min_idle: limits.min_idle,
-                max_idle: limits.max_idle,
+                max_idle: if limits.idle_follows { max } else { limits.max_idle },
                 reserve: limits.reserve,
             },
             // With a user of its own, a database has clients of all names.

@@ -292,9 +292,12 @@ impl ServerStatements {
         Some(Arc::clone(&oldest.statement))
     }
 
-    /// The map is full of statements whose fate is not known yet: one more must wait for replies.
+    /// The map is full of statements whose fate is not known yet: one more must wait for replies. Those that the
+    /// session cannot do without are none of its business, and may be more than it has room for.
     pub fn is_crowded(&self, segment: u64) -> bool {
-        self.is_full() && self.settled(segment).next().is_none()
+        self.is_full()
+            && self.settled(segment).next().is_none()
+            && self.copies.values().any(|copy| copy.in_flight > 0)
     }
 
     fn is_full(&self) -> bool {
