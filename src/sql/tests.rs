@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::{Effects, Lexer, Options, Token, Whole, classify, is_multibyte_unsafe, whole};
+use super::{
+    Catalogue, Effects, Lexer, Options, Token, Whole, classify, is_multibyte_unsafe, whole,
+};
 
 /// Without the effects that have a table of their own.
 fn effects(text: &str) -> Effects {
@@ -343,6 +345,23 @@ fn code_that_the_text_does_not_show_is_suspected() {
     );
     check(Effects::EXECUTE, &["EXECUTE p", "EXECUTE p (1, 'a')", "EXPLAIN ANALYZE EXECUTE p(1)"]);
     check(Effects::EXECUTE | Effects::DDL, &["CREATE TABLE t AS EXECUTE p"]);
+}
+
+#[test]
+fn code_is_read_in_the_language_that_is_known_alone() {
+    let nothing = Catalogue::new(std::iter::empty());
+    let options = Options { catalogue: Some(&nothing), ..Options::default() };
+    let effects = |text: &str| classify(text.as_bytes(), &options);
+    for text in
+        ["DO $$begin end$$", "DO LANGUAGE plpgsql 'begin end'", "do 'begin end' language PLpgSQL"]
+    {
+        assert!(!effects(text).contains(Effects::ROUTINE), "{text}");
+    }
+    for text in
+        ["DO LANGUAGE plperl 'x'", "DO 'x' LANGUAGE plperl", "do language 'plpython3u' $$x$$"]
+    {
+        assert!(effects(text).contains(Effects::ROUTINE), "{text}");
+    }
 }
 
 #[test]
