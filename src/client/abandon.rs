@@ -65,47 +65,40 @@ impl Probe {
 #[derive(Debug)]
 pub(super) struct Canceling {
     still_wanted: Arc<AtomicBool>,
-    task: JoinHandle<CancelOutcome>,
-    /// It has ended, and its signal may still come.
-    unsettled: Arc<AtomicBool>,
-    /// So may that of an earlier one.
-    earlier: bool,
+    /// Whether neither its signal nor an earlier one's can come any more.
+    task: JoinHandle<bool>,
 }
 
 impl Canceling {
-    /// Sends a cancel for what runs on this server, not before a time; `waiting` are told what became of it.
+    /// Sends a cancel for what runs on this server, not before a time; `waiting` are told what became of it. `earlier`
+    /// was sent on the same lease.
     pub(super) fn start(
         lease: &Lease,
         waiting: Vec<Canceler>,
         not_before: Option<Instant>,
+        earlier: Option<Self>,
     ) -> Option<Self> {
         let key = lease.cancel_key.clone()?;
         let settings = lease.pool().settings();
         let still_wanted = Arc::new(AtomicBool::new(true));
         let wanted = Arc::clone(&still_wanted);
-        let unsettled = Arc::new(AtomicBool::new(false));
-        let may_come = Arc::clone(&unsettled);
         let task = tokio::spawn(async move {
             if let Some(not_before) = not_before {
                 tokio::time::sleep_until(not_before.into()).await;
             }
             let deadline = Instant::now() + settings.timeouts.cancel;
             let outcome = server::cancel(&key, &wanted, deadline).await;
-            may_come.store(!outcome.is_settled(), Ordering::Release);
             for canceler in waiting {
                 // It may have given up.
                 let _ = canceler.send(counted(outcome));
             }
-            outcome
+            let earlier_ended = match earlier {
+                Some(earlier) => earlier.ended().await,
+                None => true,
+            };
+            earlier_ended && outcome.is_settled()
         });
-        Some(Self { still_wanted, task, unsettled, earlier: false })
-    }
-
-    /// Another was sent before it on the same lease.
-    pub(super) fn behind(mut self, earlier: Option<&Self>) -> Self {
-        self.earlier =
-            earlier.is_some_and(|one| one.earlier || one.unsettled.load(Ordering::Acquire));
-        self
+        Some(Self { still_wanted, task })
     }
 
     /// The query is over: a cancel that was not sent yet is not to be sent.
@@ -120,7 +113,7 @@ impl Canceling {
 
     /// Waits until it has ended; false if the signal may still come.
     async fn ended(self) -> bool {
-        !self.earlier && matches!(self.task.await, Ok(outcome) if outcome.is_settled())
+        self.task.await.unwrap_or(false)
     }
 
     /// Gives the server back once no signal can hit the next client's query.

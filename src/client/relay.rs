@@ -567,7 +567,7 @@ impl<'a> Relay<'a> {
     }
 
     /// Cancels what the client has running. What pgweir itself runs ahead of it is not cancelled: the cancel
-    /// waits until that has ended.
+    /// waits until that has ended, for `timeouts.cancel` at most.
     fn cancel(&mut self) {
         let client = &*self.client;
         let busy = self.canceling.as_ref().is_some_and(|c| !c.is_finished());
@@ -583,10 +583,8 @@ impl<'a> Relay<'a> {
         if !busy && runs && !is_over {
             // A request that waited in the queue may not have reached the process that the signal goes to.
             let arrived = self.started.map(|started| started + ARRIVAL);
-            let next = Canceling::start(self.lease, waiting, arrived);
-            if let Some(next) = next {
-                self.canceling = Some(next.behind(self.canceling.as_ref()));
-            }
+            let earlier = self.canceling.take();
+            self.canceling = Canceling::start(self.lease, waiting, arrived, earlier);
         }
     }
 

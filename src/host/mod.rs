@@ -104,11 +104,6 @@ impl Host {
         self.starving.load(Ordering::Relaxed)
     }
 
-    /// See [`Slots::share`].
-    pub fn share(&self) -> usize {
-        self.lock().slots.share()
-    }
-
     /// Changes whenever an idle server's slot may be wanted: see [`Slot::offer`].
     pub fn hunger(&self) -> watch::Receiver<()> {
         self.hunger.subscribe()
@@ -306,6 +301,11 @@ impl Seat {
         self.host.publish(&state.slots);
         let (host, owner) = (Arc::clone(&self.host), self.owner.clone());
         Ok(Slot { host, pool: self.pool, owner, offered: false })
+    }
+
+    /// See [`Slots::share`].
+    pub fn share(&self) -> usize {
+        self.host.lock().slots.share(&self.owner)
     }
 
     /// Queues for one slot, which will arrive in the channel; while queued, again is no more.

@@ -19,9 +19,8 @@
 //! the queue. A pool stands in the queue once and gets one slot a turn, so pools with many waiting
 //! clients do not crowd out the others.
 
-use std::borrow::Borrow;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -103,8 +102,8 @@ pub struct Slots {
     databases: HashMap<Arc<str>, usize>,
     /// Slots taken by user; never zero.
     users: HashMap<Arc<str>, usize>,
-    /// Slots taken by pool; never zero.
-    pools: HashMap<PoolId, usize>,
+    /// Pools that have slots: whose they are, and how many.
+    pools: HashMap<PoolId, (Owner, usize)>,
     starving: VecDeque<Grant>,
     /// Slots whose holders are closing their server for the sake of the queue.
     offered: usize,
@@ -127,9 +126,14 @@ impl Slots {
     /// have it. `offered` is what [`Slots::offer`] said of it.
     pub fn release(&mut self, pool: PoolId, owner: &Owner, offered: bool) -> Option<Grant> {
         self.used = self.used.saturating_sub(1);
-        less(&mut self.pools, &pool);
-        less(&mut self.databases, &*owner.database);
-        less(&mut self.users, &*owner.user);
+        if let Entry::Occupied(mut held) = self.pools.entry(pool) {
+            held.get_mut().1 -= 1;
+            if held.get().1 == 0 {
+                held.remove();
+            }
+        }
+        less(&mut self.databases, &owner.database);
+        less(&mut self.users, &owner.user);
         self.offered = self.offered.saturating_sub(usize::from(offered));
         self.grant()
     }
@@ -158,13 +162,22 @@ impl Slots {
         helps
     }
 
-    /// Slots that a pool may keep while another starves: the same for each that has some or wants some.
-    pub fn share(&self) -> usize {
-        let SlotLimits { host, database, user } = self.limits;
-        let limit = [host, database, user].into_iter().filter(|limit| *limit > 0).min();
+    /// Slots that a pool of this owner may keep while another starves: of each limit, the same for all that have some
+    /// or want some under it.
+    pub fn share(&self, owner: &Owner) -> usize {
         let empty = self.starving.iter().filter(|waiting| !self.pools.contains_key(&waiting.pool));
-        let pools = self.pools.len() + empty.count();
-        (limit.unwrap_or(usize::MAX) / pools.max(2)).max(1)
+        let held = self.pools.values().map(|(owner, _)| owner);
+        let (mut of_database, mut of_user, mut all) = (0, 0, 0);
+        for other in held.chain(empty.map(|waiting| &waiting.owner)) {
+            all += 1;
+            of_database += usize::from(other.database == owner.database);
+            of_user += usize::from(other.user == owner.user);
+        }
+        let SlotLimits { host, database, user } = self.limits;
+        let limits = [(host, all), (database, of_database), (user, of_user)].into_iter();
+        let shares =
+            limits.filter(|(limit, _)| *limit > 0).map(|(limit, pools)| limit / pools.max(2));
+        shares.min().unwrap_or(usize::MAX).max(1)
     }
 
     /// Changes the limits, and grants what became free. Slots above a smaller limit stay taken
@@ -208,7 +221,7 @@ impl Slots {
 
     fn take(&mut self, pool: PoolId, owner: &Owner) {
         self.used += 1;
-        *self.pools.entry(pool).or_insert(0) += 1;
+        self.pools.entry(pool).or_insert_with(|| (owner.clone(), 0)).1 += 1;
         *self.databases.entry(Arc::clone(&owner.database)).or_insert(0) += 1;
         *self.users.entry(Arc::clone(&owner.user)).or_insert(0) += 1;
     }
@@ -244,11 +257,7 @@ impl Slots {
     }
 }
 
-fn less<K, Q>(counts: &mut HashMap<K, usize>, name: &Q)
-where
-    K: Eq + Hash + Borrow<Q>,
-    Q: Eq + Hash + ?Sized,
-{
+fn less(counts: &mut HashMap<Arc<str>, usize>, name: &str) {
     if let Some(count) = counts.get_mut(name) {
         *count = count.saturating_sub(1);
         if *count == 0 {

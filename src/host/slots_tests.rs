@@ -37,21 +37,33 @@ fn nobody_is_offered_what_it_has_itself() {
 fn a_share_is_the_same_for_all_who_have_some_or_want_some() {
     let mut slots = slots(60, 0);
     let a = name(0);
-    assert_eq!(slots.share(), 30);
+    assert_eq!(slots.share(&a), 30);
     for pool in [1, 1, 1, 2, 3, 4, 5] {
         slots.try_take(PoolId(pool), &a).unwrap();
     }
-    assert_eq!(slots.share(), 12);
+    assert_eq!(slots.share(&a), 12);
     slots.resize(limits(7, 0));
     for pool in [5, 6] {
         assert_eq!(slots.starve(PoolId(pool), &a, Instant::now()), None);
     }
     slots.resize(limits(60, 0));
-    assert_eq!(slots.share(), 10);
+    assert_eq!(slots.share(&a), 10);
     for pool in [1, 1, 1] {
         slots.release(PoolId(pool), &a, false);
     }
-    assert_eq!(slots.share(), 12);
+    assert_eq!(slots.share(&a), 12);
+}
+
+#[test]
+fn a_share_of_a_limit_is_for_those_under_it() {
+    let of = |n: u64| Owner { database: "d".into(), user: format!("u{n}").into() };
+    let mut slots = Slots::new(SlotLimits { host: 100, database: 0, user: 6 });
+    for pool in 0..50 {
+        slots.try_take(PoolId(pool), &of(pool)).unwrap();
+    }
+    assert_eq!(slots.share(&of(0)), 2, "of the host's");
+    slots.resize(SlotLimits { host: 0, database: 0, user: 6 });
+    assert_eq!(slots.share(&of(0)), 3, "of the user's own");
 }
 
 #[test]

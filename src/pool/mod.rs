@@ -591,7 +591,7 @@ impl Pool {
             return slot.offer();
         }
         // This pool may itself be among the starving; to feed it, it must keep what it has.
-        let share = seat.host().share();
+        let share = seat.share();
         if total <= share || !slot.offer() {
             return false;
         }

@@ -11,7 +11,9 @@ use super::pools::Sizes;
 use super::{Shared, lobby_limits, logins, raise_file_limit, spellings};
 use crate::admin::change::{Change, ChangeError, Pools};
 use crate::admin::console::views::Setting;
-use crate::config::{self, Config, ConfigError, Loaded, MAX_SERVERS, Overrides, Share, Source};
+use crate::config::{
+    self, Config, ConfigError, Database, Loaded, MAX_SERVERS, Overrides, Share, Source,
+};
 use crate::pool::{PoolKey, WarmedBy};
 use crate::registry::Notice;
 
@@ -97,7 +99,7 @@ impl Shared {
 
     fn check_database(&self, which: Option<&Pools>) -> Result<(), ChangeError> {
         let Some(pools) = which else { return Ok(()) };
-        check_pools(&self.config.load(), pools)
+        check_pools(&self.config.load(), pools).map(drop)
     }
 
     fn set(self: &Arc<Self>, pairs: &[(String, String)]) -> Result<(), ChangeError> {
@@ -223,8 +225,7 @@ impl Shared {
         until: Instant,
     ) -> Result<(), ChangeError> {
         let (config, database) = (self.config.load(), &pools.database);
-        check_pools(&config, pools)?;
-        let known = config.database(database).ok_or_else(|| no_database(database))?;
+        let known = check_pools(&config, pools)?;
         let user = known.user.as_ref().or(pools.user.as_ref()).ok_or_else(|| {
             ChangeError::Unknown(format!(
                 "which user of database {database:?}? Name it: {database}.USER"
@@ -256,15 +257,15 @@ impl Shared {
     }
 }
 
-/// A database with a user of its own has no pools of others.
-fn check_pools(config: &Config, pools: &Pools) -> Result<(), ChangeError> {
+/// Their database. One with a user of its own has no pools of others.
+fn check_pools<'c>(config: &'c Config, pools: &Pools) -> Result<&'c Database, ChangeError> {
     let Pools { database, user } = pools;
     let known = config.database(database).ok_or_else(|| no_database(database))?;
     match (&known.user, user) {
         (Some(own), Some(other)) if own != other => Err(ChangeError::Unknown(format!(
             "all servers of database {database:?} are of user {own:?}; there is no pool of {other:?}"
         ))),
-        _ => Ok(()),
+        _ => Ok(known),
     }
 }
 

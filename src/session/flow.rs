@@ -362,7 +362,7 @@ impl<N> Flow<N> {
     }
 
     /// Whether a message from the server is one of the many that change nothing here: a row of a Query or
-    /// Execute of the client's, or the description of such rows.
+    /// Execute of the client's, a line of its COPY among them, or the description of such rows.
     pub fn passes_row(&mut self, tag: u8) -> bool {
         let Some(Entry::Sent(head)) = self.queue.front() else { return false };
         let passes = match tag {

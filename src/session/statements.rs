@@ -297,7 +297,7 @@ impl ServerStatements {
     pub fn is_crowded(&self, segment: u64) -> bool {
         self.is_full()
             && self.settled(segment).next().is_none()
-            && self.copies.values().any(|copy| copy.in_flight > 0)
+            && self.copies.values().any(|copy| copy.in_flight > 0 && copy.segment != segment)
     }
 
     fn is_full(&self) -> bool {

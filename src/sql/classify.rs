@@ -275,11 +275,9 @@ impl<'a, 'o> Classifier<'a, 'o> {
     /// DO: its code is a string (`sql-do.html`).
     fn block(&self, after: &mut Lexer<'_>) -> Effects {
         let Some(catalogue) = self.options.catalogue else { return Effects::ROUTINE };
-        let tokens: Vec<_> = after.take(4).collect();
-        let other = tokens
-            .windows(2)
-            .any(|pair| pair[0].is_word(b"language") && !pair[1].is_word(b"plpgsql"));
-        let text = tokens.iter().take(3).find_map(touched::body).filter(|_| !other);
+        let mut language = after.clone().take(4).skip_while(|token| !token.is_word(b"language"));
+        let is_other = language.nth(1).is_some_and(|token| !token.is_word(b"plpgsql"));
+        let text = after.take(3).find_map(|token| touched::body(&token)).filter(|_| !is_other);
         let Some(text) = text else { return Effects::ROUTINE };
         let code = code::read(text);
         let uses = code.uses.iter().filter_map(|name| catalogue.mention(name));
