@@ -20,11 +20,6 @@ fn begins_with_end(text: &[u8]) -> bool {
     first.is_some_and(|token: Token<'_>| ends.iter().any(|word| token.is_word(word)))
 }
 
-/// Whether a failed transaction takes the Parse of a text.
-pub(super) fn is_taken_failed(text: &[u8]) -> bool {
-    begins_with_end(text) || sql::is_empty(text)
-}
-
 impl Session {
     /// Whether a text may run, which then has its place among the pinned. What the server would refuse
     /// anyway, in a failed transaction, is left to it.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 
-use super::admission::is_taken_failed;
 use super::asking::Parameters;
 use super::flow::Kind;
 use super::from_client::{ClientFate, MAX_PARSE, MAX_PREFIX};
@@ -187,9 +186,12 @@ impl Session {
                 return ClientFate::Wait;
             };
             existing = ensured;
-        } else if is_taken_failed(&statement.body)
-            && backend.statements.copy_of(&existing, generation, self.ticket.segment) != Copy::Ready
-        {
+        } else if !matches!(
+            backend.statements.copy_of(&existing, generation, self.ticket.segment),
+            Copy::Ready | Copy::Coming
+        ) {
+            // The segment itself may have ended the transaction, so that the server takes any text.
+            self.try_name(name, &statement, out.server);
             return self.refuse_message(true, out.server, duplicate(name));
         }
         self.open_segment = true;

@@ -63,7 +63,9 @@ impl Session {
             Copy::Missing if backend.statements.is_crowded(self.ticket.segment) => return None,
             Copy::Missing => self.make_room(backend, out),
         }
-        self.try_name(name, statement, out);
+        if self.may_have_sql_prepared() {
+            self.try_name(name, statement, out);
+        }
         if sent {
             build::parse_body(out, &statement.server_name, &statement.body);
             backend.statements.begin(statement, self.ticket.segment);
@@ -73,10 +75,7 @@ impl Session {
 
     /// SQL's PREPARE may have taken this name on this server, which then says so itself. Statements of
     /// the client's Parse have other names there. In a transaction that has failed, too: it takes an empty text.
-    fn try_name(&mut self, name: &[u8], statement: &Statement, out: &mut BytesMut) {
-        if !self.may_have_sql_prepared() {
-            return;
-        }
+    pub(super) fn try_name(&mut self, name: &[u8], statement: &Statement, out: &mut BytesMut) {
         // With its text, which may be at fault before the name is.
         build::parse_body(out, name, &statement.body);
         self.inject(Kind::Parse, Note::Lent { name: Name::default(), apart: false });

@@ -176,6 +176,23 @@ fn a_client_sees_what_it_would_see_alone() {
     );
 }
 
+/// The segment ends its failed transaction itself, and the server has lost what the name stands for.
+#[test]
+fn a_taken_name_is_refused_behind_the_end_of_a_failed_transaction() {
+    let step =
+        |script: &str| Step { client: 0, script: script.into(), then: Then::Drain, choice: 0 };
+    let failed = [step("Q(begin)"), step("C(a) P(a,select 3) C(b) P(b,select 1) P(ax,selec 1) S")];
+    for text in ["select 1", "select 3", "commit", "", "selec 1"] {
+        for end in ["P(,commit) B() E()", "P(,rollback) B() E()", "P(,) B() E()", "P(,commit) B()"]
+        {
+            let mut steps = failed.to_vec();
+            steps.push(step(&format!("{end} P(a,{text}) S")));
+            steps.push(step("B(a) E() S Q(commit)"));
+            World::new(1, 2, 2).run(&steps).expect(&format!("{end}, then {text}"));
+        }
+    }
+}
+
 #[test]
 fn clients_that_share_servers_see_nothing_of_each_other() {
     let steps = prop::collection::vec(step(3), 1..24);
