@@ -94,3 +94,52 @@ fn a_burst_on_a_cold_pool_does_not_read_the_catalogue_on_every_server() {
     let readers = readers.count();
     assert!((1..4).contains(&readers), "{readers} of 8");
 }
+
+#[test]
+fn code_counts_in_the_transaction_that_makes_it() {
+    let harmless = "create or replace function early() returns int language sql as 'select 1'";
+    let table = "create table early_table (a int); \
+                 create function watch() returns trigger language plpgsql as \
+                 'begin perform hold(); return new; end'";
+    let locks = "create or replace function early() returns int language sql as 'select hold()'";
+    let watches =
+        "create trigger watch before insert on early_table for each row execute function watch()";
+    let inserts = "insert into early_table values (1)";
+    let ways: [&[&str]; 5] = [
+        &["begin", locks, "select early()", "commit"],
+        &["begin", watches, inserts, "commit"],
+        &["begin", &format!("{locks}; {watches}"), inserts, "commit"],
+        &[&format!("{locks}; select early()")],
+        &[&format!("{watches}; {inserts};")],
+    ];
+    for way in ways {
+        let stage = furnished(&Setup::servers(1).timeouts("checkout = \"1s\""));
+        let mut owner = stage.database.target().connect();
+        owner.rows(harmless);
+        owner.rows(table);
+        let (mut holder, mut other) = (stage.client(), stage.client());
+        // They are known as they are before.
+        holder.rows("select early()");
+        holder.rows(inserts);
+        assert_eq!(other.value("select 1"), "1");
+        for text in way {
+            holder.rows(text);
+        }
+        let refused = other.ask_in_detail(&query("select 1"));
+        assert!(refused.contains("53300"), "{way:?}: {refused}");
+    }
+}
+
+#[test]
+fn settings_of_code_that_is_new_to_its_transaction_follow_their_client() {
+    let stage = Stage::new(&Setup::servers(1));
+    let (mut client, mut other) = (stage.client(), stage.client());
+    client.rows("create function sets() returns text language sql as 'select null::text'");
+    client.rows("select sets()");
+    client.rows(
+        "begin; create or replace function sets() returns text language sql as \
+         $$ select set_config('work_mem', '7MB', false) $$; select sets(); commit",
+    );
+    assert_eq!(other.value("show work_mem"), "4MB");
+    assert_eq!(client.value("show work_mem"), "7MB");
+}

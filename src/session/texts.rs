@@ -24,6 +24,7 @@ impl Session {
         if effects.intersects(MAY_DRAW) && self.admits_sequence() {
             self.pins.set(PinReason::Sequence, true);
         }
+        let effects = effects | self.effects_in_doubt(effects, text);
         self.note_cause(effects, text);
         let listens = effects.contains(Effects::UNLISTEN) && self.listening.is_sharing();
         if effects.is_pure() && self.pins.is_empty() && !effects.contains(Effects::DDL) && !listens
@@ -60,6 +61,18 @@ impl Session {
             self.note_strings(text, parameters);
         }
         touched.resets
+    }
+
+    /// The transaction, or the text itself, may have put other code behind the names of the text: it is judged again
+    /// when the catalogue was read.
+    fn effects_in_doubt(&self, effects: Effects, text: &[u8]) -> Effects {
+        let creates = effects.contains(Effects::DDL) && !effects.contains(Effects::TEMP_OBJECT);
+        let several = || text.trim_ascii_end().iter().rev().skip(1).any(|byte| *byte == b';');
+        let in_doubt = self.questions.is_code_changed() || (creates && several());
+        if in_doubt && self.knowledge.rules().suspicion != Suspicion::Off {
+            return Effects::FUNCTION.union(Effects::UNREAD);
+        }
+        Effects::PURE
     }
 
     /// Code runs texts of its own making, which this text may have given it.

@@ -338,12 +338,12 @@ impl Postgres {
         if name.is_empty() {
             self.statements.remove("");
         }
+        if sql.contains("selec ") {
+            return Err(("42601", "syntax error".into()));
+        }
         self.check_aborted(&sql)?;
         if self.statements.contains_key(&name) {
             return Err(("42P05", format!("prepared statement \"{name}\" already exists")));
-        }
-        if sql.contains("selec ") {
-            return Err(("42601", "syntax error".into()));
         }
         let statement = Statement { text: sql, parsed: self.timezone.now.clone() };
         self.statements.insert(name, statement);
@@ -442,7 +442,7 @@ impl Postgres {
             }
             ["SELECT", "pg_catalog.pg_my_temp_schema()", ..] => {
                 let named = self.statements.keys().filter(|name| !name.is_empty()).count();
-                self.say(&format!("D(f|f|f {named}|f|none|f) C(SELECT 1)"));
+                self.say(&format!("D(f|f|f {named}|f|none|f|none) C(SELECT 1)"));
             }
             ["copy", _, "from", "stdin"] => {
                 self.say("G");

@@ -113,8 +113,8 @@ fn after_ddl_a_parse_is_one_and_older_statements_meet_their_own_fate() {
         0,
         [
             "P(t,select 1) B(t) S",
-            "C(__pgweir_0) P(__pgweir_0,select 1) B(__pgweir_0) S",
-            "3 1 2 Z(I)",
+            "C(__pgweir_0) P(t,select 1) C(t) P(__pgweir_0,select 1) B(__pgweir_0) S",
+            "3 1 3 1 2 Z(I)",
             "1 2 Z(I)",
         ],
     );
