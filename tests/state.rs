@@ -267,6 +267,40 @@ fn a_statement_does_not_run_without_the_role_that_its_client_has_set() {
 }
 
 #[test]
+fn a_user_who_has_a_role_from_the_start_may_be_without_it_alone() {
+    for in_code in [false, true] {
+        let stage = stage(
+            2,
+            &["select set_config('role', 'none', false)"],
+            "do $do$ begin create role owner_of_state; exception when duplicate_object then null; end $do$; \
+             grant owner_of_state to app",
+        );
+        let name = stage.database.name();
+        stage
+            .database
+            .admin()
+            .rows(&format!("alter role app in database {name} set role = owner_of_state"));
+        let (mut client, mut other) = (stage.client(), stage.client());
+        client.rows(if in_code { "select in_plpgsql_0()" } else { "set role none" });
+        assert_eq!(other.value("select current_user"), "owner_of_state");
+        other.rows("begin; select 1");
+        assert_eq!(client.value("select current_user"), "app", "on another server, {in_code}");
+        other.rows("commit");
+        client.rows("begin; select 1");
+        assert_eq!(
+            other.value("select current_user"),
+            "owner_of_state",
+            "on another server, {in_code}"
+        );
+        client.rows("commit; reset role");
+        assert_eq!(client.value("select current_user"), "owner_of_state");
+        client.rows("set role owner_of_state");
+        assert_eq!(client.value("select current_user"), "owner_of_state");
+        assert_eq!(pins(&stage, &mut client), 0);
+    }
+}
+
+#[test]
 fn what_must_run_first_or_alone_does_so_behind_settings() {
     let stage = stage(1, &[], "alter role app createdb");
     let (mut client, mut other) = (stage.client(), stage.client());

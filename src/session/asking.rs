@@ -89,6 +89,11 @@ impl Questions {
         self.catalogue || self.asked.as_ref().is_some_and(|asked| asked.catalogue.is_some())
     }
 
+    /// A command of the open transaction has changed the catalogue.
+    pub(super) fn is_code_changed(&self) -> bool {
+        self.catalogue
+    }
+
     fn are_open(&self, pins: Pins) -> bool {
         let suspects = if pins.is_empty() { SUSPECT } else { SUSPECT.union(MAY_UNPIN) };
         self.suspects.intersects(suspects) || !self.touched.is_empty() || self.catalogue
@@ -338,6 +343,7 @@ impl Session {
                 name if TIMEOUTS.contains(&name) => Own::Lift,
                 custom if custom.contains('.') => Own::Custom,
                 name if backend.settings.knows_default(name) => Own::Get,
+                "role" => Own::Role,
                 _ => Own::Weigh,
             };
             self.execute_own(own, &[Some(name.as_bytes())], Note::Asked, backend, out);

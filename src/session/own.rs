@@ -17,6 +17,8 @@ pub(crate) enum Own {
     Weigh,
     /// Tells one custom value, and of an empty one whether it is the server's default.
     Custom,
+    /// Tells the role and which one a reset gives.
+    Role,
     /// Tells one timeout and whether it is the server's default, and spares the statements behind it, up
     /// to the Sync, that timeout.
     Lift,
@@ -42,6 +44,7 @@ impl Own {
             Self::Get => "__pgweir_get",
             Self::Weigh => "__pgweir_weigh",
             Self::Custom => "__pgweir_custom",
+            Self::Role => "__pgweir_role",
             Self::Lift => "__pgweir_lift",
             Self::Probe => "__pgweir_probe",
             Self::Channels => "__pgweir_channels",
@@ -58,6 +61,7 @@ impl Own {
             Self::Get => "SELECT pg_catalog.current_setting($1, true)",
             Self::Weigh => WEIGH,
             Self::Custom => CUSTOM,
+            Self::Role => ROLE,
             Self::Lift => LIFT,
             Self::Probe => PROBE,
             Self::Channels => "SELECT pg_catalog.pg_listening_channels()",
@@ -93,6 +97,11 @@ const CUSTOM: &str = "SELECT value, CASE WHEN value = ''::pg_catalog.text \
     THEN value = pg_catalog.set_config($1, NULL, true) END \
     FROM (SELECT pg_catalog.current_setting($1, true) AS value OFFSET 0) AS before";
 
+/// `pg_settings` does not show the role, and a user may have one from the start (`sql-alterrole.html`). It is as before
+/// for what is asked behind this.
+const ROLE: &str = "SELECT value, NULL, pg_catalog.set_config($1, NULL, true), \
+    pg_catalog.set_config($1, value, true) FROM (SELECT pg_catalog.current_setting($1) AS value OFFSET 0) AS before";
+
 /// What is set for the transaction holds up to the Sync. The columns are made in their order, so that the
 /// first shows what was set before. A timeout that this server does not have is NULL.
 const LIFT: &str = "SELECT value, \
@@ -107,7 +116,8 @@ const CALM: &str = "SELECT pg_catalog.set_config('jit', 'off', true), \
 /// Which state there is. Objects of the temporary schema are found by what depends on it; the lock table
 /// is only read when it is asked for, since reading it takes locks of its own
 /// (`catalog-pg-depend.html`, `view-pg-locks.html`). Prepared statements are told as `t 12`: whether some are of
-/// SQL's PREPARE, and how many are not.
+/// SQL's PREPARE, and how many are not. Who has no role may have one from the start (`sql-alterrole.html`), which a
+/// reset for the transaction shows; nothing behind this depends on it.
 const PROBE: &str = "SELECT pg_catalog.pg_my_temp_schema() <> 0::pg_catalog.oid AND EXISTS (\
     SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass::pg_catalog.oid \
     AND refobjid = pg_catalog.pg_my_temp_schema()), \
@@ -117,7 +127,8 @@ const PROBE: &str = "SELECT pg_catalog.pg_my_temp_schema() <> 0::pg_catalog.oid 
     EXISTS (SELECT FROM pg_catalog.pg_listening_channels()), \
     pg_catalog.current_setting('role'), \
     CASE WHEN $1::pg_catalog.bool THEN EXISTS (SELECT FROM pg_catalog.pg_locks \
-    WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()) END";
+    WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()) END, \
+    CASE WHEN pg_catalog.current_setting('role') = 'none' THEN pg_catalog.set_config('role', NULL, true) END";
 
 /// The code of functions, and what runs when a table is used: triggers, defaults, rules and views,
 /// policies, constraints, children and referencing tables (`catalogs.html`). Functions in C are taken to

@@ -41,14 +41,14 @@ mod tests {
     #[test]
     fn only_what_is_as_after_the_login_is_clean() {
         for (values, clean) in [
-            (["f", "f", " 0", "f", "none", "f", "f"], true),
-            (["f", "f", " 0", "f", "report", "f", "t"], true),
-            (["f", "f", " 0", "f", "report", "f", "f"], false),
-            (["t", "f", " 0", "f", "none", "f", "f"], false),
-            (["f", "t", " 0", "f", "none", "f", "f"], false),
-            (["f", "f", "t 1", "f", "none", "f", "f"], false),
-            (["f", "f", "f 2", "t", "none", "f", "f"], false),
-            (["f", "f", " 0", "f", "none", "t", "f"], false),
+            (["f", "f", " 0", "f", "none", "f", "none", "f"], true),
+            (["f", "f", " 0", "f", "report", "f", "", "t"], true),
+            (["f", "f", " 0", "f", "report", "f", "", "f"], false),
+            (["t", "f", " 0", "f", "none", "f", "none", "f"], false),
+            (["f", "t", " 0", "f", "none", "f", "none", "f"], false),
+            (["f", "f", "t 1", "f", "none", "f", "none", "f"], false),
+            (["f", "f", "f 2", "t", "none", "f", "none", "f"], false),
+            (["f", "f", " 0", "f", "none", "t", "none", "f"], false),
         ] {
             assert_eq!(prepared_if_clean(&row(&values)), Ok(clean.then_some(0)), "{values:?}");
         }
@@ -57,9 +57,9 @@ mod tests {
     #[test]
     fn what_is_not_told_is_not_clean() {
         let mut unknown = row(&["f", "f", " 0", "f", "none"]);
-        unknown.extend_from_slice(&[0xff; 4]);
+        unknown.extend_from_slice(&[0xff; 8]);
         assert_eq!(prepared_if_clean(&unknown), Ok(None));
-        let whole = row(&["f", "f", " 0", "f", "none", "f", "f"]);
+        let whole = row(&["f", "f", " 0", "f", "none", "f", "none", "f"]);
         for len in 0..whole.len() - 5 {
             assert!(prepared_if_clean(&whole[..len]).is_err(), "{len}");
         }

@@ -299,8 +299,7 @@ impl ServerSettings {
 
     /// What RESET gives, where that is known.
     fn default_of(&self, name: &str) -> Option<&[u8]> {
-        let role: Option<&[u8]> = is_role(name).then_some(b"none");
-        self.baseline.get(name).or_else(|| self.defaults.get(name)).or(role)
+        self.baseline.get(name).or_else(|| self.defaults.get(name))
     }
 
     /// Everything was reset on the server; what it reports it says by itself.

@@ -23,6 +23,8 @@ pub(super) struct Value {
     value: Option<Box<[u8]>>,
     /// It was found to be the server's default.
     is_default: bool,
+    /// What this is, if that was told apart.
+    default: Option<Box<[u8]>>,
 }
 
 /// The row of the probe.
@@ -31,6 +33,8 @@ pub(in crate::session) struct Probe {
     /// What ties the session to its server, but for advisory locks.
     pub(in crate::session) pins: Pins,
     pub(in crate::session) role: Box<[u8]>,
+    /// The role that a reset gives; `None` if that is not known.
+    pub(in crate::session) default_role: Option<Box<[u8]>>,
     /// `None` if it was not asked.
     pub(in crate::session) advisory_lock: Option<bool>,
     /// Statements of the protocol that are prepared.
@@ -46,7 +50,9 @@ impl Probe {
         pins.set(PinReason::SqlPrepared, by_sql);
         pins.set(PinReason::Listen, columns.flag()?.unwrap_or(true));
         let role = columns.next()?.unwrap_or_default().into();
-        Ok(Self { pins, role, advisory_lock: columns.flag()?, prepared })
+        let advisory_lock = columns.flag()?;
+        let default_role = columns.next()?.map(Box::from);
+        Ok(Self { pins, role, default_role, advisory_lock, prepared })
     }
 }
 
@@ -87,7 +93,9 @@ impl Session {
         } else {
             let value = columns.next()?.map(Box::from);
             let is_default = columns.count > 1 && columns.flag()?.unwrap_or(false);
-            asked.values.push(Value { value, is_default });
+            // The role's, whose last column only sets it again.
+            let default = if columns.count > 3 { columns.next()?.map(Box::from) } else { None };
+            asked.values.push(Value { value, is_default, default });
         }
         Ok(())
     }
@@ -139,8 +147,9 @@ impl Session {
         }
         self.questions.failures = 0;
         for (name, value) in asked.names.iter().zip(&asked.values) {
-            if let (true, Some(shown)) = (value.is_default, &value.value) {
-                backend.settings.learn_default(name, shown);
+            let known = value.value.as_ref().filter(|_| value.is_default);
+            if let Some(default) = value.default.as_ref().or(known) {
+                backend.settings.learn_default(name, default);
             }
             self.on_told_value(name, value.value.as_deref(), value.is_default, backend);
             self.note_initial(name, backend);
@@ -240,6 +249,9 @@ impl Session {
     /// `prepared` statements were thought to be on the server when it was asked.
     fn on_probed(&mut self, probe: &Probe, prepared: usize, backend: &mut Backend) {
         if !is_off("role") {
+            if let Some(default) = &probe.default_role {
+                backend.settings.learn_default("role", default);
+            }
             self.on_told_value("role", Some(&probe.role), false, backend);
         }
         for reason in PROBED {

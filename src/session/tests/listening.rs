@@ -30,7 +30,7 @@ fn asked(p: &mut Pair, channels: &str) {
     let rows: Vec<_> = channels.split_whitespace().map(|name| format!("D({name})")).collect();
     let rows = rows.join(" ");
     let listens = if channels.is_empty() { "f" } else { "t" };
-    let probe = format!("2 D(f|f|f 2|{listens}|none|f) C(SELECT 1)");
+    let probe = format!("2 D(f|f|f 2|{listens}|none|f|none) C(SELECT 1)");
     // Each Parse goes ahead of its own Bind.
     let (first, second) = if parses.is_empty() { ("", "") } else { ("1 ", "1 ") };
     p.answer(0, &format!("{first}2 {rows} C(SELECT 1) {second}{probe} Z(I)"));

@@ -424,9 +424,9 @@ fn a_setting_that_did_not_change_is_not_the_clients() {
 
 #[test]
 fn what_the_server_still_has_pins_the_client_until_it_is_gone() {
-    let none = "2 D(f|f|f 1|f|none|f) C(SELECT 1) Z(I)";
+    let none = "2 D(f|f|f 1|f|none|f|none) C(SELECT 1) Z(I)";
     let (mut p, _) = asked("Q(create temp table t ())", "C(CREATE TABLE) Z(I)");
-    p.answer(0, "1 2 D(t|f|f 1|f|none|f) C(SELECT 1) Z(I)");
+    p.answer(0, "1 2 D(t|f|f 1|f|none|f|none) C(SELECT 1) Z(I)");
     assert_eq!(p.part(0), Parting::Pinned);
     let session = |p: &Pair| p.clients[0].session.leftovers();
     assert_eq!(session(&p), Leftovers::Resettable);
@@ -444,7 +444,7 @@ fn what_the_server_still_has_pins_the_client_until_it_is_gone() {
 #[test]
 fn a_close_reaches_what_sql_has_prepared() {
     let (mut p, _) = asked("Q(prepare p as select 1)", "C(PREPARE) Z(I)");
-    p.answer(0, "1 2 D(f|f|t 1|f|none|f) C(SELECT 1) Z(I)");
+    p.answer(0, "1 2 D(f|f|t 1|f|none|f|none) C(SELECT 1) Z(I)");
     assert_eq!(p.part(0), Parting::Pinned);
     p.servers[0].received.clear();
     p.clients[0].output.clear();
@@ -453,14 +453,14 @@ fn a_close_reaches_what_sql_has_prepared() {
     p.answer(0, "3 Z(I)");
     p.client_got(0, "3 Z(I)");
     assert_eq!(p.part(0), Parting::Asked);
-    p.answer(0, "2 D(f|f|f 1|f|none|) C(SELECT 1) Z(I)");
+    p.answer(0, "2 D(f|f|f 1|f|none||none) C(SELECT 1) Z(I)");
     assert_eq!(p.part(0), Parting::Free);
 }
 
 #[test]
 fn a_suspicion_that_proves_false_pins_nothing() {
     let (mut p, _) = asked("Q(select f())", "C(SELECT 1) Z(I)");
-    p.answer(0, "1 2 D(f|f|f 1|f|none|f) C(SELECT 1) Z(I)");
+    p.answer(0, "1 2 D(f|f|f 1|f|none|f|none) C(SELECT 1) Z(I)");
     assert_eq!(p.part(0), Parting::Free);
 }
 
