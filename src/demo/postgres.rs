@@ -109,21 +109,31 @@ impl Embedded {
             .map_err(during("create a temporary folder"))?;
         let owner = owner_of(&folder)?;
         let password = make_data(&bin, folder.path(), owner, options.template.as_deref())?;
-        let port = free_port().map_err(during("find a free port"))?;
-        configure(folder.path(), owner, port, options)?;
         let (watcher, lifeline) = watch(folder.path())?;
         let mut embedded = Self {
             bin,
             owner,
             folder: folder.keep(),
-            port,
+            port: 0,
             password,
             server: None,
             watcher,
             lifeline: Some(lifeline),
         };
-        embedded.launch()?;
-        Ok(embedded)
+        for _ in 1..LAUNCH_ATTEMPTS {
+            match embedded.launch_anywhere(options) {
+                // Somebody else has begun to listen there since.
+                Err(EmbeddedError::NotReady { log }) if log.contains("could not bind") => {}
+                result => return result.map(|()| embedded),
+            }
+        }
+        embedded.launch_anywhere(options).map(|()| embedded)
+    }
+
+    fn launch_anywhere(&mut self, options: &Options) -> Result<(), EmbeddedError> {
+        self.port = free_port().map_err(during("find a free port"))?;
+        configure(&self.folder, self.owner, self.port, options)?;
+        self.launch()
     }
 
     /// The TCP port, on 127.0.0.1 only.
@@ -272,6 +282,7 @@ fn tail(log: &Path) -> String {
 
 const LOG_TAIL: usize = 15;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+const LAUNCH_ATTEMPTS: usize = 4;
 const START_POLL: Duration = Duration::from_millis(5);
 
 /// SIGQUIT is PostgreSQL's immediate shutdown: nothing in there is worth a checkpoint.
