@@ -169,6 +169,35 @@ fn pgbench_creates_its_tables_through_the_proxy() {
     assert_eq!(stage.client().value("select count(*) from pgbench_accounts"), "100000");
 }
 
+/// A dump names one of its settings by the row that it is read from; each of its workers is a session of its own.
+#[test]
+fn a_database_is_dumped_and_restored_without_a_pin() {
+    let (from, to) = (Cluster::shared().database(), Cluster::shared().database());
+    from.target().connect().rows(
+        "create table t (a serial primary key, b text); insert into t (b) select 'row ' || g from generate_series(1, 500) g; \
+         create view v as select b from t; create function f() returns int language sql as 'select 1'; \
+         create table u (a int references t)",
+    );
+    let setup = Setup::servers(4).tables("[pins]\nrefuse = [\"setting\"]\nmax_pinned = 0");
+    let (stage, other) = (Stage::on(from, &setup), Stage::on(to, &setup));
+    let (through, straight) = (stage.weir.target(), stage.database.target());
+    let dumped = |target: &Target| {
+        let mut said = printed(command(&bin("pg_dump"), target).arg("--no-owner"));
+        // What newer ones write there is another each time.
+        said.retain(|line| !line.contains("restrict "));
+        said
+    };
+    assert_eq!(dumped(&through), dumped(&straight));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("dump").display().to_string();
+    printed(command(&bin("pg_dump"), &through).args(["-j", "3", "-Fd", "-f", &path]));
+    let restored = other.weir.target();
+    let into = ["-j", "3", "--no-owner", "-d", other.database.name(), &path];
+    printed(command(&bin("pg_restore"), &restored).args(into));
+    assert_eq!(other.client().value("select count(*) from v"), "500");
+    assert_eq!(stage.weir.metric("pgweir_pins_total", ""), 0.0);
+}
+
 #[test]
 fn pgbench_loses_no_commit_when_the_proxy_stops() {
     // One slot more, for the connection that looks.

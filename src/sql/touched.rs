@@ -446,8 +446,36 @@ fn call(tokens: &[Token<'_>], found: &mut Touched) {
         (Some(number), _) if found.parameters.len() < MAX_NAMES => found.parameters.push(number),
         (None, Some(name)) if resets(arguments) => found.may_reset(name),
         (None, Some(name)) => found.add(name),
-        _ => found.any = true,
+        _ => match the_one_listed(arguments) {
+            Some(name) => found.add(name),
+            None => found.any = true,
+        },
     }
+}
+
+/// The name in `set_config(name, ...) FROM pg_settings WHERE name = '...'`, behind which nothing comes. That is how
+/// `pg_dump` sets what its server may not have.
+fn the_one_listed<'a>(arguments: &[Token<'a>]) -> Option<&'a str> {
+    let mut depth = 0;
+    let close = arguments.iter().take(FEW).position(|token| {
+        depth += i32::from(token.kind == Kind::Open) - i32::from(token.kind == Kind::Close);
+        depth < 0
+    })?;
+    let behind = arguments.get(close + 1..)?;
+    let end = behind.iter().position(|token| token.kind == Kind::Semicolon).unwrap_or(behind.len());
+    let (from, rest) = behind[..end].split_first()?;
+    let rest = match rest {
+        [schema, dot, rest @ ..] if schema.is_word(b"pg_catalog") && dot.kind == Kind::Dot => rest,
+        rest => rest,
+    };
+    let [settings, condition, column, equals, value] = rest else { return None };
+    let is_it = from.is_word(b"from")
+        && settings.is_word(b"pg_settings")
+        && condition.is_word(b"where")
+        && arguments[0].is_word(b"name")
+        && column.is_word(b"name")
+        && equals.text == b"=";
+    string(value).filter(|_| is_it)
 }
 
 /// Whether the last of three arguments says that the value is for the transaction alone.
@@ -602,6 +630,16 @@ mod tests {
             ("select set_config('work_mem'::text, 'x', false)", "work_mem"),
             ("select set_config('a.b', null, false)", "a.b ~a.b"),
             ("select set_config(key, f(value, 1), true) from x", ""),
+            ("SELECT set_config(name, 'a, b', false) FROM pg_settings WHERE name = 'a_b'", "a_b"),
+            (
+                "select set_config(name, f('x'), false) from pg_catalog.pg_settings where name = 'a_b'; select 1",
+                "a_b",
+            ),
+            ("select set_config(name, 'x', false) from pg_settings where name = 'a' or true", "?"),
+            ("select set_config(name, 'x', false) from pg_settings where name <> 'a'", "?"),
+            ("select set_config(name, 'x', false) from pg_settings", "?"),
+            ("select set_config(name || 'b', 'x', false) from pg_settings where name = 'a'", "?"),
+            ("select set_config(setting, 'x', false) from pg_settings where name = 'a'", "?"),
             ("select set_config(key, value, not true) from x", "?"),
             ("do $$ declare c text := 'set work_mem = 1'; begin execute c; end $$", "work_mem"),
             ("do $$ begin execute a || b; perform f('reset a.b'); end $$", "a.b ~a.b"),
