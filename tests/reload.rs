@@ -39,6 +39,38 @@ fn what_becomes_of_a_vanished_clients_work_changes_at_once() {
 }
 
 #[test]
+fn a_changed_password_reaches_the_clients_that_are_connected() {
+    let database = Cluster::shared().database();
+    let mut admin = database.admin();
+    admin.rows("create role rotated login password 'old'");
+    let (port, name) = (database.cluster().port(), database.name());
+    let table = format!(
+        "[databases.rotated]\nhost = \"127.0.0.1\"\nport = {port}\ndbname = \"{name}\"\n\
+         user = \"rotated\"\npassword = \"old\""
+    );
+    let stage = Stage::on(database, &Setup::servers(2).tables(&table));
+    let mut target = stage.weir.target();
+    target.database = "rotated".into();
+    let mut client = target.connect();
+    let first = client.value("select pg_backend_pid()");
+    admin.rows("alter role rotated password 'new'");
+    reload(&stage, |old| old.replace("password = \"old\"", "password = \"new\""));
+    let second = client.value("select pg_backend_pid()");
+    assert_ne!(first, second, "the server of the old password is kept");
+    // Refused before the file says so: nobody logs in anew meanwhile.
+    admin.rows("alter role rotated password 'newest'");
+    admin.rows(&format!("select pg_terminate_backend({second})"));
+    wait_until("its end is seen", || stage.weir.metric("pgweir_servers", "") < 0.5);
+    let refused = client.ask_in_detail(&query("select 1"));
+    assert!(refused.contains("28P01"), "{refused}");
+    reload(&stage, |old| old.replace("password = \"new\"", "password = \"newest\""));
+    assert_eq!(client.value("select 1"), "1");
+    drop(client);
+    drop(stage);
+    admin.rows("drop role rotated");
+}
+
+#[test]
 fn a_smaller_pool_shrinks_as_transactions_end() {
     let stage = Stage::new(&Setup::servers(2));
     let (mut one, mut two) = (stage.client(), stage.client());

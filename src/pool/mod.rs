@@ -343,6 +343,21 @@ impl Pool {
         lock(&self.trouble).on_credential();
     }
 
+    /// The configuration has another credential than before: servers of the old one are replaced as they become free.
+    pub fn replace_credential(self: &Arc<Self>, credential: ServerCredential) {
+        {
+            let mut login = lock(&self.login);
+            if login.credential.as_ref().is_some_and(|now| now.is_same(&credential)) {
+                return;
+            }
+            let needless = login.needless;
+            *login = Login { credential: Some(credential), needless, ..Login::default() };
+        }
+        lock(&self.trouble).on_credential();
+        self.replace_servers();
+        self.keep_opening();
+    }
+
     /// Takes a server that is free and need not be asked whether it still answers, if it can be one
     /// that has the settings that are `wanted` already. `None` says no more than that it takes a
     /// [`Pool::checkout`].

@@ -176,13 +176,13 @@ impl Admitted {
     async fn welcome(self, arrived: Box<LoggedIn>, peer: PeerAddr) -> Option<Opened> {
         let shared = &self.shared;
         let LoggedIn { mut link, startup, credential, tls, seat, places } = *arrived;
-        let config = shared.config.load_full();
-        let Some(pool) = shared.pools.pool(&config, &startup.database, &startup.user) else {
+        let Some(pool) = shared.pools.pool(&startup.database, &startup.user) else {
             self.refuse(&mut link, &edge::unknown_database(&startup.database)).await;
             return None;
         };
-        drop(config);
-        pool.learn_credential(credential);
+        // A reload since its login began may have brought another.
+        let users = &shared.login.load().users;
+        pool.learn_credential(users.credential(&startup.database, &startup.user, credential));
         let Some((mut registration, cancel_key)) = self.enter(&startup) else {
             self.refuse(&mut link, &edge::shutting_down()).await;
             return None;

@@ -161,13 +161,16 @@ impl Shared {
         if login.has_other_certificate(&before) && !changes.live.contains(&cert) {
             changes.live.push(cert);
         }
+        let next = Arc::new(next);
         self.pools.reconfigure(&next, sizes).map_err(|fault| fault.located(source))?;
         self.room.resize(next.limits.max_clients);
         self.rooms.resize(&next.limits);
         self.lobby.set_limits(lobby_limits(&next));
         raise_file_limit(&next);
-        self.login.store(login.into());
-        self.config.store(next.into());
+        let login = Arc::new(login);
+        self.login.store(Arc::clone(&login));
+        self.config.store(next);
+        self.pools.take_credentials(&before.users, &login.users);
         self.registry.tell_all(Notice::Reload);
         info!(changed = ?changes.live, "configuration reloaded");
         if !changes.is_empty() {
@@ -231,7 +234,7 @@ impl Shared {
                 "which user of database {database:?}? Name it: {database}.USER"
             ))
         })?;
-        let pool = self.pools.pool(&config, database, user).ok_or_else(|| no_database(database))?;
+        let pool = self.pools.pool(database, user).ok_or_else(|| no_database(database))?;
         let known = self.login.load().users.known_credential(database, user);
         let most = pool.size().max;
         // Before the first server has said what there is, a limit in per cent is a guess.

@@ -132,6 +132,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
     let http = bind_http(&config).await?;
     let (refused, to_forget) = mpsc::channel(REFUSED);
+    let config = Arc::new(config);
     let pools = Pools::new(&config, Arc::clone(&metrics), refused)?;
     let mock = logins::mock();
     let room = Room::new(config.limits.max_clients);
@@ -140,7 +141,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let lobby = Arc::<Lobby>::default();
     lobby.set_limits(lobby_limits(&config));
     let ledgers = Ledgers::new(&metrics);
-    let config = Arc::new(ArcSwap::from_pointee(config));
+    let config = Arc::new(ArcSwap::new(config));
     let clients = Arc::new(Common {
         config: Arc::clone(&config),
         metrics: Arc::clone(&metrics),

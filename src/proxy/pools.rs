@@ -10,6 +10,7 @@ use super::fault::TlsFault;
 use super::paused::{Paused, is_among};
 use crate::admin::change;
 use crate::class::Classes;
+use crate::client::users::Users;
 use crate::config::{Config, Database, Share};
 use crate::host::{Ceilings, Host, HostLimits};
 use crate::metrics::Metrics;
@@ -35,6 +36,8 @@ pub(super) struct Pools {
 }
 
 struct Inner {
+    /// As of the last (re)load: what makes a pool is what changes it.
+    config: Arc<Config>,
     /// By `host:port`; a host outlives its pools, since connections to it may still be closing.
     hosts: HashMap<String, Arc<Host>, FxBuildHasher>,
     /// As of the last (re)load.
@@ -49,11 +52,12 @@ struct Inner {
 
 impl Pools {
     pub(super) fn new(
-        config: &Config,
+        config: &Arc<Config>,
         metrics: Arc<Metrics>,
         refused: Refused,
     ) -> Result<Self, TlsFault> {
         let inner = Inner {
+            config: Arc::clone(config),
             hosts: HashMap::default(),
             classes: Arc::new(classes(config, None)),
             targets: targets(config)?,
@@ -65,15 +69,16 @@ impl Pools {
     }
 
     /// The pool of a database and a user, made if need be; `None` if there is no such database.
-    pub(super) fn pool(&self, config: &Config, alias: &str, user: &str) -> Option<Arc<Pool>> {
+    pub(super) fn pool(&self, alias: &str, user: &str) -> Option<Arc<Pool>> {
+        let mut inner = self.lock();
+        let config = Arc::clone(&inner.config);
         let database = config.database(alias)?;
         let user = database.user.as_deref().unwrap_or(user);
         let key = PoolKey { database: alias.into(), user: user.into() };
-        let mut inner = self.lock();
         if let Some(pool) = inner.pools.get(&key) {
             return Some(Arc::clone(pool));
         }
-        let settings = inner.settings(config, (alias, user), database, &self.metrics)?;
+        let settings = inner.settings(&config, (alias, user), database, &self.metrics)?;
         let metrics = self.metrics.pool(alias, user);
         let (refused, changes) = (self.refused.clone(), Arc::clone(&self.changes));
         let pool = Pool::new(key.clone(), settings, metrics, refused, changes);
@@ -90,9 +95,10 @@ impl Pools {
     }
 
     /// Gives every host and pool the sizes, times and places of a new configuration.
-    pub(super) fn reconfigure(&self, config: &Config, sizes: Sizes) -> Result<(), TlsFault> {
+    pub(super) fn reconfigure(&self, config: &Arc<Config>, sizes: Sizes) -> Result<(), TlsFault> {
         let targets = targets(config)?;
         let mut inner = self.lock();
+        inner.config = Arc::clone(config);
         if sizes == Sizes::Forgotten {
             inner.sizes.clear();
         }
@@ -112,6 +118,18 @@ impl Pools {
             }
         }
         Ok(())
+    }
+
+    /// Pools log in with what the configuration says now, where that is something else than before.
+    pub(super) fn take_credentials(&self, before: &Users, now: &Users) {
+        for pool in self.all() {
+            let (database, user) = (&*pool.key().database, &*pool.key().user);
+            let Some(known) = now.known_credential(database, user) else { continue };
+            let earlier = before.known_credential(database, user);
+            if !earlier.is_some_and(|earlier| earlier.is_same(&known)) {
+                pool.replace_credential(known);
+            }
+        }
     }
 
     /// Gives pools a size of their own. A pool's wins over its database's. False if there are too many of them.

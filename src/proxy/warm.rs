@@ -50,7 +50,7 @@ impl Shared {
         let (config, login) = (self.config.load(), self.login.load());
         for PoolKey { database, user } in self.known_pools(&config) {
             let Some(known) = login.users.known_credential(&database, &user) else { continue };
-            if let Some(pool) = self.pools.pool(&config, &database, &user) {
+            if let Some(pool) = self.pools.pool(&database, &user) {
                 pool.know(known);
             }
         }
