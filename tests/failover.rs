@@ -115,3 +115,23 @@ fn a_session_meets_a_standby_and_writes_again_once_that_is_promoted() {
     assert_eq!(client.ask(&write), written);
     assert_eq!(client.value("select count(*) from t"), "3");
 }
+
+/// A machine that is gone ends some connections and says nothing on others.
+#[test]
+fn where_one_server_was_lost_the_others_are_asked_before_they_are_used() {
+    let database = Cluster::shared().database();
+    let middleman = Middleman::before(database.cluster());
+    let setup = Setup::servers(2).timeouts("server_check = \"1h\"").behind(&middleman);
+    let stage = Stage::on(database, &setup);
+    let (mut one, mut two) = (stage.client(), stage.client());
+    one.rows("begin");
+    two.rows("begin");
+    let lost = one.value("select pg_backend_pid()");
+    let silent = two.value("select pg_backend_pid()");
+    one.rows("commit");
+    two.rows("commit");
+    middleman.mute();
+    stage.database.admin().rows(&format!("select pg_terminate_backend({lost})"));
+    wait_until("the loss is seen", || stage.weir.metric("pgweir_servers", "") < 1.5);
+    assert_ne!(one.value("select pg_backend_pid()"), silent);
+}

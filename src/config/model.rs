@@ -302,6 +302,9 @@ pub struct Timeouts {
     /// Idle time after which a server is checked before use.
     #[serde(deserialize_with = "units::duration")]
     pub server_check: Duration,
+    /// How long a server's machine may leave unacknowledged what was sent.
+    #[serde(deserialize_with = "units::duration")]
+    pub server_dead: Duration,
     /// Waiting for a closing server's EOF.
     #[serde(deserialize_with = "units::duration")]
     pub server_close: Duration,
@@ -397,6 +400,7 @@ impl Default for Timeouts {
             server_idle: secs(600),
             server_lifetime: secs(3600),
             server_check: secs(30),
+            server_dead: secs(15),
             server_close: secs(5),
             cancel: secs(5),
             client_gone: secs(5),

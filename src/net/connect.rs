@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use socket2::SockRef;
@@ -26,6 +27,8 @@ pub struct Target {
     tls: Connector,
     /// The address that connections come from; none = the system's choice.
     from: Option<IpAddr>,
+    /// How long it may owe acknowledgements.
+    dead_after: Duration,
 }
 
 /// A connection on which nothing of the protocol was said yet but the request for TLS.
@@ -139,13 +142,25 @@ impl Target {
     /// The server of a database. Blocks on the file of trusted certificates, if there is one.
     pub fn new(database: &Database) -> Result<Self, TlsFileError> {
         let tls = Connector::new(&database.tls)?;
-        Ok(Self { host: database.host.clone(), port: database.port, tls, from: None })
+        Ok(Self {
+            host: database.host.clone(),
+            port: database.port,
+            tls,
+            from: None,
+            dead_after: options::DEAD_AFTER,
+        })
     }
 
     /// The same, with connections over TCP coming from an address of this machine.
     #[must_use]
     pub fn bound_to(self, address: IpAddr) -> Self {
         Self { from: Some(address), ..self }
+    }
+
+    /// The same, given up once it has not acknowledged what was sent, or a probe, for so long.
+    #[must_use]
+    pub fn dead_after(self, dead_after: Duration) -> Self {
+        Self { dead_after, ..self }
     }
 
     /// The same for one that goes on from its last TLS session ([`Connector::resuming`]).
@@ -198,7 +213,7 @@ pub async fn dial(target: &Target, deadline: Instant) -> Result<(Stream, Place),
     while let Some(place) = left.pop() {
         let shares = left.len() as u32 + 1;
         let share = deadline.saturating_duration_since(Instant::now()) / shares;
-        match open(&place, target.from, Instant::now() + share).await {
+        match open(&place, target, Instant::now() + share).await {
             Ok(stream) => return Ok((stream, place)),
             Err(error) => failed = error,
         }
@@ -213,23 +228,19 @@ pub async fn connect_to(
     place: Place,
     deadline: Instant,
 ) -> Result<Connected, ConnectError> {
-    let stream = open(&place, target.from, deadline).await?;
+    let stream = open(&place, target, deadline).await?;
     secure(target, place, stream, deadline).await
 }
 
-async fn open(
-    place: &Place,
-    from: Option<IpAddr>,
-    deadline: Instant,
-) -> Result<Stream, ConnectError> {
+async fn open(place: &Place, target: &Target, deadline: Instant) -> Result<Stream, ConnectError> {
     let opened = async {
         match place {
             Place::Tcp(addr) => {
-                let tcp = match from {
+                let tcp = match target.from {
                     Some(from) => connect_from(from, *addr).await?,
                     None => TcpStream::connect(addr).await?,
                 };
-                options::apply(&SockRef::from(&tcp))?;
+                options::apply(&SockRef::from(&tcp), target.dead_after)?;
                 Ok(Stream::Tcp(tcp))
             }
             Place::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),

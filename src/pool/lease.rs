@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Pool, lock};
 use crate::class::ClassId;
@@ -56,14 +56,24 @@ impl Lease {
         &self.pool
     }
 
-    /// Whether an idle server still answers: nothing unexpected came, and after a long time idle it
+    /// Whether an idle server is there: nothing unexpected came, and after a long time idle it
     /// is asked.
-    pub(super) async fn is_sound(&mut self, now: Instant) -> bool {
-        let timeouts = self.pool.settings.load().timeouts;
-        let (check, timeout) = (timeouts.server_check, timeouts.server_connect);
+    pub(super) async fn ask(&mut self) -> Sign {
+        let now = Instant::now();
+        let check = self.pool.unasked(now);
+        let timeout = self.pool.settings.load().timeouts.server_connect.min(SIGN_OF_LIFE);
+        if self.is_stale() {
+            return Sign::Gone;
+        }
+        if self.was_used(now, check) {
+            return Sign::Sound;
+        }
         // In a box: it is rare, and the future of who waits is to stay small.
-        !self.is_stale()
-            && (self.was_used(now, check) || Box::pin(self.check(now + timeout)).await.is_ok())
+        match Box::pin(self.check(now + timeout)).await {
+            Ok(()) => Sign::Sound,
+            Err(Broken::TimedOut) => Sign::Silent,
+            Err(_) => Sign::Gone,
+        }
     }
 
     /// Gives the server back at the time `now`. It must be outside a transaction with nothing in flight.
@@ -113,6 +123,19 @@ impl Lease {
         }
     }
 }
+
+/// Whether an idle server is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    Sound,
+    /// It has ended its connection, or said what it must not.
+    Gone,
+    /// It has not answered.
+    Silent,
+}
+
+/// An answer to a bare Sync takes a round trip.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 impl Drop for Lease {
     fn drop(&mut self) {

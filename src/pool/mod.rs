@@ -40,6 +40,7 @@ use crate::session::pooling::Pooling;
 use crate::session::settings::Settings;
 
 pub use channels::Ear;
+use lease::Sign;
 pub use lease::{Cleaning, Lease};
 use listener::Listener;
 pub use listener::Membership;
@@ -152,6 +153,10 @@ pub struct Pool {
     role: Mutex<Role>,
     /// Servers of an older generation are closed when they are free.
     generation: AtomicU64,
+    /// When a server was last lost, in milliseconds since `made`, and 0 for never: what has been idle since before may
+    /// be as dead.
+    lost: AtomicU64,
+    made: Instant,
     next_id: AtomicU64,
     metrics: PoolMetrics,
     needs: Arc<Needs>,
@@ -211,6 +216,8 @@ impl Pool {
             class_metrics: ArcSwap::from_pointee(class_metrics),
             role: Mutex::default(),
             generation: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            made: Instant::now(),
             next_id: AtomicU64::new(1),
             needs: Arc::new(Needs::new(metrics.observed.clone())),
             metrics,
@@ -367,7 +374,7 @@ impl Pool {
         wanted: &Settings,
         now: Instant,
     ) -> Option<Lease> {
-        let check = self.settings.load().timeouts.server_check;
+        let check = self.unasked(now);
         let server = lock(&self.slots).take_if(
             class,
             now,
@@ -392,12 +399,17 @@ impl Pool {
     ) -> Result<Lease, CheckoutError> {
         let started = Instant::now();
         while let Some(server) = self.take_idle(class, wanted) {
+            let idle_since = server.idle_since;
             let mut lease = Lease::new(Arc::clone(self), server, class);
-            if lease.is_sound(started).await {
+            let sign = lease.ask().await;
+            if sign == Sign::Sound {
                 self.metrics.checked_out(started.elapsed());
                 return Ok(lease);
             }
             lease.evict(CloseReason::Broken);
+            if sign == Sign::Silent {
+                self.on_silent(idle_since);
+            }
         }
         loop {
             if let Some(lease) = self.wait(class, Wants::Server, started).await? {
@@ -508,6 +520,23 @@ impl Pool {
         lock(&self.slots).is_to_be_warm(now)
     }
 
+    /// How long a server may have been idle and still be leased without being asked whether it is there.
+    fn unasked(&self, now: Instant) -> Duration {
+        let check = self.settings.load().timeouts.server_check;
+        match self.lost.load(Ordering::Relaxed) {
+            0 => check,
+            lost => {
+                let lost = self.made + Duration::from_millis(lost);
+                check.min(now.saturating_duration_since(lost))
+            }
+        }
+    }
+
+    /// A server that was asked has not answered: neither will those that have been idle as long.
+    fn on_silent(self: &Arc<Self>, idle_since: Instant) {
+        self.expire_idle(usize::MAX, CloseReason::Broken, |server| server.idle_since <= idle_since);
+    }
+
     fn take_idle(&self, class: ClassId, wanted: &Settings) -> Option<Box<Server>> {
         let now = Instant::now();
         lock(&self.slots).take_if(class, now, |server| server.has_settings(wanted), |_| true)
@@ -559,7 +588,8 @@ impl Pool {
     /// Gives idle servers to those who may have them by a change of limits. One that would have to be asked
     /// first whether it still answers is closed instead, and another opened.
     fn dispatch(self: &Arc<Self>) {
-        let (now, check) = (Instant::now(), self.settings.load().timeouts.server_check);
+        let now = Instant::now();
+        let check = self.unasked(now);
         if !lock(&self.slots).has_admissible() {
             return;
         }
@@ -625,6 +655,10 @@ impl Pool {
 
     /// Closes a server that the machine counts as closing.
     fn close(self: &Arc<Self>, server: Box<Server>, reason: CloseReason) {
+        if reason == CloseReason::Broken {
+            let lost = self.made.elapsed().as_millis();
+            self.lost.store(u64::try_from(lost).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
         self.metrics.closed.count(reason);
         let pool = Arc::clone(self);
         let timeout = self.settings.load().timeouts.server_close;

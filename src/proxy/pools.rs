@@ -298,7 +298,7 @@ pub(super) fn targets(
         let target = Target::new(db);
         let named = alias.as_deref().unwrap_or("*");
         let target = target.map_err(|source| TlsFault::of_database(named, source))?;
-        Ok((alias, Arc::new(target)))
+        Ok((alias, Arc::new(target.dead_after(config.timeouts.server_dead))))
     })
     .collect()
 }

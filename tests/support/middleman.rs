@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,6 +37,9 @@ struct Shared {
     upstream: AtomicU16,
     fault: Mutex<Fault>,
     open: Mutex<Vec<TcpStream>>,
+    accepted: AtomicUsize,
+    /// Of the first so many connections nothing comes back any more.
+    muted: AtomicUsize,
 }
 
 impl Middleman {
@@ -48,6 +51,8 @@ impl Middleman {
             upstream: cluster.port().into(),
             fault: Mutex::new(Fault::None),
             open: Mutex::new(Vec::new()),
+            accepted: AtomicUsize::new(0),
+            muted: AtomicUsize::new(0),
         });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -75,6 +80,12 @@ impl Middleman {
         self.shared.upstream.store(port, Ordering::Relaxed);
     }
 
+    /// What PostgreSQL says on the connections of now is lost, but for their end.
+    pub fn mute(&self) {
+        let accepted = self.shared.accepted.load(Ordering::Relaxed);
+        self.shared.muted.store(accepted, Ordering::Relaxed);
+    }
+
     /// Cuts every connection now.
     pub fn cut(&self) {
         for stream in self.shared.open.lock().expect("no panic while locked").drain(..) {
@@ -89,6 +100,7 @@ impl Shared {
     }
 
     fn serve(&self, mut near: TcpStream) -> std::io::Result<()> {
+        let number = self.accepted.fetch_add(1, Ordering::Relaxed);
         let mut first = [0; 8];
         near.read_exact(&mut first)?;
         let cancels = first[4..] == 80_877_102_u32.to_be_bytes();
@@ -116,16 +128,24 @@ impl Shared {
             let _ = std::io::copy(&mut near_in, &mut far_out);
             let _ = far_out.shutdown(Shutdown::Write);
         });
-        self.pump(&mut far, &mut near)?;
+        self.pump(number, &mut far, &mut near)?;
         near.shutdown(Shutdown::Both)?;
         far.shutdown(Shutdown::Both)
     }
 
     /// From PostgreSQL to pgweir.
-    fn pump(&self, far: &mut TcpStream, near: &mut TcpStream) -> std::io::Result<()> {
+    fn pump(
+        &self,
+        number: usize,
+        far: &mut TcpStream,
+        near: &mut TcpStream,
+    ) -> std::io::Result<()> {
         let mut chunk = [0; 16_384];
         loop {
             let count = far.read(&mut chunk)?;
+            if count > 0 && number < self.muted.load(Ordering::Relaxed) {
+                continue;
+            }
             if let Fault::Replace(old, new) = self.fault() {
                 replace(&mut chunk[..count], old, new);
             }
