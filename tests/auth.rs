@@ -51,6 +51,55 @@ fn an_unknown_user_cannot_be_told_from_a_wrong_password() {
 }
 
 #[test]
+fn whoever_guesses_passwords_waits_and_nobody_else_does() {
+    let setup = Setup { auth: "delay_after = 3\n".into(), ..Setup::servers(1) };
+    let stage = Stage::new(&setup);
+    let target = stage.weir.target();
+    let began = std::time::Instant::now();
+    for (user, password) in [("app", "wrong"), ("nobody_such", "wrong")].repeat(2) {
+        login(&target.as_user(user, password));
+    }
+    assert!(began.elapsed() >= std::time::Duration::from_millis(500), "{:?}", began.elapsed());
+    // In the place of the next guess, which is not answered yet.
+    let mut raw = target.as_user("app", "wrong").challenged();
+    let initial = sasl_initial("SCRAM-SHA-256", 11, b"n,,n=,r=abc");
+    raw.send(&initial);
+    let Event::Message('R', _) = raw.event() else { panic!("no challenge") };
+    raw.send(&message('p', b"c=biws,r=abc,p=AAAA"));
+    assert_eq!(stage.client().value("select 1"), "1");
+    assert!(line(&raw.rest()).ends_with("EOF"));
+}
+
+#[test]
+fn a_client_that_leaves_while_its_user_is_looked_up_keeps_no_place() {
+    let database = Cluster::shared().database();
+    let middleman = Middleman::before(database.cluster());
+    let mut setup = database.auth_query().behind(&middleman);
+    setup.timeouts = "checkout = \"1h\"\nserver_connect = \"1h\"".into();
+    let stage = Stage::on(database, &setup);
+    middleman.set(Fault::Silence);
+    let target = stage.weir.target().as_user("somebody", "x");
+    let mut raw = target.open();
+    raw.send(&target.startup(V3_0, &[]));
+    drop(raw);
+    // The first is the connection by which the test knows that pgweir accepts.
+    wait_until("it is gone", || stage.weir.count("pgweir_logins_total", "gone") == 2);
+}
+
+#[test]
+fn who_is_looked_up_is_told_that_there_is_no_such_database() {
+    let database = Cluster::shared().database();
+    database.admin().rows("create role lost login password 'x'");
+    let setup = database.auth_query();
+    let stage = Stage::on(database, &setup);
+    let mut target = stage.weir.target().as_user("lost", "x");
+    target.database = "nowhere".into();
+    assert!(line(&login(&target)).ends_with("E[FATAL 3D000] EOF"));
+    let wrong = target.as_user("lost", "y");
+    assert!(line(&login(&wrong)).ends_with("E[FATAL 28P01] EOF"));
+}
+
+#[test]
 fn an_unknown_user_is_given_the_same_salt_again() {
     let stage = Stage::new(&Setup::servers(1));
     let target = stage.weir.target().as_user("nobody_such", "wrong");
@@ -369,7 +418,8 @@ fn a_burst_of_first_logins_looks_each_user_up_once() {
 fn an_unknown_user_is_refused_as_fast_as_a_wrong_password() {
     const ROUNDS: usize = 25;
     let database = Cluster::shared().database();
-    let setup = database.auth_query();
+    let mut setup = database.auth_query();
+    setup.auth.push_str("delay_after = 0\n");
     database.admin().rows("create role timed login password 'x'");
     let stage = Stage::on(database, &setup);
     let target = stage.weir.target();

@@ -11,6 +11,9 @@ use pgweir::host::{Host, HostLimits, Owner};
 use pgweir::metrics::Metrics;
 use pgweir::net::Target;
 
+use pgweir::demo::postgres::Options;
+
+use super::support::cluster::LOOKUP_PASSWORD;
 use super::support::{Cluster, Database};
 
 /// A database with a control plane that logs in as the superuser.
@@ -73,7 +76,11 @@ impl Plane {
 
 /// PostgreSQL on a port of this machine, without TLS.
 fn server(port: u16) -> Target {
-    let tls = ServerTls { mode: ServerTlsMode::Disable, ca: None };
+    server_in(ServerTlsMode::Disable, port)
+}
+
+fn server_in(mode: ServerTlsMode, port: u16) -> Target {
+    let tls = ServerTls { mode, ca: None };
     let database = pgweir::config::Database {
         host: "127.0.0.1".into(),
         port,
@@ -120,6 +127,24 @@ async fn roles_are_judged_as_postgresql_judges_them() {
         assert_eq!(told(&users.look_up(&role).await), expected, "{what}");
         plane.run(&format!("drop role {role}"));
         assert_eq!(told(&users.look_up(&role).await), "Unknown", "{what}, dropped");
+    }
+}
+
+#[tokio::test]
+async fn no_password_is_given_in_the_clear() {
+    let hba = "host all lookup all password\nhost all all all scram-sha-256\n";
+    let cluster =
+        Cluster::start(Options { limit: Some(5), hba: Some(hba.into()), ..Options::default() });
+    for mode in [ServerTlsMode::Disable, ServerTlsMode::Prefer] {
+        let plane = Plane::with(|target| {
+            target.server = server_in(mode, cluster.port());
+            target.dbname = "postgres".into();
+            target.user = "lookup".into();
+            target.password = Some(Password::new(LOOKUP_PASSWORD));
+        });
+        let users = plane.users(DEFAULT_AUTH_QUERY, Duration::ZERO);
+        let said = told(&users.look_up("app").await);
+        assert!(said.contains("asks for the password in the clear"), "{mode:?}: {said}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a user lookup returns, and what stands in for a user who may not log in.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::error::Refusal;
 use super::scram::{self, Iterations, ScramParams};
@@ -14,14 +15,19 @@ const MOCK_SALT_LEN: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Mock {
     key: Key,
-    iterations: Iterations,
+    iterations: Arc<AtomicU32>,
 }
 
 impl Mock {
     /// `key` is a secret of this proxy, from a cryptographic source. Processes that serve the same
     /// users should share it, else a user who does not exist has another salt at each.
     pub fn new(key: Key, iterations: Iterations) -> Self {
-        Self { key, iterations }
+        Self { key, iterations: Arc::new(iterations.get().into()) }
+    }
+
+    /// A verifier that there is: users that do not exist have as many iterations from now on.
+    pub fn learn(&self, verifier: &ScramVerifier) {
+        self.iterations.store(verifier.params.iterations().get(), Ordering::Relaxed);
     }
 
     /// Salt and iterations for a name.
@@ -29,7 +35,9 @@ impl Mock {
     pub(super) fn params(&self, user: &str) -> ScramParams {
         let mut salt = scram::hmac(self.key.as_bytes(), &[user.as_bytes()]).to_vec();
         salt.truncate(MOCK_SALT_LEN);
-        ScramParams::new(salt, self.iterations).expect("a mock salt has the length of a salt")
+        let iterations = Iterations::new(self.iterations.load(Ordering::Relaxed));
+        ScramParams::new(salt, iterations.unwrap_or(Iterations::DEFAULT))
+            .expect("a mock salt has the length of a salt")
     }
 
     /// A verifier that no password has. The exchange made with it must be refused anyway.

@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::edge;
+use super::failures::Failures;
 use super::guest::{ClientRooms, Guest, Places};
 use super::opening::{Encryption, Purpose};
 use super::users::{Lookups, Users};
@@ -56,6 +58,9 @@ pub struct LoginContext {
     /// Turns of TLS handshakes to compute: while more ask for one, clients that are connected have theirs.
     pub(super) handshakes: Arc<Semaphore>,
     rooms: Arc<ClientRooms>,
+    /// The same over reloads.
+    failures: Arc<Failures>,
+    delay_after: u32,
 }
 
 /// What a connection turned out to be.
@@ -200,6 +205,8 @@ impl LoginContext {
                 |before| Arc::clone(&before.handshakes),
             ),
             rooms: Arc::clone(rooms),
+            failures: before.map_or_else(Arc::default, |before| Arc::clone(&before.failures)),
+            delay_after: config.auth.delay_after,
         }
     }
 
@@ -294,9 +301,15 @@ impl Door<'_> {
             negotiate(&mut self.link()?.output, &startup);
         }
         let users = &self.context.users;
-        let lookup = users.look_up(&startup.database, &startup.user).await?;
+        let lookup = self.look_up(&startup).await?;
         let setup = self.setup(&startup, lookup)?;
-        let proven = self.exchange(setup).await?;
+        let proven = match self.exchange(setup).await {
+            Ok(proven) => proven,
+            Err(failure) => {
+                self.keep_back(&failure).await;
+                return Err(failure);
+            }
+        };
         let credential = users.credential(&startup.database, &startup.user, proven);
         // Who has not proved who it is takes no place from one who can.
         let room = self.context.room(&startup.database);
@@ -307,6 +320,35 @@ impl Door<'_> {
         let link = self.link.take().ok_or(LoginFailure::Left)?;
         let tls = link.stream().is_tls();
         Ok(Box::new(LoggedIn { link, startup, credential, tls, seat, places }))
+    }
+
+    /// While PostgreSQL is asked about its user, a client is watched: one that has given up keeps no place here.
+    async fn look_up(&mut self, startup: &Startup) -> Result<Lookup, LoginFailure> {
+        let context = self.context;
+        let mut lookup = pin!(context.users.look_up(&startup.database, &startup.user));
+        loop {
+            let link = self.link()?;
+            let read = link.input.len() < EARLY_INPUT;
+            tokio::select! {
+                biased;
+                found = &mut lookup => return Ok(found?),
+                moved = link.moved(read) => {
+                    if moved.map_err(LoginFailure::Gone)? == Moved::End {
+                        return Err(LoginFailure::Left);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whoever guesses waits for each answer, in its place here.
+    async fn keep_back(&self, failure: &LoginFailure) {
+        let is_refused = matches!(failure, LoginFailure::Auth(AuthError::Refused { .. }));
+        let allowed = self.context.delay_after;
+        if let (true, Some(address)) = (is_refused && allowed > 0, self.peer.ip()) {
+            let delay = self.context.failures.note(address, allowed, Instant::now());
+            tokio::time::sleep(delay).await;
+        }
     }
 
     fn setup(
@@ -510,6 +552,8 @@ fn described(error: &AuthError) -> String {
 /// Longest answer to a request for authentication (`PG_MAX_AUTH_TOKEN_LENGTH`).
 const MAX_ANSWER: usize = 65_535;
 
+/// What is read of a client ahead of its turn.
+const EARLY_INPUT: usize = 2 << 10;
 /// Time for a client to read why it is refused.
 const LINGER: Duration = Duration::from_secs(1);
 

@@ -9,6 +9,7 @@ mod alarm;
 mod detached;
 mod dormant;
 pub mod edge;
+mod failures;
 pub mod guest;
 mod half;
 mod listening;

@@ -25,6 +25,9 @@ pub struct Lookups {
     pub databases: HashMap<String, Arc<control::Users>>,
     /// Of the database `*`: one for all names, since any client may make up another.
     pub fallback: Option<Arc<control::Users>>,
+    /// Of names that are no database: where all users are looked up in one place, they can be told who they are before
+    /// they are told that.
+    pub unknown: Option<Arc<control::Users>>,
 }
 
 /// One user of the configuration.
@@ -106,8 +109,8 @@ impl Users {
 
     /// Closes the connections over which users are looked up; for the end.
     pub fn close(&self) {
-        let Lookups { databases, fallback } = &self.lookups;
-        for users in databases.values().chain(fallback) {
+        let Lookups { databases, fallback, unknown } = &self.lookups;
+        for users in databases.values().chain(fallback).chain(unknown) {
             users.close();
         }
     }
@@ -116,7 +119,7 @@ impl Users {
         if self.databases.contains_key(database) {
             self.lookups.databases.get(database)
         } else {
-            self.lookups.fallback.as_ref()
+            self.lookups.fallback.as_ref().or(self.lookups.unknown.as_ref())
         }
     }
 }

@@ -31,6 +31,7 @@ pub const DEFAULT_HTTP_LISTEN: &str = "127.0.0.1:9632";
 const DEFAULT_PORT: u16 = 5432;
 /// Long enough to spare PostgreSQL a look-up per login of a burst, short enough that nobody notices
 /// a changed password being believed.
+const DEFAULT_DELAY_AFTER: u32 = 30;
 const DEFAULT_CACHE_TTL: Duration = Duration::from_secs(1);
 /// What PostgreSQL itself goes by. Only superusers may read `pg_authid`; where pgweir should have less,
 /// `auth.query` names a SECURITY DEFINER function. Names are written out in full, so that no object of
@@ -205,6 +206,7 @@ fn auth(context: &mut Context<'_>, raw: RawAuth) -> Result<AuthConfig, ConfigErr
         userlist: raw.userlist,
         query,
         cache_ttl: raw.cache_ttl.map_or(DEFAULT_CACHE_TTL, |span| span.0),
+        delay_after: raw.delay_after.unwrap_or(DEFAULT_DELAY_AFTER),
         trust_remote: raw.trust_remote,
     })
 }

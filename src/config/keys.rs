@@ -108,6 +108,7 @@ pub const KEYS: &[Key] = &[
     Key::new("auth", "query_password_file", Kind::Text),
     Key::new("auth", "query_dbname", Kind::Text),
     Key::new("auth", "cache_ttl", Kind::Duration),
+    Key::new("auth", "delay_after", Kind::Number),
     Key::new("auth", "trust_remote", Kind::Switch),
     Key::new("limits", "max_clients", Kind::Number),
     Key::new("limits", "max_clients_database", Kind::Number),

@@ -146,6 +146,8 @@ pub struct AuthConfig {
     pub query: Option<AuthQuery>,
     /// How long a looked-up secret is believed.
     pub cache_ttl: Duration,
+    /// Failed logins of one address within a minute after which the answers to others are kept back; 0 = never.
+    pub delay_after: u32,
     /// `trust` on addresses that are not loopback was said twice.
     pub trust_remote: bool,
 }

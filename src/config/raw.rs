@@ -57,6 +57,7 @@ pub(super) struct RawAuth {
     pub query_password_file: Option<PathBuf>,
     pub query_dbname: Option<String>,
     pub cache_ttl: Option<Span>,
+    pub delay_after: Option<u32>,
     pub trust_remote: bool,
 }
 

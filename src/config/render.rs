@@ -87,6 +87,7 @@ fn auth(auth: &AuthConfig) -> Table {
         .name("method", auth.method)
         .path("userlist", auth.userlist.as_ref())
         .span("cache_ttl", auth.cache_ttl)
+        .set("delay_after", auth.delay_after)
         .set("trust_remote", auth.trust_remote);
     let Some(query) = &auth.query else {
         return section.0;

@@ -7,8 +7,10 @@ use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
+use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::MakeTlsConnect;
 
+use super::guarded::{Guarded, Heeds};
 use super::lent::{Lent, hold, lend};
 use super::{ControlError, Step};
 use crate::config::Password;
@@ -112,13 +114,22 @@ impl ControlManager {
         slot: Slot,
         deadline: tokio::time::Instant,
     ) -> Result<ClientWrapper, ControlError> {
+        let heeds = match (&stream, self.login.get_ssl_mode()) {
+            (Stream::Unix(_), _) => Heeds::Nothing,
+            (_, SslMode::Disable) => Heeds::Question,
+            _ => Heeds::Answer,
+        };
         let (stream, back) = lend(stream);
+        let stream = Guarded::new(stream, heeds);
         let late = self.target.slots.metrics().control_close_timeouts.clone();
         tokio::spawn(hold(slot, back, self.target.close, late));
         let server = &self.target.server;
         let mut connector = server.connector().clone();
-        let tls = MakeTlsConnect::<Lent<Stream>>::make_tls_connect(&mut connector, server.host())
-            .map_err(|error| ControlError::Tls(Arc::new(error)))?;
+        let tls = MakeTlsConnect::<Guarded<Lent<Stream>>>::make_tls_connect(
+            &mut connector,
+            server.host(),
+        )
+        .map_err(|error| ControlError::Tls(Arc::new(error)))?;
         let (client, connection) = timeout_at(deadline, self.login.connect_raw(stream, tls))
             .await
             .map_err(|_| ControlError::TimedOut(Step::LoggingIn))?

@@ -6,6 +6,7 @@
 //! host from before it is opened until the server's EOF was read.
 
 mod connect;
+mod guarded;
 mod lent;
 mod upkeep;
 pub mod users;
@@ -142,6 +143,13 @@ impl ControlError {
         error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
     }
 
+    /// The encoding of PostgreSQL's database has no such character (`errcodes-appendix.html`, 22P05 and 22021).
+    fn is_untranslatable(&self) -> bool {
+        let Self::Query(error) = self else { return false };
+        let codes = [&SqlState::UNTRANSLATABLE_CHARACTER, &SqlState::CHARACTER_NOT_IN_REPERTOIRE];
+        error.code().is_some_and(|code| codes.contains(&code))
+    }
+
     /// Passes by itself: PostgreSQL is starting, restarting or not reachable for a moment.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -159,8 +167,10 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
     if let Some(error) = error.as_db_error() {
         return error.code().code().starts_with("57P");
     }
-    let source = std::error::Error::source(error);
-    error.is_closed() || source.is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+    let source = std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref);
+    // What `guarded` refuses, it refuses again.
+    let is_lost = |source: &std::io::Error| source.kind() != std::io::ErrorKind::PermissionDenied;
+    error.is_closed() || source.is_some_and(is_lost)
 }
 
 /// What the control plane was waiting for.

@@ -9,8 +9,8 @@
 mod cache;
 mod row;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::Object;
@@ -32,6 +32,8 @@ pub struct Users {
     cache: Cache,
     /// The log has it that nobody can be looked up.
     denial_told: AtomicBool,
+    /// When it was last told that one cannot be.
+    failure_told: Mutex<Option<Instant>>,
 }
 
 impl Users {
@@ -43,7 +45,7 @@ impl Users {
     /// Asks over `control` with `query`, and believes an answer for `ttl`.
     pub fn new(control: Control, query: String, ttl: Duration, mock: Mock) -> Self {
         let (cache, denial_told) = (Cache::default(), AtomicBool::new(false));
-        Self { control, query, ttl, mock, cache, denial_told }
+        Self { control, query, ttl, mock, cache, denial_told, failure_told: Mutex::default() }
     }
 
     /// What PostgreSQL says of a user. Look-ups of one user made at the same time share one query
@@ -75,8 +77,12 @@ impl Users {
                 self.tell_denial(&error);
                 (Ok(Lookup::Refused(Refusal::LookUpDenied)), now + self.ttl)
             }
+            // No role has a name that the database's encoding cannot write.
+            Err(error) if error.is_untranslatable() => {
+                (Ok(Lookup::Refused(Refusal::Unknown)), now + self.ttl)
+            }
             Err(error) => {
-                tracing::warn!(%error, "a user cannot be looked up");
+                self.tell_failure(&error, now);
                 (Err(error), now)
             }
         };
@@ -86,6 +92,15 @@ impl Users {
             Ok(Lookup::Refused(_)) => LookupResult::Refused,
         });
         (lookup, expires)
+    }
+
+    /// Now and then: any stranger can cause it as often as it likes.
+    fn tell_failure(&self, error: &ControlError, now: Instant) {
+        let mut told = self.failure_told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD_ONCE_IN) {
+            *told = Some(now);
+            tracing::warn!(%error, "a user cannot be looked up");
+        }
     }
 
     /// Once: any stranger can cause it as often as it likes.
@@ -132,6 +147,9 @@ impl Users {
                 return Lookup::Refused(Refusal::NoPassword);
             }
         };
+        if let Secret::Scram(verifier) = &secret {
+            self.mock.learn(verifier);
+        }
         let (user, mock) = (user.to_owned(), self.mock.clone());
         let account = match secret {
             Secret::Scram(_) | Secret::Md5(_) => Ok(Account::new(&user, secret, &mock)),
@@ -167,6 +185,8 @@ fn could_be_a_role(user: &str) -> bool {
 }
 
 /// Length of a name's storage, its end included (`sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS`).
+/// Between two lines of the log about look-ups that fail.
+const TOLD_ONCE_IN: Duration = Duration::from_secs(5);
 const NAMEDATALEN: usize = 64;
 
 /// Pause after the first attempt that failed; it doubles.

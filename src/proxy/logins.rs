@@ -55,6 +55,10 @@ fn lookups(config: &Config, pools: &Pools, mock: &Mock) -> Result<Lookups, TlsFa
         let lookup = Lookup { config, query, alias: "*", database, dbname };
         lookups.fallback = Some(users(&lookup, pools, mock)?);
     }
+    let place = query.dbname.as_ref().or(config.databases.keys().next());
+    if query.dbname.is_some() || config.databases.len() == 1 {
+        lookups.unknown = place.and_then(|alias| lookups.databases.get(alias)).cloned();
+    }
     Ok(lookups)
 }
 

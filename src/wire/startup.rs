@@ -2,6 +2,8 @@
 //!
 //! Obeys `protocol-flow.html#PROTOCOL-FLOW-START-UP` and `protocol-message-formats.html`.
 
+use std::collections::HashSet;
+
 use bytes::{BufMut, BytesMut};
 use thiserror::Error;
 
@@ -191,11 +193,14 @@ impl Draft {
         if self.user.is_empty() {
             return Err(BadStartup::NoUser);
         }
-        let mut settings: Vec<(String, String)> = Vec::new();
-        for (name, value) in self.from_options.into_iter().chain(self.from_parameters) {
-            settings.retain(|(n, _)| *n != name);
-            settings.push((name, value));
-        }
+        // The last one of a name holds, and stands where it is.
+        let mut settings: Vec<_> =
+            self.from_options.into_iter().chain(self.from_parameters).collect();
+        let mut seen = HashSet::with_capacity(settings.len());
+        let is_last: Vec<_> =
+            settings.iter().rev().map(|(name, _)| seen.insert(name.clone())).collect();
+        let mut is_last = is_last.into_iter().rev();
+        settings.retain(|_| is_last.next() == Some(true));
         Ok(Startup {
             minor,
             negotiate: downgraded || !self.unknown_options.is_empty(),

@@ -246,4 +246,4 @@ pub fn app_verifier() -> &'static str {
 /// The password of `app`; known to clients only.
 pub const APP_PASSWORD: &str = "open sesame 17";
 
-const LOOKUP_PASSWORD: &str = "librarian";
+pub const LOOKUP_PASSWORD: &str = "librarian";

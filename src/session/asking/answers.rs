@@ -20,7 +20,7 @@ pub(super) struct Rows {
 #[derive(Debug)]
 pub(super) struct Value {
     /// `None` if there is no such setting.
-    value: Option<Box<[u8]>>,
+    shown: Option<Box<[u8]>>,
     /// It was found to be the server's default.
     is_default: bool,
     /// What this is, if that was told apart.
@@ -91,11 +91,11 @@ impl Session {
         if probe {
             asked.probe = Some(Probe::read(&mut columns)?);
         } else {
-            let value = columns.next()?.map(Box::from);
+            let shown = columns.next()?.map(Box::from);
             let is_default = columns.count > 1 && columns.flag()?.unwrap_or(false);
             // The role's, whose last column only sets it again.
             let default = if columns.count > 3 { columns.next()?.map(Box::from) } else { None };
-            asked.values.push(Value { value, is_default, default });
+            asked.values.push(Value { shown, is_default, default });
         }
         Ok(())
     }
@@ -147,11 +147,11 @@ impl Session {
         }
         self.questions.failures = 0;
         for (name, value) in asked.names.iter().zip(&asked.values) {
-            let known = value.value.as_ref().filter(|_| value.is_default);
+            let known = value.shown.as_ref().filter(|_| value.is_default);
             if let Some(default) = value.default.as_ref().or(known) {
                 backend.settings.learn_default(name, default);
             }
-            self.on_told_value(name, value.value.as_deref(), value.is_default, backend);
+            self.on_told_value(name, value.shown.as_deref(), value.is_default, backend);
             self.note_initial(name, backend);
         }
         if let Some(probe) = asked.probe {

@@ -188,7 +188,9 @@ fn a_taken_name_is_refused_behind_the_end_of_a_failed_transaction() {
             let mut steps = failed.to_vec();
             steps.push(step(&format!("{end} P(a,{text}) S")));
             steps.push(step("B(a) E() S Q(commit)"));
-            World::new(1, 2, 2).run(&steps).expect(&format!("{end}, then {text}"));
+            World::new(1, 2, 2)
+                .run(&steps)
+                .unwrap_or_else(|error| panic!("{end}, then {text}: {error}"));
         }
     }
 }
