@@ -76,20 +76,20 @@ fn told(error: &anyhow::Error) -> String {
 }
 
 fn serve(flags: Flags) -> anyhow::Result<()> {
-    let source = Source::new(flags, Environment::of_process());
-    let Loaded { config, warnings } = source.load()?;
-    let _flush = start_log(&config.log)?;
-    for warning in warnings {
+    let source = Source::new(flags, Environment::of_process()).read()?;
+    let loaded = source.load()?;
+    let _flush = start_log(&loaded.config.log)?;
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = runtime(config.workers)?;
-    runtime.block_on(proxy::run(config, source))?;
+    let runtime = runtime(loaded.config.workers)?;
+    runtime.block_on(proxy::run(loaded, source))?;
     Ok(())
 }
 
 fn check(flags: Flags) -> anyhow::Result<()> {
     let source = Source::new(flags, Environment::of_process());
-    let Loaded { config, warnings } = source.load()?;
+    let Loaded { config, warnings, .. } = source.load()?;
     for warning in warnings {
         eprintln!("warning: {warning}");
     }

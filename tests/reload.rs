@@ -71,6 +71,45 @@ fn a_changed_password_reaches_the_clients_that_are_connected() {
 }
 
 #[test]
+fn a_password_file_that_is_replaced_is_followed_and_an_edited_configuration_is_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("secret");
+    let replace = |text: &str| {
+        let next = folder.path().join("next");
+        std::fs::write(&next, text).expect("a file");
+        std::fs::rename(&next, &file).expect("a file in the place of the other");
+    };
+    replace("old\n");
+    let table = format!(
+        "[admin]\nusers = [\"app\"]\n[users.rotating]\npassword_file = \"{}\"\nserver_password = \"own\"",
+        file.display()
+    );
+    let database = Cluster::shared().database();
+    database.admin().rows("create role rotating login password 'own'");
+    let stage = Stage::on(database, &Setup::servers(2).tables(&table));
+    let enters = |password: &str| {
+        let target = stage.weir.target().as_user("rotating", password);
+        let seen = target.open().log_in(&target.startup(V3_0, &[]), password);
+        !line(&seen).contains("28P01")
+    };
+    assert!(enters("old") && !enters("new"));
+    let path = stage.weir.config_path();
+    let edited = std::fs::read_to_string(&path).expect("the configuration");
+    std::fs::write(&path, edited.replace("max_servers = 2", "max_servers = 1")).expect("an edit");
+    replace("new\n");
+    wait_until("the new password is taken", || enters("new"));
+    assert!(!enters("old"));
+    let mut console = stage.weir.target();
+    console.database = "pgweir".into();
+    let mut console = console.connect();
+    console.rows("set max_idle = 2");
+    // Nobody has asked for the edit yet.
+    let rows = console.rows("show config");
+    let row = rows.iter().find(|row| row[0].as_deref() == Some("limits.max_servers"));
+    assert_eq!(row.and_then(|row| row[1].as_deref()), Some("2"));
+}
+
+#[test]
 fn a_smaller_pool_shrinks_as_transactions_end() {
     let stage = Stage::new(&Setup::servers(2));
     let (mut one, mut two) = (stage.client(), stage.client());

@@ -41,11 +41,11 @@ pub const DEFAULT_AUTH_QUERY: &str = "SELECT rolname, rolpassword, rolvaliduntil
 
 /// Builds and checks.
 pub(super) fn config(layers: &Layers, env: &Environment) -> Result<Loaded, ConfigError> {
-    let mut context = Context { layers, env, warnings: Vec::new() };
+    let mut context = Context { layers, env, warnings: Vec::new(), files: Vec::new() };
     let raw = layers.merged()?;
     let config = assemble(&mut context, raw)?;
     validate::config(&mut context, &config)?;
-    Ok(Loaded { config, warnings: context.warnings })
+    Ok(Loaded { config, warnings: context.warnings, files: context.files })
 }
 
 fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> {

@@ -9,6 +9,7 @@ use super::env::Environment;
 use super::error::ConfigError;
 use super::layers::Layers;
 use super::secret::Password;
+use super::watched::Watched;
 
 /// Largest file read whole: far above any list of users.
 const MAX_FILE: u64 = 64 << 20;
@@ -20,6 +21,7 @@ pub(super) struct Context<'a> {
     pub layers: &'a Layers,
     pub env: &'a Environment,
     pub warnings: Vec<String>,
+    pub files: Vec<Watched>,
 }
 
 /// The ways to give one password, and the key of each.
@@ -100,7 +102,8 @@ impl Context<'_> {
     }
 
     /// The text of a file that a setting names.
-    pub(super) fn read(&self, path: &[&str], file: &Path) -> Result<String, ConfigError> {
+    pub(super) fn read(&mut self, path: &[&str], file: &Path) -> Result<String, ConfigError> {
+        self.files.push(Watched::new(file));
         let read = || {
             let size = std::fs::metadata(file)?.len();
             if size > MAX_FILE {

@@ -27,6 +27,7 @@ mod tests;
 mod units;
 mod validate;
 mod warm;
+mod watched;
 
 pub use self::build::{DEFAULT_AUTH_QUERY, DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN};
 pub use self::dsn::{Dsn, DsnError};
@@ -46,3 +47,4 @@ pub use self::source::{Loaded, Overrides, Source};
 pub use self::units::{Share, format_duration, parse_duration};
 pub use self::validate::MAX_SERVERS;
 pub use self::warm::Warm;
+pub use self::watched::Watched;

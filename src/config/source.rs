@@ -4,7 +4,7 @@
 //! flags and environment.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
@@ -17,6 +17,7 @@ use super::flags::Flags;
 use super::keys;
 use super::layers::{From, Layer, Layers};
 use super::model::Config;
+use super::watched::Watched;
 
 /// Where the settings are: flags over environment over file over defaults. `Debug` shows no secret.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +25,8 @@ pub struct Source {
     flags: Flags,
     env: Environment,
     text: Option<String>,
+    /// The file, if it was read to be kept.
+    kept: Option<(PathBuf, String)>,
 }
 
 /// A configuration and what its reader should know about it.
@@ -33,6 +36,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is allowed and still looks like a slip, one sentence each.
     pub warnings: Vec<String>,
+    /// Files that it names.
+    pub files: Vec<Watched>,
 }
 
 /// Settings that were changed while pgweir runs, by key.
@@ -73,8 +78,7 @@ impl Overrides {
 impl Source {
     /// Settings from these flags and this environment, and the file that they name.
     pub fn new(flags: Flags, env: Environment) -> Self {
-        let text = None;
-        Self { flags, env, text }
+        Self { flags, env, ..Self::default() }
     }
 
     /// Settings from a text in the file's format, and from nowhere else.
@@ -112,6 +116,16 @@ impl Source {
         ConfigError::Unusable { origin, key: key_text(path), message }
     }
 
+    /// The same with its file as it is now, whatever that becomes.
+    pub fn read(&self) -> Result<Self, ConfigError> {
+        let mut read = Self { kept: None, ..self.clone() };
+        if let (None, Some(path)) = (&self.text, self.file()?) {
+            let text = read_file(&path)?;
+            read.kept = Some((path, text));
+        }
+        Ok(read)
+    }
+
     fn layers(&self) -> Result<Layers, ConfigError> {
         let mut layers = Layers::default();
         let mut named = BTreeSet::new();
@@ -145,13 +159,20 @@ impl Source {
         if let Some(text) = &self.text {
             return Layer::file(PathBuf::from("text"), text.clone()).map(Some);
         }
+        if let Some((path, text)) = self.kept.clone() {
+            return Layer::file(path, text).map(Some);
+        }
         let Some(path) = self.file()? else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|source| ConfigError::File { path: path.clone(), source })?;
+        let text = read_file(&path)?;
         Layer::file(path, text).map(Some)
     }
+}
+
+fn read_file(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::File { path: path.to_owned(), source })
 }
 
 /// The variables that the file points to, which are therefore no slips of the pen.

@@ -17,6 +17,7 @@ use super::model::{
 use super::secret::{Password, SecretKind};
 use super::units::Share;
 use super::warm;
+use super::watched::Watched;
 
 /// A million sockets are more than one process can hold.
 const MAX_CLIENTS: usize = 1_000_000;
@@ -236,14 +237,16 @@ fn client_tls(context: &mut Context<'_>, config: &Config) -> Result<(), ConfigEr
     Ok(())
 }
 
-fn certificates(context: &Context<'_>, path: &[&str], file: &Path) -> Result<(), ConfigError> {
+fn certificates(context: &mut Context<'_>, path: &[&str], file: &Path) -> Result<(), ConfigError> {
+    context.files.push(Watched::new(file));
     let first = CertificateDer::pem_file_iter(file)
         .and_then(|mut certs| certs.next().unwrap_or(Err(PemError::NoItemsFound)));
     let expected = "certificates in PEM (-----BEGIN CERTIFICATE-----)";
     first.map(drop).map_err(|error| pem_fault(context, path, file, (&error, expected)))
 }
 
-fn private_key(context: &Context<'_>, file: &Path) -> Result<(), ConfigError> {
+fn private_key(context: &mut Context<'_>, file: &Path) -> Result<(), ConfigError> {
+    context.files.push(Watched::new(file));
     let expected = "an unencrypted key in PEM (-----BEGIN PRIVATE KEY-----)";
     PrivateKeyDer::from_pem_file(file)
         .map(drop)
@@ -388,7 +391,7 @@ fn method_name(method: AuthMethod) -> &'static str {
     }
 }
 
-fn database(context: &Context<'_>, alias: &str, entry: &Database) -> Result<(), ConfigError> {
+fn database(context: &mut Context<'_>, alias: &str, entry: &Database) -> Result<(), ConfigError> {
     let table = ["databases", alias];
     text(context, &table, alias)?;
     let texts = [
@@ -413,7 +416,11 @@ fn database(context: &Context<'_>, alias: &str, entry: &Database) -> Result<(), 
     server_tls(context, &table, entry)
 }
 
-fn server_tls(context: &Context<'_>, table: &[&str], entry: &Database) -> Result<(), ConfigError> {
+fn server_tls(
+    context: &mut Context<'_>,
+    table: &[&str],
+    entry: &Database,
+) -> Result<(), ConfigError> {
     let verifies = matches!(entry.tls.mode, ServerTlsMode::VerifyCa | ServerTlsMode::VerifyFull);
     match &entry.tls.ca {
         Some(ca) => certificates(context, &join(table, "ca"), ca),

@@ -12,7 +12,7 @@ use super::{Shared, lobby_limits, logins, raise_file_limit, spellings};
 use crate::admin::change::{Change, ChangeError, Pools};
 use crate::admin::console::views::Setting;
 use crate::config::{
-    self, Config, ConfigError, Database, Loaded, MAX_SERVERS, Overrides, Share, Source,
+    self, Config, ConfigError, Database, Loaded, MAX_SERVERS, Overrides, Share, Source, Watched,
 };
 use crate::pool::{PoolKey, WarmedBy};
 use crate::registry::Notice;
@@ -23,14 +23,17 @@ pub(super) struct Controls(Mutex<State>);
 
 #[derive(Default)]
 struct State {
+    /// With the file as it was read last.
     source: Option<Source>,
     overrides: Overrides,
+    /// Files that it names.
+    files: Vec<Watched>,
 }
 
 impl Controls {
-    /// What is read at a reload.
-    pub(super) fn set_source(&self, source: Source) {
-        self.lock().source = Some(source);
+    /// What is read at a reload, and what was read of it already.
+    pub(super) fn set_source(&self, source: Source, files: Vec<Watched>) {
+        *self.lock() = State { source: Some(source), files, ..State::default() };
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -49,7 +52,25 @@ impl Shared {
 
     fn try_reload(self: &Arc<Self>) -> Result<(), ConfigError> {
         let mut state = self.controls.lock();
-        self.load(&mut state, Overrides::default(), Sizes::Forgotten)
+        let Some(source) = &state.source else { return Ok(()) };
+        let source = source.read()?;
+        self.load(&mut state, source, Overrides::default(), Sizes::Forgotten)
+    }
+
+    /// Takes what has become of the secrets, user lists and certificates that the configuration names: they are
+    /// replaced by others than who edits it, who may be at it now. Blocks for a look at each.
+    pub(super) fn follow_files(self: &Arc<Self>) {
+        let mut state = self.controls.lock();
+        if !state.files.iter().any(Watched::has_changed) {
+            return;
+        }
+        let Some(source) = state.source.clone() else { return };
+        info!("a file that the configuration names has changed");
+        let overrides = state.overrides.clone();
+        if let Err(error) = self.load(&mut state, source, overrides, Sizes::Kept) {
+            error!(%error, "it was not taken; what was read before holds");
+            state.files.iter_mut().for_each(Watched::look);
+        }
     }
 
     /// Makes a change, or says why not.
@@ -116,28 +137,28 @@ impl Shared {
         change: impl FnOnce(&mut Overrides) -> Result<(), ChangeError>,
     ) -> Result<(), ChangeError> {
         let mut state = self.controls.lock();
-        if state.source.is_none() {
+        let Some(source) = state.source.clone() else {
             return Err(ChangeError::NotNow("there is no configuration to be changed".to_owned()));
-        }
+        };
         let mut overrides = state.overrides.clone();
         change(&mut overrides)?;
-        let loaded = self.load(&mut state, overrides, Sizes::Kept);
+        let loaded = self.load(&mut state, source, overrides, Sizes::Kept);
         loaded.map_err(|error| ChangeError::Invalid(error.to_string()))
     }
 
     fn load(
         self: &Arc<Self>,
         state: &mut State,
+        source: Source,
         overrides: Overrides,
         sizes: Sizes,
     ) -> Result<(), ConfigError> {
-        let Some(source) = &state.source else { return Ok(()) };
-        let Loaded { config, warnings } = source.load_with(&overrides)?;
+        let Loaded { config, warnings, files } = source.load_with(&overrides)?;
         for warning in warnings {
             warn!("{warning}");
         }
-        self.take(config, source, sizes)?;
-        state.overrides = overrides;
+        self.take(config, &source, sizes)?;
+        *state = State { source: Some(source), overrides, files };
         Ok(())
     }
 

@@ -36,7 +36,7 @@ use crate::auth::Mock;
 use crate::client::Common;
 use crate::client::guest::ClientRooms;
 use crate::client::login::LoginContext;
-use crate::config::{Config, ConfigError, Limits, ListenAddr, Share, Source};
+use crate::config::{Config, ConfigError, Limits, ListenAddr, Loaded, Share, Source};
 use crate::ledger::Ledgers;
 use crate::metrics::Metrics;
 use crate::net::{ListenError, Listener};
@@ -112,9 +112,10 @@ impl StartError {
 }
 
 /// Serves until a signal ends it.
-pub async fn run(config: Config, source: Source) -> Result<(), StartError> {
+pub async fn run(loaded: Loaded, source: Source) -> Result<(), StartError> {
+    let Loaded { config, files, .. } = loaded;
     let running = start(config).await.map_err(|error| error.located(&source))?;
-    running.shared.controls.set_source(source);
+    running.shared.controls.set_source(source, files);
     signals::serve(running).await.map_err(StartError::Signals)
 }
 
@@ -229,6 +230,7 @@ async fn upkeep(shared: Arc<Shared>) {
         shared.pools.reap(Instant::now(), &shared.lasting());
         // Who drains closes servers.
         if *shared.phase.borrow() == Phase::Accepting {
+            shared.follow_files();
             shared.keep_idle();
             shared.keep_warm(&mut cold);
         }

@@ -53,7 +53,7 @@ fn passwords_come_from_texts_variables_and_files() {
     );
     let flags = Flags { config: Some(file(&dir, "pgweir.toml", &text, 0o600)), ..Flags::default() };
     let loaded = Source::new(flags, environment(&[("PGWEIR_B", "from variable")])).load();
-    let Loaded { config, warnings } = loaded.expect("all are good");
+    let Loaded { config, warnings, .. } = loaded.expect("all are good");
     for (name, secret) in [("a", "from text"), ("b", "from variable"), ("c", "from file")] {
         let user = config.users.get(name).expect("as configured");
         assert_eq!(user.secret, Some(Password::new(secret)), "{name}");
@@ -72,7 +72,7 @@ fn files_with_secrets_that_all_can_read_are_warned_of() {
     let config = file(&dir, "pgweir.toml", &text, 0o644);
     let flags = Flags { config: Some(config.clone()), ..Flags::default() };
     let loaded = Source::new(flags, Environment::default()).load();
-    let Loaded { config: loaded, warnings } = loaded.expect("warned of, not refused");
+    let Loaded { config: loaded, warnings, .. } = loaded.expect("warned of, not refused");
     assert_eq!(warnings.len(), 3, "{warnings:?}");
     for path in [secret, list, config] {
         let path = path.display().to_string();

@@ -215,7 +215,7 @@ fn upstream(flag: Option<&str>, pairs: &[(&str, &str)]) -> Loaded {
 
 #[test]
 fn an_upstream_is_a_database_a_user_and_the_control_user() {
-    let Loaded { config, warnings } = upstream(
+    let Loaded { config, warnings, .. } = upstream(
         Some("postgres://app:s%2Fecret@db:6000/shop?sslmode=require"),
         &[("PGWEIR_UPSTREAM", "postgres://other:other@other/other")],
     );
