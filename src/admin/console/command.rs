@@ -227,6 +227,11 @@ fn lower(token: &Token<'_>) -> Option<String> {
 
 /// A value, with or without quotes: `5`, `50%`, `'1h 30m'`, `5min`.
 fn joined(tokens: &[Token<'_>]) -> Option<String> {
+    // `5 0` is not 50.
+    let is_apart = |pair: &[Token<'_>]| pair[0].text.as_ptr_range().end != pair[1].text.as_ptr();
+    if tokens.windows(2).any(is_apart) {
+        return None;
+    }
     let parts = tokens.iter().map(|token| std::str::from_utf8(token.text).ok());
     let text = parts.collect::<Option<String>>()?;
     let text = text.trim_matches(['\'', '"']).to_owned();
@@ -393,6 +398,7 @@ mod tests {
             "set max_server = 5",
             "reset max_server",
             "set max_servers",
+            "set max_servers = 5 0",
             "set max_servers =",
             "warm shop",
             "warm shop ten for 5min",
