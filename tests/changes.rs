@@ -40,6 +40,36 @@ fn backends(stage: &Stage) -> usize {
 }
 
 #[test]
+fn a_smaller_limit_of_the_host_closes_servers_as_they_become_free() {
+    for limit in ["max_servers_host", "max_servers_database", "max_servers_user"] {
+        let stage = stage(6);
+        let mut console = console(&stage);
+        let mut clients: Vec<Raw> = (0..6).map(|_| stage.client()).collect();
+        for client in &mut clients {
+            client.rows("begin");
+            client.rows("select 1");
+        }
+        console.rows(&format!("set {limit} = 2"));
+        for client in &mut clients {
+            assert_eq!(client.value("select 1"), "1", "nobody is cut");
+        }
+        for client in &mut clients[..3] {
+            client.rows("commit");
+        }
+        wait_until("freed servers are closed", || backends(&stage) == 3);
+        for client in &mut clients[3..] {
+            client.rows("commit");
+        }
+        wait_until("and no more than that", || backends(&stage) == 2);
+        console.rows(&format!("set {limit} = 1"));
+        wait_until("an idle one is closed", || backends(&stage) == 1);
+        for client in &mut clients {
+            assert_eq!(client.value("select 1"), "1");
+        }
+    }
+}
+
+#[test]
 fn max_servers_is_changed_under_load_exactly_and_no_client_sees_it() {
     let stage = stage(10);
     let load = Load::start(&stage.weir.target(), 30, "select pg_sleep(0.02)", SLEPT);

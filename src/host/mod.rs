@@ -11,7 +11,7 @@ pub mod governor;
 mod permit;
 pub mod slots;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -37,6 +37,7 @@ pub struct Host {
     /// Connections that PostgreSQL has for us, once it is known.
     capacity: watch::Sender<Option<usize>>,
     starving: AtomicUsize,
+    lowered: AtomicBool,
     hunger: watch::Sender<()>,
     next_id: AtomicU64,
     metrics: HostMetrics,
@@ -60,6 +61,7 @@ impl Host {
             governed: Mutex::new(Governed::new(Ceilings::default())),
             cancels: Arc::new(Semaphore::new(CANCELS)),
             starving: AtomicUsize::new(0),
+            lowered: AtomicBool::new(false),
             hunger: watch::Sender::new(()),
             next_id: AtomicU64::new(0),
             metrics,
@@ -102,6 +104,16 @@ impl Host {
     /// How many wait for a slot; reads no lock.
     pub fn starving(&self) -> usize {
         self.starving.load(Ordering::Relaxed)
+    }
+
+    /// Whether servers are to be closed for other pools or for a smaller limit; reads no lock.
+    pub fn wants_slots(&self) -> bool {
+        self.starving() > 0 || self.is_lowered()
+    }
+
+    /// Whether more slots are taken than a limit allows that was lowered; reads no lock.
+    pub fn is_lowered(&self) -> bool {
+        self.lowered.load(Ordering::Relaxed)
     }
 
     /// Changes whenever an idle server's slot may be wanted: see [`Slot::offer`].
@@ -185,7 +197,9 @@ impl Host {
         self.starving.store(starving, Ordering::Relaxed);
         self.metrics.used.set(slots.used() as f64);
         self.metrics.starving.set(starving as f64);
-        if starving > 0 {
+        let lowered = slots.is_lowered();
+        self.lowered.store(lowered, Ordering::Relaxed);
+        if starving > 0 || lowered {
             self.hunger.send_replace(());
         }
     }
@@ -269,10 +283,10 @@ impl Slot {
         self.host.permit(self.pool).await
     }
 
-    /// Asks whether the host's starving pools need this slot. If so, the holder is to close its
+    /// Asks whether the host's starving pools need this slot, or its limits allow it no more. If so, the holder is to close its
     /// idle server now; just one holder is told so for each starving pool.
     pub fn offer(&mut self) -> bool {
-        if !self.offered && self.host.starving() > 0 {
+        if !self.offered && self.host.wants_slots() {
             self.offered = self.host.lock().slots.offer(self.pool, &self.owner);
         }
         self.offered

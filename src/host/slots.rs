@@ -105,8 +105,10 @@ pub struct Slots {
     /// Pools that have slots: whose they are, and how many.
     pools: HashMap<PoolId, (Owner, usize)>,
     starving: VecDeque<Grant>,
-    /// Slots whose holders are closing their server for the sake of the queue.
-    offered: usize,
+    /// Owners of the slots whose holders are closing their server for the sake of the queue, or of a smaller limit.
+    offered: Vec<Owner>,
+    /// A limit was lowered, and more slots may be taken than it allows.
+    lowered: bool,
 }
 
 impl Slots {
@@ -134,7 +136,10 @@ impl Slots {
         }
         less(&mut self.databases, &owner.database);
         less(&mut self.users, &owner.user);
-        self.offered = self.offered.saturating_sub(usize::from(offered));
+        if offered && let Some(at) = self.offered.iter().position(|other| other == owner) {
+            self.offered.swap_remove(at);
+        }
+        self.lowered = self.lowered && self.is_over();
         self.grant()
     }
 
@@ -152,14 +157,44 @@ impl Slots {
         self.starving.retain(|waiting| waiting.pool != pool);
     }
 
-    /// Whether a slot of this pool would feed another that starves and that no other offer feeds yet:
-    /// the caller then closes an idle server, and gives its slot back with `offered` set.
+    /// Whether a slot of this pool would feed another that starves and that no other offer feeds yet, or is one more than
+    /// its limits allow: the caller then closes an idle server, and gives its slot back with `offered` set.
     pub fn offer(&mut self, pool: PoolId, owner: &Owner) -> bool {
         let others = self.starving.iter().filter(|waiting| waiting.pool != pool);
         let fed = others.filter(|waiting| self.feeds(owner, &waiting.owner)).count();
-        let helps = self.offered < fed;
-        self.offered += usize::from(helps);
+        let helps = self.offered.len() < fed || (self.lowered && self.has_excess(owner));
+        if helps {
+            self.offered.push(owner.clone());
+        }
         helps
+    }
+
+    /// More are taken under one of this owner's limits than it allows, without those that are being given back.
+    fn has_excess(&self, owner: &Owner) -> bool {
+        let SlotLimits { host, database, user } = self.limits;
+        let leaving = |is: &dyn Fn(&Owner) -> bool| self.offered.iter().filter(|o| is(o)).count();
+        let is_over = |used: usize, limit, leaving| limit > 0 && used > limit + leaving;
+        let of_user = self.users.get(&owner.user).copied().unwrap_or(0);
+        is_over(self.used, host, self.offered.len())
+            || is_over(
+                self.used_by(&owner.database),
+                database,
+                leaving(&|other| other.database == owner.database),
+            )
+            || is_over(of_user, user, leaving(&|other| other.user == owner.user))
+    }
+
+    /// Whether more slots are taken than a limit allows that was lowered.
+    pub fn is_lowered(&self) -> bool {
+        self.lowered
+    }
+
+    fn is_over(&self) -> bool {
+        let SlotLimits { host, database, user } = self.limits;
+        let is_over = |used: usize, limit| limit > 0 && used > limit;
+        is_over(self.used, host)
+            || self.databases.values().any(|used| is_over(*used, database))
+            || self.users.values().any(|used| is_over(*used, user))
     }
 
     /// Slots that a pool of this owner may keep while another starves: of each limit, the same for all that have some
@@ -181,9 +216,10 @@ impl Slots {
     }
 
     /// Changes the limits, and grants what became free. Slots above a smaller limit stay taken
-    /// until they are given back.
+    /// until they are given back, see [`Slots::offer`].
     pub fn resize(&mut self, limits: SlotLimits) -> Vec<Grant> {
         self.limits = limits;
+        self.lowered = self.is_over();
         std::iter::from_fn(|| self.grant()).collect()
     }
 

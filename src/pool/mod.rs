@@ -625,6 +625,10 @@ impl Pool {
     /// nobody waiting, or has more than its share.
     fn yields(&self, slot: &mut Slot) -> bool {
         let seat = self.seat.load();
+        // Whatever waits here, it is more than there may be.
+        if seat.host().is_lowered() && slot.offer() {
+            return true;
+        }
         if seat.host().starving() == 0 {
             return false;
         }
