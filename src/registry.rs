@@ -11,6 +11,7 @@ use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
 use subtle::ConstantTimeEq;
@@ -100,9 +101,17 @@ fn bit(notice: Notice) -> u8 {
 }
 
 /// All clients that are logged in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     inner: Mutex<Inner>,
+    /// What times are counted from that are kept of each client.
+    start: Instant,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { inner: Mutex::default(), start: Instant::now() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -140,10 +149,29 @@ impl Registration {
         self.card = Some(card);
     }
 
-    /// Says what it is doing.
-    pub fn set_state(&self, state: State) {
+    /// What is shown of it, once it is introduced.
+    pub fn card(&self) -> Option<&Card> {
+        self.card.as_deref()
+    }
+
+    /// Says what it is doing, and since when if it did something else before.
+    pub fn set_state(&self, state: State, since: Instant) {
         if let Some(card) = &self.card {
-            card.set(state);
+            card.set(state, || since.saturating_duration_since(self.registry.start));
+        }
+    }
+
+    /// Says which process of PostgreSQL it has.
+    pub fn set_server(&self, pid: Option<u32>) {
+        if let Some(card) = &self.card {
+            card.set_server(pid);
+        }
+    }
+
+    /// Says what its application calls itself.
+    pub fn set_application(&self, name: &Arc<[u8]>) {
+        if let Some(card) = &self.card {
+            card.set_application(name);
         }
     }
 
@@ -230,6 +258,11 @@ impl Registry {
         drop(inner);
         cards.sort_by_key(|(_, card)| card.since);
         cards
+    }
+
+    /// How long a client has been in its state.
+    pub fn lasted(&self, card: &Card, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start).saturating_sub(card.state().1)
     }
 
     /// Clients logged in.

@@ -58,6 +58,53 @@ fn psql_shows_who_is_pinned_why_and_by_what() {
     assert!(!stage.weir.log().contains(SECRET));
 }
 
+/// Of the client of this application: state, class and server, and for how many seconds it has been so.
+fn client_shown(stage: &Stage, application: &str) -> ([String; 3], f64) {
+    let clients = shown(stage, "SHOW CLIENTS");
+    let rows = clients.lines().map(|row| row.split('|').map(str::to_owned).collect::<Vec<_>>());
+    let row = rows.into_iter().find(|row| row[8] == application);
+    let row = row.unwrap_or_else(|| panic!("no {application} in {clients}"));
+    ([row[5].clone(), row[9].clone(), row[10].clone()], row[7].parse().expect("seconds"))
+}
+
+#[test]
+fn clients_show_who_holds_a_server_and_since_when() {
+    let class = "[[classes]]\nname = \"jobs\"\napplication_name = \"job*\"";
+    let stage = Stage::new(&setup(2).tables(class));
+    let mut client = stage.weir.target().connect_with(&[("application_name", "job 1")]);
+    let is = |application: &str, state: &str, server: &str| {
+        wait_until(&format!("{application} is {state}"), || {
+            let expected = [state, "jobs", server].map(str::to_owned);
+            client_shown(&stage, application).0 == expected
+        });
+    };
+    is("job 1", "idle", "");
+    client.rows("begin");
+    let server = client.value("select pg_backend_pid()");
+    is("job 1", "idle in transaction", &server);
+    let (_, before) = client_shown(&stage, "job 1");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let (_, after) = client_shown(&stage, "job 1");
+    assert!(after >= before + 0.3, "{before}, {after}");
+    client.send(&query("select pg_sleep(1)"));
+    is("job 1", "active", &server);
+    client.ready(1);
+    client.rows("set application_name = 'job 2'; commit");
+    is("job 2", "idle", "");
+    // Without a Sync the transaction is as open.
+    client.send(&[parse("", "select 1"), bind("", "", &[]), execute("", 0), flush()].concat());
+    client.until('C');
+    wait_until("it holds a server", || client_shown(&stage, "job 2").0[0] == "idle in transaction");
+    client.ask(&sync());
+    client.rows("create temp table kept ()");
+    wait_until("it is pinned", || client_shown(&stage, "job 2").0[0] == "pinned");
+    assert_ne!(client_shown(&stage, "job 2").0[2], "");
+    client.send(&query("select pg_sleep(1)"));
+    wait_until("it is at work", || client_shown(&stage, "job 2").0[0] == "active");
+    client.ready(1);
+    wait_until("it is pinned again", || client_shown(&stage, "job 2").0[0] == "pinned");
+}
+
 #[test]
 fn all_tables_can_be_shown_in_one_session() {
     let stage = Stage::new(&setup(2));

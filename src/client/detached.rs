@@ -31,7 +31,8 @@ impl Client {
     /// Answers what can be answered without a server, until a message needs one; that one is still
     /// at the head of the input. `None`: the client may sleep.
     pub(super) async fn detached(&mut self) -> Result<Option<Lease>, Ending> {
-        self.registration.set_state(State::Idle);
+        self.registration.set_state(State::Idle, self.since);
+        self.show_application();
         self.rests = false;
         loop {
             let stop = self.half.pump(&mut self.link, &mut self.session, None)?;
@@ -191,13 +192,13 @@ impl Client {
         {
             return Ok(Ok(lease));
         }
-        self.registration.set_state(State::Waiting);
+        self.registration.set_state(State::Waiting, self.since);
         let (pool, class) = (Arc::clone(&self.pool), self.class);
         let wanted = self.session.desired().clone();
         let coming = pin!(pool.checkout(class, &wanted));
         let waited = self.wait_in_queue(Phase::Session, coming).await;
-        self.registration.set_state(State::Idle);
         self.since = Instant::now();
+        self.registration.set_state(State::Idle, self.since);
         waited
     }
 }

@@ -48,11 +48,16 @@ impl Client {
     pub(super) fn sleep(self: Box<Self>) -> Dormant {
         let Self { link, counted, session, who, class, pool, registration, .. } = *self;
         let traffic = link.traffic();
+        let session = session.pack();
+        // What is shown takes no memory that packing has given back.
+        if let Some(name) = session.application() {
+            registration.set_application(name);
+        }
         Dormant {
             stream: link.into_parts().0,
             traffic,
             counted,
-            session: session.pack(),
+            session,
             who,
             class,
             pool,

@@ -226,6 +226,13 @@ impl Client {
         self.count_bytes();
     }
 
+    /// What its application calls itself may have changed with its last transaction.
+    fn show_application(&self) {
+        if let Some(name) = self.session.application() {
+            self.registration.set_application(name);
+        }
+    }
+
     fn count_bytes(&mut self) {
         let now = self.link.traffic();
         let before = std::mem::replace(&mut self.counted, now);

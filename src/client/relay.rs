@@ -99,7 +99,8 @@ impl Client {
     /// Relays between the client and a server that was just given to it, for as long as its
     /// transaction lasts.
     pub(super) async fn attached(&mut self, mut lease: Lease) -> Result<(), Ending> {
-        self.registration.set_state(State::Active);
+        self.registration.set_state(State::Active, self.since);
+        self.registration.set_server(Some(lease.backend.pid));
         if self.pool.knowledge().is_first_reading() {
             Box::pin(self.pool.first_reading()).await;
         }
@@ -155,6 +156,7 @@ impl Client {
         refused: Result<bytes::Bytes, Ending>,
     ) -> Result<(), Ending> {
         self.session.detach();
+        self.registration.set_server(None);
         let body = match refused {
             Ok(body) => body,
             Err(ending) => {
@@ -201,6 +203,7 @@ impl Client {
         rest: usize,
         canceling: Option<Canceling>,
     ) -> Result<(), Ending> {
+        self.registration.set_server(None);
         let lost = matches!(ended, Err(Ending::ServerLost(_) | Ending::ServerFatal));
         if lost && self.session.survives_loss() {
             self.session.detach();
@@ -269,6 +272,7 @@ impl<'a> Relay<'a> {
             if self.client.link.has_ended() || stop == Stop::Terminate {
                 self.on_client_ended()?;
             }
+            self.show_state();
             self.set_alarm();
             match self.woken(stop == Stop::More).await? {
                 Woken::Server(moved) => {
@@ -339,6 +343,7 @@ impl<'a> Relay<'a> {
     fn on_kept(&mut self) -> Result<(), Ending> {
         self.started = None;
         self.client.count(self.lease);
+        self.client.show_application();
         let client = &mut *self.client;
         if client.draining && client.link.input.is_empty() {
             return Err(Ending::Ended(Box::new(edge::draining())));
@@ -371,7 +376,6 @@ impl<'a> Relay<'a> {
 
     /// Enters what pins the client where it can be seen.
     fn enter_pins(&mut self) {
-        self.client.registration.set_state(State::Pinned);
         let Client { session, who, context, .. } = &*self.client;
         let (pinned, _) = self.pinned.get_or_insert_with(|| {
             let name = session.application_name();
@@ -379,6 +383,25 @@ impl<'a> Relay<'a> {
             (pinned, self.lease.pool().metrics().pinned())
         });
         pinned.update(session.pins(), |reason| session.cause(reason), Instant::now());
+    }
+
+    /// Says what the client is doing, for those who look.
+    fn show_state(&self) {
+        let Client { session, half, registration, since, .. } = &*self.client;
+        // What pgweir itself asks is none of the client's doing.
+        if session.is_asking() {
+            return;
+        }
+        let state = if !self.is_clients_turn() || half.is_inside_message() {
+            State::Active
+        } else if !self.is_idle_keeper() {
+            State::IdleInTransaction
+        } else if self.pinned.is_some() {
+            State::Pinned
+        } else {
+            State::Idle
+        };
+        registration.set_state(state, *since);
     }
 
     /// The client has its server though it is outside a transaction.

@@ -152,7 +152,8 @@ impl Admitted {
         };
         shared.metrics.clients.logins.count(LoginResult::Accepted);
         let names = (startup.user.as_str().into(), startup.database.as_str().into());
-        registration.introduce(Card::new(names, peer.to_string(), tls, State::Console));
+        registration.introduce(Card::new(names, None, &peer.to_string(), tls));
+        registration.set_state(State::Console, Instant::now());
         let Startup { user, .. } = startup;
         let config = Arc::clone(&shared.config);
         info!(%peer, user, "a user is at the console");
@@ -175,7 +176,7 @@ impl Admitted {
     /// Welcomes a client; `None` if it was refused instead.
     async fn welcome(self, arrived: Box<LoggedIn>, peer: PeerAddr) -> Option<Opened> {
         let shared = &self.shared;
-        let LoggedIn { mut link, startup, credential, tls, seat, places } = *arrived;
+        let LoggedIn { mut link, startup, credential, seat, places, .. } = *arrived;
         let config = shared.config.load_full();
         let Some(pool) = shared.pools.pool(&config, &startup.database, &startup.user) else {
             self.refuse(&mut link, &edge::unknown_database(&startup.database)).await;
@@ -183,7 +184,7 @@ impl Admitted {
         };
         drop(config);
         pool.learn_credential(credential);
-        let Some((mut registration, cancel_key)) = self.enter(&startup) else {
+        let Some((registration, cancel_key)) = self.enter(&startup) else {
             self.refuse(&mut link, &edge::shutting_down()).await;
             return None;
         };
@@ -192,13 +193,10 @@ impl Admitted {
         // Whoever comes to the pool shares its names, but for a user whom the database logs in as another.
         let PoolKey { database, user } = pool.key().clone();
         let user = if *user == *startup.user { user } else { startup.user.as_str().into() };
-        let names = (Arc::clone(&user), Arc::clone(&database));
-        registration.introduce(Card::new(names, peer.to_string(), tls, State::Idle));
         let who = Who { id: cancel_key.pid, user: Arc::clone(&user), database };
         let settings = startup.settings;
-        let source = peer.ip();
         let welcomed =
-            Welcomed { link, settings, who, source, pool, registration, cancel_key, context };
+            Welcomed { link, settings, who, peer, pool, registration, cancel_key, context };
         match Client::welcome(welcomed).await {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);

@@ -112,6 +112,10 @@ const CLIENTS: &[Column] = &[
     ("tls", Text),
     ("state", Text),
     ("connected", Text),
+    ("state_seconds", Float),
+    ("application_name", Text),
+    ("class", Text),
+    ("server_pid", Int),
 ];
 
 const HELP: &[Column] = &[("command", Text), ("shows", Text)];

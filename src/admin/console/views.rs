@@ -54,8 +54,9 @@ pub fn rows(show: Show, sources: &Sources) -> Vec<Row> {
         Show::Hosts => (sources.hosts)().iter().map(|(address, h)| host(address, h)).collect(),
         Show::Config => (sources.settings)().into_iter().map(setting).collect(),
         Show::Clients => {
-            let clients = sources.registry.clients();
-            clients.iter().map(|(id, card)| client(*id, card)).collect()
+            let (registry, now) = (&sources.registry, Instant::now());
+            let clients = registry.clients();
+            clients.iter().map(|(id, card)| client(*id, card, registry.lasted(card, now))).collect()
         }
         Show::Help => {
             let shows = Show::ALL.iter().map(|(_, name, what)| (format!("SHOW {name}"), what));
@@ -194,15 +195,19 @@ fn setting(setting: Setting) -> Row {
     vec![setting.key.into(), setting.value.into(), changed.into()]
 }
 
-fn client(id: u32, card: &Card) -> Row {
+fn client(id: u32, card: &Card, lasted: Duration) -> Row {
     vec![
         Value::Int(id.into()),
         (*card.user).into(),
         (*card.database).into(),
         (*card.address).into(),
         if card.tls { "t" } else { "f" }.into(),
-        card.state().text().into(),
+        card.state().0.text().into(),
         time(card.since),
+        seconds(lasted),
+        String::from_utf8_lossy(&card.application()).into_owned().into(),
+        card.class.as_deref().into(),
+        card.server().map(|pid| Value::Int(pid.into())).into(),
     ]
 }
 

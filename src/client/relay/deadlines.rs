@@ -44,7 +44,7 @@ impl Relay<'_> {
 
     /// The client holds a server and is to go on: in a transaction, in a segment without Sync, inside a
     /// message of its own, or pinned.
-    fn is_clients_turn(&self) -> bool {
+    pub(super) fn is_clients_turn(&self) -> bool {
         let Client { session, half, .. } = &*self.client;
         if session.is_asking() {
             return false;
