@@ -105,6 +105,42 @@ fn clients_show_who_holds_a_server_and_since_when() {
     wait_until("it is pinned again", || client_shown(&stage, "job 2").0[0] == "pinned");
 }
 
+/// Of the only server: process, state and client.
+fn server_shown(stage: &Stage) -> Vec<String> {
+    let servers = shown(stage, "SHOW SERVERS");
+    assert_eq!(servers.lines().count(), 1, "{servers}");
+    servers.split('|').skip(2).take(3).map(str::to_owned).collect()
+}
+
+#[test]
+fn servers_show_who_has_them() {
+    let stage = Stage::new(&setup(1));
+    let mut client = stage.client();
+    let server = client.value("select pg_backend_pid()");
+    wait_until("it is idle", || server_shown(&stage) == [&server, "idle", ""]);
+    client.rows("begin");
+    let clients = shown(&stage, "SHOW CLIENTS");
+    let mut rows = clients.lines().filter(|row| !row.contains("|console|"));
+    let id = rows.next().and_then(|row| row.split('|').next()).expect("the client");
+    assert_eq!(server_shown(&stage), [&server, "leased", id]);
+    let row = shown(&stage, "SHOW SERVERS");
+    let cells: Vec<_> = row.split('|').collect();
+    assert_eq!(cells[..2], [stage.database.name(), "app"]);
+    assert_eq!(cells[6..9], ["0", &format!("127.0.0.1:{}", stage.database.cluster().port()), "f"]);
+    client.rows("commit");
+    wait_until("it is idle again", || server_shown(&stage) == [&server, "idle", ""]);
+    let unused = |row: &str| row.split('|').nth(6).and_then(|s| s.parse::<f64>().ok());
+    wait_until("nobody uses it", || unused(&shown(&stage, "SHOW SERVERS")) > Some(0.1));
+    // It is told to end at once, and works on for the client that is gone.
+    let slow = "begin; do $$ begin perform pg_sleep(2); exception when query_canceled then \
+                perform pg_sleep(1); end $$";
+    client.send(&query(slow));
+    wait_until("it is at work", || server_shown(&stage)[1] == "leased");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    drop(client);
+    wait_until("it is cleaned", || server_shown(&stage) == [&server, "cleaning", ""]);
+}
+
 #[test]
 fn all_tables_can_be_shown_in_one_session() {
     let stage = Stage::new(&setup(2));

@@ -101,6 +101,7 @@ impl Client {
     pub(super) async fn attached(&mut self, mut lease: Lease) -> Result<(), Ending> {
         self.registration.set_state(State::Active, self.since);
         self.registration.set_server(Some(lease.backend.pid));
+        lease.entry.lend(self.who.id);
         if self.pool.knowledge().is_first_reading() {
             Box::pin(self.pool.first_reading()).await;
         }

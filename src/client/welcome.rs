@@ -152,6 +152,7 @@ impl Client {
     async fn try_settings(&mut self) -> Result<Settings, Ending> {
         let mut lease = self.first_lease().await?;
         self.registration.set_server(Some(lease.backend.pid));
+        lease.entry.lend(self.who.id);
         let server: &mut Server = &mut lease;
         let settled = match self.session.attach(&mut server.backend, &mut server.link.output) {
             Attach::Ready if self.session.is_quiet() => Ok(None),

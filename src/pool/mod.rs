@@ -31,9 +31,9 @@ use crate::auth::{ScramKeys, ServerCredential};
 use crate::class::{ClassId, ClassLimits, Classes};
 use crate::config::{PinsConfig, Share, Timeouts};
 use crate::host::{Host, Owner, Seat, Slot, UNKNOWN_CAPACITY};
-use crate::metrics::{ClassCounts, ClassMetrics, CloseReason, PoolMetrics, ServerState};
+use crate::metrics::{ClassCounts, ClassMetrics, CloseReason, PoolMetrics};
 use crate::net::Target;
-use crate::server::Server;
+use crate::server::{Card, Roll, Server};
 use crate::session::knowledge::{Changes, Knowledge};
 use crate::session::listening::ListenMode;
 use crate::session::pooling::Pooling;
@@ -153,6 +153,8 @@ pub struct Pool {
     /// Servers of an older generation are closed when they are free.
     generation: AtomicU64,
     next_id: AtomicU64,
+    /// Those that are open.
+    roll: Arc<Roll>,
     metrics: PoolMetrics,
     needs: Arc<Needs>,
     refused: Refused,
@@ -212,6 +214,7 @@ impl Pool {
             role: Mutex::default(),
             generation: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
+            roll: Arc::default(),
             needs: Arc::new(Needs::new(metrics.observed.clone())),
             metrics,
             refused,
@@ -325,6 +328,11 @@ impl Pool {
     /// Counts by state.
     pub fn counts(&self) -> Counts {
         lock(&self.slots).counts()
+    }
+
+    /// The servers that are open.
+    pub fn servers(&self) -> Vec<Arc<Card>> {
+        self.roll.servers()
     }
 
     /// What the last server reported at its login.
@@ -529,7 +537,7 @@ impl Pool {
                     slots.returned(class, now);
                 }
                 Freed::Park => {
-                    server.count.set(ServerState::Idle);
+                    server.entry.park(now);
                     server.link.release_larger_buffers(KEPT_BUFFER);
                     return slots.park(server);
                 }

@@ -15,6 +15,7 @@ pub fn columns(show: Show) -> &'static [Column] {
         Show::Hosts => HOSTS,
         Show::Config => CONFIG,
         Show::Clients => CLIENTS,
+        Show::Servers => SERVERS,
         Show::Help => HELP,
         Show::Version => VERSION,
     }
@@ -116,6 +117,18 @@ const CLIENTS: &[Column] = &[
     ("application_name", Text),
     ("class", Text),
     ("server_pid", Int),
+];
+
+const SERVERS: &[Column] = &[
+    ("database", Text),
+    ("user", Text),
+    ("server_pid", Int),
+    ("state", Text),
+    ("client_id", Int),
+    ("open_seconds", Float),
+    ("unused_seconds", Float),
+    ("address", Text),
+    ("tls", Text),
 ];
 
 const HELP: &[Column] = &[("command", Text), ("shows", Text)];

@@ -23,6 +23,8 @@ pub enum Show {
     Config,
     /// Clients.
     Clients,
+    /// Servers.
+    Servers,
     /// The commands.
     Help,
     /// The version of pgweir.
@@ -57,7 +59,7 @@ pub struct Unknown {
 
 impl Show {
     /// All, with their names and what they show.
-    pub const ALL: [(Self, &'static str, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str, &'static str); 11] = [
         (Self::Pins, "PINS", "clients that keep their server, why, and by which statement"),
         (Self::PinReasons, "PIN_REASONS", "pins since the start, by reason and application"),
         (Self::Observed, "OBSERVED", "pins that transaction pooling would make, by statement"),
@@ -65,7 +67,8 @@ impl Show {
         (Self::Classes, "CLASSES", "classes of clients in each pool, their limits and queues"),
         (Self::Hosts, "HOSTS", "connections to each PostgreSQL host, and how they are opened"),
         (Self::Config, "CONFIG", "settings as they hold, and which SET has changed"),
-        (Self::Clients, "CLIENTS", "clients that are logged in"),
+        (Self::Clients, "CLIENTS", "clients that are logged in, and who of them has a server"),
+        (Self::Servers, "SERVERS", "connections to PostgreSQL that are open, and who has them"),
         (Self::Version, "VERSION", "the version of pgweir"),
         (Self::Help, "HELP", "these commands"),
     ];

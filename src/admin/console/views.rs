@@ -12,6 +12,7 @@ use crate::ledger::{Ledger, Pin};
 use crate::pool::Pool;
 use crate::pool::need::What;
 use crate::registry::{Card, Registry};
+use crate::server;
 
 /// Where the tables get their rows from.
 pub struct Sources {
@@ -58,6 +59,7 @@ pub fn rows(show: Show, sources: &Sources) -> Vec<Row> {
             let clients = registry.clients();
             clients.iter().map(|(id, card)| client(*id, card, registry.lasted(card, now))).collect()
         }
+        Show::Servers => servers((sources.pools)()),
         Show::Help => {
             let shows = Show::ALL.iter().map(|(_, name, what)| (format!("SHOW {name}"), what));
             let changes = CHANGES.iter().map(|(form, what)| ((*form).to_owned(), what));
@@ -209,6 +211,29 @@ fn client(id: u32, card: &Card, lasted: Duration) -> Row {
         card.class.as_deref().into(),
         card.server().map(|pid| Value::Int(pid.into())).into(),
     ]
+}
+
+fn servers(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
+    pools.sort_by(|a, b| a.key().cmp(b.key()));
+    let now = Instant::now();
+    let row = |pool: &Pool, card: &server::Card| {
+        vec![
+            (*pool.key().database).into(),
+            (*pool.key().user).into(),
+            Value::Int(card.pid.into()),
+            card.doing().text().into(),
+            card.client().map(|id| Value::Int(id.into())).into(),
+            seconds(now.saturating_duration_since(card.opened_at)),
+            seconds(card.unused(now)),
+            (*card.address).into(),
+            if card.tls { "t" } else { "f" }.into(),
+        ]
+    };
+    let of_pool = |pool: &Arc<Pool>| {
+        let servers = pool.servers();
+        servers.iter().map(|card| row(pool, card)).collect::<Vec<_>>()
+    };
+    pools.iter().flat_map(of_pool).collect()
 }
 
 fn number(count: u64) -> Value {
