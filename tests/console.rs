@@ -105,6 +105,73 @@ fn clients_show_who_holds_a_server_and_since_when() {
     wait_until("it is pinned again", || client_shown(&stage, "job 2").0[0] == "pinned");
 }
 
+/// The id of the only client that is not at the console.
+fn client_id(stage: &Stage) -> String {
+    let clients = shown(stage, "SHOW CLIENTS");
+    let mut rows = clients.lines().filter(|row| !row.contains("|console|"));
+    let id = rows.next().and_then(|row| row.split('|').next());
+    id.expect("the client").to_owned()
+}
+
+#[test]
+fn kill_ends_a_client_and_its_transaction_wherever_it_is() {
+    let stage = Stage::new(&setup(1));
+    stage.database.admin().rows("create table t (a int)");
+    stage.database.admin().rows("grant all on t to app");
+    let mut admin = console(&stage).connect();
+    let told = |client: &mut Raw| line(&client.rest());
+    let mut idle = stage.client();
+    assert_eq!(admin.ask(&query(&format!("kill {}", client_id(&stage)))), "C[KILL] Z[I]");
+    assert_eq!(told(&mut idle), "E[FATAL 57P01] EOF");
+    drop(idle);
+    wait_until("it is gone", || !shown(&stage, "SHOW CLIENTS").contains("|idle"));
+
+    let mut idle = stage.client();
+    idle.rows("begin; insert into t values (1)");
+    admin.ask(&query(&format!("kill {}", client_id(&stage))));
+    assert_eq!(told(&mut idle), "E[FATAL 57P01] EOF");
+    drop(idle);
+    wait_until("it is gone", || !shown(&stage, "SHOW CLIENTS").contains("|idle"));
+
+    let mut busy = stage.client();
+    busy.send(&query("insert into t values (2); select pg_sleep(60)"));
+    wait_until("it is at work", || shown(&stage, "SHOW CLIENTS").contains("|active|"));
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let id = client_id(&stage);
+    admin.ask(&query(&format!("kill {id}")));
+    assert_eq!(told(&mut busy), "E[FATAL 57P01] EOF");
+
+    // The only server is free, and nothing was committed.
+    assert_eq!(stage.client().value("select count(*) from t"), "0");
+    wait_until("it is gone", || !shown(&stage, "SHOW CLIENTS").contains(&id));
+    admin.send(&query(&format!("kill {id}")));
+    let answer = detailed(&admin.ready(1));
+    assert!(answer.contains("42704") && answer.contains(&id), "{answer}");
+    assert!(stage.weir.log().contains(&format!("Kill({id})")));
+}
+
+#[test]
+fn kill_ends_who_waits_and_who_is_at_the_console() {
+    let stage = Stage::new(&setup(1));
+    let mut admin = console(&stage).connect();
+    let mut holder = stage.client();
+    holder.rows("begin");
+    let mut waiting = stage.client();
+    waiting.send(&query("select 1"));
+    let id_of = |state: &str| {
+        wait_until(state, || shown(&stage, "SHOW CLIENTS").contains(&format!("|{state}|")));
+        let clients = shown(&stage, "SHOW CLIENTS");
+        let row =
+            clients.lines().find(|row| row.contains(&format!("|{state}|"))).map(str::to_owned);
+        row.and_then(|row| row.split('|').next().map(str::to_owned)).expect("the client")
+    };
+    admin.ask(&query(&format!("kill {}", id_of("waiting"))));
+    assert_eq!(line(&waiting.rest()), "E[FATAL 57P01] EOF");
+    admin.send(&query(&format!("kill {}", id_of("console"))));
+    assert!(line(&admin.rest()).ends_with("E[FATAL 57P01] EOF"));
+    holder.rows("commit");
+}
+
 /// Of the only server: process, state and client.
 fn server_shown(stage: &Stage) -> Vec<String> {
     let servers = shown(stage, "SHOW SERVERS");
@@ -114,15 +181,12 @@ fn server_shown(stage: &Stage) -> Vec<String> {
 
 #[test]
 fn servers_show_who_has_them() {
-    let stage = Stage::new(&setup(1));
+    let stage = Stage::new(&setup(1).top("on_client_gone = \"complete\""));
     let mut client = stage.client();
     let server = client.value("select pg_backend_pid()");
     wait_until("it is idle", || server_shown(&stage) == [&server, "idle", ""]);
     client.rows("begin");
-    let clients = shown(&stage, "SHOW CLIENTS");
-    let mut rows = clients.lines().filter(|row| !row.contains("|console|"));
-    let id = rows.next().and_then(|row| row.split('|').next()).expect("the client");
-    assert_eq!(server_shown(&stage), [&server, "leased", id]);
+    assert_eq!(server_shown(&stage), [server.clone(), "leased".into(), client_id(&stage)]);
     let row = shown(&stage, "SHOW SERVERS");
     let cells: Vec<_> = row.split('|').collect();
     assert_eq!(cells[..2], [stage.database.name(), "app"]);
@@ -131,12 +195,8 @@ fn servers_show_who_has_them() {
     wait_until("it is idle again", || server_shown(&stage) == [&server, "idle", ""]);
     let unused = |row: &str| row.split('|').nth(6).and_then(|s| s.parse::<f64>().ok());
     wait_until("nobody uses it", || unused(&shown(&stage, "SHOW SERVERS")) > Some(0.1));
-    // It is told to end at once, and works on for the client that is gone.
-    let slow = "begin; do $$ begin perform pg_sleep(2); exception when query_canceled then \
-                perform pg_sleep(1); end $$";
-    client.send(&query(slow));
+    client.send(&query("select pg_sleep(5)"));
     wait_until("it is at work", || server_shown(&stage)[1] == "leased");
-    std::thread::sleep(std::time::Duration::from_millis(200));
     drop(client);
     wait_until("it is cleaned", || server_shown(&stage) == [&server, "cleaning", ""]);
 }

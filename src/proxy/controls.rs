@@ -69,6 +69,7 @@ impl Shared {
                 self.check_database(which.as_ref())?;
                 self.pools.resume(which.as_ref()).map_err(ChangeError::NotNow)
             }
+            Change::Kill(id) => self.kill(*id),
             Change::Reload => {
                 self.try_reload().map_err(|error| ChangeError::Invalid(error.to_string()))
             }
@@ -84,8 +85,18 @@ impl Shared {
             | Change::Resize { .. }
             | Change::Warm { .. }
             | Change::Resume(_)
+            | Change::Kill(_)
             | Change::Reload => true,
         }
+    }
+
+    /// Its task does the rest: here nobody waits for a client to read why it is ended.
+    fn kill(&self, id: u32) -> Result<(), ChangeError> {
+        let client = self.registry.named(id);
+        let client =
+            client.ok_or_else(|| ChangeError::Unknown(format!("there is no client {id}")))?;
+        client.tell(Notice::Terminate);
+        Ok(())
     }
 
     fn pause(&self, which: Option<&Pools>) -> Result<(), ChangeError> {
