@@ -24,6 +24,8 @@ pub struct Who {
     pub user: Arc<str>,
     /// The database it named.
     pub database: Arc<str>,
+    /// Where it came from.
+    pub address: Arc<str>,
 }
 
 /// The two that there are.
@@ -243,6 +245,8 @@ impl Inner {
             object = &*cause.object,
             statement = &*cause.statement,
             application = &*entry.application,
+            client = entry.who.id,
+            address = &*entry.who.address,
             user = &*entry.who.user,
             database = &*entry.who.database,
             "{}",
@@ -286,6 +290,7 @@ impl Inner {
             debug!(
                 reason = held.reason.text(),
                 application = &*entry.application,
+                client = entry.who.id,
                 user = &*entry.who.user,
                 database = &*entry.who.database,
                 seconds = lasted.as_secs_f64(),
@@ -391,7 +396,7 @@ mod tests {
     use super::*;
 
     fn who(id: u32) -> Who {
-        Who { id, user: "app".into(), database: "shop".into() }
+        Who { id, user: "app".into(), database: "shop".into(), address: "10.0.0.1:9".into() }
     }
 
     fn pins(reasons: &[PinReason]) -> Pins {

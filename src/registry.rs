@@ -161,6 +161,11 @@ impl Registration {
         }
     }
 
+    /// How long it has been doing that.
+    pub fn lasted(&self, now: Instant) -> Duration {
+        self.card.as_ref().map_or(Duration::ZERO, |card| self.registry.lasted(card, now))
+    }
+
     /// Says which process of PostgreSQL it has.
     pub fn set_server(&self, pid: Option<u32>) {
         if let Some(card) = &self.card {

@@ -10,14 +10,15 @@ use bytes::Buf;
 
 use super::alarm::due;
 use super::half::Stop;
+use super::journal::Event;
 use super::waiting::Phase;
 use super::{Client, Ending, edge};
 use crate::config::Timeouts;
 use crate::net::link::Traffic;
 use crate::pool::Lease;
 use crate::registry::{Notice, State};
-use crate::wire::Report;
 use crate::wire::frame::HEADER;
+use crate::wire::{Report, SqlState};
 use crate::without::is_off;
 
 /// What wakes a client without a server.
@@ -197,6 +198,13 @@ impl Client {
         let wanted = self.session.desired().clone();
         let coming = pin!(pool.checkout(class, &wanted));
         let waited = self.wait_in_queue(Phase::Session, coming).await;
+        // Who cancels its own wait was not refused.
+        if let Ok(Err(report)) = &waited
+            && report.code != SqlState::QUERY_CANCELED
+        {
+            let lasted = self.registration.lasted(Instant::now());
+            self.tell_of(Event::Refused, report, lasted);
+        }
         self.since = Instant::now();
         self.registration.set_state(State::Idle, self.since);
         waited

@@ -11,6 +11,7 @@ mod dormant;
 pub mod edge;
 pub mod guest;
 mod half;
+mod journal;
 mod listening;
 pub mod login;
 mod observer;
@@ -22,7 +23,7 @@ mod welcome;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -41,7 +42,9 @@ use crate::wire::frame::BadFrame;
 use alarm::Alarm;
 use dormant::Dormant;
 use half::Half;
+use journal::{Event, Line};
 
+pub use journal::Journal;
 pub use welcome::Welcomed;
 
 /// What all clients' tasks work with.
@@ -55,6 +58,8 @@ pub struct Common {
     pub ledger: Arc<Ledger>,
     /// Pins that transaction pooling would have made.
     pub observed: Arc<Ledger>,
+    /// What befalls clients.
+    pub journal: Journal,
 }
 
 /// What a client's task works with.
@@ -160,6 +165,16 @@ impl Ending {
             Self::ServerLost(_) | Self::Ended(_) | Self::ServerFatal => LoginResult::ServerFailed,
         }
     }
+
+    /// What the client is told, where it is pgweir that ends it.
+    fn report(&self) -> Option<Report> {
+        match self {
+            Self::Left | Self::Lost(_) | Self::ServerFatal => None,
+            Self::BadFrame(error) => edge::bad_frame(*error),
+            Self::ServerLost(loss) => Some(edge::server_lost(loss)),
+            Self::Ended(report) => Some((**report).clone()),
+        }
+    }
 }
 
 impl Client {
@@ -185,6 +200,7 @@ impl Client {
         match self.work(told).await {
             Ok(()) => Ok(self.sleep()),
             Err(ending) => {
+                self.tell(Event::Ended, &ending);
                 self.say_goodbye(&ending).await;
                 debug!(id = self.who.id, user = %self.who.user, %ending, "a client has gone");
                 Err(Gone)
@@ -202,16 +218,25 @@ impl Client {
         Ok(())
     }
 
+    /// Writes down how it was ended, or why its login was. Who drains ends everybody.
+    fn tell(&self, event: Event, ending: &Ending) {
+        let is_drain = |report: &Report| [edge::draining(), edge::shutting_down()].contains(report);
+        if let Some(report) = ending.report().filter(|report| !is_drain(report)) {
+            self.tell_of(event, &report, self.registration.lasted(Instant::now()));
+        }
+    }
+
+    fn tell_of(&self, event: Event, report: &Report, lasted: Duration) {
+        let Self { who, session, .. } = self;
+        let application = session.application_name();
+        let line = Line { event, who, application, report, lasted };
+        self.context.common.journal.tell(&line, Instant::now());
+    }
+
     /// A FATAL is written where the client can still read it: never inside a message of the server.
     async fn say_goodbye(&mut self, ending: &Ending) {
-        let report = match ending {
-            Ending::Left | Ending::Lost(_) | Ending::ServerFatal => None,
-            Ending::BadFrame(error) => edge::bad_frame(*error),
-            Ending::ServerLost(ServerLoss::InsideMessage) => None,
-            Ending::ServerLost(loss) => Some(edge::server_lost(loss)),
-            Ending::Ended(report) => Some((**report).clone()),
-        };
-        if let Some(report) = report {
+        let inside = matches!(ending, Ending::ServerLost(ServerLoss::InsideMessage));
+        if let Some(report) = ending.report().filter(|_| !inside) {
             self.context.common.metrics.errors.count(ErrorSource::Pgweir, report.code.as_bytes());
             report.encode(&mut self.link.output);
         }
@@ -246,4 +271,4 @@ impl Client {
 struct Gone;
 
 /// How long a goodbye may take.
-const GOODBYE: std::time::Duration = std::time::Duration::from_secs(2);
+const GOODBYE: Duration = Duration::from_secs(2);

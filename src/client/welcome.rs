@@ -4,6 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::debug;
+
+use super::journal::Event;
 use super::waiting::Phase;
 use super::{Client, Context, Ending};
 use crate::class::{ClassId, Traits};
@@ -76,7 +79,7 @@ impl Client {
         let names = (Arc::clone(&who.user), Arc::clone(&who.database));
         let shown = Arc::clone(pool.settings().classes.name(class));
         let tls = link.stream().is_tls();
-        registration.introduce(Card::new(names, Some(shown), &peer.to_string(), tls));
+        registration.introduce(Card::new(names, Some(shown), Arc::clone(&who.address), tls));
         let mut startup = Settings::default();
         for (name, value) in settings.iter().filter(|(name, _)| name != CLASS_OPTION) {
             startup.set(name, value.as_bytes());
@@ -103,10 +106,26 @@ impl Client {
         match client.greet(&cancel_key).await {
             Ok(()) => Ok(client),
             Err(ending) => {
+                client.tell(Event::Refused, &ending);
                 client.say_goodbye(&ending).await;
                 Err(ending)
             }
         }
+    }
+
+    /// Writes down that it is in.
+    pub fn tell_login(&self) {
+        let Who { id, user, database, address } = &self.who;
+        debug!(
+            client = id,
+            %address,
+            %user,
+            %database,
+            application = &*String::from_utf8_lossy(self.session.application_name()),
+            class = &**self.pool.settings().classes.name(self.class),
+            tls = self.link.stream().is_tls(),
+            "a client has logged in"
+        );
     }
 
     async fn greet(&mut self, cancel_key: &CancelKey) -> Result<(), Ending> {
@@ -175,9 +194,11 @@ impl Client {
         self.registration.set_state(State::Waiting, self.since);
         let mut coming = Box::pin(coming);
         let waited = Box::pin(self.wait_in_queue(Phase::Login, coming.as_mut())).await;
+        // Who is refused has waited until its end.
+        let waited = waited?.map_err(|report| Ending::Ended(Box::new(report)))?;
         self.since = Instant::now();
         self.registration.set_state(State::Idle, self.since);
-        waited?.map_err(|report| Ending::Ended(Box::new(report)))
+        Ok(waited)
     }
 
     fn on_settings_tried(

@@ -152,7 +152,7 @@ impl Admitted {
         };
         shared.metrics.clients.logins.count(LoginResult::Accepted);
         let names = (startup.user.as_str().into(), startup.database.as_str().into());
-        registration.introduce(Card::new(names, None, &peer.to_string(), tls));
+        registration.introduce(Card::new(names, None, peer.to_string().into(), tls));
         registration.set_state(State::Console, Instant::now());
         let Startup { user, .. } = startup;
         let config = Arc::clone(&shared.config);
@@ -193,18 +193,21 @@ impl Admitted {
         // Whoever comes to the pool shares its names, but for a user whom the database logs in as another.
         let PoolKey { database, user } = pool.key().clone();
         let user = if *user == *startup.user { user } else { startup.user.as_str().into() };
-        let who = Who { id: cancel_key.pid, user: Arc::clone(&user), database };
+        let address = peer.to_string().into();
+        let who = Who { id: cancel_key.pid, user: Arc::clone(&user), database, address };
         let settings = startup.settings;
         let welcomed =
             Welcomed { link, settings, who, peer, pool, registration, cancel_key, context };
         match Client::welcome(welcomed).await {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);
+                client.tell_login();
                 Some(Opened { client, _seat: seat, _places: places, _admitted: self })
             }
             Err(ending) => {
                 shared.metrics.clients.logins.count(ending.at_login());
-                info!(%peer, %user, %ending, "a login failed");
+                // Where it is pgweir that ended it, the client's own task has said so.
+                debug!(%peer, %user, %ending, "a login failed");
                 None
             }
         }

@@ -33,9 +33,9 @@ use crate::admin::console::views::Sources;
 use crate::admin::http::{self, Count, HttpState, Phase};
 use crate::admin::remote::Remote;
 use crate::auth::Mock;
-use crate::client::Common;
 use crate::client::guest::ClientRooms;
 use crate::client::login::LoginContext;
+use crate::client::{Common, Journal};
 use crate::config::{Config, ConfigError, Limits, ListenAddr, Share, Source};
 use crate::ledger::Ledgers;
 use crate::metrics::Metrics;
@@ -146,6 +146,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         metrics: Arc::clone(&metrics),
         ledger: Arc::clone(&ledgers.pins),
         observed: Arc::clone(&ledgers.observed),
+        journal: Journal::default(),
     });
     let shared = Arc::new(Shared {
         login: ArcSwap::from_pointee(login),
@@ -225,6 +226,7 @@ async fn upkeep(shared: Arc<Shared>) {
         ticks.tick().await;
         shared.metrics.upkeep();
         shared.ledgers.upkeep(Instant::now());
+        shared.clients.journal.upkeep(Instant::now());
         shared.pools.reap(Instant::now(), &shared.lasting());
         // Who drains closes servers.
         if *shared.phase.borrow() == Phase::Accepting {

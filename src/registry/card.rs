@@ -14,7 +14,7 @@ pub struct Card {
     /// Its class; at the console there is none.
     pub class: Option<Arc<str>>,
     /// Where it came from.
-    pub address: Box<str>,
+    pub address: Arc<str>,
     /// Whether its connection is encrypted.
     pub tls: bool,
     /// When it was let in.
@@ -72,14 +72,14 @@ impl Card {
     pub fn new(
         (user, database): (Arc<str>, Arc<str>),
         class: Option<Arc<str>>,
-        address: &str,
+        address: Arc<str>,
         tls: bool,
     ) -> Self {
         Self {
             user,
             database,
             class,
-            address: address.into(),
+            address,
             tls,
             since: SystemTime::now(),
             server: AtomicU32::new(0),
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_state_lasts_since_it_began() {
         let names = ("app".into(), "shop".into());
-        let card = Card::new(names, None, "10.0.0.1:1", false);
+        let card = Card::new(names, None, "10.0.0.1:1".into(), false);
         let at = |seconds| move || Duration::from_secs(seconds);
         for (set, seconds, expected) in [
             (State::Active, 3, (State::Active, 3)),
