@@ -14,6 +14,7 @@ use super::journal::Event;
 use super::waiting::Phase;
 use super::{Client, Ending, edge};
 use crate::config::Timeouts;
+use crate::metrics::Timeout;
 use crate::net::link::Traffic;
 use crate::pool::Lease;
 use crate::registry::{Notice, State};
@@ -128,12 +129,12 @@ impl Client {
 
     /// How long the client may say nothing, and what it is told then. It may be in a transaction that no
     /// server knows of.
-    fn idle_limit(&self) -> (Duration, fn() -> Report) {
+    fn idle_limit(&self) -> (Duration, Timeout) {
         let Timeouts { idle_client, idle_in_transaction, .. } = *self.context.timeouts();
         if self.session.is_in_transaction() {
-            (idle_in_transaction, edge::idle_in_transaction)
+            (idle_in_transaction, Timeout::IdleInTransaction)
         } else {
-            (idle_client, edge::idle_client)
+            (idle_client, Timeout::IdleClient)
         }
     }
 
@@ -159,9 +160,9 @@ impl Client {
             self.rests = true;
             self.link.release_buffers();
         }
-        let (limit, report) = self.idle_limit();
+        let (limit, timeout) = self.idle_limit();
         if due(self.since, limit).is_some_and(|due| due <= now) {
-            return Err(Ending::Ended(Box::new(report())));
+            return Err(self.times_out(timeout));
         }
         Ok(())
     }

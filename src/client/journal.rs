@@ -17,6 +17,8 @@ pub(super) enum Event {
     Ended,
     /// It was refused a server.
     Refused,
+    /// Its statement was cancelled.
+    Canceled,
 }
 
 /// One line.
@@ -50,6 +52,7 @@ impl Event {
         match self {
             Self::Ended => "a client was ended",
             Self::Refused => "a client got no server",
+            Self::Canceled => "a statement was cancelled",
         }
     }
 }

@@ -32,7 +32,7 @@ use tracing::debug;
 use crate::class::ClassId;
 use crate::config::{Config, Timeouts};
 use crate::ledger::{Ledger, Who};
-use crate::metrics::{ErrorSource, LoginResult, Metrics};
+use crate::metrics::{ErrorSource, LoginResult, Metrics, Timeout};
 use crate::net::link::{Link, Traffic};
 use crate::pool::{Membership, Pool};
 use crate::registry::{Notice, Registration};
@@ -216,6 +216,12 @@ impl Client {
             self.attached(lease).await?;
         }
         Ok(())
+    }
+
+    /// Its time is over.
+    fn times_out(&self, timeout: Timeout) -> Ending {
+        self.context.common.metrics.clients.timeouts.count(timeout);
+        Ending::Ended(Box::new(edge::timed_out(timeout)))
     }
 
     /// Writes down how it was ended, or why its login was. Who drains ends everybody.

@@ -2,7 +2,7 @@
 
 use ::metrics::{Counter, Gauge};
 
-use super::labels::{CancelOutcome, LoginResult, TlsHandshake};
+use super::labels::{CancelOutcome, LoginResult, Timeout, TlsHandshake};
 use super::{Counted, Counters, Registry, names};
 
 /// Clients, logins and cancels.
@@ -16,6 +16,8 @@ pub struct ClientMetrics {
     pub handshakes: Counters<TlsHandshake>,
     /// Cancel requests by outcome.
     pub cancels: Counters<CancelOutcome>,
+    /// Times that have passed for clients that are logged in.
+    pub timeouts: Counters<Timeout>,
 }
 
 impl ClientMetrics {
@@ -26,6 +28,7 @@ impl ClientMetrics {
             logins: registry.counters(names::LOGINS, &[]),
             handshakes: registry.counters(names::TLS_HANDSHAKES, &[]),
             cancels: registry.counters(names::CANCELS, &[]),
+            timeouts: registry.counters(names::TIMEOUTS, &[]),
         }
     }
 

@@ -33,7 +33,7 @@ pub use self::host::HostMetrics;
 use self::labels::Label;
 pub use self::labels::{
     Abandoned, CancelOutcome, CheckoutRefusal, Clean, CloseReason, ErrorSource, LoginResult,
-    LookupResult, ServerState, TlsHandshake,
+    LookupResult, ServerState, Timeout, TlsHandshake,
 };
 pub use self::observed::ObservedMetrics;
 pub use self::pins::PinMetrics;

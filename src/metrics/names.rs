@@ -8,6 +8,7 @@ pub(super) const CLIENT_CONNECTIONS: &str = "pgweir_client_connections_total";
 pub(super) const LOGINS: &str = "pgweir_logins_total";
 pub(super) const TLS_HANDSHAKES: &str = "pgweir_tls_handshakes_total";
 pub(super) const CANCELS: &str = "pgweir_cancels_total";
+pub(super) const TIMEOUTS: &str = "pgweir_timeouts_total";
 pub(super) const ERRORS: &str = "pgweir_errors_total";
 pub(super) const SERVERS: &str = "pgweir_servers";
 pub(super) const SERVERS_OPENED: &str = "pgweir_servers_opened_total";
@@ -79,11 +80,12 @@ const GAUGES: [(&str, &str); 21] = [
     (OBSERVED_PINNED_PEAK, "The highest of those since the start."),
 ];
 
-const COUNTERS: [(&str, &str); 29] = [
+const COUNTERS: [(&str, &str); 30] = [
     (CLIENT_CONNECTIONS, "Client connections accepted."),
     (LOGINS, "Logins by result."),
     (TLS_HANDSHAKES, "TLS handshakes of clients, by kind."),
     (CANCELS, "Cancel requests by outcome."),
+    (TIMEOUTS, "Times that have passed for clients that are logged in, by setting."),
     (ERRORS, "Errors sent to clients, by SQLSTATE and by whose they are."),
     (SERVERS_OPENED, "Connections to PostgreSQL opened."),
     (SERVERS_FAILED, "Connections to PostgreSQL that could not be opened."),
