@@ -9,6 +9,9 @@ use super::{Counted, Counters, Registry, names};
 #[derive(Debug, Clone)]
 pub struct ClientMetrics {
     connected: Gauge,
+    encrypted: Gauge,
+    /// `limits.max_clients`.
+    pub limit: Gauge,
     accepted: Counter,
     /// Logins by result.
     pub logins: Counters<LoginResult>,
@@ -24,6 +27,8 @@ impl ClientMetrics {
     pub(super) fn new(registry: &Registry) -> Self {
         Self {
             connected: registry.gauge(names::CLIENTS, &[]),
+            encrypted: registry.gauge(names::CLIENTS_TLS, &[]),
+            limit: registry.gauge(names::CLIENTS_LIMIT, &[]),
             accepted: registry.counter(names::CLIENT_CONNECTIONS, &[]),
             logins: registry.counters(names::LOGINS, &[]),
             handshakes: registry.counters(names::TLS_HANDSHAKES, &[]),
@@ -36,5 +41,10 @@ impl ClientMetrics {
     pub fn connected(&self) -> Counted {
         self.accepted.increment(1);
         Counted::new(&self.connected)
+    }
+
+    /// Counts a client that has logged in over TLS, for as long as the guard lives.
+    pub fn encrypted(&self) -> Counted {
+        Counted::new(&self.encrypted)
     }
 }

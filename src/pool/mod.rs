@@ -31,7 +31,7 @@ use crate::auth::{ScramKeys, ServerCredential};
 use crate::class::{ClassId, ClassLimits, Classes};
 use crate::config::{PinsConfig, Share, Timeouts};
 use crate::host::{Host, Owner, Seat, Slot, UNKNOWN_CAPACITY};
-use crate::metrics::{ClassCounts, ClassMetrics, CloseReason, PoolMetrics};
+use crate::metrics::{ClassCounts, ClassMetrics, CloseReason, PoolMetrics, ServersLimit};
 use crate::net::Target;
 use crate::server::{Card, Roll, Server};
 use crate::session::knowledge::{Changes, Knowledge};
@@ -156,6 +156,7 @@ pub struct Pool {
     /// Those that are open.
     roll: Arc<Roll>,
     metrics: PoolMetrics,
+    shown_limit: ServersLimit,
     needs: Arc<Needs>,
     refused: Refused,
 }
@@ -197,6 +198,8 @@ impl Pool {
         let knowledge = Arc::new(Knowledge::new(changes));
         knowledge.set_rules(settings.pins.rules(size.max));
         let class_metrics = class_metrics(&metrics, &settings.classes);
+        let shown_limit = metrics.servers_limit();
+        shown_limit.set(size.max);
         let pool = Arc::new(Self {
             key,
             slots: Mutex::new(Slots::new(size, settings.classes.limits(), Instant::now())),
@@ -217,6 +220,7 @@ impl Pool {
             roll: Arc::default(),
             needs: Arc::new(Needs::new(metrics.observed.clone())),
             metrics,
+            shown_limit,
             refused,
         });
         keeper::spawn(&pool, granted);
@@ -454,6 +458,7 @@ impl Pool {
             slots.resize(size);
             before
         };
+        self.shown_limit.set(size.max);
         // What is in numbers was compared when the configuration was read.
         if settings.limits.are_shares() && size != before {
             let kept =

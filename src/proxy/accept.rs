@@ -95,6 +95,7 @@ struct Opened {
     client: Box<Client>,
     _seat: Seat,
     _places: Option<Places>,
+    _encrypted: Option<Counted>,
     _admitted: Admitted,
 }
 
@@ -176,7 +177,7 @@ impl Admitted {
     /// Welcomes a client; `None` if it was refused instead.
     async fn welcome(self, arrived: Box<LoggedIn>, peer: PeerAddr) -> Option<Opened> {
         let shared = &self.shared;
-        let LoggedIn { mut link, startup, credential, seat, places, .. } = *arrived;
+        let LoggedIn { mut link, startup, credential, tls, seat, places } = *arrived;
         let config = shared.config.load_full();
         let Some(pool) = shared.pools.pool(&config, &startup.database, &startup.user) else {
             self.refuse(&mut link, &edge::unknown_database(&startup.database)).await;
@@ -202,7 +203,14 @@ impl Admitted {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);
                 client.tell_login();
-                Some(Opened { client, _seat: seat, _places: places, _admitted: self })
+                let encrypted = tls.then(|| shared.metrics.clients.encrypted());
+                Some(Opened {
+                    client,
+                    _seat: seat,
+                    _places: places,
+                    _encrypted: encrypted,
+                    _admitted: self,
+                })
             }
             Err(ending) => {
                 shared.metrics.clients.logins.count(ending.at_login());

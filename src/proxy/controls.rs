@@ -174,6 +174,7 @@ impl Shared {
         }
         self.pools.reconfigure(&next, sizes).map_err(|fault| fault.located(source))?;
         self.room.resize(next.limits.max_clients);
+        self.metrics.clients.limit.set(next.limits.max_clients as f64);
         self.rooms.resize(&next.limits);
         self.lobby.set_limits(lobby_limits(&next));
         raise_file_limit(&next);

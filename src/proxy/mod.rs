@@ -135,6 +135,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let pools = Pools::new(&config, Arc::clone(&metrics), refused)?;
     let mock = logins::mock();
     let room = Room::new(config.limits.max_clients);
+    metrics.clients.limit.set(config.limits.max_clients as f64);
     let rooms = ClientRooms::new(&config.limits);
     let login = logins::context(&config, &pools, &mock, (&room, &rooms), None)?;
     let lobby = Arc::<Lobby>::default();
