@@ -4,6 +4,7 @@
 //! built here and passed on, there is no other global state.
 
 mod accept;
+mod capacity;
 mod controls;
 mod drain;
 mod fault;
@@ -223,12 +224,14 @@ impl Running {
 async fn upkeep(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(UPKEEP);
     let mut cold = warm::Cold::default();
+    let mut told = capacity::Told::default();
     loop {
         ticks.tick().await;
         shared.metrics.upkeep();
         shared.ledgers.upkeep(Instant::now());
         shared.clients.journal.upkeep(Instant::now());
         shared.pools.reap(Instant::now(), &shared.lasting());
+        shared.check_capacity(&mut told);
         // Who drains closes servers.
         if *shared.phase.borrow() == Phase::Accepting {
             shared.keep_idle();
