@@ -276,7 +276,8 @@ impl Pool {
         let jitter = rand::rng().random_range(0.75..1.25);
         let failed = lock(&self.trouble).failed(Arc::clone(error), jitter, Instant::now());
         if failed.is_news {
-            warn!(%database, %user, %error, "cannot open a server");
+            let seconds = failed.lasted.as_secs();
+            warn!(%database, %user, %error, seconds, "cannot open a server");
         } else {
             debug!(%database, %user, %error, "still cannot open a server");
         }
