@@ -233,7 +233,7 @@ async fn upkeep(shared: Arc<Shared>) {
         shared.pools.reap(Instant::now(), &shared.lasting());
         shared.check_capacity(&mut told);
         // Who drains closes servers.
-        if *shared.phase.borrow() == Phase::Accepting {
+        if *shared.phase.borrow() != Phase::Draining {
             shared.keep_idle();
             shared.keep_warm(&mut cold);
         }
