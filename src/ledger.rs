@@ -12,21 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, info};
 
 use crate::metrics::{Metrics, PinMetrics};
+use crate::registry::Who;
 use crate::session::Cause;
 use crate::session::pins::{PinReason, Pins};
-
-/// Who has a session.
-#[derive(Debug, Clone)]
-pub struct Who {
-    /// The process id that it was told.
-    pub id: u32,
-    /// Whom it has logged in as.
-    pub user: Arc<str>,
-    /// The database it named.
-    pub database: Arc<str>,
-    /// Where it came from.
-    pub address: Arc<str>,
-}
 
 /// The two that there are.
 #[derive(Debug)]

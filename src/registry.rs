@@ -8,7 +8,7 @@ mod room;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::metrics::CancelOutcome;
 use crate::wire::startup::CancelKey;
 
-pub use card::{Card, State};
+pub use card::{Card, State, Who};
 pub use room::{Place, Room, Rooms, Seat};
 
 /// What a client's task can be told.
@@ -104,13 +104,15 @@ fn bit(notice: Notice) -> u8 {
 #[derive(Debug)]
 pub struct Registry {
     inner: Mutex<Inner>,
+    /// Clients whose connection is encrypted, of those who were introduced.
+    encrypted: AtomicUsize,
     /// What times are counted from that are kept of each client.
     start: Instant,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { inner: Mutex::default(), start: Instant::now() }
+        Self { inner: Mutex::default(), encrypted: AtomicUsize::new(0), start: Instant::now() }
     }
 }
 
@@ -141,17 +143,16 @@ pub struct Registration {
 
 impl Registration {
     /// Says who this is, for those who look.
-    pub fn introduce(&mut self, card: Card) {
+    pub fn introduce(&mut self, card: Card) -> Arc<Card> {
         let card = Arc::new(card);
+        if card.tls {
+            self.registry.encrypted.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(client) = self.registry.lock().clients.get_mut(&self.pid) {
             client.card = Some(Arc::clone(&card));
         }
-        self.card = Some(card);
-    }
-
-    /// What is shown of it, once it is introduced.
-    pub fn card(&self) -> Option<&Card> {
-        self.card.as_deref()
+        self.card = Some(Arc::clone(&card));
+        card
     }
 
     /// Says what it is doing, and since when if it did something else before.
@@ -197,6 +198,9 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        if self.card.as_ref().is_some_and(|card| card.tls) {
+            self.registry.encrypted.fetch_sub(1, Ordering::Relaxed);
+        }
         self.registry.lock().clients.remove(&self.pid);
     }
 }
@@ -280,6 +284,11 @@ impl Registry {
         self.lock().clients.len()
     }
 
+    /// Clients that are there over TLS.
+    pub fn encrypted(&self) -> usize {
+        self.encrypted.load(Ordering::Relaxed)
+    }
+
     /// No clients.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -303,7 +312,6 @@ const MAX_CANCELING: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
 
     use super::*;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use crate::ledger::Who;
+use crate::registry::Who;
 use crate::wire::{Report, SqlState};
 
 /// What has befallen a client.

@@ -31,11 +31,11 @@ use tracing::debug;
 
 use crate::class::ClassId;
 use crate::config::{Config, Timeouts};
-use crate::ledger::{Ledger, Who};
+use crate::ledger::Ledger;
 use crate::metrics::{ErrorSource, LoginResult, Metrics, Timeout};
 use crate::net::link::{Link, Traffic};
 use crate::pool::{Membership, Pool};
-use crate::registry::{Notice, Registration};
+use crate::registry::{Card, Notice, Registration};
 use crate::session::{Session, SessionError};
 use crate::wire::Report;
 use crate::wire::frame::BadFrame;
@@ -95,7 +95,7 @@ pub struct Client {
     counted: Traffic,
     half: Half,
     session: Session,
-    who: Who,
+    card: Arc<Card>,
     /// Decided at its login.
     class: ClassId,
     pool: Arc<Pool>,
@@ -202,7 +202,7 @@ impl Client {
             Err(ending) => {
                 self.tell(Event::Ended, &ending);
                 self.say_goodbye(&ending).await;
-                debug!(id = self.who.id, user = %self.who.user, %ending, "a client has gone");
+                debug!(id = self.card.who.id, user = %self.card.who.user, %ending, "a client has gone");
                 Err(Gone)
             }
         }
@@ -233,9 +233,9 @@ impl Client {
     }
 
     fn tell_of(&self, event: Event, report: &Report, lasted: Duration) {
-        let Self { who, session, .. } = self;
+        let Self { card, session, .. } = self;
         let application = session.application_name();
-        let line = Line { event, who, application, report, lasted };
+        let line = Line { event, who: &card.who, application, report, lasted };
         self.context.common.journal.tell(&line, Instant::now());
     }
 

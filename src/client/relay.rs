@@ -101,7 +101,7 @@ impl Client {
     pub(super) async fn attached(&mut self, mut lease: Lease) -> Result<(), Ending> {
         self.registration.set_state(State::Active, self.since);
         self.registration.set_server(Some(lease.backend.pid));
-        lease.entry.lend(self.who.id);
+        lease.entry.lend(self.card.who.id);
         if self.pool.knowledge().is_first_reading() {
             Box::pin(self.pool.first_reading()).await;
         }
@@ -352,8 +352,8 @@ impl<'a> Relay<'a> {
         client.link.release_buffers();
         self.lease.link.release_buffers();
         if let Some(observer) = &mut self.observer {
-            let Client { session, who, context, .. } = &*self.client;
-            observer.end(session, who, context, Instant::now());
+            let Client { session, card, context, .. } = &*self.client;
+            observer.end(session, &card.who, context, Instant::now());
         }
         Ok(())
     }
@@ -377,10 +377,10 @@ impl<'a> Relay<'a> {
 
     /// Enters what pins the client where it can be seen.
     fn enter_pins(&mut self) {
-        let Client { session, who, context, .. } = &*self.client;
+        let Client { session, card, context, .. } = &*self.client;
         let (pinned, _) = self.pinned.get_or_insert_with(|| {
             let name = session.application_name();
-            let pinned = context.common.ledger.begin(who, name, self.lease.backend.pid);
+            let pinned = context.common.ledger.begin(&card.who, name, self.lease.backend.pid);
             (pinned, self.lease.pool().metrics().pinned())
         });
         pinned.update(session.pins(), |reason| session.cause(reason), Instant::now());

@@ -10,12 +10,11 @@ use super::journal::Event;
 use super::waiting::Phase;
 use super::{Client, Context, Ending};
 use crate::class::{ClassId, Traits};
-use crate::ledger::Who;
 use crate::metrics::CloseReason;
 use crate::net::PeerAddr;
 use crate::net::link::{Link, Traffic};
 use crate::pool::{CheckoutError, Cleaning, Lease, Pool, Proof, Proving};
-use crate::registry::{Card, Registration, State};
+use crate::registry::{Card, Registration, State, Who};
 use crate::server::Server;
 use crate::session::{Attach, Session, settings::Settings};
 use crate::wire::build;
@@ -76,10 +75,9 @@ impl Client {
         let Welcomed { link, settings, who, peer, pool, mut registration, cancel_key, context } =
             welcomed;
         let class = class_of(&who, peer.ip(), &settings, &pool);
-        let names = (Arc::clone(&who.user), Arc::clone(&who.database));
         let shown = Arc::clone(pool.settings().classes.name(class));
         let tls = link.stream().is_tls();
-        registration.introduce(Card::new(names, Some(shown), Arc::clone(&who.address), tls));
+        let card = registration.introduce(Card::new(who, Some(shown), tls));
         let mut startup = Settings::default();
         for (name, value) in settings.iter().filter(|(name, _)| name != CLASS_OPTION) {
             startup.set(name, value.as_bytes());
@@ -89,7 +87,7 @@ impl Client {
             counted: Traffic::default(),
             half: super::Half::default(),
             session: Session::new(Arc::clone(pool.knowledge()), startup),
-            who,
+            card,
             class,
             pool,
             registration,
@@ -115,7 +113,7 @@ impl Client {
 
     /// Writes down that it is in.
     pub fn tell_login(&self) {
-        let Who { id, user, database, address } = &self.who;
+        let Who { id, user, database, address } = &self.card.who;
         debug!(
             client = id,
             %address,
@@ -171,7 +169,7 @@ impl Client {
     async fn try_settings(&mut self) -> Result<Settings, Ending> {
         let mut lease = self.first_lease().await?;
         self.registration.set_server(Some(lease.backend.pid));
-        lease.entry.lend(self.who.id);
+        lease.entry.lend(self.card.who.id);
         let server: &mut Server = &mut lease;
         let settled = match self.session.attach(&mut server.backend, &mut server.link.output) {
             Attach::Ready if self.session.is_quiet() => Ok(None),

@@ -9,7 +9,8 @@ use super::{Counted, Counters, Registry, names};
 #[derive(Debug, Clone)]
 pub struct ClientMetrics {
     connected: Gauge,
-    encrypted: Gauge,
+    /// Clients that have logged in over TLS.
+    pub encrypted: Gauge,
     /// `limits.max_clients`.
     pub limit: Gauge,
     accepted: Counter,
@@ -41,10 +42,5 @@ impl ClientMetrics {
     pub fn connected(&self) -> Counted {
         self.accepted.increment(1);
         Counted::new(&self.connected)
-    }
-
-    /// Counts a client that has logged in over TLS, for as long as the guard lives.
-    pub fn encrypted(&self) -> Counted {
-        Counted::new(&self.encrypted)
     }
 }

@@ -15,12 +15,11 @@ use crate::client::guest::Places;
 use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
 use crate::client::{Client, Context, Welcomed, edge};
 use crate::config::CONSOLE;
-use crate::ledger::Who;
 use crate::metrics::{CancelOutcome, Counted, LoginResult};
 use crate::net::link::Link;
 use crate::net::{Listener, PeerAddr, Stream, is_fd_exhaustion};
 use crate::pool::PoolKey;
-use crate::registry::{Card, Registration, Seat, State};
+use crate::registry::{Card, Registration, Seat, State, Who};
 use crate::wire::Report;
 use crate::wire::startup::{CancelKey, Startup};
 
@@ -95,7 +94,6 @@ struct Opened {
     client: Box<Client>,
     _seat: Seat,
     _places: Option<Places>,
-    _encrypted: Option<Counted>,
     _admitted: Admitted,
 }
 
@@ -152,8 +150,13 @@ impl Admitted {
             return self.refuse(&mut link, &edge::shutting_down()).await;
         };
         shared.metrics.clients.logins.count(LoginResult::Accepted);
-        let names = (startup.user.as_str().into(), startup.database.as_str().into());
-        registration.introduce(Card::new(names, None, peer.to_string().into(), tls));
+        let who = Who {
+            id: cancel_key.pid,
+            user: startup.user.as_str().into(),
+            database: startup.database.as_str().into(),
+            address: peer.to_string().into(),
+        };
+        registration.introduce(Card::new(who, None, tls));
         registration.set_state(State::Console, Instant::now());
         let Startup { user, .. } = startup;
         let config = Arc::clone(&shared.config);
@@ -177,7 +180,7 @@ impl Admitted {
     /// Welcomes a client; `None` if it was refused instead.
     async fn welcome(self, arrived: Box<LoggedIn>, peer: PeerAddr) -> Option<Opened> {
         let shared = &self.shared;
-        let LoggedIn { mut link, startup, credential, tls, seat, places } = *arrived;
+        let LoggedIn { mut link, startup, credential, seat, places, .. } = *arrived;
         let config = shared.config.load_full();
         let Some(pool) = shared.pools.pool(&config, &startup.database, &startup.user) else {
             self.refuse(&mut link, &edge::unknown_database(&startup.database)).await;
@@ -203,14 +206,7 @@ impl Admitted {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);
                 client.tell_login();
-                let encrypted = tls.then(|| shared.metrics.clients.encrypted());
-                Some(Opened {
-                    client,
-                    _seat: seat,
-                    _places: places,
-                    _encrypted: encrypted,
-                    _admitted: self,
-                })
+                Some(Opened { client, _seat: seat, _places: places, _admitted: self })
             }
             Err(ending) => {
                 shared.metrics.clients.logins.count(ending.at_login());

@@ -191,7 +191,7 @@ impl Running {
             let (changer, counter) = (Arc::clone(&shared), Arc::clone(&shared));
             let state = HttpState {
                 metrics: Arc::clone(&shared.metrics),
-                count: Count(Arc::new(move || counter.count_classes())),
+                count: Count(Arc::new(move || counter.count_what_is_shown())),
                 phase: shared.phase.subscribe(),
                 remote: Remote {
                     config: Arc::clone(&shared.config),
@@ -263,7 +263,9 @@ impl Shared {
         }
     }
 
-    fn count_classes(&self) {
+    /// What is counted only when it is looked at.
+    fn count_what_is_shown(&self) {
+        self.metrics.clients.encrypted.set(self.registry.encrypted() as f64);
         let pools = self.pools.all();
         self.metrics.classes.show(pools.iter().flat_map(|pool| pool.class_counts()));
     }

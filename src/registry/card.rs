@@ -4,17 +4,26 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// One client, for those who look. There is one for each client, however idle: it is to be small.
-#[derive(Debug)]
-pub struct Card {
+/// Who has a session.
+#[derive(Debug, Clone)]
+pub struct Who {
+    /// The process id that it was told.
+    pub id: u32,
     /// Whom it has logged in as.
     pub user: Arc<str>,
     /// The database it named.
     pub database: Arc<str>,
+    /// Where it came from.
+    pub address: Box<str>,
+}
+
+/// One client, for those who look. There is one for each client, however idle: it is to be small.
+#[derive(Debug)]
+pub struct Card {
+    /// Whose it is.
+    pub who: Who,
     /// Its class; at the console there is none.
     pub class: Option<Arc<str>>,
-    /// Where it came from.
-    pub address: Arc<str>,
     /// Whether its connection is encrypted.
     pub tls: bool,
     /// When it was let in.
@@ -69,17 +78,10 @@ impl State {
 
 impl Card {
     /// A client that was just let in; it is idle.
-    pub fn new(
-        (user, database): (Arc<str>, Arc<str>),
-        class: Option<Arc<str>>,
-        address: Arc<str>,
-        tls: bool,
-    ) -> Self {
+    pub fn new(who: Who, class: Option<Arc<str>>, tls: bool) -> Self {
         Self {
-            user,
-            database,
+            who,
             class,
-            address,
             tls,
             since: SystemTime::now(),
             server: AtomicU32::new(0),
@@ -135,8 +137,9 @@ mod tests {
 
     #[test]
     fn a_state_lasts_since_it_began() {
-        let names = ("app".into(), "shop".into());
-        let card = Card::new(names, None, "10.0.0.1:1".into(), false);
+        let (user, database) = ("app".into(), "shop".into());
+        let who = Who { id: 7, user, database, address: "10.0.0.1:1".into() };
+        let card = Card::new(who, None, false);
         let at = |seconds| move || Duration::from_secs(seconds);
         for (set, seconds, expected) in [
             (State::Active, 3, (State::Active, 3)),

@@ -200,9 +200,9 @@ fn setting(setting: Setting) -> Row {
 fn client(id: u32, card: &Card, lasted: Duration) -> Row {
     vec![
         Value::Int(id.into()),
-        (*card.user).into(),
-        (*card.database).into(),
-        (*card.address).into(),
+        (*card.who.user).into(),
+        (*card.who.database).into(),
+        (*card.who.address).into(),
         if card.tls { "t" } else { "f" }.into(),
         card.state().0.text().into(),
         time(card.since),
