@@ -68,6 +68,18 @@ fn a_query_that_heeds_no_cancel_is_cut_off() {
 }
 
 #[test]
+fn who_is_ended_inside_a_row_is_told_nothing_that_it_would_take_for_the_row() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("transaction = \"1500ms\""));
+    let mut client = stage.client();
+    client.send(&query("select repeat('x', 30000000)"));
+    let ended = "timeout=\"transaction\"";
+    wait_until("it is ended", || stage.weir.count("pgweir_timeouts_total", ended) == 1);
+    let seen = client.bytes(usize::MAX);
+    let end = &seen[seen.len().saturating_sub(200)..];
+    assert!(end.ends_with(b"xxx"), "{} {}", seen.len(), String::from_utf8_lossy(end));
+}
+
+#[test]
 fn each_time_that_ends_a_client_is_counted() {
     let times = "idle_client = \"300ms\"\nidle_in_transaction = \"350ms\"\npin_idle = \"100ms\"\n\
                  transaction = \"900ms\"";

@@ -131,6 +131,9 @@ pub enum Ending {
     /// pgweir ends it, and says why.
     #[error("ended: {}", .0.message)]
     Ended(Box<Report>),
+    /// The same inside a message of the server, where nothing can be said.
+    #[error("cut off: {}", .0.message)]
+    Cut(Box<Report>),
     /// The server ended the session with a FATAL error, which the client has.
     #[error("the server ended the session")]
     ServerFatal,
@@ -162,7 +165,9 @@ impl Ending {
         match self {
             Self::Left | Self::Lost(_) => LoginResult::Gone,
             Self::BadFrame(_) => LoginResult::Protocol,
-            Self::ServerLost(_) | Self::Ended(_) | Self::ServerFatal => LoginResult::ServerFailed,
+            Self::ServerLost(_) | Self::Ended(_) | Self::Cut(_) | Self::ServerFatal => {
+                LoginResult::ServerFailed
+            }
         }
     }
 
@@ -172,7 +177,21 @@ impl Ending {
             Self::Left | Self::Lost(_) | Self::ServerFatal => None,
             Self::BadFrame(error) => edge::bad_frame(*error),
             Self::ServerLost(loss) => Some(edge::server_lost(loss)),
-            Self::Ended(report) => Some((**report).clone()),
+            Self::Ended(report) | Self::Cut(report) => Some((**report).clone()),
+        }
+    }
+
+    /// The same where the client has part of a message of the server.
+    fn inside_message(self) -> Self {
+        match self {
+            Self::Ended(report) => Self::Cut(report),
+            Self::BadFrame(error) => match edge::bad_frame(error) {
+                Some(report) => Self::Cut(Box::new(report)),
+                None => self,
+            },
+            Self::Left | Self::Lost(_) | Self::ServerLost(_) | Self::Cut(_) | Self::ServerFatal => {
+                self
+            }
         }
     }
 }
@@ -241,7 +260,8 @@ impl Client {
 
     /// A FATAL is written where the client can still read it: never inside a message of the server.
     async fn say_goodbye(&mut self, ending: &Ending) {
-        let inside = matches!(ending, Ending::ServerLost(ServerLoss::InsideMessage));
+        let inside =
+            matches!(ending, Ending::ServerLost(ServerLoss::InsideMessage) | Ending::Cut(_));
         if let Some(report) = ending.report().filter(|_| !inside) {
             self.context.common.metrics.errors.count(ErrorSource::Pgweir, report.code.as_bytes());
             report.encode(&mut self.link.output);

@@ -117,6 +117,8 @@ impl Client {
         let mut relay = Relay::new(self, &mut lease, now);
         relay.observe();
         let ended = relay.run().await;
+        let inside = relay.rest > 0 && relay.forwarding;
+        let ended = ended.map_err(|ending| if inside { ending.inside_message() } else { ending });
         relay.gathering.stop(&mut relay.lease.link);
         let (rest, canceling) = (relay.rest, relay.canceling.take());
         // What counts it must not meet the next client's.
