@@ -247,9 +247,11 @@ impl Registry {
         bool::from(client.secret.ct_eq(&key.secret)).then(|| Arc::clone(&client.mailbox))
     }
 
-    /// The mailbox of the client of this id, for those who need no key: they look after all.
-    pub fn named(&self, id: u32) -> Option<Arc<Mailbox>> {
-        self.lock().clients.get(&id).map(|client| Arc::clone(&client.mailbox))
+    /// The client of this id, for those who need no key: they look after all.
+    pub fn named(&self, id: u32) -> Option<(Arc<Card>, Arc<Mailbox>)> {
+        let inner = self.lock();
+        let client = inner.clients.get(&id)?;
+        Some((Arc::clone(client.card.as_ref()?), Arc::clone(&client.mailbox)))
     }
 
     /// Tells every client.

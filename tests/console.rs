@@ -147,7 +147,10 @@ fn kill_ends_a_client_and_its_transaction_wherever_it_is() {
     admin.send(&query(&format!("kill {id}")));
     let answer = detailed(&admin.ready(1));
     assert!(answer.contains("42704") && answer.contains(&id), "{answer}");
-    assert!(stage.weir.log().contains(&format!("Kill({id})")));
+    let log = stage.weir.log();
+    assert!(log.contains(&format!("Kill({id})")));
+    let told = log.lines().filter(|line| line.contains("an administrator ends a client"));
+    assert_eq!(told.filter(|line| line.contains("address=127.0.0.1:")).count(), 3, "{log}");
 }
 
 #[test]

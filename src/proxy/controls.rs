@@ -15,7 +15,7 @@ use crate::config::{
     self, Config, ConfigError, Database, Loaded, MAX_SERVERS, Overrides, Share, Source,
 };
 use crate::pool::{PoolKey, WarmedBy};
-use crate::registry::Notice;
+use crate::registry::{Notice, Who};
 
 /// Where the configuration comes from, and what was changed since it was read.
 #[derive(Default)]
@@ -92,10 +92,11 @@ impl Shared {
 
     /// Its task does the rest: here nobody waits for a client to read why it is ended.
     fn kill(&self, id: u32) -> Result<(), ChangeError> {
-        let client = self.registry.named(id);
-        let client =
-            client.ok_or_else(|| ChangeError::Unknown(format!("there is no client {id}")))?;
-        client.tell(Notice::Terminate);
+        let unknown = || ChangeError::Unknown(format!("there is no client {id}"));
+        let (card, mailbox) = self.registry.named(id).ok_or_else(unknown)?;
+        let Who { user, database, address, .. } = &card.who;
+        info!(client = id, %address, %database, %user, "an administrator ends a client");
+        mailbox.tell(Notice::Terminate);
         Ok(())
     }
 

@@ -90,7 +90,7 @@ impl Card {
         }
     }
 
-    /// What it is doing now, and since when, as told to [`Card::set`].
+    /// What it is doing now, and since when.
     pub fn state(&self) -> (State, Duration) {
         let packed = self.state.load(Ordering::Relaxed);
         let state = State::ALL.iter().find(|state| **state as u64 == packed & STATE);
