@@ -12,19 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, info};
 
 use crate::metrics::{Metrics, PinMetrics};
+use crate::registry::Who;
 use crate::session::Cause;
 use crate::session::pins::{PinReason, Pins};
-
-/// Who has a session.
-#[derive(Debug, Clone)]
-pub struct Who {
-    /// The process id that it was told.
-    pub id: u32,
-    /// Whom it has logged in as.
-    pub user: Arc<str>,
-    /// The database it named.
-    pub database: Arc<str>,
-}
 
 /// The two that there are.
 #[derive(Debug)]
@@ -243,6 +233,8 @@ impl Inner {
             object = &*cause.object,
             statement = &*cause.statement,
             application = &*entry.application,
+            client = entry.who.id,
+            address = &*entry.who.address,
             user = &*entry.who.user,
             database = &*entry.who.database,
             "{}",
@@ -286,6 +278,7 @@ impl Inner {
             debug!(
                 reason = held.reason.text(),
                 application = &*entry.application,
+                client = entry.who.id,
                 user = &*entry.who.user,
                 database = &*entry.who.database,
                 seconds = lasted.as_secs_f64(),
@@ -391,7 +384,7 @@ mod tests {
     use super::*;
 
     fn who(id: u32) -> Who {
-        Who { id, user: "app".into(), database: "shop".into() }
+        Who { id, user: "app".into(), database: "shop".into(), address: "10.0.0.1:9".into() }
     }
 
     fn pins(reasons: &[PinReason]) -> Pins {

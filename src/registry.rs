@@ -8,9 +8,10 @@ mod room;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
 use subtle::ConstantTimeEq;
@@ -19,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::metrics::CancelOutcome;
 use crate::wire::startup::CancelKey;
 
-pub use card::{Card, State};
+pub use card::{Card, State, Who};
 pub use room::{Place, Room, Rooms, Seat};
 
 /// What a client's task can be told.
@@ -100,9 +101,19 @@ fn bit(notice: Notice) -> u8 {
 }
 
 /// All clients that are logged in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     inner: Mutex<Inner>,
+    /// Clients whose connection is encrypted, of those who were introduced.
+    encrypted: AtomicUsize,
+    /// What times are counted from that are kept of each client.
+    start: Instant,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { inner: Mutex::default(), encrypted: AtomicUsize::new(0), start: Instant::now() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -132,18 +143,41 @@ pub struct Registration {
 
 impl Registration {
     /// Says who this is, for those who look.
-    pub fn introduce(&mut self, card: Card) {
+    pub fn introduce(&mut self, card: Card) -> Arc<Card> {
         let card = Arc::new(card);
+        if card.tls {
+            self.registry.encrypted.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(client) = self.registry.lock().clients.get_mut(&self.pid) {
             client.card = Some(Arc::clone(&card));
         }
-        self.card = Some(card);
+        self.card = Some(Arc::clone(&card));
+        card
     }
 
-    /// Says what it is doing.
-    pub fn set_state(&self, state: State) {
+    /// Says what it is doing, and since when if it did something else before.
+    pub fn set_state(&self, state: State, since: Instant) {
         if let Some(card) = &self.card {
-            card.set(state);
+            card.set(state, || since.saturating_duration_since(self.registry.start));
+        }
+    }
+
+    /// How long it has been doing that.
+    pub fn lasted(&self, now: Instant) -> Duration {
+        self.card.as_ref().map_or(Duration::ZERO, |card| self.registry.lasted(card, now))
+    }
+
+    /// Says which process of PostgreSQL it has.
+    pub fn set_server(&self, pid: Option<u32>) {
+        if let Some(card) = &self.card {
+            card.set_server(pid);
+        }
+    }
+
+    /// Says what its application calls itself.
+    pub fn set_application(&self, name: &Arc<[u8]>) {
+        if let Some(card) = &self.card {
+            card.set_application(name);
         }
     }
 
@@ -164,6 +198,9 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        if self.card.as_ref().is_some_and(|card| card.tls) {
+            self.registry.encrypted.fetch_sub(1, Ordering::Relaxed);
+        }
         self.registry.lock().clients.remove(&self.pid);
     }
 }
@@ -210,6 +247,13 @@ impl Registry {
         bool::from(client.secret.ct_eq(&key.secret)).then(|| Arc::clone(&client.mailbox))
     }
 
+    /// The client of this id, for those who need no key: they look after all.
+    pub fn named(&self, id: u32) -> Option<(Arc<Card>, Arc<Mailbox>)> {
+        let inner = self.lock();
+        let client = inner.clients.get(&id)?;
+        Some((Arc::clone(client.card.as_ref()?), Arc::clone(&client.mailbox)))
+    }
+
     /// Tells every client.
     pub fn tell_all(&self, notice: Notice) {
         self.lock().tell(notice);
@@ -232,9 +276,19 @@ impl Registry {
         cards
     }
 
+    /// How long a client has been in its state.
+    pub fn lasted(&self, card: &Card, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start).saturating_sub(card.state().1)
+    }
+
     /// Clients logged in.
     pub fn len(&self) -> usize {
         self.lock().clients.len()
+    }
+
+    /// Clients that are there over TLS.
+    pub fn encrypted(&self) -> usize {
+        self.encrypted.load(Ordering::Relaxed)
     }
 
     /// No clients.
@@ -260,7 +314,6 @@ const MAX_CANCELING: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
 
     use super::*;

@@ -58,6 +58,152 @@ fn psql_shows_who_is_pinned_why_and_by_what() {
     assert!(!stage.weir.log().contains(SECRET));
 }
 
+/// Of the client of this application: state, class and server, and for how many seconds it has been so.
+fn client_shown(stage: &Stage, application: &str) -> ([String; 3], f64) {
+    let clients = shown(stage, "SHOW CLIENTS");
+    let rows = clients.lines().map(|row| row.split('|').map(str::to_owned).collect::<Vec<_>>());
+    let row = rows.into_iter().find(|row| row[8] == application);
+    let row = row.unwrap_or_else(|| panic!("no {application} in {clients}"));
+    ([row[5].clone(), row[9].clone(), row[10].clone()], row[7].parse().expect("seconds"))
+}
+
+#[test]
+fn clients_show_who_holds_a_server_and_since_when() {
+    let class = "[[classes]]\nname = \"jobs\"\napplication_name = \"job*\"";
+    let stage = Stage::new(&setup(2).tables(class));
+    let mut client = stage.weir.target().connect_with(&[("application_name", "job 1")]);
+    let is = |application: &str, state: &str, server: &str| {
+        wait_until(&format!("{application} is {state}"), || {
+            let expected = [state, "jobs", server].map(str::to_owned);
+            client_shown(&stage, application).0 == expected
+        });
+    };
+    is("job 1", "idle", "");
+    client.rows("begin");
+    let server = client.value("select pg_backend_pid()");
+    is("job 1", "idle in transaction", &server);
+    let (_, before) = client_shown(&stage, "job 1");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let (_, after) = client_shown(&stage, "job 1");
+    assert!(after >= before + 0.3, "{before}, {after}");
+    client.send(&query("select pg_sleep(1)"));
+    is("job 1", "active", &server);
+    client.ready(1);
+    client.rows("set application_name = 'job 2'; commit");
+    is("job 2", "idle", "");
+    // Without a Sync the transaction is as open.
+    client.send(&[parse("", "select 1"), bind("", "", &[]), execute("", 0), flush()].concat());
+    client.until('C');
+    wait_until("it holds a server", || client_shown(&stage, "job 2").0[0] == "idle in transaction");
+    client.ask(&sync());
+    client.rows("create temp table kept ()");
+    wait_until("it is pinned", || client_shown(&stage, "job 2").0[0] == "pinned");
+    assert_ne!(client_shown(&stage, "job 2").0[2], "");
+    client.send(&query("select pg_sleep(1)"));
+    wait_until("it is at work", || client_shown(&stage, "job 2").0[0] == "active");
+    client.ready(1);
+    wait_until("it is pinned again", || client_shown(&stage, "job 2").0[0] == "pinned");
+}
+
+/// The id of the only client that is not at the console.
+fn client_id(stage: &Stage) -> String {
+    let clients = shown(stage, "SHOW CLIENTS");
+    let mut rows = clients.lines().filter(|row| !row.contains("|console|"));
+    let id = rows.next().and_then(|row| row.split('|').next());
+    id.expect("the client").to_owned()
+}
+
+#[test]
+fn kill_ends_a_client_and_its_transaction_wherever_it_is() {
+    let stage = Stage::new(&setup(1));
+    stage.database.admin().rows("create table t (a int)");
+    stage.database.admin().rows("grant all on t to app");
+    let mut admin = console(&stage).connect();
+    let told = |client: &mut Raw| line(&client.rest());
+    let mut idle = stage.client();
+    assert_eq!(admin.ask(&query(&format!("kill {}", client_id(&stage)))), "C[KILL] Z[I]");
+    assert_eq!(told(&mut idle), "E[FATAL 57P01] EOF");
+    drop(idle);
+    wait_until("it is gone", || !shown(&stage, "SHOW CLIENTS").contains("|idle"));
+
+    let mut idle = stage.client();
+    idle.rows("begin; insert into t values (1)");
+    admin.ask(&query(&format!("kill {}", client_id(&stage))));
+    assert_eq!(told(&mut idle), "E[FATAL 57P01] EOF");
+    drop(idle);
+    wait_until("it is gone", || !shown(&stage, "SHOW CLIENTS").contains("|idle"));
+
+    let mut busy = stage.client();
+    busy.send(&query("insert into t values (2); select pg_sleep(60)"));
+    wait_until("it is at work", || shown(&stage, "SHOW CLIENTS").contains("|active|"));
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let id = client_id(&stage);
+    admin.ask(&query(&format!("kill {id}")));
+    assert_eq!(told(&mut busy), "E[FATAL 57P01] EOF");
+
+    // The only server is free, and nothing was committed.
+    assert_eq!(stage.client().value("select count(*) from t"), "0");
+    wait_until("it is gone", || !shown(&stage, "SHOW CLIENTS").contains(&id));
+    admin.send(&query(&format!("kill {id}")));
+    let answer = detailed(&admin.ready(1));
+    assert!(answer.contains("42704") && answer.contains(&id), "{answer}");
+    let log = stage.weir.log();
+    assert!(log.contains(&format!("Kill({id})")));
+    let told = log.lines().filter(|line| line.contains("an administrator ends a client"));
+    assert_eq!(told.filter(|line| line.contains("address=127.0.0.1:")).count(), 3, "{log}");
+}
+
+#[test]
+fn kill_ends_who_waits_and_who_is_at_the_console() {
+    let stage = Stage::new(&setup(1));
+    let mut admin = console(&stage).connect();
+    let mut holder = stage.client();
+    holder.rows("begin");
+    let mut waiting = stage.client();
+    waiting.send(&query("select 1"));
+    let id_of = |state: &str| {
+        wait_until(state, || shown(&stage, "SHOW CLIENTS").contains(&format!("|{state}|")));
+        let clients = shown(&stage, "SHOW CLIENTS");
+        let row =
+            clients.lines().find(|row| row.contains(&format!("|{state}|"))).map(str::to_owned);
+        row.and_then(|row| row.split('|').next().map(str::to_owned)).expect("the client")
+    };
+    admin.ask(&query(&format!("kill {}", id_of("waiting"))));
+    assert_eq!(line(&waiting.rest()), "E[FATAL 57P01] EOF");
+    admin.send(&query(&format!("kill {}", id_of("console"))));
+    assert!(line(&admin.rest()).ends_with("E[FATAL 57P01] EOF"));
+    holder.rows("commit");
+}
+
+/// Of the only server: process, state and client.
+fn server_shown(stage: &Stage) -> Vec<String> {
+    let servers = shown(stage, "SHOW SERVERS");
+    assert_eq!(servers.lines().count(), 1, "{servers}");
+    servers.split('|').skip(2).take(3).map(str::to_owned).collect()
+}
+
+#[test]
+fn servers_show_who_has_them() {
+    let stage = Stage::new(&setup(1).top("on_client_gone = \"complete\""));
+    let mut client = stage.client();
+    let server = client.value("select pg_backend_pid()");
+    wait_until("it is idle", || server_shown(&stage) == [&server, "idle", ""]);
+    client.rows("begin");
+    assert_eq!(server_shown(&stage), [server.clone(), "leased".into(), client_id(&stage)]);
+    let row = shown(&stage, "SHOW SERVERS");
+    let cells: Vec<_> = row.split('|').collect();
+    assert_eq!(cells[..2], [stage.database.name(), "app"]);
+    assert_eq!(cells[6..9], ["0", &format!("127.0.0.1:{}", stage.database.cluster().port()), "f"]);
+    client.rows("commit");
+    wait_until("it is idle again", || server_shown(&stage) == [&server, "idle", ""]);
+    let unused = |row: &str| row.split('|').nth(6).and_then(|s| s.parse::<f64>().ok());
+    wait_until("nobody uses it", || unused(&shown(&stage, "SHOW SERVERS")) > Some(0.1));
+    client.send(&query("select pg_sleep(5)"));
+    wait_until("it is at work", || server_shown(&stage)[1] == "leased");
+    drop(client);
+    wait_until("it is cleaned", || server_shown(&stage) == [&server, "cleaning", ""]);
+}
+
 #[test]
 fn all_tables_can_be_shown_in_one_session() {
     let stage = Stage::new(&setup(2));

@@ -40,3 +40,39 @@ fn a_login_that_waits_for_a_server_is_refused_when_the_drain_begins() {
     assert_eq!(line(&busy.rest()), "E[FATAL 57P01] EOF");
     assert!(stage.weir.wait().success());
 }
+
+#[test]
+fn clients_are_served_until_the_delay_is_over_though_no_more_are_asked_for() {
+    let mut stage = Stage::new(&Setup::servers(1).timeouts("drain_delay = \"2s\""));
+    let mut early = stage.client();
+    let ready = |stage: &Stage| stage.weir.http("/readyz").0;
+    assert!(ready(&stage).contains(" 200 "));
+    let began = Instant::now();
+    stage.weir.signal("TERM");
+    wait_until("it is not ready", || ready(&stage).contains(" 503 "));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(stage.client().value("select 1"), "1");
+    assert_eq!(early.value("select 2"), "2");
+    // A reload is none of the signals that end the delay.
+    stage.weir.signal("HUP");
+    assert_eq!(stage.client().value("select 3"), "3");
+    assert_eq!(line(&early.rest()), "E[FATAL 57P01] EOF");
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(stage.weir.wait().success());
+}
+
+#[test]
+fn a_second_signal_ends_the_delay_and_not_the_transactions() {
+    let mut stage = Stage::new(&Setup::servers(1).timeouts("drain_delay = \"60s\""));
+    let mut busy = stage.client();
+    let mut idle = stage.client();
+    busy.rows("begin");
+    stage.weir.signal("TERM");
+    wait_until("it leaves", || stage.weir.http("/readyz").0.contains(" 503 "));
+    assert_eq!(idle.within(Duration::from_millis(300)), []);
+    stage.weir.signal("TERM");
+    assert_eq!(line(&idle.rest()), "E[FATAL 57P01] EOF");
+    assert_eq!(busy.ask(&query("commit")), "C[COMMIT] Z[I]");
+    assert_eq!(line(&busy.rest()), "E[FATAL 57P01] EOF");
+    assert!(stage.weir.wait().success());
+}

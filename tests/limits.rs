@@ -20,6 +20,25 @@ const COMMITS: usize = 60;
 const ROUNDS: usize = 40;
 
 #[test]
+fn a_pool_that_may_be_larger_than_postgresql_is_warned_of_once() {
+    let cluster = Cluster::with_slots(SLOTS);
+    let warned = |stage: &Stage| stage.weir.log().matches("limits.max_servers_host").count();
+    let large = Stage::on(cluster.database(), &Setup::servers(SLOTS + 1));
+    let limited = Setup::servers(SLOTS + 1).limits(&format!("max_servers_host = {SLOTS}"));
+    let limited = Stage::on(cluster.database(), &limited);
+    assert_eq!(warned(&large), 0);
+    large.client().rows("select 1");
+    limited.client().rows("select 1");
+    wait_until("it is said", || warned(&large) == 1);
+    let log = large.weir.log();
+    let line = log.lines().find(|line| line.contains("limits.max_servers_host")).expect("a line");
+    assert!(line.contains("available=4") && line.contains("wanted=5"), "{line}");
+    // The next look is as far away as the last.
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!((warned(&large), warned(&limited)), (1, 0));
+}
+
+#[test]
 fn the_limit_of_the_host_holds_in_chaos() {
     let seed = rand::random();
     println!("seed {seed}");

@@ -56,6 +56,22 @@ fn bytes_are_those_of_clients_in_both_directions() {
 }
 
 #[test]
+fn limits_are_shown_as_they_hold() {
+    let stage = Stage::new(&Setup::servers(7).limits("max_clients = 50"));
+    let _client = stage.client();
+    let pool = format!("database=\"{}\"", stage.database.name());
+    counted(&stage, "pgweir_pool_servers_limit", &pool, 7.0);
+    counted(&stage, "pgweir_clients_limit", "", 50.0);
+    counted(&stage, "pgweir_clients_tls", "", 0.0);
+    stage.weir.reload(|toml| {
+        toml.replace("max_servers = 7", "max_servers = 3")
+            .replace("max_clients = 50", "max_clients = 60")
+    });
+    counted(&stage, "pgweir_pool_servers_limit", &pool, 3.0);
+    counted(&stage, "pgweir_clients_limit", "", 60.0);
+}
+
+#[test]
 fn each_checkout_is_in_the_histogram_of_waits() {
     let stage = Stage::new(&Setup::servers(1));
     let (mut client, mut other) = (stage.client(), stage.client());

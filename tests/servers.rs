@@ -13,7 +13,7 @@ use pgweir::host::{Host, HostLimits, Owner};
 use pgweir::metrics::{Metrics, PoolMetrics, ServerState};
 use pgweir::net::Target;
 use pgweir::server::{
-    self, Broken, CancelOutcome, Cleaning, OpenError, OpenRequest, Opened, Server,
+    self, Broken, CancelOutcome, Cleaning, Entry, OpenError, OpenRequest, Opened, Server,
 };
 use pgweir::wire::frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,7 +82,7 @@ impl Ground {
             generation: 0,
             statement_limit: 100,
             id: 1,
-            count: self.metrics.server(ServerState::Connecting),
+            entry: Entry::new(self.metrics.server(ServerState::Connecting), Arc::default(), 1),
             slot,
         };
         server::open(request).await

@@ -40,6 +40,65 @@ fn each_query_of_a_transaction_that_stands_still_is_cancelled() {
 }
 
 #[test]
+fn a_client_is_told_which_setting_has_its_query_cancelled() {
+    let stage = stage();
+    let mut client = stage.client();
+    let seen = client.ask_in_detail(&query("select pg_sleep(30)"));
+    let (notice, error) = seen.split_once("E[").expect("an error");
+    assert!(notice.contains("N[NOTICE 57014") && notice.contains("timeouts.query"), "{seen}");
+    assert!(notice.contains("500ms"), "{seen}");
+    assert!(error.starts_with("ERROR 57014 canceling statement due to user request"), "{seen}");
+    assert_eq!(stage.weir.count("pgweir_timeouts_total", "timeout=\"query\""), 1);
+    let log = stage.weir.log();
+    let told = log.lines().find(|line| line.contains("a statement was cancelled"));
+    assert!(told.is_some_and(|line| line.contains("timeouts.query")), "{log}");
+}
+
+#[test]
+fn a_query_that_heeds_no_cancel_is_cut_off() {
+    let stage = stage();
+    let mut client = stage.client();
+    let deaf = "do $$ begin loop begin perform pg_sleep(30); exception when query_canceled then \
+                null; end; end loop; end $$";
+    let began = Instant::now();
+    client.send(&query(deaf));
+    assert_eq!(line(&client.rest()), "N[NOTICE 57014] E[FATAL 57014] EOF");
+    assert!(began.elapsed() < Duration::from_secs(4), "after {:?}", began.elapsed());
+    assert_eq!(stage.weir.count("pgweir_timeouts_total", "timeout=\"query\""), 1);
+}
+
+#[test]
+fn who_is_ended_inside_a_row_is_told_nothing_that_it_would_take_for_the_row() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("transaction = \"1500ms\""));
+    let mut client = stage.client();
+    client.send(&query("select repeat('x', 30000000)"));
+    let ended = "timeout=\"transaction\"";
+    wait_until("it is ended", || stage.weir.count("pgweir_timeouts_total", ended) == 1);
+    let seen = client.bytes(usize::MAX);
+    let end = &seen[seen.len().saturating_sub(200)..];
+    assert!(end.ends_with(b"xxx"), "{} {}", seen.len(), String::from_utf8_lossy(end));
+}
+
+#[test]
+fn each_time_that_ends_a_client_is_counted() {
+    let times = "idle_client = \"300ms\"\nidle_in_transaction = \"350ms\"\npin_idle = \"100ms\"\n\
+                 transaction = \"900ms\"";
+    let stage = Stage::new(&Setup::servers(4).timeouts(times));
+    for (sql, timeout) in [
+        ("select 1", "idle_client"),
+        ("begin", "idle_in_transaction"),
+        ("create temp table t ()", "pin_idle"),
+        ("select pg_sleep(30)", "transaction"),
+    ] {
+        let mut client = stage.client();
+        client.send(&query(sql));
+        client.rest();
+        let labels = format!("timeout=\"{timeout}\"");
+        assert_eq!(stage.weir.count("pgweir_timeouts_total", &labels), 1, "{timeout}");
+    }
+}
+
+#[test]
 fn the_transaction_timeout_does_not_run_between_the_transactions_of_a_pinned_client() {
     let stage = Stage::new(&Setup::servers(1).timeouts("transaction = \"400ms\""));
     let mut client = stage.client();

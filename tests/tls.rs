@@ -37,8 +37,10 @@ fn clients_use_tls_as_they_like_where_it_is_allowed() {
     assert!(raw.cancel().is_empty());
     assert_eq!(raw.value("select 1"), "1");
     assert_eq!(target.connect().value("select 1"), "1");
+    assert_eq!(stage.weir.count("pgweir_clients_tls", ""), 1);
     raw.send(&terminate());
     assert_eq!(line(&raw.rest()), "EOF");
+    wait_until("it is gone", || stage.weir.count("pgweir_clients_tls", "") == 0);
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub struct Pools {
     pub user: Option<String>,
 }
 
-/// One change. But for a pause, it holds until the configuration is read again.
+/// One change. But for a pause and the end of a client, it holds until the configuration is read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Settings get other values, all of them or none.
@@ -42,6 +42,8 @@ pub enum Change {
     Pause(Option<Pools>),
     /// They do so again.
     Resume(Option<Pools>),
+    /// The client of this id is ended.
+    Kill(u32),
     /// The configuration is read again.
     Reload,
 }
@@ -69,7 +71,7 @@ pub type Finished = Arc<dyn Fn(&Change) -> bool + Send + Sync>;
 /// Why a change was not made. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ChangeError {
-    /// There is no such setting, database or pool.
+    /// There is no such setting, database, pool or client.
     #[error("{0}")]
     Unknown(String),
     /// The value cannot be.

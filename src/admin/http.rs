@@ -32,6 +32,8 @@ pub enum Phase {
     Starting,
     /// Accepting clients.
     Accepting,
+    /// Accepting clients still, which are to be sent elsewhere.
+    Leaving,
     /// Finishing what runs, accepting nobody.
     Draining,
 }
@@ -210,6 +212,7 @@ fn readiness(phase: Phase) -> Response<Full<Bytes>> {
     match phase {
         Phase::Starting => plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
         Phase::Accepting => plain(StatusCode::OK, "ready\n"),
+        Phase::Leaving => plain(StatusCode::SERVICE_UNAVAILABLE, "leaving\n"),
         Phase::Draining => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
     }
 }
@@ -288,9 +291,12 @@ mod tests {
     #[tokio::test]
     async fn ready_only_while_accepting() {
         let (address, phase, _metrics) = endpoint().await;
-        for (now, expected) in
-            [(Phase::Starting, "503"), (Phase::Accepting, "200"), (Phase::Draining, "503")]
-        {
+        for (now, expected) in [
+            (Phase::Starting, "503"),
+            (Phase::Accepting, "200"),
+            (Phase::Leaving, "503"),
+            (Phase::Draining, "503"),
+        ] {
             phase.send_replace(now);
             assert!(get(address, "/readyz").await.starts_with(&format!("HTTP/1.1 {expected} ")));
             assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200 "));

@@ -119,6 +119,7 @@ impl Canceling {
     /// Gives the server back once no signal can hit the next client's query.
     pub(super) fn check_in_after(self, lease: Lease, cleaning: Cleaning) {
         self.is_moot();
+        lease.entry.clean();
         tokio::spawn(async move {
             if self.ended().await {
                 lease.check_in(cleaning, Instant::now());
@@ -145,6 +146,7 @@ pub(super) fn abandon(
     canceling: Option<Canceling>,
     cleaning: Cleaning,
 ) {
+    lease.entry.clean();
     tokio::spawn(async move {
         let settings = lease.pool().settings();
         if let Some(canceling) = canceling

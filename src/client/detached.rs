@@ -10,14 +10,16 @@ use bytes::Buf;
 
 use super::alarm::due;
 use super::half::Stop;
+use super::journal::Event;
 use super::waiting::Phase;
 use super::{Client, Ending, edge};
 use crate::config::Timeouts;
+use crate::metrics::Timeout;
 use crate::net::link::Traffic;
 use crate::pool::Lease;
 use crate::registry::{Notice, State};
-use crate::wire::Report;
 use crate::wire::frame::HEADER;
+use crate::wire::{Report, SqlState};
 use crate::without::is_off;
 
 /// What wakes a client without a server.
@@ -31,7 +33,8 @@ impl Client {
     /// Answers what can be answered without a server, until a message needs one; that one is still
     /// at the head of the input. `None`: the client may sleep.
     pub(super) async fn detached(&mut self) -> Result<Option<Lease>, Ending> {
-        self.registration.set_state(State::Idle);
+        self.registration.set_state(State::Idle, self.since);
+        self.show_application();
         self.rests = false;
         loop {
             let stop = self.half.pump(&mut self.link, &mut self.session, None)?;
@@ -126,12 +129,12 @@ impl Client {
 
     /// How long the client may say nothing, and what it is told then. It may be in a transaction that no
     /// server knows of.
-    fn idle_limit(&self) -> (Duration, fn() -> Report) {
+    fn idle_limit(&self) -> (Duration, Timeout) {
         let Timeouts { idle_client, idle_in_transaction, .. } = *self.context.timeouts();
         if self.session.is_in_transaction() {
-            (idle_in_transaction, edge::idle_in_transaction)
+            (idle_in_transaction, Timeout::IdleInTransaction)
         } else {
-            (idle_client, edge::idle_client)
+            (idle_client, Timeout::IdleClient)
         }
     }
 
@@ -157,9 +160,9 @@ impl Client {
             self.rests = true;
             self.link.release_buffers();
         }
-        let (limit, report) = self.idle_limit();
+        let (limit, timeout) = self.idle_limit();
         if due(self.since, limit).is_some_and(|due| due <= now) {
-            return Err(Ending::Ended(Box::new(report())));
+            return Err(self.times_out(timeout));
         }
         Ok(())
     }
@@ -191,13 +194,20 @@ impl Client {
         {
             return Ok(Ok(lease));
         }
-        self.registration.set_state(State::Waiting);
+        self.registration.set_state(State::Waiting, self.since);
         let (pool, class) = (Arc::clone(&self.pool), self.class);
         let wanted = self.session.desired().clone();
         let coming = pin!(pool.checkout(class, &wanted));
         let waited = self.wait_in_queue(Phase::Session, coming).await;
-        self.registration.set_state(State::Idle);
+        // Who cancels its own wait was not refused.
+        if let Ok(Err(report)) = &waited
+            && report.code != SqlState::QUERY_CANCELED
+        {
+            let lasted = self.registration.lasted(Instant::now());
+            self.tell_of(Event::Refused, report, lasted);
+        }
         self.since = Instant::now();
+        self.registration.set_state(State::Idle, self.since);
         waited
     }
 }

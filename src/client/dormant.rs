@@ -10,11 +10,10 @@ use super::alarm::Alarm;
 use super::half::Half;
 use super::{Client, Context};
 use crate::class::ClassId;
-use crate::ledger::Who;
 use crate::net::Stream;
 use crate::net::link::{Link, Traffic};
 use crate::pool::Pool;
-use crate::registry::{Notice, Registration};
+use crate::registry::{Card, Notice, Registration};
 use crate::session::Packed;
 
 /// A [`Client`] without a server, without buffers and without anything under way.
@@ -23,7 +22,7 @@ pub(super) struct Dormant {
     traffic: Traffic,
     counted: Traffic,
     session: Packed,
-    who: Who,
+    card: Arc<Card>,
     class: ClassId,
     pool: Arc<Pool>,
     registration: Registration,
@@ -46,14 +45,19 @@ impl Client {
 
     /// Only while [`Client::may_sleep`].
     pub(super) fn sleep(self: Box<Self>) -> Dormant {
-        let Self { link, counted, session, who, class, pool, registration, .. } = *self;
+        let Self { link, counted, session, card, class, pool, registration, .. } = *self;
         let traffic = link.traffic();
+        let session = session.pack();
+        // What is shown takes no memory that packing has given back.
+        if let Some(name) = session.application() {
+            registration.set_application(name);
+        }
         Dormant {
             stream: link.into_parts().0,
             traffic,
             counted,
-            session: session.pack(),
-            who,
+            session,
+            card,
             class,
             pool,
             registration,
@@ -88,7 +92,7 @@ impl Dormant {
             counted: self.counted,
             half: Half::default(),
             session: self.session.unpack(),
-            who: self.who,
+            card: self.card,
             class: self.class,
             pool: self.pool,
             registration: self.registration,

@@ -12,7 +12,9 @@ use std::time::Duration;
 use super::ServerLoss;
 use super::login::LoginFailure;
 use crate::auth::{AuthError, LoginError};
+use crate::config::format_duration;
 use crate::control::ControlError;
+use crate::metrics::Timeout;
 use crate::pool::{Cause, CheckoutError, Counts, Crowd, PoolKey, Standing};
 use crate::server::OpenError;
 use crate::session::inbox::MAX_INBOX;
@@ -126,13 +128,24 @@ pub fn draining() -> Report {
     Report::fatal(SqlState::ADMIN_SHUTDOWN, text)
 }
 
+/// A time has passed, and the client is ended for it.
+pub fn timed_out(timeout: Timeout) -> Report {
+    match timeout {
+        Timeout::Query => query_timeout(),
+        Timeout::Transaction => transaction_timeout(),
+        Timeout::IdleInTransaction => idle_in_transaction(),
+        Timeout::IdleClient => idle_client(),
+        Timeout::PinIdle => idle_pinned(),
+    }
+}
+
 /// `timeouts.idle_client` passed.
 pub fn idle_client() -> Report {
     Report::fatal(SqlState::IDLE_SESSION, "terminating connection due to idle-session timeout")
 }
 
 /// `timeouts.pin_idle` passed.
-pub fn idle_pinned() -> Report {
+fn idle_pinned() -> Report {
     Report::fatal(SqlState::IDLE_SESSION, "terminating connection due to idle-session timeout")
         .detail(
             "The session kept its database connection to itself, and timeouts.pin_idle has passed.",
@@ -153,19 +166,27 @@ pub fn pin_refused(refusal: Refusal) -> Report {
 }
 
 /// `timeouts.idle_in_transaction` passed.
-pub fn idle_in_transaction() -> Report {
+fn idle_in_transaction() -> Report {
     let text = "terminating connection due to idle-in-transaction timeout";
     Report::fatal(SqlState::IDLE_IN_TRANSACTION, text)
 }
 
 /// `timeouts.transaction` passed.
-pub fn transaction_timeout() -> Report {
+fn transaction_timeout() -> Report {
     Report::fatal(TRANSACTION_TIMEOUT, "terminating connection due to transaction timeout")
 }
 
 /// `timeouts.query` passed, and the server did not heed the cancel.
-pub fn query_timeout() -> Report {
+fn query_timeout() -> Report {
     Report::fatal(SqlState::QUERY_CANCELED, "canceling statement due to query timeout")
+}
+
+/// `timeouts.query` passed, and what runs is being cancelled: PostgreSQL's own error, which follows, can only say
+/// that somebody asked for it.
+pub fn query_canceled(limit: Duration) -> Report {
+    let limit = format_duration(limit);
+    let text = format!("canceling statement due to timeouts.query of pgweir, {limit}");
+    Report { code: SqlState::QUERY_CANCELED, ..Report::notice(text) }
 }
 
 /// A client that waited for a server cancelled its request.

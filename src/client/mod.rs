@@ -12,6 +12,7 @@ pub mod edge;
 mod failures;
 pub mod guest;
 mod half;
+mod journal;
 mod listening;
 pub mod login;
 mod observer;
@@ -23,7 +24,7 @@ mod welcome;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -31,18 +32,20 @@ use tracing::debug;
 
 use crate::class::ClassId;
 use crate::config::{Config, Timeouts};
-use crate::ledger::{Ledger, Who};
-use crate::metrics::{ErrorSource, LoginResult, Metrics};
+use crate::ledger::Ledger;
+use crate::metrics::{ErrorSource, LoginResult, Metrics, Timeout};
 use crate::net::link::{Link, Traffic};
 use crate::pool::{Membership, Pool};
-use crate::registry::{Notice, Registration};
+use crate::registry::{Card, Notice, Registration};
 use crate::session::{Session, SessionError};
 use crate::wire::Report;
 use crate::wire::frame::BadFrame;
 use alarm::Alarm;
 use dormant::Dormant;
 use half::Half;
+use journal::{Event, Line};
 
+pub use journal::Journal;
 pub use welcome::Welcomed;
 
 /// What all clients' tasks work with.
@@ -56,6 +59,8 @@ pub struct Common {
     pub ledger: Arc<Ledger>,
     /// Pins that transaction pooling would have made.
     pub observed: Arc<Ledger>,
+    /// What befalls clients.
+    pub journal: Journal,
 }
 
 /// What a client's task works with.
@@ -91,7 +96,7 @@ pub struct Client {
     counted: Traffic,
     half: Half,
     session: Session,
-    who: Who,
+    card: Arc<Card>,
     /// Decided at its login.
     class: ClassId,
     pool: Arc<Pool>,
@@ -127,6 +132,9 @@ pub enum Ending {
     /// pgweir ends it, and says why.
     #[error("ended: {}", .0.message)]
     Ended(Box<Report>),
+    /// The same inside a message of the server, where nothing can be said.
+    #[error("cut off: {}", .0.message)]
+    Cut(Box<Report>),
     /// The server ended the session with a FATAL error, which the client has.
     #[error("the server ended the session")]
     ServerFatal,
@@ -158,7 +166,33 @@ impl Ending {
         match self {
             Self::Left | Self::Lost(_) => LoginResult::Gone,
             Self::BadFrame(_) => LoginResult::Protocol,
-            Self::ServerLost(_) | Self::Ended(_) | Self::ServerFatal => LoginResult::ServerFailed,
+            Self::ServerLost(_) | Self::Ended(_) | Self::Cut(_) | Self::ServerFatal => {
+                LoginResult::ServerFailed
+            }
+        }
+    }
+
+    /// What the client is told, where it is pgweir that ends it.
+    fn report(&self) -> Option<Report> {
+        match self {
+            Self::Left | Self::Lost(_) | Self::ServerFatal => None,
+            Self::BadFrame(error) => edge::bad_frame(*error),
+            Self::ServerLost(loss) => Some(edge::server_lost(loss)),
+            Self::Ended(report) | Self::Cut(report) => Some((**report).clone()),
+        }
+    }
+
+    /// The same where the client has part of a message of the server.
+    fn inside_message(self) -> Self {
+        match self {
+            Self::Ended(report) => Self::Cut(report),
+            Self::BadFrame(error) => match edge::bad_frame(error) {
+                Some(report) => Self::Cut(Box::new(report)),
+                None => self,
+            },
+            Self::Left | Self::Lost(_) | Self::ServerLost(_) | Self::Cut(_) | Self::ServerFatal => {
+                self
+            }
         }
     }
 }
@@ -186,8 +220,9 @@ impl Client {
         match self.work(told).await {
             Ok(()) => Ok(self.sleep()),
             Err(ending) => {
+                self.tell(Event::Ended, &ending);
                 self.say_goodbye(&ending).await;
-                debug!(id = self.who.id, user = %self.who.user, %ending, "a client has gone");
+                debug!(id = self.card.who.id, user = %self.card.who.user, %ending, "a client has gone");
                 Err(Gone)
             }
         }
@@ -203,16 +238,32 @@ impl Client {
         Ok(())
     }
 
+    /// Its time is over.
+    fn times_out(&self, timeout: Timeout) -> Ending {
+        self.context.common.metrics.clients.timeouts.count(timeout);
+        Ending::Ended(Box::new(edge::timed_out(timeout)))
+    }
+
+    /// Writes down how it was ended, or why its login was. Who drains ends everybody.
+    fn tell(&self, event: Event, ending: &Ending) {
+        let is_drain = |report: &Report| [edge::draining(), edge::shutting_down()].contains(report);
+        if let Some(report) = ending.report().filter(|report| !is_drain(report)) {
+            self.tell_of(event, &report, self.registration.lasted(Instant::now()));
+        }
+    }
+
+    fn tell_of(&self, event: Event, report: &Report, lasted: Duration) {
+        let Self { card, session, .. } = self;
+        let application = session.application_name();
+        let line = Line { event, who: &card.who, application, report, lasted };
+        self.context.common.journal.tell(&line, Instant::now());
+    }
+
     /// A FATAL is written where the client can still read it: never inside a message of the server.
     async fn say_goodbye(&mut self, ending: &Ending) {
-        let report = match ending {
-            Ending::Left | Ending::Lost(_) | Ending::ServerFatal => None,
-            Ending::BadFrame(error) => edge::bad_frame(*error),
-            Ending::ServerLost(ServerLoss::InsideMessage) => None,
-            Ending::ServerLost(loss) => Some(edge::server_lost(loss)),
-            Ending::Ended(report) => Some((**report).clone()),
-        };
-        if let Some(report) = report {
+        let inside =
+            matches!(ending, Ending::ServerLost(ServerLoss::InsideMessage) | Ending::Cut(_));
+        if let Some(report) = ending.report().filter(|_| !inside) {
             self.context.common.metrics.errors.count(ErrorSource::Pgweir, report.code.as_bytes());
             report.encode(&mut self.link.output);
         }
@@ -225,6 +276,13 @@ impl Client {
             let _ = tokio::time::timeout(GOODBYE, self.link.close()).await;
         }
         self.count_bytes();
+    }
+
+    /// What its application calls itself may have changed with its last transaction.
+    fn show_application(&self) {
+        if let Some(name) = self.session.application() {
+            self.registration.set_application(name);
+        }
     }
 
     fn count_bytes(&mut self) {
@@ -240,4 +298,4 @@ impl Client {
 struct Gone;
 
 /// How long a goodbye may take.
-const GOODBYE: std::time::Duration = std::time::Duration::from_secs(2);
+const GOODBYE: Duration = Duration::from_secs(2);

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Context;
-use crate::ledger::{Pinned, Who};
+use crate::ledger::Pinned;
 use crate::pool::Pool;
 use crate::pool::need::{Counted, What};
+use crate::registry::Who;
 use crate::session::Session;
 
 /// One client with a server of its own, under observation.

@@ -99,7 +99,9 @@ impl Client {
     /// Relays between the client and a server that was just given to it, for as long as its
     /// transaction lasts.
     pub(super) async fn attached(&mut self, mut lease: Lease) -> Result<(), Ending> {
-        self.registration.set_state(State::Active);
+        self.registration.set_state(State::Active, self.since);
+        self.registration.set_server(Some(lease.backend.pid));
+        lease.entry.lend(self.card.who.id);
         if self.pool.knowledge().is_first_reading() {
             Box::pin(self.pool.first_reading()).await;
         }
@@ -115,6 +117,8 @@ impl Client {
         let mut relay = Relay::new(self, &mut lease, now);
         relay.observe();
         let ended = relay.run().await;
+        let inside = relay.rest > 0 && relay.forwarding;
+        let ended = ended.map_err(|ending| if inside { ending.inside_message() } else { ending });
         relay.gathering.stop(&mut relay.lease.link);
         let (rest, canceling) = (relay.rest, relay.canceling.take());
         // What counts it must not meet the next client's.
@@ -155,6 +159,7 @@ impl Client {
         refused: Result<bytes::Bytes, Ending>,
     ) -> Result<(), Ending> {
         self.session.detach();
+        self.registration.set_server(None);
         let body = match refused {
             Ok(body) => body,
             Err(ending) => {
@@ -201,6 +206,7 @@ impl Client {
         rest: usize,
         canceling: Option<Canceling>,
     ) -> Result<(), Ending> {
+        self.registration.set_server(None);
         let lost = matches!(ended, Err(Ending::ServerLost(_) | Ending::ServerFatal));
         if lost && self.session.survives_loss() {
             self.session.detach();
@@ -269,6 +275,7 @@ impl<'a> Relay<'a> {
             if self.client.link.has_ended() || stop == Stop::Terminate {
                 self.on_client_ended()?;
             }
+            self.show_state();
             self.set_alarm();
             match self.woken(stop == Stop::More).await? {
                 Woken::Server(moved) => {
@@ -339,6 +346,7 @@ impl<'a> Relay<'a> {
     fn on_kept(&mut self) -> Result<(), Ending> {
         self.started = None;
         self.client.count(self.lease);
+        self.client.show_application();
         let client = &mut *self.client;
         if client.draining && client.link.input.is_empty() {
             return Err(Ending::Ended(Box::new(edge::draining())));
@@ -346,8 +354,8 @@ impl<'a> Relay<'a> {
         client.link.release_buffers();
         self.lease.link.release_buffers();
         if let Some(observer) = &mut self.observer {
-            let Client { session, who, context, .. } = &*self.client;
-            observer.end(session, who, context, Instant::now());
+            let Client { session, card, context, .. } = &*self.client;
+            observer.end(session, &card.who, context, Instant::now());
         }
         Ok(())
     }
@@ -371,14 +379,32 @@ impl<'a> Relay<'a> {
 
     /// Enters what pins the client where it can be seen.
     fn enter_pins(&mut self) {
-        self.client.registration.set_state(State::Pinned);
-        let Client { session, who, context, .. } = &*self.client;
+        let Client { session, card, context, .. } = &*self.client;
         let (pinned, _) = self.pinned.get_or_insert_with(|| {
             let name = session.application_name();
-            let pinned = context.common.ledger.begin(who, name, self.lease.backend.pid);
+            let pinned = context.common.ledger.begin(&card.who, name, self.lease.backend.pid);
             (pinned, self.lease.pool().metrics().pinned())
         });
         pinned.update(session.pins(), |reason| session.cause(reason), Instant::now());
+    }
+
+    /// Says what the client is doing, for those who look.
+    fn show_state(&self) {
+        let Client { session, half, registration, since, .. } = &*self.client;
+        // What pgweir itself asks is none of the client's doing.
+        if session.is_asking() {
+            return;
+        }
+        let state = if !self.is_clients_turn() || half.is_inside_message() {
+            State::Active
+        } else if !self.is_idle_keeper() {
+            State::IdleInTransaction
+        } else if self.pinned.is_some() {
+            State::Pinned
+        } else {
+            State::Idle
+        };
+        registration.set_state(state, *since);
     }
 
     /// The client has its server though it is outside a transaction.

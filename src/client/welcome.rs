@@ -4,14 +4,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::debug;
+
+use super::journal::Event;
 use super::waiting::Phase;
 use super::{Client, Context, Ending};
 use crate::class::{ClassId, Traits};
-use crate::ledger::Who;
 use crate::metrics::CloseReason;
+use crate::net::PeerAddr;
 use crate::net::link::{Link, Traffic};
 use crate::pool::{CheckoutError, Cleaning, Lease, Pool, Proof, Proving};
-use crate::registry::{Registration, State};
+use crate::registry::{Card, Registration, State, Who};
 use crate::server::Server;
 use crate::session::{Attach, Session, settings::Settings};
 use crate::wire::build;
@@ -26,8 +29,8 @@ pub struct Welcomed {
     pub settings: Vec<(String, String)>,
     /// Who it is.
     pub who: Who,
-    /// Its address; `None` on a Unix socket.
-    pub source: Option<IpAddr>,
+    /// Where it comes from.
+    pub peer: PeerAddr,
     /// Its pool.
     pub pool: Arc<Pool>,
     /// Its place in the registry.
@@ -69,9 +72,12 @@ impl Client {
     /// Needs a server only if the pool has had none yet, or if the client asks for a setting that no
     /// server of the pool has accepted before: then PostgreSQL judges it now, as it does at a login.
     pub async fn welcome(welcomed: Welcomed) -> Result<Box<Self>, Ending> {
-        let Welcomed { link, settings, who, source, pool, registration, cancel_key, context } =
+        let Welcomed { link, settings, who, peer, pool, mut registration, cancel_key, context } =
             welcomed;
-        let class = class_of(&who, source, &settings, &pool);
+        let class = class_of(&who, peer.ip(), &settings, &pool);
+        let shown = Arc::clone(pool.settings().classes.name(class));
+        let tls = link.stream().is_tls();
+        let card = registration.introduce(Card::new(who, Some(shown), tls));
         let mut startup = Settings::default();
         for (name, value) in settings.iter().filter(|(name, _)| name != CLASS_OPTION) {
             startup.set(name, value.as_bytes());
@@ -81,7 +87,7 @@ impl Client {
             counted: Traffic::default(),
             half: super::Half::default(),
             session: Session::new(Arc::clone(pool.knowledge()), startup),
-            who,
+            card,
             class,
             pool,
             registration,
@@ -98,10 +104,26 @@ impl Client {
         match client.greet(&cancel_key).await {
             Ok(()) => Ok(client),
             Err(ending) => {
+                client.tell(Event::Refused, &ending);
                 client.say_goodbye(&ending).await;
                 Err(ending)
             }
         }
+    }
+
+    /// Writes down that it is in.
+    pub fn tell_login(&self) {
+        let Who { id, user, database, address } = &self.card.who;
+        debug!(
+            client = id,
+            %address,
+            %user,
+            %database,
+            application = &*String::from_utf8_lossy(self.session.application_name()),
+            class = &**self.pool.settings().classes.name(self.class),
+            tls = self.link.stream().is_tls(),
+            "a client has logged in"
+        );
     }
 
     async fn greet(&mut self, cancel_key: &CancelKey) -> Result<(), Ending> {
@@ -119,6 +141,8 @@ impl Client {
         self.session.set_pid(cancel_key.pid);
         let out = &mut self.link.output;
         self.session.welcome(&reported, out);
+        self.show_application();
+        let out = &mut self.link.output;
         build::backend_key_data(out, cancel_key);
         build::ready_for_query(out, b'I');
         Ok(())
@@ -144,6 +168,8 @@ impl Client {
     /// Takes a server for a moment, to learn what it reports and whether it takes the settings.
     async fn try_settings(&mut self) -> Result<Settings, Ending> {
         let mut lease = self.first_lease().await?;
+        self.registration.set_server(Some(lease.backend.pid));
+        lease.entry.lend(self.card.who.id);
         let server: &mut Server = &mut lease;
         let settled = match self.session.attach(&mut server.backend, &mut server.link.output) {
             Attach::Ready if self.session.is_quiet() => Ok(None),
@@ -163,11 +189,14 @@ impl Client {
         &mut self,
         coming: impl Future<Output = Result<T, CheckoutError>>,
     ) -> Result<T, Ending> {
-        self.registration.set_state(State::Waiting);
+        self.registration.set_state(State::Waiting, self.since);
         let mut coming = Box::pin(coming);
         let waited = Box::pin(self.wait_in_queue(Phase::Login, coming.as_mut())).await;
-        self.registration.set_state(State::Idle);
-        waited?.map_err(|report| Ending::Ended(Box::new(report)))
+        // Who is refused has waited until its end.
+        let waited = waited?.map_err(|report| Ending::Ended(Box::new(report)))?;
+        self.since = Instant::now();
+        self.registration.set_state(State::Idle, self.since);
+        Ok(waited)
     }
 
     fn on_settings_tried(
@@ -177,6 +206,7 @@ impl Client {
     ) -> Result<Settings, Ending> {
         let cleaning = Cleaning::after(self.session.leftovers());
         self.session.detach();
+        self.registration.set_server(None);
         match settled {
             Ok(None) => {
                 let reported = lease.backend.settings.baseline().clone();

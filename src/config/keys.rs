@@ -138,6 +138,7 @@ pub const KEYS: &[Key] = &[
     Key::new("timeouts", "cancel", Kind::Duration),
     Key::new("timeouts", "client_gone", Kind::Duration),
     Key::new("timeouts", "drain", Kind::Duration),
+    Key::new("timeouts", "drain_delay", Kind::Duration),
     Key::new("timeouts", "idle_client", Kind::Duration),
     Key::new("timeouts", "idle_in_transaction", Kind::Duration),
     Key::new("timeouts", "transaction", Kind::Duration),

@@ -319,6 +319,9 @@ pub struct Timeouts {
     /// Waiting for transactions to end at shutdown.
     #[serde(deserialize_with = "units::duration")]
     pub drain: Duration,
+    /// Accepting clients still, while `/readyz` says that pgweir is leaving, before that; 0 = off.
+    #[serde(deserialize_with = "units::duration")]
+    pub drain_delay: Duration,
     /// A client without a transaction and without a request; 0 = off.
     #[serde(deserialize_with = "units::duration")]
     pub idle_client: Duration,
@@ -407,6 +410,7 @@ impl Default for Timeouts {
             cancel: secs(5),
             client_gone: secs(5),
             drain: secs(30),
+            drain_delay: Duration::ZERO,
             idle_client: secs(1800),
             idle_in_transaction: secs(300),
             transaction: Duration::ZERO,

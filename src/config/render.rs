@@ -203,6 +203,7 @@ fn timeouts(timeouts: &Timeouts) -> Table {
         .span("cancel", timeouts.cancel)
         .span("client_gone", timeouts.client_gone)
         .span("drain", timeouts.drain)
+        .span("drain_delay", timeouts.drain_delay)
         .span("idle_client", timeouts.idle_client)
         .span("idle_in_transaction", timeouts.idle_in_transaction)
         .span("transaction", timeouts.transaction)

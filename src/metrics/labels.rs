@@ -180,6 +180,22 @@ label! {
 }
 
 label! {
+    /// A time of `timeouts` that has passed for a client.
+    Timeout = "timeout" {
+        /// Its statement was cancelled.
+        Query = "query",
+        /// It was ended inside a transaction.
+        Transaction = "transaction",
+        /// It was ended for its silence inside a transaction.
+        IdleInTransaction = "idle_in_transaction",
+        /// It was ended for its silence.
+        IdleClient = "idle_client",
+        /// It was ended for its silence while it kept a server.
+        PinIdle = "pin_idle",
+    }
+}
+
+label! {
     /// How a client's TLS began.
     TlsHandshake = "kind" {
         /// With a key exchange and a signature.

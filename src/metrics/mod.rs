@@ -33,11 +33,11 @@ pub use self::host::HostMetrics;
 use self::labels::Label;
 pub use self::labels::{
     Abandoned, CancelOutcome, CheckoutRefusal, Clean, CloseReason, ErrorSource, LoginResult,
-    LookupResult, ServerState, TlsHandshake,
+    LookupResult, ServerState, Timeout, TlsHandshake,
 };
 pub use self::observed::ObservedMetrics;
 pub use self::pins::PinMetrics;
-pub use self::pool::{PoolMetrics, ServerCount};
+pub use self::pool::{PoolMetrics, ServerCount, ServersLimit};
 use self::tally::{Sink, Tally};
 
 /// Everything pgweir counts. Built once, in `proxy`, and passed down.
@@ -64,6 +64,7 @@ impl Metrics {
     /// An empty set of metrics.
     pub fn new() -> Self {
         let registry = Registry::new();
+        registry.gauge(names::BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         Self {
             clients: ClientMetrics::new(&registry),
             errors: ErrorMetrics::new(registry.clone()),
@@ -313,6 +314,25 @@ mod tests {
         let text = metrics.render();
         assert!(line(&text, "pgweir_queries_total{database=\"other\"").ends_with(" 3"));
         assert!(line(&text, "pgweir_queries_total{database=\"d0\"").ends_with(" 2"));
+    }
+
+    #[test]
+    fn limits_of_pools_with_the_same_labels_are_added() {
+        let metrics = Metrics::new();
+        let limit = |start: &str| {
+            let text = metrics.render();
+            line(&text, start).rsplit(' ').next().map(str::to_owned)
+        };
+        let one = metrics.pool("d", "u").servers_limit();
+        one.set(20);
+        let other = metrics.pool("d", "u").servers_limit();
+        other.set(7);
+        one.set(5);
+        let series = "pgweir_pool_servers_limit{database=\"d\",user=\"u\"}";
+        assert_eq!(limit(series).as_deref(), Some("12"));
+        drop(one);
+        assert_eq!(limit(series).as_deref(), Some("7"));
+        assert_eq!(limit("pgweir_build_info{version=\"").as_deref(), Some("1"));
     }
 
     #[test]

@@ -3,11 +3,16 @@
 use ::metrics::Recorder;
 
 pub(super) const CLIENTS: &str = "pgweir_clients";
+pub(super) const CLIENTS_TLS: &str = "pgweir_clients_tls";
+pub(super) const CLIENTS_LIMIT: &str = "pgweir_clients_limit";
+pub(super) const BUILD_INFO: &str = "pgweir_build_info";
+pub(super) const SERVERS_LIMIT: &str = "pgweir_pool_servers_limit";
 pub(super) const CLIENTS_WAITING: &str = "pgweir_clients_waiting";
 pub(super) const CLIENT_CONNECTIONS: &str = "pgweir_client_connections_total";
 pub(super) const LOGINS: &str = "pgweir_logins_total";
 pub(super) const TLS_HANDSHAKES: &str = "pgweir_tls_handshakes_total";
 pub(super) const CANCELS: &str = "pgweir_cancels_total";
+pub(super) const TIMEOUTS: &str = "pgweir_timeouts_total";
 pub(super) const ERRORS: &str = "pgweir_errors_total";
 pub(super) const SERVERS: &str = "pgweir_servers";
 pub(super) const SERVERS_OPENED: &str = "pgweir_servers_opened_total";
@@ -55,8 +60,12 @@ pub(super) const OBSERVED_PINS: &str = "pgweir_observed_pins_total";
 pub(super) const OBSERVED_PIN_SECONDS: &str = "pgweir_observed_pin_seconds_total";
 pub(super) const OBSERVED_LOST_NUMBERS: &str = "pgweir_observed_lost_numbers_total";
 
-const GAUGES: [(&str, &str); 21] = [
+const GAUGES: [(&str, &str); 25] = [
     (CLIENTS, "Client connections, logged in or not."),
+    (CLIENTS_TLS, "Clients that have logged in over TLS."),
+    (CLIENTS_LIMIT, "limits.max_clients."),
+    (BUILD_INFO, "1, with the version as a label."),
+    (SERVERS_LIMIT, "Servers that the pool may have."),
     (CLIENTS_WAITING, "Clients waiting for a server."),
     (CLIENTS_PINNED, "Clients that keep their server between transactions."),
     (PAUSED, "Whether the pool is paused."),
@@ -79,11 +88,12 @@ const GAUGES: [(&str, &str); 21] = [
     (OBSERVED_PINNED_PEAK, "The highest of those since the start."),
 ];
 
-const COUNTERS: [(&str, &str); 29] = [
+const COUNTERS: [(&str, &str); 30] = [
     (CLIENT_CONNECTIONS, "Client connections accepted."),
     (LOGINS, "Logins by result."),
     (TLS_HANDSHAKES, "TLS handshakes of clients, by kind."),
     (CANCELS, "Cancel requests by outcome."),
+    (TIMEOUTS, "Times that have passed for clients that are logged in, by setting."),
     (ERRORS, "Errors sent to clients, by SQLSTATE and by whose they are."),
     (SERVERS_OPENED, "Connections to PostgreSQL opened."),
     (SERVERS_FAILED, "Connections to PostgreSQL that could not be opened."),

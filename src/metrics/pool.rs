@@ -1,6 +1,7 @@
 //! What is counted about one pool.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ::metrics::{Counter, Gauge, Histogram};
@@ -18,6 +19,7 @@ pub struct PoolMetrics {
     pub classes: Arc<ClassTable>,
     waiting: Gauge,
     pinned: Gauge,
+    servers_limit: Gauge,
     /// 1 while the pool is paused.
     pub paused: Gauge,
     checkouts: Counter,
@@ -56,6 +58,7 @@ impl PoolMetrics {
             classes,
             waiting: registry.gauge(names::CLIENTS_WAITING, labels),
             pinned: registry.gauge(names::CLIENTS_PINNED, labels),
+            servers_limit: registry.gauge(names::SERVERS_LIMIT, labels),
             paused: registry.gauge(names::PAUSED, labels),
             checkouts: counter(names::CHECKOUTS),
             checkout_wait: registry.histogram(names::CHECKOUT_WAIT, labels),
@@ -91,10 +94,36 @@ impl PoolMetrics {
         self.checkout_wait.record(waited.as_secs_f64());
     }
 
+    /// How many servers a pool may have, none yet.
+    pub fn servers_limit(&self) -> ServersLimit {
+        ServersLimit { gauge: self.servers_limit.clone(), limit: AtomicUsize::new(0) }
+    }
+
     /// Counts a server by its state, for as long as the guard lives.
     pub fn server(&self, state: ServerState) -> ServerCount {
         self.tally.count_server(state, 1);
         ServerCount { tally: Arc::clone(&self.tally), state }
+    }
+}
+
+/// How many servers one pool may have, in a gauge that other pools of the same labels add to; dropped, none.
+#[derive(Debug)]
+pub struct ServersLimit {
+    gauge: Gauge,
+    limit: AtomicUsize,
+}
+
+impl ServersLimit {
+    /// It may have so many now.
+    pub fn set(&self, limit: usize) {
+        let before = self.limit.swap(limit, Ordering::Relaxed);
+        self.gauge.increment(limit as f64 - before as f64);
+    }
+}
+
+impl Drop for ServersLimit {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Lease {
 
 impl Lease {
     pub(super) fn new(pool: Arc<Pool>, mut server: Box<Server>, class: ClassId) -> Self {
-        server.count.set(ServerState::Leased);
+        server.entry.set(ServerState::Leased);
         server.at_rest = false;
         Self { pool, server: Some(server), class }
     }
@@ -91,6 +91,7 @@ impl Lease {
             Cleaning::DiscardAll => server::Cleaning::DiscardAll,
         };
         let mut lease = self;
+        lease.entry.clean();
         tokio::spawn(async move {
             let timeout = lease.pool.settings.load().timeouts.client_gone;
             match lease.clean(how, Instant::now() + timeout).await {

@@ -248,7 +248,7 @@ impl Pool {
             }
         };
         self.metrics.opened.increment(1);
-        server.count.set(ServerState::Listening);
+        server.entry.set(ServerState::Listening);
         Ok(server)
     }
 

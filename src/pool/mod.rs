@@ -31,9 +31,9 @@ use crate::auth::{ScramKeys, ServerCredential};
 use crate::class::{ClassId, ClassLimits, Classes};
 use crate::config::{PinsConfig, Share, Timeouts};
 use crate::host::{Host, Owner, Seat, Slot, UNKNOWN_CAPACITY};
-use crate::metrics::{ClassCounts, ClassMetrics, CloseReason, PoolMetrics, ServerState};
+use crate::metrics::{ClassCounts, ClassMetrics, CloseReason, PoolMetrics, ServersLimit};
 use crate::net::Target;
-use crate::server::Server;
+use crate::server::{Card, Roll, Server};
 use crate::session::knowledge::{Changes, Knowledge};
 use crate::session::listening::ListenMode;
 use crate::session::pooling::Pooling;
@@ -158,7 +158,10 @@ pub struct Pool {
     lost: AtomicU64,
     made: Instant,
     next_id: AtomicU64,
+    /// Those that are open.
+    roll: Arc<Roll>,
     metrics: PoolMetrics,
+    shown_limit: ServersLimit,
     needs: Arc<Needs>,
     refused: Refused,
 }
@@ -200,6 +203,8 @@ impl Pool {
         let knowledge = Arc::new(Knowledge::new(changes));
         knowledge.set_rules(settings.pins.rules(size.max));
         let class_metrics = class_metrics(&metrics, &settings.classes);
+        let shown_limit = metrics.servers_limit();
+        shown_limit.set(size.max);
         let pool = Arc::new(Self {
             key,
             slots: Mutex::new(Slots::new(size, settings.classes.limits(), Instant::now())),
@@ -219,8 +224,10 @@ impl Pool {
             lost: AtomicU64::new(0),
             made: Instant::now(),
             next_id: AtomicU64::new(1),
+            roll: Arc::default(),
             needs: Arc::new(Needs::new(metrics.observed.clone())),
             metrics,
+            shown_limit,
             refused,
         });
         keeper::spawn(&pool, granted);
@@ -332,6 +339,11 @@ impl Pool {
     /// Counts by state.
     pub fn counts(&self) -> Counts {
         lock(&self.slots).counts()
+    }
+
+    /// The servers that are open.
+    pub fn servers(&self) -> Vec<Arc<Card>> {
+        self.roll.servers()
     }
 
     /// What the last server reported at its login.
@@ -473,6 +485,7 @@ impl Pool {
             slots.resize(size);
             before
         };
+        self.shown_limit.set(size.max);
         // What is in numbers was compared when the configuration was read.
         if settings.limits.are_shares() && size != before {
             let kept =
@@ -573,7 +586,7 @@ impl Pool {
                     slots.returned(class, now);
                 }
                 Freed::Park => {
-                    server.count.set(ServerState::Idle);
+                    server.entry.park(now);
                     server.link.release_larger_buffers(KEPT_BUFFER);
                     return slots.park(server);
                 }

@@ -14,7 +14,7 @@ use crate::auth::ScramKeys;
 use crate::auth::ServerCredential;
 use crate::host::Slot;
 use crate::metrics::ServerState;
-use crate::server::{self, OpenError, OpenRequest, Server};
+use crate::server::{self, Entry, OpenError, OpenRequest, Server};
 
 /// What one attempt is made with.
 pub(super) struct Attempt {
@@ -155,6 +155,8 @@ impl Pool {
         settings: &PoolSettings,
         attempt: &Attempt,
     ) -> Result<Server, OpenError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let count = self.metrics.server(ServerState::Connecting);
         let request = OpenRequest {
             target: &settings.target,
             dbname: &settings.dbname,
@@ -171,8 +173,8 @@ impl Pool {
             lifetime: settings.timeouts.server_lifetime.mul_f64(rand::rng().random_range(0.9..1.1)),
             generation: attempt.generation,
             statement_limit: STATEMENT_LIMIT,
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            count: self.metrics.server(ServerState::Connecting),
+            id,
+            entry: Entry::new(count, Arc::clone(&self.roll), id),
             slot,
         };
         let opened = server::open(request).await.map_err(|error| self.explained(error))?;
@@ -208,7 +210,7 @@ impl Pool {
         }
         let now = Instant::now();
         lock(&self.slots).opened(now);
-        server.count.set(ServerState::Leased);
+        server.entry.set(ServerState::Leased);
         self.free(server, None, now);
         if recovered {
             self.keep_opening();
@@ -274,7 +276,8 @@ impl Pool {
         let jitter = rand::rng().random_range(0.75..1.25);
         let failed = lock(&self.trouble).failed(Arc::clone(error), jitter, Instant::now());
         if failed.is_news {
-            warn!(%database, %user, %error, "cannot open a server");
+            let seconds = failed.lasted.as_secs();
+            warn!(%database, %user, %error, seconds, "cannot open a server");
         } else {
             debug!(%database, %user, %error, "still cannot open a server");
         }

@@ -11,8 +11,10 @@ use crate::server::OpenError;
 pub(super) struct Trouble {
     failures: u32,
     error: Option<Arc<OpenError>>,
-    /// What the log says of it already.
-    said: Option<String>,
+    /// Since when.
+    since: Option<Instant>,
+    /// What the log says of it already, and when it was told last.
+    said: Option<(String, Instant)>,
     hold: Hold,
 }
 
@@ -32,8 +34,10 @@ enum Hold {
 pub(super) struct Failed {
     /// How long to wait before the next.
     pub(super) pause: Duration,
-    /// The log does not say so yet.
+    /// The log does not say so yet, or has not for long.
     pub(super) is_news: bool,
+    /// For how long none could be opened.
+    pub(super) lasted: Duration,
 }
 
 impl Trouble {
@@ -60,10 +64,16 @@ impl Trouble {
             Hold::Until(now + pause)
         };
         let text = error.to_string();
-        let is_news = self.said.as_ref() != Some(&text);
-        self.said = Some(text);
+        let is_known = |(said, at): &(String, Instant)| {
+            *said == text && now.saturating_duration_since(*at) < SAID_AGAIN
+        };
+        let is_news = !self.said.as_ref().is_some_and(is_known);
+        if is_news {
+            self.said = Some((text, now));
+        }
         self.error = Some(error);
-        Failed { pause, is_news }
+        let since = *self.since.get_or_insert(now);
+        Failed { pause, is_news, lasted: now.saturating_duration_since(since) }
     }
 
     /// Whether servers may be opened for nobody.
@@ -88,6 +98,9 @@ impl Trouble {
         self.said = None;
     }
 }
+
+/// How often the log says what goes on.
+const SAID_AGAIN: Duration = Duration::from_mins(1);
 
 /// Pauses between attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -150,11 +163,22 @@ mod tests {
     }
 
     #[test]
-    fn the_log_says_a_thing_once() {
+    fn the_log_says_a_thing_once_a_minute() {
         let (mut trouble, now) = (Trouble::default(), Instant::now());
-        let mut news = |error| trouble.failed(error, 1.0, now).is_news;
-        let said = [news(refused("42601")), news(refused("42601")), news(refused("42501"))];
-        assert_eq!(said, [true, false, true]);
+        for (code, seconds, is_news) in [
+            ("42601", 0, true),
+            ("42601", 1, false),
+            ("42501", 2, true),
+            ("42501", 61, false),
+            ("42501", 62, true),
+            ("42501", 63, false),
+            ("42501", 122, true),
+        ] {
+            let lasted = Duration::from_secs(seconds);
+            let failed = trouble.failed(refused(code), 1.0, now + lasted);
+            assert_eq!((failed.is_news, failed.lasted), (is_news, lasted), "{code} {seconds}");
+        }
+        let now = now + Duration::from_secs(123);
         trouble.on_reload();
         assert!(trouble.failed(refused("42501"), 1.0, now).is_news);
     }

@@ -15,12 +15,11 @@ use crate::client::guest::Places;
 use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
 use crate::client::{Client, Context, Welcomed, edge};
 use crate::config::CONSOLE;
-use crate::ledger::Who;
 use crate::metrics::{CancelOutcome, Counted, LoginResult};
 use crate::net::link::Link;
 use crate::net::{Listener, PeerAddr, Stream, is_fd_exhaustion};
 use crate::pool::PoolKey;
-use crate::registry::{Card, Registration, Seat, State};
+use crate::registry::{Card, Registration, Seat, State, Who};
 use crate::wire::Report;
 use crate::wire::startup::{CancelKey, Startup};
 
@@ -151,8 +150,14 @@ impl Admitted {
             return self.refuse(&mut link, &edge::shutting_down()).await;
         };
         shared.metrics.clients.logins.count(LoginResult::Accepted);
-        let names = (startup.user.as_str().into(), startup.database.as_str().into());
-        registration.introduce(Card::new(names, peer.to_string(), tls, State::Console));
+        let who = Who {
+            id: cancel_key.pid,
+            user: startup.user.as_str().into(),
+            database: startup.database.as_str().into(),
+            address: peer.to_string().into(),
+        };
+        registration.introduce(Card::new(who, None, tls));
+        registration.set_state(State::Console, Instant::now());
         let Startup { user, .. } = startup;
         let config = Arc::clone(&shared.config);
         info!(%peer, user, "a user is at the console");
@@ -175,7 +180,7 @@ impl Admitted {
     /// Welcomes a client; `None` if it was refused instead.
     async fn welcome(self, arrived: Box<LoggedIn>, peer: PeerAddr) -> Option<Opened> {
         let shared = &self.shared;
-        let LoggedIn { mut link, startup, credential, tls, seat, places } = *arrived;
+        let LoggedIn { mut link, startup, credential, seat, places, .. } = *arrived;
         let Some(pool) = shared.pools.pool(&startup.database, &startup.user) else {
             self.refuse(&mut link, &edge::unknown_database(&startup.database)).await;
             return None;
@@ -183,7 +188,7 @@ impl Admitted {
         // A reload since its login began may have brought another.
         let users = &shared.login.load().users;
         pool.learn_credential(users.credential(&startup.database, &startup.user, credential));
-        let Some((mut registration, cancel_key)) = self.enter(&startup) else {
+        let Some((registration, cancel_key)) = self.enter(&startup) else {
             self.refuse(&mut link, &edge::shutting_down()).await;
             return None;
         };
@@ -192,21 +197,21 @@ impl Admitted {
         // Whoever comes to the pool shares its names, but for a user whom the database logs in as another.
         let PoolKey { database, user } = pool.key().clone();
         let user = if *user == *startup.user { user } else { startup.user.as_str().into() };
-        let names = (Arc::clone(&user), Arc::clone(&database));
-        registration.introduce(Card::new(names, peer.to_string(), tls, State::Idle));
-        let who = Who { id: cancel_key.pid, user: Arc::clone(&user), database };
+        let address = peer.to_string().into();
+        let who = Who { id: cancel_key.pid, user: Arc::clone(&user), database, address };
         let settings = startup.settings;
-        let source = peer.ip();
         let welcomed =
-            Welcomed { link, settings, who, source, pool, registration, cancel_key, context };
+            Welcomed { link, settings, who, peer, pool, registration, cancel_key, context };
         match Client::welcome(welcomed).await {
             Ok(client) => {
                 shared.metrics.clients.logins.count(LoginResult::Accepted);
+                client.tell_login();
                 Some(Opened { client, _seat: seat, _places: places, _admitted: self })
             }
             Err(ending) => {
                 shared.metrics.clients.logins.count(ending.at_login());
-                info!(%peer, %user, %ending, "a login failed");
+                // Where it is pgweir that ended it, the client's own task has said so.
+                debug!(%peer, %user, %ending, "a login failed");
                 None
             }
         }

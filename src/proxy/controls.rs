@@ -15,7 +15,7 @@ use crate::config::{
     self, Config, ConfigError, Database, Loaded, MAX_SERVERS, Overrides, Share, Source, Watched,
 };
 use crate::pool::{PoolKey, WarmedBy};
-use crate::registry::Notice;
+use crate::registry::{Notice, Who};
 
 /// Where the configuration comes from, and what was changed since it was read.
 #[derive(Default)]
@@ -90,6 +90,7 @@ impl Shared {
                 self.check_database(which.as_ref())?;
                 self.pools.resume(which.as_ref()).map_err(ChangeError::NotNow)
             }
+            Change::Kill(id) => self.kill(*id),
             Change::Reload => {
                 self.try_reload().map_err(|error| ChangeError::Invalid(error.to_string()))
             }
@@ -105,8 +106,19 @@ impl Shared {
             | Change::Resize { .. }
             | Change::Warm { .. }
             | Change::Resume(_)
+            | Change::Kill(_)
             | Change::Reload => true,
         }
+    }
+
+    /// Its task does the rest: here nobody waits for a client to read why it is ended.
+    fn kill(&self, id: u32) -> Result<(), ChangeError> {
+        let unknown = || ChangeError::Unknown(format!("there is no client {id}"));
+        let (card, mailbox) = self.registry.named(id).ok_or_else(unknown)?;
+        let Who { user, database, address, .. } = &card.who;
+        info!(client = id, %address, %database, %user, "an administrator ends a client");
+        mailbox.tell(Notice::Terminate);
+        Ok(())
     }
 
     fn pause(&self, which: Option<&Pools>) -> Result<(), ChangeError> {
@@ -185,6 +197,7 @@ impl Shared {
         let next = Arc::new(next);
         self.pools.reconfigure(&next, sizes).map_err(|fault| fault.located(source))?;
         self.room.resize(next.limits.max_clients);
+        self.metrics.clients.limit.set(next.limits.max_clients as f64);
         self.rooms.resize(&next.limits);
         self.lobby.set_limits(lobby_limits(&next));
         raise_file_limit(&next);

@@ -4,6 +4,7 @@
 //! built here and passed on, there is no other global state.
 
 mod accept;
+mod capacity;
 mod controls;
 mod drain;
 mod fault;
@@ -33,9 +34,9 @@ use crate::admin::console::views::Sources;
 use crate::admin::http::{self, Count, HttpState, Phase};
 use crate::admin::remote::Remote;
 use crate::auth::Mock;
-use crate::client::Common;
 use crate::client::guest::ClientRooms;
 use crate::client::login::LoginContext;
+use crate::client::{Common, Journal};
 use crate::config::{Config, ConfigError, Limits, ListenAddr, Loaded, Share, Source};
 use crate::ledger::Ledgers;
 use crate::metrics::Metrics;
@@ -137,6 +138,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let pools = Pools::new(&config, Arc::clone(&metrics), refused)?;
     let mock = logins::mock();
     let room = Room::new(config.limits.max_clients);
+    metrics.clients.limit.set(config.limits.max_clients as f64);
     let rooms = ClientRooms::new(&config.limits);
     let login = logins::context(&config, &pools, &mock, (&room, &rooms), None)?;
     let lobby = Arc::<Lobby>::default();
@@ -148,6 +150,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         metrics: Arc::clone(&metrics),
         ledger: Arc::clone(&ledgers.pins),
         observed: Arc::clone(&ledgers.observed),
+        journal: Journal::default(),
     });
     let shared = Arc::new(Shared {
         login: ArcSwap::from_pointee(login),
@@ -190,7 +193,7 @@ impl Running {
             let (changer, counter) = (Arc::clone(&shared), Arc::clone(&shared));
             let state = HttpState {
                 metrics: Arc::clone(&shared.metrics),
-                count: Count(Arc::new(move || counter.count_classes())),
+                count: Count(Arc::new(move || counter.count_what_is_shown())),
                 phase: shared.phase.subscribe(),
                 remote: Remote {
                     config: Arc::clone(&shared.config),
@@ -223,13 +226,16 @@ impl Running {
 async fn upkeep(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(UPKEEP);
     let mut cold = warm::Cold::default();
+    let mut told = capacity::Told::default();
     loop {
         ticks.tick().await;
         shared.metrics.upkeep();
         shared.ledgers.upkeep(Instant::now());
+        shared.clients.journal.upkeep(Instant::now());
         shared.pools.reap(Instant::now(), &shared.lasting());
+        shared.check_capacity(&mut told);
         // Who drains closes servers.
-        if *shared.phase.borrow() == Phase::Accepting {
+        if *shared.phase.borrow() != Phase::Draining {
             shared.follow_files();
             shared.keep_idle();
             shared.keep_warm(&mut cold);
@@ -260,7 +266,9 @@ impl Shared {
         }
     }
 
-    fn count_classes(&self) {
+    /// What is counted only when it is looked at.
+    fn count_what_is_shown(&self) {
+        self.metrics.clients.encrypted.set(self.registry.encrypted() as f64);
         let pools = self.pools.all();
         self.metrics.classes.show(pools.iter().flat_map(|pool| pool.class_counts()));
     }

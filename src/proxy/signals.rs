@@ -1,4 +1,5 @@
-//! What signals do: SIGTERM and SIGINT drain, a second one ends at once, SIGHUP reloads.
+//! What signals do: SIGTERM and SIGINT drain, a second one ends at once, SIGHUP reloads. Where there is a delay before
+//! the drain, a second one ends that, and a third at once.
 
 use std::io;
 use std::pin::pin;
@@ -7,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{Running, drain};
+use crate::admin::http::Phase;
 
 struct Signals {
     terminate: Signal,
@@ -15,6 +17,7 @@ struct Signals {
     hangup: Signal,
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Told {
     End,
     Quit,
@@ -31,6 +34,9 @@ pub(super) async fn serve(mut running: Running) -> io::Result<()> {
             Told::End => break,
         }
     }
+    if leave(&running, &mut signals).await == Told::Quit {
+        return Ok(());
+    }
     info!("draining: no new clients, transactions may end");
     let mut drained = pin!(drain::drain(&mut running));
     loop {
@@ -43,6 +49,27 @@ pub(super) async fn serve(mut running: Running) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Serves on while those who send clients here find out that they should not.
+async fn leave(running: &Running, signals: &mut Signals) -> Told {
+    let shared = &running.shared;
+    let delay = shared.config.load().timeouts.drain_delay;
+    if delay.is_zero() {
+        return Told::End;
+    }
+    shared.phase.send_replace(Phase::Leaving);
+    info!(?delay, "leaving: clients are accepted still, and /readyz says 503");
+    let mut over = pin!(tokio::time::sleep(delay));
+    loop {
+        tokio::select! {
+            () = &mut over => return Told::End,
+            told = signals.next() => match told {
+                Told::Reload => shared.reload(),
+                Told::End | Told::Quit => return told,
+            },
+        }
+    }
 }
 
 impl Signals {

@@ -10,9 +10,9 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::abandon::CANCEL_AGAIN;
-use super::{CancelAddress, Server, cancel};
+use super::{CancelAddress, Entry, Server, cancel};
 use crate::host::Slot;
-use crate::metrics::{ServerCount, ServerState};
+use crate::metrics::ServerState;
 use crate::net::link::Link;
 use crate::wire::build;
 
@@ -24,7 +24,7 @@ pub struct Held<T>(Option<T>);
 struct Ending {
     id: u64,
     link: Link,
-    count: ServerCount,
+    entry: Entry,
     slot: Slot,
     cancel: Option<CancelAddress>,
     logged_in: bool,
@@ -46,7 +46,7 @@ impl Server {
         Some(Ending {
             id: self.id,
             link: self.link.0.take()?,
-            count: self.count.0.take()?,
+            entry: self.entry.0.take()?,
             slot: self.slot.0.take()?,
             cancel: self.cancel_key.take().filter(|_| !self.at_rest),
             logged_in: self.logged_in,
@@ -66,7 +66,7 @@ impl Drop for Server {
 
 impl Ending {
     async fn run(mut self, limit: Duration) -> bool {
-        self.count.set(ServerState::Closing);
+        self.entry.set(ServerState::Closing);
         // Behind the first half of a message, a Terminate would be read as its second half.
         if self.logged_in && self.link.output.is_empty() {
             build::empty(&mut self.link.output, b'X');

@@ -11,11 +11,11 @@ mod close;
 mod error;
 mod open;
 mod replies;
+mod roll;
 
 use std::time::{Duration, Instant};
 
 use crate::host::Slot;
-use crate::metrics::ServerCount;
 use crate::net::link::Link;
 use crate::session::Backend;
 use crate::session::settings::Settings;
@@ -26,6 +26,7 @@ pub use clean::Cleaning;
 pub use close::Held;
 pub use error::{Broken, OpenError, ServerError};
 pub use open::{OpenRequest, Opened, open};
+pub use roll::{Card, Doing, Entry, Roll};
 
 /// One connection to PostgreSQL, logged in.
 #[derive(Debug)]
@@ -48,8 +49,8 @@ pub struct Server {
     pub generation: u64,
     /// It has refused a client's write as read-only (25006).
     pub refused_write: bool,
-    /// Its place in the metrics.
-    pub count: Held<ServerCount>,
+    /// Its place in the metrics, and among those that are shown.
+    pub entry: Held<Entry>,
     /// Its slot of the host's limit.
     pub slot: Held<Slot>,
     /// Run again whenever the session was reset.

@@ -8,13 +8,12 @@ use tokio::time::timeout_at;
 
 use super::cancel::CancelAddress;
 use super::replies::{self, QUERY_REPLIES, Reply, idle};
-use super::{Broken, OpenError, Server, ServerError};
+use super::{Broken, Card, Entry, OpenError, Server, ServerError};
 use crate::auth::{
     ChannelBinding, Nonce, ScramKeys, ServerCredential, ServerLogin, ServerLoginSetup, ServerStep,
     Transport,
 };
 use crate::host::Slot;
-use crate::metrics::ServerCount;
 use crate::net::connect::{Connected, Place};
 use crate::net::link::Link;
 use crate::net::{self, Target};
@@ -54,7 +53,7 @@ pub struct OpenRequest<'a> {
     /// Unique in this process.
     pub id: u64,
     /// Counts it as connecting.
-    pub count: ServerCount,
+    pub entry: Entry,
     /// Taken for it.
     pub slot: Slot,
 }
@@ -97,7 +96,7 @@ pub async fn open(request: OpenRequest<'_>) -> Result<Opened, OpenError> {
             lifetime: request.lifetime,
             generation: request.generation,
             refused_write: false,
-            count: request.count.into(),
+            entry: request.entry.into(),
             slot: request.slot.into(),
             init_query: request.init_query.map(Into::into),
             close_timeout,
@@ -167,7 +166,16 @@ impl Opening<'_> {
         self.server.opened_at = Instant::now();
         self.server.idle_since = self.server.opened_at;
         self.server.at_rest = true;
+        self.enter();
         Ok(keys)
+    }
+
+    /// It can be seen from now on.
+    fn enter(&mut self) {
+        let Server { link, backend, opened_at, .. } = &self.server;
+        let (address, tls) = (self.place.to_string(), link.stream().is_tls());
+        let card = Card::new(backend.pid, &address, tls, *opened_at);
+        self.server.entry.open(card);
     }
 
     /// Up to AuthenticationOk.

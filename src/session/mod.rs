@@ -582,6 +582,11 @@ impl Session {
         })
     }
 
+    /// The same, shared.
+    pub fn application(&self) -> Option<&Arc<[u8]>> {
+        self.told.entry("application_name").map(|(_, name)| name)
+    }
+
     /// Its `application_name`, as the server shows it.
     pub fn application_name(&self) -> &[u8] {
         self.told.get("application_name").unwrap_or_default()

@@ -74,6 +74,11 @@ impl Session {
 }
 
 impl Packed {
+    /// As [`Session::application`].
+    pub fn application(&self) -> Option<&Arc<[u8]>> {
+        self.told.entry("application_name").map(|(_, name)| name)
+    }
+
     /// The session as it was.
     pub fn unpack(self) -> Session {
         let Self { knowledge, statements, startup, desired, told, in_force, ticket, .. } = self;

@@ -15,6 +15,7 @@ pub fn columns(show: Show) -> &'static [Column] {
         Show::Hosts => HOSTS,
         Show::Config => CONFIG,
         Show::Clients => CLIENTS,
+        Show::Servers => SERVERS,
         Show::Help => HELP,
         Show::Version => VERSION,
     }
@@ -112,6 +113,22 @@ const CLIENTS: &[Column] = &[
     ("tls", Text),
     ("state", Text),
     ("connected", Text),
+    ("state_seconds", Float),
+    ("application_name", Text),
+    ("class", Text),
+    ("server_pid", Int),
+];
+
+const SERVERS: &[Column] = &[
+    ("database", Text),
+    ("user", Text),
+    ("server_pid", Int),
+    ("state", Text),
+    ("client_id", Int),
+    ("open_seconds", Float),
+    ("unused_seconds", Float),
+    ("address", Text),
+    ("tls", Text),
 ];
 
 const HELP: &[Column] = &[("command", Text), ("shows", Text)];

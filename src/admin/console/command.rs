@@ -23,6 +23,8 @@ pub enum Show {
     Config,
     /// Clients.
     Clients,
+    /// Servers.
+    Servers,
     /// The commands.
     Help,
     /// The version of pgweir.
@@ -57,7 +59,7 @@ pub struct Unknown {
 
 impl Show {
     /// All, with their names and what they show.
-    pub const ALL: [(Self, &'static str, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str, &'static str); 11] = [
         (Self::Pins, "PINS", "clients that keep their server, why, and by which statement"),
         (Self::PinReasons, "PIN_REASONS", "pins since the start, by reason and application"),
         (Self::Observed, "OBSERVED", "pins that transaction pooling would make, by statement"),
@@ -65,14 +67,15 @@ impl Show {
         (Self::Classes, "CLASSES", "classes of clients in each pool, their limits and queues"),
         (Self::Hosts, "HOSTS", "connections to each PostgreSQL host, and how they are opened"),
         (Self::Config, "CONFIG", "settings as they hold, and which SET has changed"),
-        (Self::Clients, "CLIENTS", "clients that are logged in"),
+        (Self::Clients, "CLIENTS", "clients that are logged in, and who of them has a server"),
+        (Self::Servers, "SERVERS", "connections to PostgreSQL that are open, and who has them"),
         (Self::Version, "VERSION", "the version of pgweir"),
         (Self::Help, "HELP", "these commands"),
     ];
 }
 
 /// What changes something, and how it is written.
-pub const CHANGES: [(&str, &str); 7] = [
+pub const CHANGES: [(&str, &str); 8] = [
     ("SET key = value", "changes a setting of limits, timeouts or pins until the next reload"),
     ("RESET key", "gives it the value of the configuration again"),
     (
@@ -85,6 +88,7 @@ pub const CHANGES: [(&str, &str); 7] = [
         "lets transactions end, closes the servers, and has clients wait until RESUME",
     ),
     ("RESUME [database[.user]]", "ends a pause"),
+    ("KILL client_id", "ends a client, whose transaction is rolled back"),
     ("RELOAD", "reads the configuration again"),
 ];
 
@@ -115,6 +119,7 @@ fn statement(tokens: &[Token<'_>]) -> Result<Command, Unknown> {
         (b"warm", rest) => warm(rest).ok_or_else(|| unknown(tokens))?,
         (b"pause", rest) => Command::Change(Change::Pause(which(rest, tokens)?)),
         (b"resume", rest) => Command::Change(Change::Resume(which(rest, tokens)?)),
+        (b"kill", [id]) => kill(id).ok_or_else(|| unknown(tokens))?,
         (b"reload", []) => Command::Change(Change::Reload),
         (b"discard", [_]) => Command::Accepted("DISCARD ALL"),
         (b"deallocate", [_, ..]) => Command::Accepted("DEALLOCATE"),
@@ -178,6 +183,12 @@ fn warm(tokens: &[Token<'_>]) -> Option<Command> {
     let servers = std::str::from_utf8(servers.text).ok()?.parse().ok()?;
     let time = config::parse_duration(&joined(time)?).filter(|_| word.is_word(b"for"))?;
     Some(Command::Change(Change::Warm { pools, servers, time }))
+}
+
+/// `KILL 12345`, as `SHOW CLIENTS` names it.
+fn kill(id: &Token<'_>) -> Option<Command> {
+    let id = std::str::from_utf8(id.text).ok()?.parse().ok()?;
+    Some(Command::Change(Change::Kill(id)))
 }
 
 /// `shop`, `shop.app`, or nothing, which is all.
@@ -389,6 +400,7 @@ mod tests {
             ("pause", Command::Change(Change::Pause(None))),
             ("PAUSE shop", Command::Change(Change::Pause(Some(pool("shop", None))))),
             ("resume shop.app", Command::Change(Change::Resume(Some(pool("shop", Some("app")))))),
+            ("kill 1234567890", Command::Change(Change::Kill(1_234_567_890))),
             ("reload", Command::Change(Change::Reload)),
         ];
         for (text, expected) in cases {
@@ -405,6 +417,10 @@ mod tests {
             "warm shop 10 for ever",
             "resize shop",
             "pause shop.",
+            "kill",
+            "kill -7",
+            "kill all",
+            "kill 99999999999",
             "pause shop now",
             "set auth.method = 'trust'",
             "set local max_servers = 5",
@@ -420,7 +436,7 @@ mod tests {
             ("show secrets", "show secrets"),
             ("show pins now", "show pins"),
             ("select 'hunter2'", "select"),
-            ("kill 7", "kill"),
+            ("end_it 7", "end_it"),
             ("\"show\" pins", ""),
             ("'", ""),
         ] {

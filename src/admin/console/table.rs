@@ -13,6 +13,8 @@ pub enum Value {
     Int(i64),
     /// `float8`.
     Float(f64),
+    /// Nothing, whatever the type of its column.
+    Null,
 }
 
 /// The type of a column.
@@ -88,6 +90,12 @@ impl From<usize> for Value {
     }
 }
 
+impl<T: Into<Self>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
 /// RowDescription.
 pub fn row_description(columns: &[Column], formats: &Formats, out: &mut BytesMut) {
     let field = |(at, (name, kind)): (usize, &Column)| {
@@ -109,6 +117,7 @@ pub fn data_row(row: &[Value], formats: &Formats, out: &mut BytesMut) {
             (Value::Int(number), false) => put(number.to_string().as_bytes(), &mut data),
             (Value::Float(number), true) => put(&number.to_be_bytes(), &mut data),
             (Value::Float(number), false) => put(number.to_string().as_bytes(), &mut data),
+            (Value::Null, _) => data.put_i32(-1),
         }
     }
     send(&DataRow::new(data, row.len() as i16), out);
@@ -144,5 +153,8 @@ mod tests {
             &0.5_f64.to_be_bytes(),
         ];
         assert_eq!(&out[..], expected.concat());
+        out.clear();
+        data_row(&[Value::from(None::<&str>)], &Formats::TEXT, &mut out);
+        assert_eq!(&out[..], b"D\0\0\0\x0a\0\x01\xff\xff\xff\xff");
     }
 }

@@ -12,6 +12,7 @@ use crate::ledger::{Ledger, Pin};
 use crate::pool::Pool;
 use crate::pool::need::What;
 use crate::registry::{Card, Registry};
+use crate::server;
 
 /// Where the tables get their rows from.
 pub struct Sources {
@@ -54,9 +55,11 @@ pub fn rows(show: Show, sources: &Sources) -> Vec<Row> {
         Show::Hosts => (sources.hosts)().iter().map(|(address, h)| host(address, h)).collect(),
         Show::Config => (sources.settings)().into_iter().map(setting).collect(),
         Show::Clients => {
-            let clients = sources.registry.clients();
-            clients.iter().map(|(id, card)| client(*id, card)).collect()
+            let (registry, now) = (&sources.registry, Instant::now());
+            let clients = registry.clients();
+            clients.iter().map(|(id, card)| client(*id, card, registry.lasted(card, now))).collect()
         }
+        Show::Servers => servers((sources.pools)()),
         Show::Help => {
             let shows = Show::ALL.iter().map(|(_, name, what)| (format!("SHOW {name}"), what));
             let changes = CHANGES.iter().map(|(form, what)| ((*form).to_owned(), what));
@@ -194,16 +197,43 @@ fn setting(setting: Setting) -> Row {
     vec![setting.key.into(), setting.value.into(), changed.into()]
 }
 
-fn client(id: u32, card: &Card) -> Row {
+fn client(id: u32, card: &Card, lasted: Duration) -> Row {
     vec![
         Value::Int(id.into()),
-        (*card.user).into(),
-        (*card.database).into(),
-        (*card.address).into(),
+        (*card.who.user).into(),
+        (*card.who.database).into(),
+        (*card.who.address).into(),
         if card.tls { "t" } else { "f" }.into(),
-        card.state().text().into(),
+        card.state().0.text().into(),
         time(card.since),
+        seconds(lasted),
+        String::from_utf8_lossy(&card.application()).into_owned().into(),
+        card.class.as_deref().into(),
+        card.server().map(|pid| Value::Int(pid.into())).into(),
     ]
+}
+
+fn servers(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
+    pools.sort_by(|a, b| a.key().cmp(b.key()));
+    let now = Instant::now();
+    let row = |pool: &Pool, card: &server::Card| {
+        vec![
+            (*pool.key().database).into(),
+            (*pool.key().user).into(),
+            Value::Int(card.pid.into()),
+            card.doing().text().into(),
+            card.client().map(|id| Value::Int(id.into())).into(),
+            seconds(now.saturating_duration_since(card.opened_at)),
+            seconds(card.unused(now)),
+            (*card.address).into(),
+            if card.tls { "t" } else { "f" }.into(),
+        ]
+    };
+    let of_pool = |pool: &Arc<Pool>| {
+        let servers = pool.servers();
+        servers.iter().map(|card| row(pool, card)).collect::<Vec<_>>()
+    };
+    pools.iter().flat_map(of_pool).collect()
 }
 
 fn number(count: u64) -> Value {

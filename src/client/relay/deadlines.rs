@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{Asked, Recheck, Relay};
 use crate::client::alarm::due;
+use crate::client::journal::Event;
 use crate::client::{Client, Ending, edge};
 use crate::config::{OnClientGone, Timeouts};
+use crate::metrics::Timeout;
 use crate::server::Server;
 use crate::session::pooling::Pooling;
 
@@ -44,7 +46,7 @@ impl Relay<'_> {
 
     /// The client holds a server and is to go on: in a transaction, in a segment without Sync, inside a
     /// message of its own, or pinned.
-    fn is_clients_turn(&self) -> bool {
+    pub(super) fn is_clients_turn(&self) -> bool {
         let Client { session, half, .. } = &*self.client;
         if session.is_asking() {
             return false;
@@ -55,16 +57,16 @@ impl Relay<'_> {
 
     fn on_idle(&self) -> Ending {
         let timeouts = self.client.context.timeouts();
-        let report = if !self.is_idle_keeper() {
-            edge::idle_in_transaction()
+        let timeout = if !self.is_idle_keeper() {
+            Timeout::IdleInTransaction
         } else if self.pin_idle().is_zero()
             || (!timeouts.idle_client.is_zero() && timeouts.idle_client < timeouts.pin_idle)
         {
-            edge::idle_client()
+            Timeout::IdleClient
         } else {
-            edge::idle_pinned()
+            Timeout::PinIdle
         };
-        Ending::Ended(Box::new(report))
+        self.client.times_out(timeout)
     }
 
     /// What pins a client may end in a way that no text shows.
@@ -103,8 +105,9 @@ impl Relay<'_> {
             self.asked = None;
             return;
         }
-        let moved = self.moved();
+        let moved = self.moved(self.asked.is_some_and(|asked| asked.canceled));
         if self.asked.is_none_or(|asked| asked.moved != moved) {
+            let moved = self.moved(false);
             self.asked = Some(Asked { since: Instant::now(), moved, canceled: false });
         }
     }
@@ -118,10 +121,10 @@ impl Relay<'_> {
     }
 
     /// Bytes that have moved, in either direction. A client that has ended its side is sent bytes
-    /// only to see whether it reads.
-    fn moved(&self) -> u64 {
+    /// only to see whether it reads, and one whose query was cancelled is told so.
+    fn moved(&self, canceled: bool) -> u64 {
         let (server, client) = (self.lease.link.traffic(), self.client.link.traffic());
-        let probing = self.gone_since.is_some();
+        let probing = self.gone_since.is_some() || canceled;
         server.read + server.written + if probing { 0 } else { client.read + client.written }
     }
 
@@ -157,7 +160,7 @@ impl Relay<'_> {
             self.client.session.write_replies(&mut self.client.link.output);
         }
         if passed(self.transaction_due()) {
-            return Err(Ending::Ended(Box::new(edge::transaction_timeout())));
+            return Err(self.client.times_out(Timeout::Transaction));
         }
         if passed(self.gone_due()) {
             return Err(Ending::Left);
@@ -174,12 +177,26 @@ impl Relay<'_> {
 
     /// A query that runs too long is cancelled first; one that does not heed is cut off.
     fn on_query_timeout(&mut self) -> Result<(), Ending> {
-        if self.asked.is_some_and(|asked| asked.canceled) {
-            return Err(Ending::Ended(Box::new(edge::query_timeout())));
-        }
+        let Some(asked) = self.asked.filter(|asked| !asked.canceled) else {
+            // It was counted when it was cancelled.
+            return Err(Ending::Ended(Box::new(edge::timed_out(Timeout::Query))));
+        };
         self.cancel();
-        self.asked = self.asked.map(|asked| Asked { canceled: true, ..asked });
+        self.tell_canceled(asked.since.elapsed());
+        self.asked = Some(Asked { canceled: true, moved: self.moved(true), ..asked });
         Ok(())
+    }
+
+    /// The client is told where it can read it: never inside a message of the server.
+    fn tell_canceled(&mut self, lasted: Duration) {
+        let inside = self.rest > 0 && self.forwarding;
+        let client = &mut *self.client;
+        client.context.common.metrics.clients.timeouts.count(Timeout::Query);
+        let notice = edge::query_canceled(client.context.timeouts().query);
+        client.tell_of(Event::Canceled, &notice, lasted);
+        if !inside {
+            notice.encode(&mut client.link.output);
+        }
     }
 }
 
