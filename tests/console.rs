@@ -150,7 +150,7 @@ fn kill_ends_a_client_and_its_transaction_wherever_it_is() {
     let log = stage.weir.log();
     assert!(log.contains(&format!("Kill({id})")));
     let told = log.lines().filter(|line| line.contains("an administrator ends a client"));
-    assert_eq!(told.filter(|line| line.contains("address=127.0.0.1:")).count(), 3, "{log}");
+    assert_eq!(told.filter(|line| line.contains("address=\"127.0.0.1:")).count(), 3, "{log}");
 }
 
 #[test]

@@ -135,3 +135,27 @@ fn where_one_server_was_lost_the_others_are_asked_before_they_are_used() {
     wait_until("the loss is seen", || stage.weir.metric("pgweir_servers", "") < 1.5);
     assert_ne!(one.value("select pg_backend_pid()"), silent);
 }
+
+/// Its machine acknowledges what it is sent, and that it can take no more.
+#[test]
+fn a_server_that_waits_and_reads_nothing_is_not_lost() {
+    let stage = Stage::new(&Setup::servers(2).timeouts("server_dead = \"1s\""));
+    let (mut holder, mut client) = (stage.client(), stage.client());
+    holder.rows("create table t (a text)");
+    holder.rows("begin; lock table t");
+    // More than both ends of the connection hold.
+    let row = "x".repeat(8_000);
+    let insert = extended(&format!("insert into t values ('{row}')"));
+    let batch = insert.repeat(2_000);
+    let sending = std::thread::spawn(move || {
+        client.send(&[&batch[..], &sync()].concat());
+        client.ready(1);
+        client.value("select count(*) from t")
+    });
+    let blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+    let mut admin = stage.database.admin();
+    wait_until("it waits for the lock", || admin.value(blocked) == "1");
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    holder.rows("commit");
+    assert_eq!(sending.join().expect("its count"), "2000");
+}

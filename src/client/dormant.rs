@@ -15,6 +15,7 @@ use crate::net::link::{Link, Traffic};
 use crate::pool::Pool;
 use crate::registry::{Card, Notice, Registration};
 use crate::session::Packed;
+use crate::session::settings::Settings;
 
 /// A [`Client`] without a server, without buffers and without anything under way.
 pub(super) struct Dormant {
@@ -92,6 +93,7 @@ impl Dormant {
             counted: self.counted,
             half: Half::default(),
             session: self.session.unpack(),
+            shown: Settings::default(),
             card: self.card,
             class: self.class,
             pool: self.pool,

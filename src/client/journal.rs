@@ -83,7 +83,7 @@ impl Journal {
     pub fn upkeep(&self, now: Instant) {
         for ((event, code, database), left_out) in self.take_old(now) {
             let code = code.text();
-            info!(%database, code, left_out, "the same again: {}", event.text());
+            info!(database = &*database, code, left_out, "the same again: {}", event.text());
         }
     }
 

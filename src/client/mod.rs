@@ -37,6 +37,7 @@ use crate::metrics::{ErrorSource, LoginResult, Metrics, Timeout};
 use crate::net::link::{Link, Traffic};
 use crate::pool::{Membership, Pool};
 use crate::registry::{Card, Notice, Registration};
+use crate::session::settings::Settings;
 use crate::session::{Session, SessionError};
 use crate::wire::Report;
 use crate::wire::frame::BadFrame;
@@ -96,6 +97,8 @@ pub struct Client {
     counted: Traffic,
     half: Half,
     session: Session,
+    /// Settings that were told when its application's name was looked for.
+    shown: Settings,
     card: Arc<Card>,
     /// Decided at its login.
     class: ClassId,
@@ -160,6 +163,13 @@ pub enum ServerLoss {
     InsideMessage,
 }
 
+impl ServerLoss {
+    /// Whether it is its connection that is lost, and no fault of what was said.
+    fn is_of_connection(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Closed | Self::InsideMessage)
+    }
+}
+
 impl Ending {
     /// What it counts as where it ends a login.
     pub fn at_login(&self) -> LoginResult {
@@ -170,6 +180,11 @@ impl Ending {
                 LoginResult::ServerFailed
             }
         }
+    }
+
+    /// Whether an administrator ends it, or a drain.
+    fn is_termination(&self) -> bool {
+        matches!(self, Self::Ended(report) | Self::Cut(report) if **report == edge::draining())
     }
 
     /// What the client is told, where it is pgweir that ends it.
@@ -279,9 +294,13 @@ impl Client {
     }
 
     /// What its application calls itself may have changed with its last transaction.
-    fn show_application(&self) {
-        if let Some(name) = self.session.application() {
-            self.registration.set_application(name);
+    fn show_application(&mut self) {
+        let told = self.session.told();
+        if !told.is_shared_with(&self.shown) {
+            self.shown = told.clone();
+            if let Some(name) = self.session.application() {
+                self.registration.set_application(name);
+            }
         }
     }
 

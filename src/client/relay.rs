@@ -53,6 +53,8 @@ struct Relay<'a> {
     /// The client is pinned, for those who look.
     pinned: Option<(Pinned, Counted)>,
     recheck: Recheck,
+    /// When it was last looked whether the server's machine is there.
+    looked: Instant,
     /// The answer that the server owes; only kept while `timeouts.query` is on.
     asked: Option<Asked>,
     /// When the client was first found to have ended its side.
@@ -118,7 +120,12 @@ impl Client {
         relay.observe();
         let ended = relay.run().await;
         let inside = relay.rest > 0 && relay.forwarding;
-        let ended = ended.map_err(|ending| if inside { ending.inside_message() } else { ending });
+        let ended = ended.map_err(|ending| match ending {
+            // The client has the server's own FATAL.
+            Ending::Ended(_) if relay.fatal => Ending::ServerFatal,
+            ending if inside => ending.inside_message(),
+            ending => ending,
+        });
         relay.gathering.stop(&mut relay.lease.link);
         let (rest, canceling) = (relay.rest, relay.canceling.take());
         // What counts it must not meet the next client's.
@@ -207,6 +214,9 @@ impl Client {
         canceling: Option<Canceling>,
     ) -> Result<(), Ending> {
         self.registration.set_server(None);
+        if matches!(&ended, Err(Ending::ServerLost(loss)) if loss.is_of_connection()) {
+            lease.pool().on_lost();
+        }
         let lost = matches!(ended, Err(Ending::ServerLost(_) | Ending::ServerFatal));
         if lost && self.session.survives_loss() {
             self.session.detach();
@@ -215,11 +225,13 @@ impl Client {
         }
         let cleaning = Cleaning::after(self.session.leftovers());
         let free = self.session.may_release() && rest == 0 && !self.half.is_inside_message();
+        // An administrator wants an end of what runs, too.
+        let is_killed = !self.draining && ended.as_ref().is_err_and(Ending::is_termination);
         let work = Work {
             outstanding: !self.session.is_quiet(),
             copying_in: self.session.is_copying_in(),
             unread: rest,
-            cancel: self.context.now.on_client_gone == OnClientGone::Cancel,
+            cancel: is_killed || self.context.now.on_client_gone == OnClientGone::Cancel,
         };
         self.session.detach();
         match &ended {
@@ -254,6 +266,7 @@ impl<'a> Relay<'a> {
             observer: None,
             pinned: None,
             recheck: Recheck { last: started, stirred: false },
+            looked: started,
             asked: None,
             gone_since: None,
             gathering,
@@ -582,7 +595,9 @@ impl<'a> Relay<'a> {
 
     fn on_notice(&mut self, notice: Notice) -> Result<(), Ending> {
         match notice {
-            Notice::Cancel => self.cancel(),
+            Notice::Cancel => {
+                self.cancel();
+            }
             Notice::Drain => self.client.draining = true,
             Notice::Reload => self.client.on_reload(),
             // The client is told, if it may be, before it waits again.
@@ -594,7 +609,9 @@ impl<'a> Relay<'a> {
 
     /// Cancels what the client has running. What pgweir itself runs ahead of it is not cancelled: the cancel
     /// waits until that has ended, for `timeouts.cancel` at most.
-    fn cancel(&mut self) {
+    ///
+    /// False if there is nothing to cancel.
+    fn cancel(&mut self) -> bool {
         let client = &*self.client;
         let busy = self.canceling.as_ref().is_some_and(|c| !c.is_finished());
         let runs = client.session.runs_for_client();
@@ -603,7 +620,7 @@ impl<'a> Relay<'a> {
         let is_over = since.elapsed() > client.context.timeouts().cancel;
         if !busy && !runs && waits && !is_over {
             self.early_cancel = Some(since);
-            return;
+            return true;
         }
         let waiting = client.registration.mailbox().take_canceling();
         if !busy && runs && !is_over {
@@ -612,6 +629,7 @@ impl<'a> Relay<'a> {
             let earlier = self.canceling.take();
             self.canceling = Canceling::start(self.lease, waiting, arrived, earlier);
         }
+        self.canceling.as_ref().is_some_and(|canceling| !canceling.is_finished())
     }
 
     fn server_lost(&self, loss: ServerLoss) -> Ending {

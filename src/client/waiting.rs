@@ -110,10 +110,10 @@ impl Client {
                 return Ok((phase == Phase::Session).then(edge::canceled));
             }
             // A login is no transaction to be waited for.
-            (Notice::Drain | Notice::Terminate, Phase::Login) => {
+            (Notice::Drain, Phase::Login) => {
                 return Err(Ending::Ended(Box::new(edge::shutting_down())));
             }
-            (Notice::Terminate, Phase::Session) => {
+            (Notice::Terminate, _) => {
                 return Err(Ending::Ended(Box::new(edge::draining())));
             }
             (Notice::Drain, Phase::Session) => self.draining = true,

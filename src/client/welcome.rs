@@ -87,6 +87,7 @@ impl Client {
             counted: Traffic::default(),
             half: super::Half::default(),
             session: Session::new(Arc::clone(pool.knowledge()), startup),
+            shown: Settings::default(),
             card,
             class,
             pool,
@@ -116,9 +117,9 @@ impl Client {
         let Who { id, user, database, address } = &self.card.who;
         debug!(
             client = id,
-            %address,
-            %user,
-            %database,
+            address = &**address,
+            user = &**user,
+            database = &**database,
             application = &*String::from_utf8_lossy(self.session.application_name()),
             class = &**self.pool.settings().classes.name(self.class),
             tls = self.link.stream().is_tls(),

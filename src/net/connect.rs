@@ -129,6 +129,9 @@ pub enum ConnectError {
     },
 }
 
+/// Where nothing else is said.
+const DEAD_AFTER: Duration = Duration::from_mins(1);
+
 /// What was going on when the time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -147,7 +150,7 @@ impl Target {
             port: database.port,
             tls,
             from: None,
-            dead_after: options::DEAD_AFTER,
+            dead_after: DEAD_AFTER,
         })
     }
 
@@ -240,7 +243,7 @@ async fn open(place: &Place, target: &Target, deadline: Instant) -> Result<Strea
                     Some(from) => connect_from(from, *addr).await?,
                     None => TcpStream::connect(addr).await?,
                 };
-                options::apply(&SockRef::from(&tcp), target.dead_after)?;
+                options::of_server(&SockRef::from(&tcp), target.dead_after)?;
                 Ok(Stream::Tcp(tcp))
             }
             Place::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),

@@ -133,7 +133,7 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<Listener> {
         // `[::]` and `0.0.0.0` can then be listened on side by side, as in PostgreSQL.
         socket.set_only_v6(true)?;
     }
-    options::apply(&socket, options::DEAD_AFTER)?;
+    options::of_client(&socket)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from_std(socket.into())?;

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::HandshakeKind;
 use socket2::SockRef;
@@ -142,13 +143,22 @@ impl Stream {
     /// Reads are reported from so many bytes on; false where that cannot be had. Only Linux reports what is there
     /// already when the number falls.
     pub fn set_low_water(&self, bytes: usize) -> bool {
-        let tcp = match self {
-            Self::Tcp(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
-            Self::Served(tls) => tls.tcp(),
-            Self::Unix(_) => return false,
-        };
-        cfg!(target_os = "linux") && super::options::set_low_water(tcp, bytes).is_ok()
+        let set = |tcp| super::options::set_low_water(tcp, bytes).is_ok();
+        cfg!(target_os = "linux") && self.tcp().is_some_and(set)
+    }
+
+    /// Whether the peer's machine has left unacknowledged for so long what was sent to it again and again.
+    pub fn owes_acknowledgement(&self, silence: Duration) -> bool {
+        self.tcp().is_some_and(|tcp| super::options::owes_acknowledgement(tcp, silence))
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Tls(tls) => Some(tls.get_ref().0),
+            Self::Served(tls) => Some(tls.tcp()),
+            Self::Unix(_) => None,
+        }
     }
 
     /// Whether the system holds bytes of the peer that were not read yet. Asked before a TLS

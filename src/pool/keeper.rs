@@ -82,7 +82,13 @@ impl Pool {
         self.expire_idle(usize::MAX, CloseReason::Lifetime, |server| {
             now.saturating_duration_since(server.opened_at) > server.lifetime
         });
-        self.expire_idle(usize::MAX, CloseReason::Broken, |server| server.is_stale());
+        self.expire_idle(usize::MAX, CloseReason::Broken, |server| {
+            let is_stale = server.is_stale();
+            if is_stale {
+                self.on_lost();
+            }
+            is_stale
+        });
     }
 
     /// Refuses those who would wait in vain. Servers that come back see to that, unless none does.

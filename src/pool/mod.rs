@@ -180,8 +180,8 @@ struct Login {
     credential: Option<ServerCredential>,
     /// Derived from a password once, since deriving takes milliseconds.
     keys: Option<ScramKeys>,
-    /// There was a credential, and PostgreSQL has refused it.
-    forgotten: bool,
+    /// There was a credential, and PostgreSQL has refused it then.
+    forgotten: Option<Instant>,
     /// PostgreSQL has let a server in that had none.
     needless: bool,
 }
@@ -324,12 +324,13 @@ impl Pool {
         self.keep_opening();
     }
 
-    /// What a client has proved since is newer. What PostgreSQL has refused is not tried again and again unless
+    /// What a client has proved since is newer. What PostgreSQL has refused is tried again once in a while, unless
     /// that is `insisted` on: it may lock the role.
     fn adopt(&self, known: ServerCredential, insisted: bool) {
         let (has_one, is_refused) = {
             let login = lock(&self.login);
-            (login.credential.is_some(), login.forgotten)
+            let again = |at: Instant| at.elapsed() < TRIED_AGAIN;
+            (login.credential.is_some(), login.forgotten.is_some_and(again))
         };
         if !has_one && (!is_refused || insisted) {
             self.learn_credential(known);
@@ -357,7 +358,7 @@ impl Pool {
             return;
         }
         let mut login = lock(&self.login);
-        (login.credential, login.forgotten) = (Some(credential), false);
+        (login.credential, login.forgotten) = (Some(credential), None);
         drop(login);
         lock(&self.trouble).on_credential();
     }
@@ -375,6 +376,14 @@ impl Pool {
         lock(&self.trouble).on_credential();
         self.replace_servers();
         self.keep_opening();
+    }
+
+    /// What the configuration knows was refused a while ago: PostgreSQL may have the new password by now.
+    pub fn try_again(self: &Arc<Self>, known: impl FnOnce() -> Option<ServerCredential>) {
+        let is_due = lock(&self.login).forgotten.is_some_and(|at| at.elapsed() >= TRIED_AGAIN);
+        if let Some(known) = is_due.then(known).flatten() {
+            self.adopt(known, false);
+        }
     }
 
     /// Takes a server that is free and need not be asked whether it still answers, if it can be one
@@ -395,6 +404,7 @@ impl Pool {
         )?;
         let mut lease = Lease::new(Arc::clone(self), server, class);
         if lease.is_stale() {
+            self.on_lost();
             lease.evict(CloseReason::Broken);
             return None;
         }
@@ -418,6 +428,7 @@ impl Pool {
                 self.metrics.checked_out(started.elapsed());
                 return Ok(lease);
             }
+            self.on_lost();
             lease.evict(CloseReason::Broken);
             if sign == Sign::Silent {
                 self.on_silent(idle_since);
@@ -469,7 +480,7 @@ impl Pool {
             self.replace_servers();
         }
         lock(&self.trouble).on_reload();
-        lock(&self.login).forgotten = false;
+        lock(&self.login).forgotten = None;
         self.tend(Instant::now());
         self.dispatch();
         self.keep_opening();
@@ -545,6 +556,12 @@ impl Pool {
         }
     }
 
+    /// The connection to a server was lost: those that have been idle since before may be as dead.
+    pub fn on_lost(&self) {
+        let lost = self.made.elapsed().as_millis();
+        self.lost.store(u64::try_from(lost).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// A server that was asked has not answered: neither will those that have been idle as long.
     fn on_silent(self: &Arc<Self>, idle_since: Instant) {
         self.expire_idle(usize::MAX, CloseReason::Broken, |server| server.idle_since <= idle_since);
@@ -601,8 +618,7 @@ impl Pool {
     /// Gives idle servers to those who may have them by a change of limits. One that would have to be asked
     /// first whether it still answers is closed instead, and another opened.
     fn dispatch(self: &Arc<Self>) {
-        let now = Instant::now();
-        let check = self.unasked(now);
+        let (now, check) = (Instant::now(), self.settings.load().timeouts.server_check);
         if !lock(&self.slots).has_admissible() {
             return;
         }
@@ -672,10 +688,6 @@ impl Pool {
 
     /// Closes a server that the machine counts as closing.
     fn close(self: &Arc<Self>, server: Box<Server>, reason: CloseReason) {
-        if reason == CloseReason::Broken {
-            let lost = self.made.elapsed().as_millis();
-            self.lost.store(u64::try_from(lost).unwrap_or(u64::MAX), Ordering::Relaxed);
-        }
         self.metrics.closed.count(reason);
         let pool = Arc::clone(self);
         let timeout = self.settings.load().timeouts.server_close;
@@ -704,6 +716,9 @@ impl Pool {
         }
     }
 }
+
+/// What PostgreSQL has refused, it is not asked again before.
+const TRIED_AGAIN: Duration = Duration::from_secs(30);
 
 /// Capacity of the buffers that an idle server keeps: servers are few, and soon used again.
 const KEPT_BUFFER: usize = 2 << 10;

@@ -191,7 +191,7 @@ impl Pool {
 
     /// Why there is nothing to log in with, if there is nothing.
     fn explained(&self, error: OpenError) -> OpenError {
-        let forgotten = error.lacks_credential() && lock(&self.login).forgotten;
+        let forgotten = error.lacks_credential() && lock(&self.login).forgotten.is_some();
         if forgotten { OpenError::Forgotten } else { error }
     }
 
@@ -245,7 +245,7 @@ impl Pool {
         }
         let error = Arc::new(error);
         if error.is_bad_credential() {
-            *lock(&self.login) = Login { forgotten: true, ..Login::default() };
+            *lock(&self.login) = Login { forgotten: Some(Instant::now()), ..Login::default() };
             // If so many say so that there is no room, what is believed ends by itself soon enough.
             let _ = self.refused.try_send(self.key.clone());
         }

@@ -13,7 +13,7 @@ use crate::admin::console::{self, Visitor};
 use crate::admin::http::Phase;
 use crate::client::guest::Places;
 use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
-use crate::client::{Client, Context, Welcomed, edge};
+use crate::client::{Client, Context, Ending, Welcomed, edge};
 use crate::config::CONSOLE;
 use crate::metrics::{CancelOutcome, Counted, LoginResult};
 use crate::net::link::Link;
@@ -186,8 +186,8 @@ impl Admitted {
             return None;
         };
         // A reload since its login began may have brought another.
-        let users = &shared.login.load().users;
-        pool.learn_credential(users.credential(&startup.database, &startup.user, credential));
+        let known = shared.login.load().users.known_credential(&startup.database, &startup.user);
+        pool.learn_credential(known.unwrap_or(credential));
         let Some((registration, cancel_key)) = self.enter(&startup) else {
             self.refuse(&mut link, &edge::shutting_down()).await;
             return None;
@@ -211,7 +211,11 @@ impl Admitted {
             Err(ending) => {
                 shared.metrics.clients.logins.count(ending.at_login());
                 // Where it is pgweir that ended it, the client's own task has said so.
-                debug!(%peer, %user, %ending, "a login failed");
+                if matches!(ending, Ending::ServerFatal) {
+                    info!(%peer, user = &*user, %ending, "a login failed");
+                } else {
+                    debug!(%peer, user = &*user, %ending, "a login failed");
+                }
                 None
             }
         }

@@ -67,9 +67,12 @@ impl Shared {
         let Some(source) = state.source.clone() else { return };
         info!("a file that the configuration names has changed");
         let overrides = state.overrides.clone();
+        // What is written while it is read is news again.
+        let mut seen = state.files.clone();
+        seen.iter_mut().for_each(Watched::look);
         if let Err(error) = self.load(&mut state, source, overrides, Sizes::Kept) {
             error!(%error, "it was not taken; what was read before holds");
-            state.files.iter_mut().for_each(Watched::look);
+            state.files = seen;
         }
     }
 
@@ -116,7 +119,8 @@ impl Shared {
         let unknown = || ChangeError::Unknown(format!("there is no client {id}"));
         let (card, mailbox) = self.registry.named(id).ok_or_else(unknown)?;
         let Who { user, database, address, .. } = &card.who;
-        info!(client = id, %address, %database, %user, "an administrator ends a client");
+        let (address, database, user) = (&**address, &**database, &**user);
+        info!(client = id, address, database, user, "an administrator ends a client");
         mailbox.tell(Notice::Terminate);
         Ok(())
     }

@@ -132,6 +132,14 @@ impl Pools {
         }
     }
 
+    /// Tries again what PostgreSQL has refused of the configuration.
+    pub(super) fn retry_credentials(&self, users: &Users) {
+        for pool in self.all() {
+            let PoolKey { database, user } = pool.key();
+            pool.try_again(|| users.known_credential(database, user));
+        }
+    }
+
     /// Gives pools a size of their own. A pool's wins over its database's. False if there are too many of them.
     #[must_use]
     pub(super) fn resize(&self, config: &Config, which: &change::Pools, size: Share) -> bool {

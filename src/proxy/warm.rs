@@ -48,6 +48,7 @@ impl Shared {
     /// in with.
     pub(super) fn keep_idle(&self) {
         let (config, login) = (self.config.load(), self.login.load());
+        self.pools.retry_credentials(&login.users);
         for PoolKey { database, user } in self.known_pools(&config) {
             let Some(known) = login.users.known_credential(&database, &user) else { continue };
             if let Some(pool) = self.pools.pool(&database, &user) {

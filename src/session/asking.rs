@@ -261,6 +261,9 @@ impl Session {
     pub(super) fn note_unread(&mut self, text: &[u8]) {
         let questions = &mut self.questions;
         let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        if questions.unread.iter().any(|unread| **unread == *text) {
+            return;
+        }
         if questions.unread.len() < MAX_UNREAD && text.len() <= MAX_UNREAD_TEXT {
             questions.unread.push(text.into());
             questions.catalogue = true;

@@ -66,9 +66,14 @@ impl Session {
     /// The transaction, or the text itself, may have put other code behind the names of the text: it is judged again
     /// when the catalogue was read.
     fn effects_in_doubt(&self, effects: Effects, text: &[u8]) -> Effects {
-        let creates = effects.contains(Effects::DDL) && !effects.contains(Effects::TEMP_OBJECT);
-        let several = || text.trim_ascii_end().iter().rev().skip(1).any(|byte| *byte == b';');
-        let in_doubt = self.questions.is_code_changed() || (creates && several());
+        // Temporary objects are their own session's, and whoever keeps its server is asked nothing.
+        let temporary = (effects | self.questions.suspects).contains(Effects::TEMP_OBJECT);
+        let creates = || {
+            let conforming = !self.reading.escapes_in_strings;
+            let effects = effects.contains(Effects::DDL) && !temporary;
+            effects && !self.pooling.keeps() && sql::creates_ahead(text, conforming)
+        };
+        let in_doubt = self.questions.is_code_changed() || creates();
         if in_doubt && self.knowledge.rules().suspicion != Suspicion::Off {
             return Effects::FUNCTION.union(Effects::UNREAD);
         }

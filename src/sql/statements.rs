@@ -44,12 +44,44 @@ pub fn mentions<'a>(text: &'a [u8], options: &Options<'_>) -> Vec<Mention<'a>> {
     found
 }
 
+/// Whether a CREATE or ALTER stands in a text with another statement behind it, which may meet what it has made.
+pub fn creates_ahead(text: &[u8], conforming: bool) -> bool {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let (mut is_first, mut creates) = (true, false);
+    for token in Lexer::new(text, conforming) {
+        if token.kind == Kind::Semicolon {
+            is_first = true;
+        } else if std::mem::take(&mut is_first) {
+            if creates {
+                return true;
+            }
+            creates = token.is_word(b"create") || token.is_word(b"alter");
+        }
+    }
+    false
+}
+
 /// Names of one text that are followed.
 const MAX_MENTIONS: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_created_may_be_met_by_what_stands_behind_it() {
+        for (text, expected) in [
+            ("create function f() returns int language sql as 'select 1'; select f()", true),
+            ("select 1;; Alter table t add a int; -- ;\nselect 1", true),
+            ("create table t (a int);\0", false),
+            ("create table t (a int) ; -- select 1;\n", false),
+            ("create function f() returns int language sql as $$ select 1; select 2; $$;", false),
+            ("drop table t; drop table u;", false),
+            ("select 1; create table t (a int)", false),
+        ] {
+            assert_eq!(creates_ahead(text.as_bytes(), true), expected, "{text}");
+        }
+    }
 
     #[test]
     fn names_are_found_where_they_stand() {

@@ -1,11 +1,12 @@
 //! The times that a lease must keep, and what happens when one has passed.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::{Asked, Recheck, Relay};
 use crate::client::alarm::due;
 use crate::client::journal::Event;
-use crate::client::{Client, Ending, edge};
+use crate::client::{Client, Ending, ServerLoss, edge};
 use crate::config::{OnClientGone, Timeouts};
 use crate::metrics::Timeout;
 use crate::server::Server;
@@ -22,6 +23,7 @@ impl Relay<'_> {
             self.gone_due(),
             self.recheck_due(),
             self.behind_due(),
+            self.dead_due(),
             self.probe.due(),
         ];
         self.client.alarm.set(earliest.into_iter().flatten().min());
@@ -142,9 +144,27 @@ impl Relay<'_> {
         due(self.behind_since?, BEHIND)
     }
 
+    /// A server may think for as long as it likes, but its machine acknowledges what it is sent.
+    fn dead_due(&self) -> Option<Instant> {
+        due(self.looked, self.client.context.timeouts().server_dead / LOOKS)
+    }
+
+    fn look(&mut self, now: Instant) -> Result<(), Ending> {
+        self.looked = now;
+        // It is found out at the next look at the latest.
+        let silence = self.client.context.timeouts().server_dead / LOOKS * (LOOKS - 1);
+        if self.lease.link.stream().owes_acknowledgement(silence) {
+            return Err(self.server_lost(ServerLoss::Io(io::ErrorKind::TimedOut.into())));
+        }
+        Ok(())
+    }
+
     pub(super) fn on_alarm(&mut self) -> Result<(), Ending> {
         let now = Instant::now();
         let passed = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if passed(self.dead_due()) {
+            self.look(now)?;
+        }
         if passed(self.idle_due()) {
             if self.lease.link.output.is_empty() {
                 return Err(self.on_idle());
@@ -181,8 +201,10 @@ impl Relay<'_> {
             // It was counted when it was cancelled.
             return Err(Ending::Ended(Box::new(edge::timed_out(Timeout::Query))));
         };
-        self.cancel();
-        self.tell_canceled(asked.since.elapsed());
+        // What pgweir itself asks is nobody's statement.
+        if self.cancel() {
+            self.tell_canceled(asked.since.elapsed());
+        }
         self.asked = Some(Asked { canceled: true, moved: self.moved(true), ..asked });
         Ok(())
     }
@@ -205,6 +227,9 @@ const PIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often they are looked at from then on.
 const PIN_RECHECK: Duration = Duration::from_secs(30);
+
+/// How often it is looked in the time after which a server is given up.
+const LOOKS: u32 = 3;
 
 /// How long a ReadyForQuery waits for notifications that the client's own server has told already.
 const BEHIND: Duration = Duration::from_secs(2);
