@@ -36,13 +36,17 @@ fn apply(socket: &Socket, dead_after: Duration) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// Whether what was sent, or a probe of a peer that takes nothing, was sent again and again and the peer has
-/// acknowledged nothing for so long (`TCP_INFO`, `tcp(7)`). Only Linux says.
+/// Whether what was sent, or a probe of a peer that takes nothing, was sent again and again for so long and was not
+/// acknowledged (`TCP_INFO`, `tcp(7)`). Only Linux says.
 #[cfg(target_os = "linux")]
 pub(super) fn owes_acknowledgement(tcp: &TcpStream, silence: Duration) -> bool {
     let Ok(info) = getsockopt(tcp, Info) else { return false };
-    let since = Duration::from_millis(info.tcpi_last_ack_recv.into());
-    since >= silence && (info.tcpi_retransmits >= SENT_AGAIN || info.tcpi_probes >= SENT_AGAIN)
+    // The pauses double (RFC 6298, section 5.5): the one that runs is as long as all before it.
+    let pause = Duration::from_micros(info.tcpi_rto.into());
+    let sent = pause + Duration::from_millis(info.tcpi_last_data_sent.into());
+    let heard = Duration::from_millis(info.tcpi_last_ack_recv.into());
+    (info.tcpi_retransmits >= SENT_AGAIN && sent >= silence)
+        || (info.tcpi_probes >= SENT_AGAIN && heard >= silence)
 }
 
 #[cfg(not(target_os = "linux"))]
