@@ -144,10 +144,10 @@ fn set_choice(class: &mut Class, key: &str, text: &str) -> Result<(), ClassError
 fn set_place(class: &mut Class, key: &str, text: &str) -> Result<(), ClassError> {
     let dsn = |key, text: &str| Dsn::parse(text).map_err(|error| ClassError::Dsn { key, error });
     match key {
-        "dsn" => class.dsn = dsn("dsn", text)?,
+        "dsn" => turn(class, dsn("dsn", text)?),
         "dsn_env" => {
             let text = std::env::var(text).map_err(|_| value("dsn_env", "a variable that is set"));
-            class.dsn = dsn("dsn_env", &text?)?;
+            turn(class, dsn("dsn_env", &text?)?);
         }
         "tls_resume" => {
             class.tls_resume = text.parse().map_err(|_| value("tls_resume", "true or false"))?;
@@ -157,6 +157,14 @@ fn set_place(class: &mut Class, key: &str, text: &str) -> Result<(), ClassError>
         _ => return Err(ClassError::Unknown { key: key.to_owned() }),
     }
     Ok(())
+}
+
+/// To another place; what is said of TLS outside holds on.
+fn turn(class: &mut Class, dsn: Dsn) {
+    let ca = class.dsn.ca.take();
+    class.dsn = dsn;
+    class.dsn.tls = class.sslmode.or(class.dsn.tls);
+    class.dsn.ca = class.dsn.ca.take().or(ca);
 }
 
 /// Splits at commas that stand outside quotes. A value may be quoted by ' or "; a quote within is

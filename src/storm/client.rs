@@ -31,6 +31,8 @@ pub struct Reply {
     pub rows: u64,
     /// The first column of the first row, as text; `None` without a row and for NULL.
     pub value: Option<String>,
+    /// It was rolled back (the tag of a CommandComplete).
+    pub rolled_back: bool,
 }
 
 /// How a text is sent.
@@ -73,6 +75,9 @@ pub enum ClientError {
         /// Its type.
         tag: u8,
     },
+    /// BEGIN left no transaction open, or COMMIT has not committed it.
+    #[error("{0}")]
+    Astray(&'static str),
     /// Too long.
     #[error("no answer in time")]
     TimedOut,
@@ -88,6 +93,7 @@ impl ClientError {
             Self::Login(_) => "login",
             Self::Io(_) => "io",
             Self::Frame(_) | Self::Unexpected { .. } => "protocol",
+            Self::Astray(_) => "astray",
         }
     }
 
@@ -188,8 +194,9 @@ impl Client {
                 }
                 b'E' => failed = Some(ClientError::of(&body)),
                 b'D' => reply.on_row(&body),
+                b'C' => reply.rolled_back |= body.starts_with(b"ROLLBACK\0"),
                 // What a login and queries without COPY return besides.
-                b'K' | b'S' | b'N' | b'A' | b'T' | b'C' | b'I' | b'1' | b'2' | b'n' | b's' => {}
+                b'K' | b'S' | b'N' | b'A' | b'T' | b'I' | b'1' | b'2' | b'n' | b's' => {}
                 tag => return Err(ClientError::Unexpected { tag }),
             }
         }

@@ -1,5 +1,6 @@
 //! `pgweir storm`: the harness from the command line.
 
+use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -11,14 +12,14 @@ pub async fn run(options: StormOptions) -> Result<(), StormError> {
     let mut plan = options.plan()?;
     make_room(&mut plan)?;
     if let Some(path) = &html {
-        // A place that cannot be written to is better known before.
-        write(path, "").map_err(StormError::Output)?;
+        // A place that cannot be written to is better known before; what is there stays until then.
+        try_open(path).map_err(StormError::Output)?;
     }
     let report = run_and_tell(&plan, |progress| tell(progress, quiet)).await?;
-    print(&report, json).map_err(StormError::Output)?;
     if let Some(path) = html {
         write(&path, &report.html()?).map_err(StormError::Output)?;
     }
+    print(&report, json).map_err(StormError::Output)?;
     if report.is_clean() {
         return Ok(());
     }
@@ -53,10 +54,17 @@ fn tell(progress: &Progress, quiet: bool) {
     }
 }
 
+fn try_open(path: &Path) -> io::Result<()> {
+    let opened = OpenOptions::new().append(true).create(true).open(path);
+    opened.map(drop).map_err(|error| named(path, &error))
+}
+
 fn write(path: &Path, page: &str) -> io::Result<()> {
-    let named =
-        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    std::fs::write(path, page).map_err(named)
+    std::fs::write(path, page).map_err(|error| named(path, &error))
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn print(report: &Report, json: bool) -> io::Result<()> {

@@ -154,7 +154,7 @@ async fn transact(
     if freezes && at == At::Transaction {
         paused += freeze(work).await;
     }
-    work.run(client, "COMMIT").await?;
+    commit(work, client).await?;
     let time = began.elapsed().saturating_sub(paused);
     let mut tally = work.tally();
     tally.thawed += u64::from(freezes && at == At::Transaction);
@@ -169,9 +169,22 @@ async fn begin(work: &Work, client: &mut Client, thaws: bool) -> Result<(), Clie
     let begun = work.run(client, "BEGIN").await;
     drop(waiting);
     begun?;
+    if !client.is_in_transaction() {
+        return Err(ClientError::Astray("BEGIN was answered, and no transaction is open"));
+    }
     let mut tally = work.tally();
     tally.thawed += u64::from(thaws);
     tally.waited(began.elapsed());
+    Ok(())
+}
+
+/// COMMIT, which is no error where the transaction has failed, or is another's.
+async fn commit(work: &Work, client: &mut Client) -> Result<(), ClientError> {
+    let was_open = client.is_in_transaction();
+    let reply = client.query(work.class.protocol, "COMMIT", work.timeout).await?;
+    if reply.rolled_back || !was_open || client.is_in_transaction() {
+        return Err(ClientError::Astray("COMMIT was answered, and the transaction did not commit"));
+    }
     Ok(())
 }
 

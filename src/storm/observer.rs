@@ -121,7 +121,7 @@ struct Look {
 impl Look {
     async fn once(&self, client: &mut Client) -> Result<Servers, ClientError> {
         let reply = client.simple(&self.sql, self.patience).await?;
-        Ok(reply.value.as_deref().and_then(read).unwrap_or_default())
+        reply.value.as_deref().and_then(read).ok_or(ClientError::Unexpected { tag: b'D' })
     }
 }
 
@@ -224,7 +224,8 @@ impl Sight {
 }
 
 /// Counts of clients' connections but its own; of the classes' users and databases, unless all are
-/// asked for.
+/// asked for. Who may not read others' statistics sees neither what kind theirs are nor what they do
+/// (`monitoring-stats.html`); connections of clients have a user and a database.
 fn sql(observe: &Observe, plan: &Plan) -> String {
     let mut pairs: Vec<_> = plan
         .classes
@@ -241,7 +242,7 @@ fn sql(observe: &Observe, plan: &Plan) -> String {
         "SELECT pg_catalog.concat_ws(' ', count(*), count(*) FILTER (WHERE state = 'active'), \
          count(*) FILTER (WHERE state LIKE 'idle in transaction%')) \
          FROM pg_catalog.pg_stat_activity \
-         WHERE backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid(){whose}"
+         WHERE coalesce(backend_type = 'client backend', usename IS NOT NULL AND datname IS NOT NULL) AND pid <> pg_catalog.pg_backend_pid(){whose}"
     )
 }
 

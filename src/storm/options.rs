@@ -158,6 +158,7 @@ impl StormOptions {
             at: self.at,
             abandon: self.abandon,
             tls_resume: self.tls_resume,
+            sslmode: self.sslmode,
             ..Class::new(dsn)
         })
     }

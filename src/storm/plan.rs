@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::client::Protocol;
 use super::profile::{At, Exit, Fate, Profile};
-use crate::config::Dsn;
+use crate::config::{Dsn, ServerTlsMode};
 
 /// What a storm consists of.
 #[derive(Debug, Clone)]
@@ -68,6 +68,8 @@ pub struct Class {
     pub abandon: Exit,
     /// Who follows a steady function goes on from its TLS session, as a process does that connects again.
     pub tls_resume: bool,
+    /// What is said of TLS apart from connection strings, which it wins over.
+    pub sslmode: Option<ServerTlsMode>,
 }
 
 /// Who looks at `pg_stat_activity`.
@@ -189,6 +191,7 @@ impl Class {
             at: At::Transaction,
             abandon: Exit::Close,
             tls_resume: false,
+            sslmode: None,
         }
     }
 

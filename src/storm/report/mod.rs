@@ -199,9 +199,18 @@ impl Report {
         self.observed.as_ref().map_or(0, |observed| observed.exceeded_by)
     }
 
-    /// Whether every planned function came, none met an error, and the limit held.
+    /// Whether every planned function came, none met an error, and the limit was seen to hold.
     pub fn is_clean(&self) -> bool {
-        self.total.errors.is_empty() && self.total.arrivals.missed == 0 && self.exceeded_by() == 0
+        self.total.errors.is_empty()
+            && self.total.arrivals.missed == 0
+            && self.exceeded_by() == 0
+            && !self.is_blind()
+    }
+
+    /// Whether there was a limit to be watched, and work, and not one connection was ever seen.
+    fn is_blind(&self) -> bool {
+        let blind = |observed: &Observed| observed.limit.is_some() && observed.most == 0;
+        self.total.transactions > 0 && self.observed.as_ref().is_some_and(blind)
     }
 }
 

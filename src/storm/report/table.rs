@@ -88,6 +88,12 @@ impl fmt::Display for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "servers       {} at most", self.most)?;
         match (self.limit, self.exceeded_by) {
+            (Some(limit), 0) if self.most == 0 => {
+                write!(f, ", limit {limit}: NONE SEEN, perhaps by other names (--observe-all)")?;
+            }
+            (Some(limit), 0) if self.failed_looks > 0 => {
+                write!(f, ", limit {limit}, not seen passed")?;
+            }
             (Some(limit), 0) => write!(f, ", limit {limit}, never passed")?,
             (Some(limit), by) => {
                 write!(f, ", limit {limit} PASSED by {by}, for {:.2} s", self.seconds_over)?;
