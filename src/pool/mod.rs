@@ -8,6 +8,8 @@ mod channels;
 mod keeper;
 mod lease;
 mod listener;
+mod login;
+mod loss;
 pub mod need;
 mod opener;
 mod pause;
@@ -27,7 +29,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::auth::{ScramKeys, ServerCredential};
+use crate::auth::ServerCredential;
 use crate::class::{ClassId, ClassLimits, Classes};
 use crate::config::{PinsConfig, Share, Timeouts};
 use crate::host::{Host, Owner, Seat, Slot, UNKNOWN_CAPACITY};
@@ -44,6 +46,8 @@ use lease::Sign;
 pub use lease::{Cleaning, Lease};
 use listener::Listener;
 pub use listener::Membership;
+use login::Login;
+use loss::Loss;
 use need::{Counted, Needs, Seen, What};
 use proofs::Proofs;
 pub use proofs::{OthersProof, Proof, Proving};
@@ -153,10 +157,7 @@ pub struct Pool {
     role: Mutex<Role>,
     /// Servers of an older generation are closed when they are free.
     generation: AtomicU64,
-    /// When a server was last lost, in milliseconds since `made`, and 0 for never: what has been idle since before may
-    /// be as dead.
-    lost: AtomicU64,
-    made: Instant,
+    loss: Loss,
     next_id: AtomicU64,
     /// Those that are open.
     roll: Arc<Roll>,
@@ -173,18 +174,6 @@ pub type Refused = mpsc::Sender<PoolKey>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("nothing is known to log in to PostgreSQL with before a client has logged in")]
 pub struct NoCredential;
-
-/// What servers of this pool log in with.
-#[derive(Debug, Default)]
-struct Login {
-    credential: Option<ServerCredential>,
-    /// Derived from a password once, since deriving takes milliseconds.
-    keys: Option<ScramKeys>,
-    /// There was a credential, and PostgreSQL has refused it then.
-    forgotten: Option<Instant>,
-    /// PostgreSQL has let a server in that had none.
-    needless: bool,
-}
 
 impl Pool {
     /// A pool without servers, and its keeper.
@@ -221,8 +210,7 @@ impl Pool {
             class_metrics: ArcSwap::from_pointee(class_metrics),
             role: Mutex::default(),
             generation: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            made: Instant::now(),
+            loss: Loss::new(),
             next_id: AtomicU64::new(1),
             roll: Arc::default(),
             needs: Arc::new(Needs::new(metrics.observed.clone())),
@@ -318,25 +306,6 @@ impl Pool {
         Ok(())
     }
 
-    /// This is what there is to log in with by the configuration: servers that are to be idle need no client.
-    pub fn know(self: &Arc<Self>, known: ServerCredential) {
-        self.adopt(known, false);
-        self.keep_opening();
-    }
-
-    /// What a client has proved since is newer. What PostgreSQL has refused is tried again once in a while, unless
-    /// that is `insisted` on: it may lock the role.
-    fn adopt(&self, known: ServerCredential, insisted: bool) {
-        let (has_one, is_refused) = {
-            let login = lock(&self.login);
-            let again = |at: Instant| at.elapsed() < TRIED_AGAIN;
-            (login.credential.is_some(), login.forgotten.is_some_and(again))
-        };
-        if !has_one && (!is_refused || insisted) {
-            self.learn_credential(known);
-        }
-    }
-
     /// Counts by state.
     pub fn counts(&self) -> Counts {
         lock(&self.slots).counts()
@@ -350,40 +319,6 @@ impl Pool {
     /// What the last server reported at its login.
     pub fn welcome(&self) -> Option<Settings> {
         lock(&self.welcome).clone()
-    }
-
-    /// A client of this pool has logged in: servers can be logged in with what it proved.
-    pub fn learn_credential(&self, credential: ServerCredential) {
-        if matches!(credential, ServerCredential::None) {
-            return;
-        }
-        let mut login = lock(&self.login);
-        (login.credential, login.forgotten) = (Some(credential), None);
-        drop(login);
-        lock(&self.trouble).on_credential();
-    }
-
-    /// The configuration has another credential than before: servers of the old one are replaced as they become free.
-    pub fn replace_credential(self: &Arc<Self>, credential: ServerCredential) {
-        {
-            let mut login = lock(&self.login);
-            if login.credential.as_ref().is_some_and(|now| now.is_same(&credential)) {
-                return;
-            }
-            let needless = login.needless;
-            *login = Login { credential: Some(credential), needless, ..Login::default() };
-        }
-        lock(&self.trouble).on_credential();
-        self.replace_servers();
-        self.keep_opening();
-    }
-
-    /// What the configuration knows was refused a while ago: PostgreSQL may have the new password by now.
-    pub fn try_again(self: &Arc<Self>, known: impl FnOnce() -> Option<ServerCredential>) {
-        let is_due = lock(&self.login).forgotten.is_some_and(|at| at.elapsed() >= TRIED_AGAIN);
-        if let Some(known) = is_due.then(known).flatten() {
-            self.adopt(known, false);
-        }
     }
 
     /// Takes a server that is free and need not be asked whether it still answers, if it can be one
@@ -544,29 +479,6 @@ impl Pool {
         lock(&self.slots).is_to_be_warm(now)
     }
 
-    /// How long a server may have been idle and still be leased without being asked whether it is there.
-    fn unasked(&self, now: Instant) -> Duration {
-        let check = self.settings.load().timeouts.server_check;
-        match self.lost.load(Ordering::Relaxed) {
-            0 => check,
-            lost => {
-                let lost = self.made + Duration::from_millis(lost);
-                check.min(now.saturating_duration_since(lost))
-            }
-        }
-    }
-
-    /// The connection to a server was lost: those that have been idle since before may be as dead.
-    pub fn on_lost(&self) {
-        let lost = self.made.elapsed().as_millis();
-        self.lost.store(u64::try_from(lost).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// A server that was asked has not answered: neither will those that have been idle as long.
-    fn on_silent(self: &Arc<Self>, idle_since: Instant) {
-        self.expire_idle(usize::MAX, CloseReason::Broken, |server| server.idle_since <= idle_since);
-    }
-
     fn take_idle(&self, class: ClassId, wanted: &Settings) -> Option<Box<Server>> {
         let now = Instant::now();
         lock(&self.slots).take_if(class, now, |server| server.has_settings(wanted), |_| true)
@@ -716,9 +628,6 @@ impl Pool {
         }
     }
 }
-
-/// What PostgreSQL has refused, it is not asked again before.
-const TRIED_AGAIN: Duration = Duration::from_secs(30);
 
 /// Capacity of the buffers that an idle server keeps: servers are few, and soon used again.
 const KEPT_BUFFER: usize = 2 << 10;
