@@ -237,7 +237,7 @@ impl Client {
             Err(ending) => {
                 self.tell(Event::Ended, &ending);
                 self.say_goodbye(&ending).await;
-                debug!(id = self.card.who.id, user = %self.card.who.user, %ending, "a client has gone");
+                debug!(id = self.card.who.id, user = &*self.card.who.user, %ending, "a client has gone");
                 Err(Gone)
             }
         }

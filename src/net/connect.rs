@@ -129,9 +129,6 @@ pub enum ConnectError {
     },
 }
 
-/// Where nothing else is said.
-const DEAD_AFTER: Duration = Duration::from_mins(1);
-
 /// What was going on when the time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -150,7 +147,7 @@ impl Target {
             port: database.port,
             tls,
             from: None,
-            dead_after: DEAD_AFTER,
+            dead_after: options::DEAD_AFTER,
         })
     }
 

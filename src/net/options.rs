@@ -86,9 +86,9 @@ nix::setsockopt_impl!(LowWater, libc::SOL_SOCKET, libc::SO_RCVLOWAT, usize, SetU
 
 /// Unanswered probes after which the peer is gone.
 const KEEPALIVE_COUNT: u32 = 3;
-/// How long the bytes sent to a client may stay unacknowledged; as long as the probes need, because Linux lets this one
-/// decide for probes too (`tcp(7)`).
-const DEAD_AFTER: Duration = Duration::from_mins(1);
+/// How long the bytes sent to a client may stay unacknowledged, and to a server where nothing else is said; as long as
+/// the probes need, because Linux lets `TCP_USER_TIMEOUT` decide for probes too (`tcp(7)`).
+pub(super) const DEAD_AFTER: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {

@@ -84,8 +84,9 @@ impl<'a> Lookup<'a> {
 fn users(lookup: &Lookup<'_>, pools: &Pools, mock: &Mock) -> Result<Arc<Users>, TlsFault> {
     let (alias, database, dbname) = lookup.place();
     let Lookup { config, query, .. } = *lookup;
+    let server = Target::new(database).map_err(|source| TlsFault::of_database(alias, source))?;
     let control = Control::new(ControlTarget {
-        server: Target::new(database).map_err(|source| TlsFault::of_database(alias, source))?,
+        server: server.dead_after(config.timeouts.server_dead),
         dbname: dbname.to_owned(),
         user: query.user.clone(),
         password: query.password.clone(),
