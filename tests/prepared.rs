@@ -696,3 +696,20 @@ fn who_parses_after_the_tables_changed_never_meets_an_old_plan() {
         assert_eq!(late.ask(&fetch("d")), answer);
     }
 }
+
+#[test]
+fn a_query_behind_a_close_is_answered_in_a_transaction_that_failed_in_the_same_pipeline() {
+    let seen = both_with(&Setup::servers(2), |target| {
+        let mut client = target.connect();
+        client.ask(&prepare("known", "select 1"));
+        let mut seen = Vec::new();
+        // Of either, nobody can say what it does before it has run.
+        for suspect in ["select 1; selec", "do 'begin perform lastval(); end'", "select lastval()"] {
+            client.send(&[query("begin"), query("selec"), close('S', "nope"), query(suspect)].concat());
+            client.send(&[extended("select 2"), sync(), query("rollback")].concat());
+            seen.push(line(&client.ready(5)));
+        }
+        seen
+    });
+    assert_eq!(seen.len(), 3);
+}

@@ -218,8 +218,9 @@ impl Session {
         let shows = !effects.intersects(RUNS_CODE)
             || !self.statements.has_named()
             || backend.statements.has_witness();
-        // Behind what is in flight, a Sync may end a segment that has failed.
-        let can = self.open_segment || self.flow.is_empty();
+        // Behind what is in flight, a Sync may end a segment that has failed, and in a failed transaction a
+        // Parse fails that the client has not sent.
+        let can = self.flow.is_empty() || (self.open_segment && self.flow.is_status_known());
         if shows || self.pooling.keeps() || !can || self.status == TransactionStatus::Failed {
             return;
         }

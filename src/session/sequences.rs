@@ -192,6 +192,11 @@ impl Session {
             }
             return false;
         }
+        // In a transaction that has failed by then, it would end a segment in which the client may have nothing
+        // that fails.
+        if self.open_segment && !self.flow.is_status_known() {
+            return true;
+        }
         self.sequences.hint = hint;
         if asks {
             self.knowledge.learn_sequences(self.application_name());

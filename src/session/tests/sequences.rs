@@ -103,9 +103,19 @@ fn where_nothing_can_be_discarded_the_numbers_stay_those_of_others() {
     p.server_got(0, &format!("{FORGET} Q(select lastval())"));
     // In a segment, the error is that of the message that is skipped for it.
     let mut p = scene();
-    p.send(0, "Q(begin) Q(bad) P(,select lastval()) B E S");
-    p.answer(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 1 E(25P02,no) Z(E)");
+    assert_eq!(p.send(0, "Q(begin) Q(bad) P(,select lastval()) B E S"), Stop::Wait);
+    p.answer(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 1");
+    p.answer(0, "E(25P02,no) Z(E)");
     p.client_got(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 1 E(25P02,no) Z(E)");
+}
+
+#[test]
+fn a_query_that_cuts_an_open_segment_waits_until_it_is_known_whether_the_transaction_failed() {
+    let mut p = scene();
+    assert_eq!(p.send(0, "Q(begin) Q(bad) C(S) Q(select lastval())"), Stop::Wait);
+    p.server_got(0, "Q(begin) Q(bad) C(S) H");
+    p.answer(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 3");
+    p.client_got(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 3");
 }
 
 #[test]
