@@ -22,6 +22,10 @@ demo: ## start a throwaway PostgreSQL and pgweir and send a burst through (ARGS=
 test: ## install what the tests need and run them all (ARGS=NAME: only those)
 	scripts/test.sh $(ARGS)
 
+.PHONY: search
+search: ## run the random tests with new random numbers and more cases (ARGS=10: ten rounds)
+	scripts/search.sh $(ARGS)
+
 .PHONY: oracle
 oracle: ## compare sessions through pgweir with sessions on PostgreSQL (docs/transparency.md)
 	scripts/oracle.sh $(ARGS)
