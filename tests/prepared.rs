@@ -704,8 +704,11 @@ fn a_query_behind_a_close_is_answered_in_a_transaction_that_failed_in_the_same_p
         client.ask(&prepare("known", "select 1"));
         let mut seen = Vec::new();
         // Of either, nobody can say what it does before it has run.
-        for suspect in ["select 1; selec", "do 'begin perform lastval(); end'", "select lastval()"] {
-            client.send(&[query("begin"), query("selec"), close('S', "nope"), query(suspect)].concat());
+        for suspect in ["select 1; selec", "do 'begin perform lastval(); end'", "select lastval()"]
+        {
+            client.send(
+                &[query("begin"), query("selec"), close('S', "nope"), query(suspect)].concat(),
+            );
             client.send(&[extended("select 2"), sync(), query("rollback")].concat());
             seen.push(line(&client.ready(5)));
         }

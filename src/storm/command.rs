@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{Plan, Progress, Report, StormError, StormOptions, run_and_tell};
 
 /// Runs the storm and prints its report; an error when the storm met one, so that scripts notice.
@@ -15,7 +17,7 @@ pub async fn run(options: StormOptions) -> Result<(), StormError> {
         // A place that cannot be written to is better known before; what is there stays until then.
         try_open(path).map_err(StormError::Output)?;
     }
-    let report = run_and_tell(&plan, |progress| tell(progress, quiet)).await?;
+    let report = run_and_tell(&plan, |progress| tell(progress, quiet), interrupted()).await?;
     if let Some(path) = html {
         write(&path, &report.html()?).map_err(StormError::Output)?;
     }
@@ -23,11 +25,26 @@ pub async fn run(options: StormOptions) -> Result<(), StormError> {
     if report.is_clean() {
         return Ok(());
     }
+    if report.interrupted {
+        return Err(StormError::Interrupted);
+    }
     Err(StormError::Unclean {
         errors: report.error_count(),
         missed: report.total.arrivals.missed,
         exceeded_by: report.exceeded_by(),
     })
+}
+
+/// Ctrl-C, or SIGTERM, as `timeout` sends it.
+async fn interrupted() {
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        // Without it, the signal itself ends the process.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
+    }
 }
 
 /// As many functions as there are file descriptors for, besides the idle clients.

@@ -10,6 +10,7 @@
 //! `steady` are a closed loop.
 
 mod access;
+mod busiest;
 mod classes;
 mod client;
 pub mod command;
@@ -91,6 +92,9 @@ pub enum StormError {
     /// The report cannot be written.
     #[error("cannot write the report: {0}")]
     Output(#[source] std::io::Error),
+    /// The storm was ended before its time; what it found until then was reported.
+    #[error("interrupted before its end")]
+    Interrupted,
     /// The storm was run and reported; its errors make it a failure.
     #[error("{errors} errors, {missed} arrivals missed, the limit passed by {exceeded_by}")]
     Unclean {

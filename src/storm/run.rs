@@ -9,12 +9,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::StormError;
 use super::access::Access;
+use super::busiest::Busiest;
 use super::function::{self, Work};
 use super::idle::Idle;
 use super::observer::Observer;
 use super::plan::{Class, Plan};
 use super::progress::{EVERY, Progress};
-use super::report::{Clock, Report};
+use super::report::{Clock, Report, Series};
 use super::sample::Sampler;
 use super::schedule::Schedule;
 use super::tally::{Gauges, Tally};
@@ -22,13 +23,15 @@ use super::tally::{Gauges, Tally};
 /// Runs a storm to its end. One login of each class ahead of it, which is not counted, tells a wrong
 /// connection string early and derives the password's keys; of a cold one, the first functions derive them. Dropped midway, all functions are gone.
 pub async fn run(plan: &Plan) -> Result<Report, StormError> {
-    run_and_tell(plan, |_| {}).await
+    run_and_tell(plan, |_| {}, std::future::pending()).await
 }
 
-/// As [`run`]; meanwhile tells every second where it is.
+/// As [`run`]; meanwhile tells every second where it is. Once `stop` is over, the storm ends where it is, and so
+/// does its report.
 pub async fn run_and_tell(
     plan: &Plan,
     mut tell: impl FnMut(&Progress),
+    stop: impl Future<Output = ()>,
 ) -> Result<Report, StormError> {
     plan.check()?;
     let mut works = Vec::new();
@@ -45,11 +48,17 @@ pub async fn run_and_tell(
     }
     let start = Instant::now();
     let mut watch = Watch::new(plan, start, &works, observer.as_ref());
-    let clocks = watch.during(storm(plan, &works, start), &mut tell).await;
-    watch.during(leave(idle), &mut tell).await;
-    let points = watch.end();
+    let whole = async {
+        let clocks = storm(plan, &works, start).await;
+        leave(idle).await;
+        clocks
+    };
+    let clocks = watch.during(whole, &mut tell, stop).await;
+    let interrupted = clocks.is_none();
+    let clocks = clocks.unwrap_or_else(|| works.iter().map(|work| clock(work, start)).collect());
+    let series = watch.end();
     let observed = observer.map(|observer| observer.observed());
-    Ok(Report::new(&works, &clocks, points, observed))
+    Ok(Report { interrupted, ..Report::new(&works, &clocks, series, observed) })
 }
 
 async fn prepare(class: &Class, plan: &Plan) -> Result<Work, StormError> {
@@ -88,19 +97,28 @@ async fn storm(plan: &Plan, works: &[Arc<Work>], start: Instant) -> Vec<Clock> {
 }
 
 async fn one_class(work: Arc<Work>, room: Arc<Semaphore>, start: Instant) -> Clock {
-    let start = start + work.class.start;
-    let mut there = arrivals(&work, &room, start).await;
-    let arrived = start.elapsed().as_secs_f64();
+    let begin = start + work.class.start;
+    let mut there = arrivals(&work, &room, begin).await;
     while let Some(ended) = there.join_next().await {
         if ended.is_err() {
             work.tally().broken();
         }
     }
     if work.class.idle > 0 {
-        sleep_until(start + work.class.duration).await;
+        sleep_until(begin + work.class.duration).await;
     }
-    let ended = start.elapsed().as_secs_f64();
-    Clock { start: work.class.start.as_secs_f64(), arrived, ended }
+    clock(&work, start)
+}
+
+/// Readings of a class that ends now, in a storm that began at `start`.
+fn clock(work: &Work, start: Instant) -> Clock {
+    let begin = start + work.class.start;
+    let since = |at: Instant| at.saturating_duration_since(begin).as_secs_f64();
+    Clock {
+        start: work.class.start.as_secs_f64(),
+        arrived: work.tally().last_arrival.map_or(0.0, since),
+        ended: since(Instant::now()),
+    }
 }
 
 /// Starts functions by the schedule; returns those that are still there when the last has come.
@@ -118,8 +136,7 @@ async fn arrivals(work: &Arc<Work>, room: &Arc<Semaphore>, start: Instant) -> Jo
         }
         match Arc::clone(room).try_acquire_owned() {
             Ok(place) => {
-                work.tally().arrived(due.elapsed());
-                there.spawn(with_a_place(Arc::clone(work), until, place));
+                there.spawn(with_a_place(Arc::clone(work), due, until, place));
             }
             Err(_) => work.tally().missed += 1,
         }
@@ -127,7 +144,9 @@ async fn arrivals(work: &Arc<Work>, room: &Arc<Semaphore>, start: Instant) -> Jo
     there
 }
 
-async fn with_a_place(work: Arc<Work>, until: Instant, _place: OwnedSemaphorePermit) {
+async fn with_a_place(work: Arc<Work>, due: Instant, until: Instant, _place: OwnedSemaphorePermit) {
+    // Here, so that the harness's own delays count.
+    work.tally().arrived(due.elapsed());
     function::live(work, until).await;
 }
 
@@ -146,6 +165,8 @@ struct Watch<'a> {
     began: Instant,
     tell_at: Instant,
     sampler: Sampler,
+    /// Of each class, and behind them of all together.
+    busiest: Busiest,
 }
 
 impl<'a> Watch<'a> {
@@ -164,18 +185,24 @@ impl<'a> Watch<'a> {
             began,
             tell_at: began + EVERY,
             sampler: Sampler::new(began, expected(plan)),
+            busiest: Busiest::new(began, works.len() + 1),
         }
     }
 
+    /// `None` if `stop` was over first.
     async fn during<T>(
         &mut self,
         what: impl Future<Output = T>,
         tell: &mut impl FnMut(&Progress),
-    ) -> T {
+        stop: impl Future<Output = ()>,
+    ) -> Option<T> {
         let mut what = std::pin::pin!(what);
+        let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
-                ended = &mut what => return ended,
+                ended = &mut what => return Some(ended),
+                () = &mut stop => return None,
+                () = sleep_until(self.busiest.due()) => self.count(),
                 () = sleep_until(self.sampler.due()) => self.sampler.take(self.works, self.observer),
                 () = sleep_until(self.tell_at) => {
                     tell(&self.progress());
@@ -190,10 +217,22 @@ impl<'a> Watch<'a> {
         Progress::of(self.began.elapsed(), self.planned, self.works, observer)
     }
 
+    /// How many have arrived by now.
+    fn count(&mut self) {
+        let came = |work: &Arc<Work>| {
+            let tally = work.tally();
+            tally.arrived + tally.followers
+        };
+        let classes: Vec<u64> = self.works.iter().map(came).collect();
+        let all = classes.iter().sum();
+        self.busiest.look(Instant::now(), classes.into_iter().chain([all]));
+    }
+
     /// With a last point, so that nothing is left out.
-    fn end(mut self) -> Vec<super::sample::Point> {
+    fn end(mut self) -> Series {
         self.sampler.take(self.works, self.observer);
-        self.sampler.into_points()
+        self.count();
+        Series { points: self.sampler.into_points(), busiest: self.busiest.most() }
     }
 }
 

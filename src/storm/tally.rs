@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::client::ClientError;
 use super::report::ErrorCount;
 use super::times::Times;
@@ -12,6 +14,7 @@ use super::times::Times;
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) arrived: u64,
+    pub(super) last_arrival: Option<Instant>,
     /// Those who came in place of one who left.
     pub(super) followers: u64,
     pub(super) missed: u64,
@@ -70,6 +73,7 @@ impl Tally {
     pub(super) fn new() -> Self {
         Self {
             arrived: 0,
+            last_arrival: None,
             followers: 0,
             missed: 0,
             left: 0,
@@ -90,6 +94,7 @@ impl Tally {
     /// A function arrives, so much after its time.
     pub(super) fn arrived(&mut self, late: Duration) {
         self.arrived += 1;
+        self.last_arrival = Some(Instant::now());
         self.recent.arrived += 1;
         self.late.record(late);
     }

@@ -1,6 +1,8 @@
 //! What the command prints, writes and refuses.
 
-use std::process::Command;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -42,6 +44,35 @@ fn a_page_with_pictures_is_written_and_a_limit_that_was_passed_is_a_failure() {
         found.contains("in a transaction") && found.contains("limit") && found.contains("<b>first"),
         "{found}"
     );
+}
+
+#[test]
+fn a_storm_that_is_interrupted_reports_what_it_found_until_then() {
+    let database = Cluster::shared().database();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let page = folder.path().join("report.html");
+    let mut command = pgweir();
+    command.args(["storm", "--json", "--profile=steady", "--functions=3", "--duration=10m"]);
+    command.arg("--transactions-per-function=0").arg("--html").arg(&page);
+    command.env("PGWEIR_STORM_DSN", dsn(&database.target()));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut storm = command.spawn().expect("the pgweir binary");
+    let mut said = BufReader::new(storm.stderr.take().expect("its standard error")).lines();
+    let told = said.next().expect("a line").expect("text");
+    assert!(told.contains("3 of 3 came"), "{told}");
+    let kill = Command::new("kill").args(["-INT", &storm.id().to_string()]).status();
+    assert!(kill.expect("kill").success());
+    let rest: Vec<String> = said.map(|line| line.expect("text")).collect();
+    let output = storm.wait_with_output().expect("its end");
+    assert_eq!(output.status.code(), Some(1), "{rest:?}");
+    assert!(rest.last().is_some_and(|line| line.contains("interrupted")), "{rest:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(report["interrupted"], true);
+    assert!(report["transactions"].as_u64() > Some(0), "{report}");
+    let seconds = report["seconds"].as_f64().expect("a number");
+    assert!(seconds > 0.9 && seconds < 300.0, "{seconds}");
+    assert!(elements(&page).starts_with("connections throughput"));
+    assert!(fs::read_to_string(&page).expect("the page").contains("INTERRUPTED"));
 }
 
 /// The page, read as XML: the identifiers of its figures that hold a picture with lines, then the texts

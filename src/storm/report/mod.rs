@@ -14,13 +14,15 @@ use super::access::Login;
 use super::function::Work;
 use super::observer::Observed;
 use super::profile::Profile;
-use super::sample::{Point, Sample};
+use super::sample::Point;
 use super::schedule::Schedule;
 use super::tally::Tally;
 
 /// What a storm found.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
+    /// It was ended before its time: what is here is of the storm up to then.
+    pub interrupted: bool,
     /// Of all classes together.
     #[serde(flatten)]
     pub total: Findings,
@@ -160,32 +162,43 @@ pub(super) struct Clock {
     pub(super) ended: f64,
 }
 
+/// A storm over time.
+#[derive(Debug, Default)]
+pub(super) struct Series {
+    /// What there was at regular moments.
+    pub(super) points: Vec<Point>,
+    /// The most arrivals per second, of each class and behind them of all together.
+    pub(super) busiest: Vec<f64>,
+}
+
 impl Report {
     pub(super) fn new(
         works: &[Arc<Work>],
         clocks: &[Clock],
-        series: Vec<Point>,
+        series: Series,
         observed: Option<Observed>,
     ) -> Self {
         let mut classes = Vec::new();
         let mut all = Tally::new();
         for (number, (work, clock)) in works.iter().zip(clocks).enumerate() {
             all.add(&work.tally());
-            let peak = peak(&series, |point| point.classes.get(number).unwrap_or(&point.all));
+            let peak = series.busiest.get(number).copied().unwrap_or_default();
             classes.push(ClassReport::new(work, *clock, peak));
         }
-        let total = total(&all, &classes, clocks, peak(&series, |point| &point.all));
+        let peak = series.busiest.last().copied().unwrap_or_default();
+        let total = total(&all, &classes, clocks, peak);
         let index = |share: fn(&ClassReport) -> f64| {
             let active = classes.iter().filter(|class| class.functions > 0);
             fairness::jain(&active.map(share).collect::<Vec<_>>())
         };
         Self {
+            interrupted: false,
             total,
             fairness: index(|class| class.goodput_per_function),
             fairness_between_classes: index(|class| class.found.goodput),
             classes,
             observed,
-            series,
+            series: series.points,
         }
     }
 
@@ -199,9 +212,10 @@ impl Report {
         self.observed.as_ref().map_or(0, |observed| observed.exceeded_by)
     }
 
-    /// Whether every planned function came, none met an error, and the limit was seen to hold.
+    /// Whether it was not interrupted, every planned function came, none met an error, and the limit was seen to hold.
     pub fn is_clean(&self) -> bool {
-        self.total.errors.is_empty()
+        !self.interrupted
+            && self.total.errors.is_empty()
             && self.total.arrivals.missed == 0
             && self.exceeded_by() == 0
             && !self.is_blind()
@@ -299,27 +313,9 @@ impl Arrivals {
     }
 }
 
-/// The most arrivals per second, over stretches of at least a second where the storm was as long.
-fn peak(series: &[Point], of: impl Fn(&Point) -> &Sample) -> f64 {
-    let (mut most, mut arrived, mut span) = (0.0_f64, 0, 0.0);
-    for point in series {
-        arrived += of(point).arrived;
-        span += point.span;
-        if span >= A_SECOND {
-            most = most.max(arrived as f64 / span);
-            (arrived, span) = (0, 0.0);
-        }
-    }
-    // What is left is shorter than a second, which it counts as.
-    most.max(arrived as f64 / span.max(A_SECOND))
-}
-
 fn per_second(count: u64, seconds: f64) -> f64 {
     count as f64 / seconds.max(SHORTEST_SPAN)
 }
-
-/// Points come a little early or late.
-const A_SECOND: f64 = 0.95;
 
 /// Keeps the rate of a storm of one function finite, in seconds.
 const SHORTEST_SPAN: f64 = 0.000_001;

@@ -7,6 +7,9 @@ use crate::storm::observer::Observed;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.interrupted {
+            writeln!(f, "INTERRUPTED   after {:.1} s\n", self.total.seconds)?;
+        }
         write!(f, "{}", self.total)?;
         if let Some(observed) = &self.observed {
             write!(f, "\n\n{observed}")?;

@@ -9,6 +9,7 @@ use super::super::plan::Class;
 use super::super::tally::Gauges;
 use super::*;
 use crate::config::Dsn;
+use crate::storm::sample::Sample;
 
 fn work(name: &str, ramp: Duration, tally: Tally) -> Arc<Work> {
     let class = Class {
@@ -59,7 +60,8 @@ pub(super) fn report(tallies: Vec<Tally>, ramp: Duration, observed: Option<Obser
         names.iter().zip(tallies).map(|(name, tally)| work(name, ramp, tally)).collect();
     let clocks = vec![Clock { start: 0.0, arrived: 0.9, ended: 1.5 }; works.len()];
     let series = vec![point(0.5, 0.5, 4), point(1.0, 0.5, 6), point(1.5, 0.5, 0)];
-    Report::new(&works, &clocks, series, observed)
+    let busiest = vec![10.0; works.len() + 1];
+    Report::new(&works, &clocks, Series { points: series, busiest }, observed)
 }
 
 pub(super) fn tally(transactions: u64) -> Tally {
