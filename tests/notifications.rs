@@ -97,6 +97,31 @@ fn listen_and_unlisten_hold_when_they_commit() {
 }
 
 #[test]
+fn channels_old_and_new_of_a_transaction_are_heard_in_the_order_of_what_was_sent() {
+    let seen = both_with(&Setup::servers(3), |target| {
+        let [mut one, mut two] = [(); 2].map(|()| target.connect());
+        let mut seen = vec![
+            one.ask(&query("listen old")),
+            one.ask(&query("begin")),
+            two.ask(&query("notify old, '1'")),
+            one.ask(&query("listen new")),
+        ];
+        for (channel, payload) in [("new", 2), ("old", 3), ("new", 4), ("old", 5)] {
+            seen.push(two.ask(&query(&format!("notify {channel}, '{payload}'"))));
+            if payload == 3 {
+                // The pool's server has told it by now.
+                seen.push(line(&one.within(WHILE)));
+            }
+        }
+        seen.push(one.ask(&query("commit")));
+        seen.push(line(&one.within(WHILE)));
+        seen
+    });
+    let told = "A[old 1] A[new 2] A[old 3] A[new 4] A[old 5]";
+    assert!(seen.join(" ").contains(told), "{seen:?}");
+}
+
+#[test]
 fn what_a_client_tells_itself_comes_before_its_ready_for_query_under_its_own_pid() {
     both_with(&Setup::servers(2), |target| {
         let [mut one, mut two] = [(); 2].map(|()| target.connect());

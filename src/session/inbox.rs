@@ -103,6 +103,44 @@ pub(super) struct Expected {
     due: usize,
     /// How many bodies were told.
     told: u64,
+    /// Notifications that were due and came.
+    met: u64,
+}
+
+/// What the client's own server alone tells, behind what is expected of the listening one.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    notifications: VecDeque<Behind>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Behind {
+    /// How many must have come before.
+    met: u64,
+    body: Bytes,
+    own: bool,
+}
+
+impl Held {
+    /// Keeps a notification that has its turn behind all that is due.
+    pub(super) fn push(&mut self, body: &[u8], own: bool, expected: &Expected) {
+        let met = expected.met + expected.due as u64;
+        self.bytes += OVERHEAD + body.len();
+        self.notifications.push_back(Behind { met, body: Bytes::copy_from_slice(body), own });
+    }
+
+    /// Takes one whose turn has come, and whether the client has sent it. None waits where too many do.
+    pub(super) fn take(&mut self, expected: &Expected) -> Option<(Bytes, bool)> {
+        let first = self.notifications.front()?;
+        let waits = expected.is_due() && first.met > expected.met && self.bytes <= MAX_INBOX;
+        if waits {
+            return None;
+        }
+        let Behind { body, own, .. } = self.notifications.pop_front()?;
+        self.bytes -= OVERHEAD + body.len();
+        Some((body, own))
+    }
 }
 
 /// Of notifications with the same body.
@@ -144,6 +182,7 @@ impl Expected {
         ahead.by = ahead.by.saturating_sub(1);
         if ahead.told.pop_front().is_some() {
             self.due -= 1;
+            self.met += 1;
             self.bytes -= EACH;
         }
         self.forget_if_even(body);
@@ -174,7 +213,7 @@ impl Expected {
     fn entry(&mut self, body: &[u8]) -> &mut Ahead {
         if self.bytes > MAX_INBOX {
             // One is far ahead of the other: what it tells is no longer waited for.
-            *self = Self { told: self.told, ..Self::default() };
+            *self = Self { told: self.told, met: self.met, ..Self::default() };
         }
         if !self.ahead.contains_key(body) {
             self.bytes += OVERHEAD + body.len();

@@ -23,7 +23,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::flow::{Kind, Owner};
-use super::inbox::{Expected, Inbox, News, Overflow};
+use super::inbox::{Expected, Held, Inbox, News, Overflow};
 use super::pins::PinReason;
 use super::{Backend, Note, ServerFate, Session, TransactionStatus};
 use crate::sql::Effects;
@@ -74,6 +74,7 @@ pub(crate) struct Listening {
     /// The pool's server could not be had: the client keeps its own.
     pinned: bool,
     expected: Expected,
+    held: Held,
 }
 
 /// What the client's own server hears for it besides what its texts listen to.
@@ -360,8 +361,28 @@ impl Session {
                 News::Cut(_) => {}
                 News::Back => lost_and_back().encode(out),
             }
+            self.write_held(out);
         }
+        self.write_held(out);
         Ok(())
+    }
+
+    /// Tells what the client's own server has told behind what has come by now.
+    fn write_held(&mut self, out: &mut BytesMut) {
+        while let Some((body, own)) = self.listening.held.take(&self.listening.expected) {
+            if own {
+                self.write_own(&body, out);
+            } else {
+                build::message(out, b'A', |out| out.extend_from_slice(&body));
+            }
+        }
+    }
+
+    /// The same where what is still to come is not waited for.
+    fn write_all_held(&mut self, out: &mut BytesMut) {
+        let expected = std::mem::take(&mut self.listening.expected);
+        self.write_held(out);
+        self.listening.expected = expected;
     }
 
     /// A notification of the client's own server.
@@ -373,6 +394,12 @@ impl Session {
     ) -> Result<ServerFate, Malformed> {
         let own = backend.pid != 0 && body.starts_with(&backend.pid.to_be_bytes());
         if !self.listening.hears_here(body, own)? {
+            return Ok(ServerFate::Swallow);
+        }
+        if self.listening.expected.is_due() {
+            let Listening { held, expected, .. } = &mut self.listening;
+            held.push(body, own, expected);
+            self.write_held(out);
             return Ok(ServerFate::Swallow);
         }
         if own {
@@ -428,7 +455,11 @@ impl Session {
         // An overflow is found when the client's task looks again.
         let _ = self.hear_now(out);
         // Behind it may be replies that cannot wait.
-        if !self.listening.expected.is_due() || !self.is_quiet() {
+        if !self.listening.expected.is_due() {
+            return false;
+        }
+        if !self.is_quiet() {
+            self.write_all_held(out);
             return false;
         }
         self.listening.ready = Ready::Behind;

@@ -86,6 +86,7 @@ impl Session {
                 build::message(out, b'A', |out| out.extend_from_slice(body));
             }
         }
+        self.write_held(out);
         self.listening.shared.clear();
         self.listening.ear = Ear::Open;
         if !whole {
