@@ -324,7 +324,11 @@ fn is_residue(sql: &str, missing: &[Line], empty: &[Line]) -> bool {
     let common = missing.iter().zip(empty).take_while(|pair| same_row(*pair)).count();
     if missing.get(common).is_some_and(is_unknown) {
         let shown = empty[common..].iter().find(|line| line.row.is_some() || line.is('E'));
-        return shown.is_some_and(|line| line.row.as_deref() == Some(&[Some(String::new())]));
+        // A Bind that does not fit is refused for that where the name is known.
+        return shown.is_some_and(|line| {
+            line.row.as_deref() == Some(&[Some(String::new())])
+                || line.text.starts_with("E[ERROR 08P01] bind message supplies")
+        });
     }
     common == missing.len() && common == empty.len()
 }
