@@ -92,6 +92,29 @@ fn each_checkout_is_in_the_histogram_of_waits() {
 }
 
 #[test]
+fn how_long_clients_have_their_servers_is_in_a_histogram_and_on_the_console() {
+    let stage = Stage::new(&Setup::servers(1).tables("[admin]\nusers = [\"app\"]\n"));
+    let mut client = stage.client();
+    client.rows("select 1");
+    client.rows("begin");
+    std::thread::sleep(Duration::from_millis(300));
+    client.rows("commit");
+    counted(&stage, "pgweir_lease_seconds_count", "", 2.0);
+    counted(&stage, "pgweir_lease_seconds_bucket", "le=\"0.25\"", 1.0);
+    let had = stage.weir.metric("pgweir_lease_seconds_sum", "");
+    assert!((0.3..10.0).contains(&had), "{had}");
+    let console = Target { database: "pgweir".into(), ..stage.weir.target() };
+    let row = console.connect().rows("show stats").remove(0);
+    let shown = |at: usize| row[at].clone().expect("a value");
+    assert_eq!(
+        (shown(0), shown(2), shown(3)),
+        (stage.database.name().to_owned(), "2".into(), "3".into())
+    );
+    assert_eq!((shown(6), shown(8)), ("2".to_owned(), "2".to_owned()));
+    assert!((shown(9).parse::<f64>().expect("a number") - had).abs() < 0.01, "{row:?}");
+}
+
+#[test]
 fn cancels_are_counted_by_what_became_of_them() {
     let stage = Stage::new(&Setup::servers(1));
     let (mut one, mut two) = (stage.client(), stage.client());

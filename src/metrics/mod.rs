@@ -9,6 +9,7 @@
 
 mod class;
 mod client;
+mod durations;
 mod errors;
 mod host;
 mod labels;
@@ -16,10 +17,12 @@ mod names;
 mod observed;
 mod pins;
 mod pool;
+mod stats;
 mod tally;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use ::metrics::{Counter, Gauge, Histogram, Key, Label as Pair, Metadata, Recorder};
 use metrics_exporter_prometheus::{
@@ -28,6 +31,7 @@ use metrics_exporter_prometheus::{
 
 pub use self::class::{ClassCounts, ClassMetrics, ClassTable};
 pub use self::client::ClientMetrics;
+pub use self::durations::{Durations, SECONDS_BUCKETS};
 pub use self::errors::ErrorMetrics;
 pub use self::host::HostMetrics;
 use self::labels::Label;
@@ -38,6 +42,8 @@ pub use self::labels::{
 pub use self::observed::ObservedMetrics;
 pub use self::pins::PinMetrics;
 pub use self::pool::{PoolMetrics, ServerCount, ServersLimit};
+use self::stats::Recent;
+pub use self::stats::{PoolStats, Totals};
 use self::tally::{Sink, Tally};
 
 /// Everything pgweir counts. Built once, in `proxy`, and passed down.
@@ -58,6 +64,7 @@ pub struct Metrics {
 struct Tallied {
     tally: Arc<Tally>,
     sink: Sink,
+    recent: Recent,
 }
 
 impl Metrics {
@@ -87,6 +94,7 @@ impl Metrics {
         let tallied = pools.entry(key).or_insert_with(|| Tallied {
             tally: Arc::default(),
             sink: Sink::new(&self.registry, &labels),
+            recent: Recent::new(Instant::now()),
         });
         let shared = (Arc::clone(&tallied.tally), Arc::clone(&self.classes));
         PoolMetrics::new(&self.registry, &labels, shared)
@@ -116,13 +124,29 @@ impl Metrics {
 
     /// Folds recorded waits into their buckets. To be called every few seconds: between calls
     /// (and renderings), each wait recorded takes eight bytes.
-    pub fn upkeep(&self) {
+    pub fn upkeep(&self, now: Instant) {
+        for Tallied { tally, recent, .. } in self.pools().values_mut() {
+            recent.upkeep(tally, now);
+        }
         self.write_tallies();
         self.registry.handle.run_upkeep();
     }
 
+    /// What each pool has done, those that are gone included, by database and user.
+    pub fn stats(&self) -> Vec<PoolStats> {
+        let each = |((database, user), tallied): (&(String, String), &Tallied)| {
+            let (recent, recent_seconds) = tallied.recent.last();
+            let total = Totals::of(&tallied.tally);
+            let (database, user) = (database.clone(), user.clone());
+            PoolStats { database, user, total, recent, recent_seconds }
+        };
+        let mut stats: Vec<_> = self.pools().iter().map(each).collect();
+        stats.sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
+        stats
+    }
+
     fn write_tallies(&self) {
-        for Tallied { tally, sink } in self.pools().values() {
+        for Tallied { tally, sink, .. } in self.pools().values_mut() {
             sink.write(tally);
         }
     }
@@ -147,13 +171,13 @@ pub(crate) struct Registry {
 
 impl Registry {
     fn new() -> Self {
-        let waits = [names::CHECKOUT_WAIT, names::CLASS_WAIT];
         // Refused only when there is no bucket at all; without buckets the metric is a summary.
-        let builder = waits.into_iter().fold(PrometheusBuilder::new(), |builder, name| {
-            builder
-                .set_buckets_for_metric(Matcher::Full(name.to_owned()), &CHECKOUT_WAIT_BUCKETS)
-                .unwrap_or_else(|_| PrometheusBuilder::new())
-        });
+        let builder =
+            names::HISTOGRAMS.iter().fold(PrometheusBuilder::new(), |builder, (name, _)| {
+                builder
+                    .set_buckets_for_metric(Matcher::Full((*name).to_owned()), &SECONDS_BUCKETS)
+                    .unwrap_or_else(|_| PrometheusBuilder::new())
+            });
         let recorder = builder.build_recorder();
         names::describe(&recorder);
         let handle = recorder.handle();
@@ -241,11 +265,6 @@ pub const MAX_CLASSES: usize = 128;
 
 /// SQLSTATEs with a label of their own.
 pub const MAX_CODES: usize = 64;
-
-/// Upper bounds of the checkout wait's buckets, in seconds: from a hand-over without waiting to
-/// the default of `timeouts.checkout`.
-pub const CHECKOUT_WAIT_BUCKETS: [f64; 14] =
-    [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 120.0];
 
 /// The label of what exceeds a bound.
 const OTHER: &str = "other";

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ::metrics::{Counter, Gauge, Histogram};
+use ::metrics::{Counter, Gauge};
 
 use super::labels::{Abandoned, CheckoutRefusal, Clean, CloseReason, ServerState};
 use super::tally::Tally;
@@ -22,8 +22,6 @@ pub struct PoolMetrics {
     servers_limit: Gauge,
     /// 1 while the pool is paused.
     pub paused: Gauge,
-    checkouts: Counter,
-    checkout_wait: Histogram,
     /// Waits that ended without a server.
     pub checkout_timeouts: Counter,
     /// Clients refused a server before their time was over.
@@ -60,8 +58,6 @@ impl PoolMetrics {
             pinned: registry.gauge(names::CLIENTS_PINNED, labels),
             servers_limit: registry.gauge(names::SERVERS_LIMIT, labels),
             paused: registry.gauge(names::PAUSED, labels),
-            checkouts: counter(names::CHECKOUTS),
-            checkout_wait: registry.histogram(names::CHECKOUT_WAIT, labels),
             checkout_timeouts: counter(names::CHECKOUT_TIMEOUTS),
             checkout_refusals: registry.counters(names::CHECKOUT_REFUSALS, labels),
             opened: counter(names::SERVERS_OPENED),
@@ -87,11 +83,7 @@ impl PoolMetrics {
 
     /// Counts a checkout and how long the client waited for it.
     pub fn checked_out(&self, waited: Duration) {
-        if waited.is_zero() {
-            return self.tally.at_once.increment(1);
-        }
-        self.checkouts.increment(1);
-        self.checkout_wait.record(waited.as_secs_f64());
+        self.tally.waits.record(waited);
     }
 
     /// How many servers a pool may have, none yet.

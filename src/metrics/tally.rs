@@ -5,8 +5,9 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use ::metrics::{Counter, Gauge, Histogram};
+use ::metrics::{Counter, Gauge};
 
+use super::durations::{DurationSink, Durations};
 use super::labels::{Label, ServerState};
 use super::{Registry, names};
 
@@ -24,8 +25,10 @@ pub struct Tally {
     pub bytes_sent: Count,
     /// Parse messages answered without PostgreSQL.
     pub elided_parses: Count,
-    /// Checkouts that did not wait.
-    pub at_once: Count,
+    /// From asking for a server to having one.
+    pub waits: Durations,
+    /// From having one to giving it back.
+    pub leases: Durations,
     servers: [AtomicI64; SERVER_STATES],
 }
 
@@ -39,12 +42,9 @@ impl Count {
         self.0.fetch_add(by, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    /// What it is now.
+    pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-
-    fn take(&self) -> u64 {
-        self.0.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -69,7 +69,8 @@ pub(super) struct Sink {
     bytes_sent: Counter,
     elided_parses: Counter,
     checkouts: Counter,
-    checkout_wait: Histogram,
+    waits: DurationSink,
+    leases: DurationSink,
     servers: Box<[Gauge]>,
 }
 
@@ -87,21 +88,22 @@ impl Sink {
             bytes_sent: counter(names::BYTES_SENT),
             elided_parses: counter(names::ELIDED_PARSES),
             checkouts: counter(names::CHECKOUTS),
-            checkout_wait: registry.histogram(names::CHECKOUT_WAIT, labels),
+            waits: DurationSink::new(registry.histogram(names::CHECKOUT_WAIT, labels)),
+            leases: DurationSink::new(registry.histogram(names::LEASE_TIME, labels)),
             servers: ServerState::ALL.iter().map(gauge).collect(),
         }
     }
 
     /// Brings the registry up to date.
-    pub(super) fn write(&self, tally: &Tally) {
+    pub(super) fn write(&mut self, tally: &Tally) {
         self.transactions.absolute(tally.transactions.get());
         self.queries.absolute(tally.queries.get());
         self.bytes_received.absolute(tally.bytes_received.get());
         self.bytes_sent.absolute(tally.bytes_sent.get());
         self.elided_parses.absolute(tally.elided_parses.get());
-        let at_once = tally.at_once.take();
-        self.checkouts.increment(at_once);
-        self.checkout_wait.record_many(0.0, at_once as usize);
+        self.checkouts.absolute(tally.waits.total().0);
+        self.waits.write(&tally.waits);
+        self.leases.write(&tally.leases);
         for (gauge, count) in self.servers.iter().zip(&tally.servers) {
             gauge.set(count.load(Ordering::Relaxed) as f64);
         }

@@ -42,13 +42,26 @@ pub struct Lease {
     pool: Arc<Pool>,
     server: Option<Box<Server>>,
     class: ClassId,
+    /// When the client got it; nothing once it has given it back.
+    began: Option<Instant>,
 }
 
 impl Lease {
-    pub(super) fn new(pool: Arc<Pool>, mut server: Box<Server>, class: ClassId) -> Self {
+    pub(super) fn new(
+        pool: Arc<Pool>,
+        mut server: Box<Server>,
+        class: ClassId,
+        now: Instant,
+    ) -> Self {
         server.entry.set(ServerState::Leased);
         server.at_rest = false;
-        Self { pool, server: Some(server), class }
+        Self { pool, server: Some(server), class, began: Some(now) }
+    }
+
+    /// It is for pgweir's own use, whose time nobody wants to know.
+    pub(super) fn uncounted(mut self) -> Self {
+        self.began = None;
+        self
     }
 
     /// The pool.
@@ -78,6 +91,7 @@ impl Lease {
 
     /// Gives the server back at the time `now`. It must be outside a transaction with nothing in flight.
     pub fn check_in(mut self, cleaning: Cleaning, now: Instant) {
+        self.record(now);
         let how = match cleaning {
             Cleaning::None => {
                 let Some(server) = self.server.take() else { return };
@@ -117,9 +131,17 @@ impl Lease {
         self.close(reason);
     }
 
+    fn record(&mut self, now: Instant) {
+        if let Some(began) = self.began.take() {
+            self.pool.metrics.tally.leases.record(now.saturating_duration_since(began));
+        }
+    }
+
     fn close(&mut self, reason: CloseReason) {
         if let Some(server) = self.server.take() {
-            lock(&self.pool.slots).returned(self.class, Instant::now());
+            let now = Instant::now();
+            self.record(now);
+            lock(&self.pool.slots).returned(self.class, now);
             self.pool.evict(server, reason);
         }
     }

@@ -337,7 +337,7 @@ impl Pool {
             |server| server.was_used(now, check) && server.has_settings(wanted),
             |server| server.was_used(now, check),
         )?;
-        let mut lease = Lease::new(Arc::clone(self), server, class);
+        let mut lease = Lease::new(Arc::clone(self), server, class, now);
         if lease.is_stale() {
             self.on_lost();
             lease.evict(CloseReason::Broken);
@@ -357,7 +357,7 @@ impl Pool {
         let started = Instant::now();
         while let Some(server) = self.take_idle(class, wanted) {
             let idle_since = server.idle_since;
-            let mut lease = Lease::new(Arc::clone(self), server, class);
+            let mut lease = Lease::new(Arc::clone(self), server, class, Instant::now());
             let sign = lease.ask().await;
             if sign == Sign::Sound {
                 self.metrics.checked_out(started.elapsed());

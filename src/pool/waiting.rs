@@ -143,7 +143,7 @@ impl Pool {
             // Where none is given, it has become known meanwhile, unless servers have just been replaced.
             if let Some(lease) = self.wait(class, Wants::Welcome, started).await? {
                 let reported = lease.backend.settings.baseline().clone();
-                lease.check_in(Cleaning::None, Instant::now());
+                lease.uncounted().check_in(Cleaning::None, Instant::now());
                 return Ok(reported);
             }
         }
@@ -164,7 +164,7 @@ impl Pool {
         let mut place = match queued.map_err(|crowd| self.queue_full(class, crowd))? {
             Queued::In(place) => place,
             Queued::Served(server) => {
-                return Ok(Some(Lease::new(Arc::clone(self), server, class)));
+                return Ok(Some(Lease::new(Arc::clone(self), server, class, Instant::now())));
             }
             Queued::Needless => return Ok(None),
         };
@@ -174,7 +174,7 @@ impl Pool {
                 if wants == Wants::Server {
                     self.class_metrics(class).waits.record(started.elapsed().as_secs_f64());
                 }
-                Ok(Some(Lease::new(Arc::clone(self), server, class)))
+                Ok(Some(Lease::new(Arc::clone(self), server, class, Instant::now())))
             }
             Err(Denied::Needless) => Ok(None),
             Err(Denied::NoServer(error)) => Err(CheckoutError::Refused(error)),

@@ -229,7 +229,7 @@ async fn upkeep(shared: Arc<Shared>) {
     let mut told = capacity::Told::default();
     loop {
         ticks.tick().await;
-        shared.metrics.upkeep();
+        shared.metrics.upkeep(Instant::now());
         shared.ledgers.upkeep(Instant::now());
         shared.clients.journal.upkeep(Instant::now());
         shared.pools.reap(Instant::now(), &shared.lasting());
@@ -258,6 +258,7 @@ impl Shared {
             ledger: Arc::clone(&self.ledgers.pins),
             observed: Arc::clone(&self.ledgers.observed),
             registry: Arc::clone(&self.registry),
+            metrics: Arc::clone(&self.metrics),
             pools: Box::new(move || pools.pools.all()),
             hosts: Box::new(move || hosts.pools.hosts()),
             settings: Box::new(move || settings.settings()),

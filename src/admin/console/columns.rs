@@ -11,6 +11,7 @@ pub fn columns(show: Show) -> &'static [Column] {
         Show::PinReasons => PIN_REASONS,
         Show::Observed => OBSERVED,
         Show::Pools => POOLS,
+        Show::Stats => STATS,
         Show::Classes => CLASSES,
         Show::Hosts => HOSTS,
         Show::Config => CONFIG,
@@ -75,6 +76,25 @@ const POOLS: &[Column] = &[
     ("observed_pinned", Int),
     ("observed_pinned_peak", Int),
     ("paused", Text),
+];
+
+const STATS: &[Column] = &[
+    ("database", Text),
+    ("user", Text),
+    ("transactions", Int),
+    ("queries", Int),
+    ("bytes_received", Int),
+    ("bytes_sent", Int),
+    ("checkouts", Int),
+    ("wait_seconds", Float),
+    ("leases", Int),
+    ("lease_seconds", Float),
+    ("transactions_per_second", Float),
+    ("queries_per_second", Float),
+    ("received_per_second", Float),
+    ("sent_per_second", Float),
+    ("mean_wait_ms", Float),
+    ("mean_lease_ms", Float),
 ];
 
 const CLASSES: &[Column] = &[

@@ -15,6 +15,8 @@ pub enum Show {
     Observed,
     /// Pools and their servers.
     Pools,
+    /// What each pool has done.
+    Stats,
     /// Classes of clients, by pool.
     Classes,
     /// PostgreSQL hosts, and how connections to them are opened.
@@ -59,11 +61,16 @@ pub struct Unknown {
 
 impl Show {
     /// All, with their names and what they show.
-    pub const ALL: [(Self, &'static str, &'static str); 11] = [
+    pub const ALL: [(Self, &'static str, &'static str); 12] = [
         (Self::Pins, "PINS", "clients that keep their server, why, and by which statement"),
         (Self::PinReasons, "PIN_REASONS", "pins since the start, by reason and application"),
         (Self::Observed, "OBSERVED", "pins that transaction pooling would make, by statement"),
         (Self::Pools, "POOLS", "servers and waiting clients of each pool"),
+        (
+            Self::Stats,
+            "STATS",
+            "what each pool has done since the start, and in the last 15 seconds",
+        ),
         (Self::Classes, "CLASSES", "classes of clients in each pool, their limits and queues"),
         (Self::Hosts, "HOSTS", "connections to each PostgreSQL host, and how they are opened"),
         (Self::Config, "CONFIG", "settings as they hold, and which SET has changed"),

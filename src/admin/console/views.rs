@@ -9,6 +9,7 @@ use crate::admin::change::{Changer, Finished};
 use crate::class::ClassId;
 use crate::host::Host;
 use crate::ledger::{Ledger, Pin};
+use crate::metrics::{Metrics, PoolStats};
 use crate::pool::Pool;
 use crate::pool::need::What;
 use crate::registry::{Card, Registry};
@@ -22,6 +23,8 @@ pub struct Sources {
     pub observed: Arc<Ledger>,
     /// Clients.
     pub registry: Arc<Registry>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
     /// The pools that are now.
     pub pools: Box<dyn Fn() -> Vec<Arc<Pool>> + Send + Sync>,
     /// The hosts that are now, by address.
@@ -51,6 +54,7 @@ pub fn rows(show: Show, sources: &Sources) -> Vec<Row> {
         Show::PinReasons => pin_reasons(&sources.ledger),
         Show::Observed => observed(&sources.observed),
         Show::Pools => pools((sources.pools)()),
+        Show::Stats => sources.metrics.stats().iter().map(stats).collect(),
         Show::Classes => classes((sources.pools)()),
         Show::Hosts => (sources.hosts)().iter().map(|(address, h)| host(address, h)).collect(),
         Show::Config => (sources.settings)().into_iter().map(setting).collect(),
@@ -115,6 +119,31 @@ fn observed(ledger: &Ledger) -> Vec<Row> {
         ]
     });
     rows.collect()
+}
+
+/// Means of nothing are 0, and so are those before the first period is over.
+fn stats(pool: &PoolStats) -> Row {
+    let PoolStats { total, recent, recent_seconds, .. } = pool;
+    let share = |of: f64, by: f64| Value::Float(if by > 0.0 { of / by } else { 0.0 });
+    let rate = |count: u64| share(count as f64, *recent_seconds);
+    vec![
+        (*pool.database).into(),
+        (*pool.user).into(),
+        number(total.transactions),
+        number(total.queries),
+        number(total.bytes_received),
+        number(total.bytes_sent),
+        number(total.checkouts),
+        Value::Float(total.wait_seconds),
+        number(total.leases),
+        Value::Float(total.lease_seconds),
+        rate(recent.transactions),
+        rate(recent.queries),
+        rate(recent.bytes_received),
+        rate(recent.bytes_sent),
+        share(recent.wait_seconds * 1000.0, recent.checkouts as f64),
+        share(recent.lease_seconds * 1000.0, recent.leases as f64),
+    ]
 }
 
 fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
