@@ -42,17 +42,27 @@ enum Command {
     /// Serve clients until SIGTERM; SIGHUP reads the configuration again.
     Serve(Flags),
     /// Check the configuration and print the settings as they hold, without secrets.
-    Check(Flags),
+    Check(CheckOptions),
     /// Start a throwaway PostgreSQL with pgweir before it and send a burst of functions through.
     Demo(DemoOptions),
     /// Send a load of many short-lived functions to an address and report what happened.
     Storm(Box<StormOptions>),
 }
 
+#[derive(clap::Args)]
+struct CheckOptions {
+    #[command(flatten)]
+    flags: Flags,
+    /// Log in to PostgreSQL once for each database and user that there is something to log in with for, and say
+    /// what came of it, in lines that begin with #. Exit code 1 if a login fails.
+    #[arg(long)]
+    connect: bool,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(flags) => serve(flags),
-        Command::Check(flags) => check(flags),
+        Command::Check(options) => check(options),
         Command::Demo(options) => run_demo(options),
         Command::Storm(options) => run_storm(*options),
     };
@@ -87,14 +97,21 @@ fn serve(flags: Flags) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(flags: Flags) -> anyhow::Result<()> {
+fn check(options: CheckOptions) -> anyhow::Result<()> {
+    let CheckOptions { flags, connect } = options;
     let source = Source::new(flags, Environment::of_process());
     let Loaded { config, warnings, .. } = source.load()?;
     for warning in warnings {
         eprintln!("warning: {warning}");
     }
     proxy::check(&config, &source)?;
-    print_settings(&config)
+    print_settings(&config)?;
+    if connect {
+        let tell = |reached: &proxy::Reached| println!("# {reached}");
+        let all_well = runtime(1)?.block_on(proxy::reach(config, tell))?;
+        anyhow::ensure!(all_well, "not every login to PostgreSQL went well");
+    }
+    Ok(())
 }
 
 fn print_settings(config: &Config) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 use super::support::events::{Event, detailed, line};
 use super::support::raw::sasl_initial;
+use super::support::weir::free_addr;
 use super::support::*;
 
 /// Everything a login saw, with texts.
@@ -34,6 +35,52 @@ fn check(weir: &Weir, env: &[(String, String)]) -> String {
     assert!(check.status.success(), "{shown}");
     shown
 }
+
+#[test]
+fn check_tells_which_databases_and_users_postgresql_lets_in() {
+    let database = Cluster::shared().database();
+    let name = database.name().to_owned();
+    let tables = format!(
+        "[users.wrong]\npassword = \"secret-of-nobody\"\n[users.proven]\nsecret = \"{VERIFIER}\"\n\
+         [databases.nowhere]\nhost = \"127.0.0.1\"\nport = {}\nuser = \"app\"\npassword = \"app\"\n",
+        free_addr().port()
+    );
+    let setup = Setup { secret: cluster::APP_PASSWORD.into(), ..database.auth_query() }
+        .tables(&tables)
+        .timeouts("server_connect = \"500ms\"");
+    let stage = Stage::on(database, &setup);
+    let (code, lines) = reach(&stage.weir);
+    assert_eq!(code, Some(1), "{lines:?}");
+    for (start, told) in [
+        (format!("# {name} as app: PostgreSQL "), " connections for such roles"),
+        (format!("# {name} as wrong: FAILED: the login was refused: 28P01"), ""),
+        (format!("# {name} as proven: not tried: "), "client's own login"),
+        ("# nowhere as app: FAILED: ".to_owned(), "refused"),
+        (format!("# {name} as lookup, looking users up: it can"), ""),
+    ] {
+        let found = lines.iter().any(|line| line.starts_with(&start) && line.contains(told));
+        assert!(found, "{start} {told}: {lines:?}");
+    }
+    assert!(!lines.join("").contains("secret-"), "{lines:?}");
+    // Where all are let in, all is well.
+    let stage = Stage::new(&Setup { secret: cluster::APP_PASSWORD.into(), ..Setup::servers(1) });
+    let (code, lines) = reach(&stage.weir);
+    assert_eq!(code, Some(0), "{lines:?}");
+}
+
+/// The exit code of `pgweir check --connect`, and what it tells of logins.
+fn reach(weir: &Weir) -> (Option<i32>, Vec<String>) {
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_pgweir"));
+    check.args(["check", "--connect", "--config"]).arg(weir.config_path());
+    let output = check.output().expect("pgweir check");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = told.lines().filter(|line| line.starts_with('#')).map(str::to_owned).collect();
+    (output.status.code(), lines)
+}
+
+/// Of some password.
+const VERIFIER: &str = "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$\
+    AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 #[test]
 fn an_unknown_user_cannot_be_told_from_a_wrong_password() {

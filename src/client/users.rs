@@ -73,6 +73,15 @@ impl Users {
         }
     }
 
+    /// The same by PostgreSQL alone; `None` if users of this database are not looked up.
+    pub async fn look_up_there(
+        &self,
+        database: &str,
+        user: &str,
+    ) -> Option<Result<Lookup, ControlError>> {
+        Some(self.asked_of(database)?.look_up(user).await)
+    }
+
     /// PostgreSQL has refused what was believed of a user of this database.
     pub fn forget(&self, database: &str, user: &str) {
         if let Some(users) = self.asked_of(database) {

@@ -12,6 +12,7 @@ mod lobby;
 mod logins;
 mod paused;
 mod pools;
+mod reach;
 mod refusals;
 mod signals;
 mod spellings;
@@ -48,6 +49,7 @@ use lobby::{Lobby, LobbyLimits};
 use pools::Pools;
 
 pub use fault::TlsFault;
+pub use reach::{Outcome, Reached, reach};
 
 /// Why pgweir cannot serve.
 #[derive(Debug, Error)]
