@@ -319,3 +319,21 @@ fn a_reset_before_an_error_harms_nobody_on_the_server() {
         seen
     });
 }
+
+#[test]
+fn what_resets_behind_an_error_of_its_segment_is_skipped_like_all_else() {
+    both(|target| {
+        let (mut one, mut other) =
+            (target.connect_with(&[("application_name", "mine")]), target.connect());
+        let mut seen = Vec::new();
+        for reset in ["discard all", "do $$ begin reset all; end $$", "reset application_name"] {
+            one.send(
+                &[execute("nope", 0), query(reset), sync(), query("show application_name")]
+                    .concat(),
+            );
+            seen.push(line(&one.ready(2)));
+            seen.push(other.ask(&query("show application_name")));
+        }
+        seen
+    });
+}

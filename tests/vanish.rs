@@ -338,3 +338,28 @@ fn a_client_that_is_gone_leaves_the_queue_though_not_all_it_sent_was_read() {
     wait_until("it is gone", || waiting() == 0);
     holder.rows("commit");
 }
+
+#[test]
+fn who_vanishes_with_more_requests_behind_the_one_that_runs_is_noticed() {
+    let (stage, mut one) = scene();
+    // The second has to wait for the first.
+    one.send(&[query("select pg_sleep(60)"), query("discard all")].concat());
+    wait_until("it runs", || active_queries(&stage, "pg_sleep") == "1");
+    one.reset();
+    wait_until("it is cancelled", || active_queries(&stage, "pg_sleep") == "0");
+    assert_eq!(stage.client().value("select 1"), "1");
+}
+
+#[test]
+fn requests_that_wait_are_answered_after_a_half_close() {
+    let seen = both(|target| {
+        let mut one = target.connect();
+        one.send(
+            &[query("select pg_sleep(0.5)"), query("discard all"), query("select 2")].concat(),
+        );
+        one.shut_down_write();
+        let events: Vec<Event> = one.rest().into_iter().filter(|event| !event.is('S')).collect();
+        vec![line(&events)]
+    });
+    assert!(seen[0].ends_with("C[DISCARD ALL] Z[I] T D(2) C[SELECT 1] Z[I] EOF"), "{seen:?}");
+}

@@ -285,12 +285,18 @@ impl<'a> Relay<'a> {
                 return Ok(());
             }
             self.note_asked();
-            if self.client.link.has_ended() || stop == Stop::Terminate {
-                self.on_client_ended()?;
+            match stop {
+                Stop::Terminate => self.on_client_ended()?,
+                Stop::More if self.client.link.has_ended() => self.on_client_ended()?,
+                // It may have requests that are still to be answered.
+                _ if self.client.link.has_ended() => self.suspect_gone(),
+                _ => {}
             }
             self.show_state();
             self.set_alarm();
-            match self.woken(stop == Stop::More).await? {
+            // Also of a client that must wait: so it is seen to be gone.
+            let reads = stop == Stop::More || self.client.link.input.len() < READ_AHEAD;
+            match self.woken(reads).await? {
                 Woken::Server(moved) => {
                     self.pump_server()?;
                     self.note_asked();
@@ -588,9 +594,16 @@ impl<'a> Relay<'a> {
         {
             return Err(Ending::Left);
         }
-        self.gone_since.get_or_insert_with(Instant::now);
-        self.probe.start();
+        self.suspect_gone();
         Ok(())
+    }
+
+    /// The client sends no more: it is gone, or waits for its answers.
+    fn suspect_gone(&mut self) {
+        if self.client.session.awaits_ready() {
+            self.gone_since.get_or_insert_with(Instant::now);
+            self.probe.start();
+        }
     }
 
     fn on_notice(&mut self, notice: Notice) -> Result<(), Ending> {
@@ -642,6 +655,9 @@ impl<'a> Relay<'a> {
         }
     }
 }
+
+/// Bytes of a client that must wait which are read ahead.
+const READ_AHEAD: usize = 16 << 10;
 
 /// What a request takes at most from pgweir to the server process, all but always: that one may have to wait for a
 /// processor first.

@@ -108,6 +108,7 @@ impl Session {
     pub(super) fn must_restore(&self) -> bool {
         !self.resetting.suspected.is_empty()
             && !self.open_segment
+            && !self.flow.is_skipping()
             && self.status != TransactionStatus::Failed
     }
 
