@@ -716,3 +716,96 @@ fn a_query_behind_a_close_is_answered_in_a_transaction_that_failed_in_the_same_p
     });
     assert_eq!(seen.len(), 3);
 }
+
+/// Runs a statement with one parameter of eight bytes.
+fn run_binary(name: &str, value: [u8; 8]) -> Vec<u8> {
+    let mut body = [b"\0", name.as_bytes(), b"\0"].concat();
+    body.extend([0, 1, 0, 1, 0, 1, 0, 0, 0, 8]);
+    body.extend(value);
+    body.extend([0, 0]);
+    [message('B', &body), execute("", 0), sync()].concat()
+}
+
+#[test]
+fn parameters_keep_the_types_that_were_told_on_every_server() {
+    let seen = both_with(&Setup::servers(2), |target| {
+        let [mut one, mut migration, mut other] = [(); 3].map(|()| target.connect());
+        migration.rows("create table t (v int8)");
+        let prepared = [parse("s", "insert into t values ($1)"), describe('S', "s"), sync()];
+        let mut seen = vec![one.ask(&prepared.concat())];
+        seen.push(one.ask(&run_binary("s", 1000_i64.to_be_bytes())));
+        migration.rows("alter table t alter v type float8");
+        // Somebody else has the server where it was prepared.
+        other.rows("begin");
+        seen.push(one.ask(&run_binary("s", 2000_i64.to_be_bytes())));
+        other.rows("commit");
+        seen.push(migration.value("select string_agg(v::text, ' ' order by v) from t"));
+        seen
+    });
+    assert_eq!(seen[3], "1000 2000");
+}
+
+#[test]
+fn a_client_is_told_that_columns_are_not_what_it_knows_on_every_server() {
+    let run = |name: &str| [run(name, &[]), sync()].concat();
+    let described = |name: &str| {
+        let portal = [bind("", name, &[]), describe('P', ""), execute("", 0)];
+        [portal.concat(), sync()].concat()
+    };
+    let seen = both_with(&Setup::servers(2), |target| {
+        let [mut one, mut migration, mut other] = [(); 3].map(|()| target.connect());
+        migration.rows("create table t (a int8); insert into t values (1000)");
+        let sql = "select * from t";
+        let mut seen = vec![
+            one.ask(&[parse("s", sql), describe('S', "s"), sync()].concat()),
+            one.ask(&run("s")),
+            // By the description of a portal, too.
+            one.ask(&[parse("p", sql), sync()].concat()),
+            one.ask(&described("p")),
+        ];
+        let mut changed = |change: &str| {
+            migration.rows(change);
+            other.rows("begin");
+            for name in ["s", "p"] {
+                seen.push(one.ask(&run(name)));
+                seen.push(one.ask(&described(name)));
+            }
+            seen.push(one.ask(&[describe('S', "s"), sync()].concat()));
+            other.rows("commit");
+        };
+        changed("alter table t alter a type float8");
+        changed("alter table t alter a type int8");
+        changed("alter table t add b text");
+        // Whoever prepares anew has what there is now.
+        seen.push(
+            one.ask(&[close('S', "s"), parse("s", sql), describe('S', "s"), sync()].concat()),
+        );
+        other.rows("begin");
+        seen.push(one.ask(&run("s")));
+        seen
+    });
+    assert_eq!(seen.iter().filter(|line| line.contains("0A000")).count(), 10, "{seen:?}");
+}
+
+#[test]
+fn what_runs_no_plan_may_have_other_columns_each_time() {
+    both_with(&Setup::servers(2), |target| {
+        let [mut one, mut other] = [(); 2].map(|()| target.connect());
+        one.rows("create table t (a int)");
+        let mut seen = Vec::new();
+        for (name, sql) in [("f", "fetch 1 from c"), ("u", "update t set a = 1")] {
+            one.rows("begin; declare c cursor for select 1");
+            seen.push(one.ask(&[parse(name, sql), describe('S', name), sync()].concat()));
+            seen.push(one.ask(&[run(name, &[]), sync()].concat()));
+            one.rows("commit");
+        }
+        other.rows("alter table t add b int");
+        other.rows("begin");
+        one.rows("begin; declare c cursor for select 'x'::text, 2");
+        for name in ["f", "u"] {
+            seen.push(one.ask(&[run(name, &[]), sync()].concat()));
+        }
+        one.rows("commit");
+        seen
+    });
+}

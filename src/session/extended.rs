@@ -256,6 +256,7 @@ impl Session {
         if let Note::Use { statement, .. } = &target.note {
             let statement = Arc::clone(statement);
             self.note_use(portal, &statement, reader.rest(), &executed);
+            self.note_portal(portal, name, &statement, backend);
             if body.len() == header.body {
                 made = self.bound_defaults(&statement, reader.rest());
             }
@@ -311,7 +312,10 @@ impl Session {
         out: &mut Out<'_>,
     ) -> ClientFate {
         let Some(name) = statement_name(body) else {
-            return self.pass(Kind::Describe);
+            self.open_segment = true;
+            let note = self.describes_portal(body);
+            self.send(Kind::Describe, note);
+            return ClientFate::Forward;
         };
         let tried = self.statements.meaning(name).tried;
         let before = self.flow.len();
@@ -319,6 +323,10 @@ impl Session {
             return ClientFate::Wait;
         };
         self.open_segment = true;
+        // PostgreSQL finds that columns have changed behind the types of the parameters.
+        if matches!(target.note, Note::Refuse(_)) {
+            self.tell_types(name);
+        }
         self.send(Kind::Describe, target.note);
         self.begin_retry(tried, before);
         let Some(rename) = target.rename else { return ClientFate::Forward };
@@ -384,7 +392,7 @@ pub(super) fn write_bind(out: &mut BytesMut, portal: &[u8], name: &[u8], rest: &
     });
 }
 
-fn write_describe(out: &mut BytesMut, name: &[u8]) {
+pub(super) fn write_describe(out: &mut BytesMut, name: &[u8]) {
     build::message(out, b'D', |out| {
         out.put_u8(b'S');
         build::put_cstr(out, name);

@@ -33,7 +33,7 @@ impl Session {
             b'S' | b'Z' | b'C' | b'E' => enough(MAX_PREFIX),
             // Behind these a reply of pgweir's own may be due, which must not stand inside them.
             b'N' | b'A' => enough(MAX_PREFIX),
-            b'T' => enough(MAX_ROW_DESCRIPTION),
+            b'T' | b't' => enough(MAX_ROW_DESCRIPTION),
             b'D' => {
                 !self.flow.head().is_some_and(|h| h.owner == Owner::Proxy) || enough(MAX_OWN_ROW)
             }
@@ -135,8 +135,10 @@ impl Session {
     ) -> Result<ServerFate, SessionError> {
         match self.flow.on_backend(tag)? {
             Reaction::Pass(Owner::Proxy) => {
-                if tag == b'D' {
-                    self.on_proxy_row(body, backend)?;
+                match tag {
+                    b'D' => self.on_proxy_row(body, backend)?,
+                    b't' => self.note_types(body),
+                    _ => {}
                 }
                 Ok(ServerFate::Swallow)
             }
@@ -144,6 +146,9 @@ impl Session {
                 Ok(ServerFate::Swallow)
             }
             Reaction::Pass(Owner::Client) | Reaction::Failed(Owner::Client) => {
+                if tag == b't' {
+                    self.note_types(body);
+                }
                 if let Some(Note::Query { draw, .. }) = self.flow.head().map(|head| &head.note) {
                     let draw = *draw;
                     if self.is_added(tag, body, out) {
@@ -160,6 +165,9 @@ impl Session {
             Reaction::Popped(sent) => {
                 if let (b'C', Note::Draws(draw)) = (tag, &sent.note) {
                     self.on_drawn(Some(*draw), body);
+                }
+                if matches!(tag, b'T' | b'n') {
+                    self.note_columns(tag, body, &sent.note, backend);
                 }
                 if sent.owner == Owner::Client {
                     self.note_command(tag, body, backend);
@@ -221,6 +229,7 @@ impl Session {
                 self.statements.tried(&name);
                 self.retry = None;
             }
+            Note::Columns { .. } => self.load.describes = false,
             Note::Unlistened => self.on_unlistened(),
             Note::Returned => self.on_returned(),
             _ => {}
@@ -427,7 +436,9 @@ impl Session {
                 report.encode(out);
                 ServerFate::Swallow
             }
-            Note::Use { name, statement } if is_stale_plan(&fields) => {
+            Note::Use { name, statement } | Note::Columns { name, statement }
+                if is_stale_plan(&fields) =>
+            {
                 if !statement.is_unrepeatable() {
                     statement.invalidate();
                     self.statements.renew(name);
@@ -435,7 +446,7 @@ impl Session {
                 ServerFate::Forward
             }
             // Whatever is wrong with it, the client knows it by its own name.
-            Note::Use { name, statement } => {
+            Note::Use { name, statement } | Note::Columns { name, statement } => {
                 if fields.code == b"26000" {
                     backend.statements.remove(statement);
                     backend.statements.clear_unnamed();
@@ -506,7 +517,9 @@ impl Session {
             Note::TakenBack { name } => {
                 backend.statements.lend(&name);
             }
+            Note::Columns { .. } => self.load.describes = false,
             Note::Use { .. }
+            | Note::Described { .. }
             | Note::Alias { .. }
             | Note::Refuse(_)
             | Note::Plain

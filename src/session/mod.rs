@@ -31,6 +31,7 @@ mod retry;
 pub mod rules;
 mod sequences;
 pub mod settings;
+mod shape;
 pub mod statements;
 mod texts;
 
@@ -61,6 +62,7 @@ use retry::Retry;
 use rules::Seat;
 use sequences::{Draw, Sequences};
 use settings::{Change, Changes, ServerSettings, Settings};
+use shape::Portal;
 use statements::{ClientStatements, Name, ServerStatements, Ticket};
 
 pub use asking::{Leftovers, Parting};
@@ -152,6 +154,10 @@ pub(crate) enum Note {
     Forgot,
     /// Bind or Describe of a statement, by the client's name.
     Use { name: Name, statement: Arc<Statement> },
+    /// Describe of a portal that runs a statement of the client's.
+    Described { name: Name, statement: Arc<Statement> },
+    /// pgweir's own Describe of a statement, by the client's name.
+    Columns { name: Name, statement: Arc<Statement> },
     /// A message made to fail as PostgreSQL would: `internal` becomes the client's `name` in its text.
     Alias { internal: Box<[u8]>, name: Name },
     /// A message made to fail with a report of pgweir's own.
@@ -297,6 +303,8 @@ pub struct Session {
     fault: Fault,
     /// Names that the client's text deallocates, one for each DEALLOCATE tag.
     deallocating: VecDeque<Name>,
+    /// The portal bound last, if its description is to be noted.
+    portal: Option<Portal>,
     questions: Questions,
     /// The segment in flight, if it may have to be sent again.
     retry: Option<Box<Retry>>,
@@ -345,6 +353,8 @@ struct Load {
     bytes: usize,
     /// A Flush was sent because no more can be, so that replies come.
     flushed: bool,
+    /// pgweir has a statement described, and the client's message waits for it.
+    describes: bool,
 }
 
 /// What was done since [`Session::take_counts`].
@@ -385,6 +395,7 @@ impl Session {
             made: None,
             fault: Fault::Client,
             deallocating: VecDeque::new(),
+            portal: None,
             questions: Questions::default(),
             retry: None,
             listening: Listening::default(),
@@ -559,6 +570,7 @@ impl Session {
         self.resetting = Resetting::default();
         self.made = None;
         self.deallocating.clear();
+        self.portal = None;
         self.syncing = None;
         self.load = Load::default();
         self.reading.end(&self.desired);

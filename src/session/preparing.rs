@@ -8,6 +8,7 @@ use super::asking::{DEALLOCATES, Parameters};
 use super::flow::Kind;
 use super::knowledge::{NAME_PREFIX, Statement};
 use super::own::Own;
+use super::shape::{self, Known};
 use super::statements::{Copy, Meaning, Name};
 use super::texts::RUNS_CODE;
 use super::{Backend, Note, Session, TransactionStatus};
@@ -116,9 +117,14 @@ impl Session {
             Some(statement) if name.is_empty() => self.resolve_unnamed(statement, backend, out),
             Some(statement) if self.is_lost(&statement, backend) => Some(Target::missing(name)),
             Some(statement) => {
-                let statement = self.ensure(&statement, meaning.generation, backend, out)?;
-                let rename = Some(statement.server_name.clone());
-                Some(Target { note: Note::Use { name: name.into(), statement }, rename })
+                let known = (&statement, meaning.generation);
+                Some(match self.ensure_as_told(name, known, meaning.columns, backend, out)? {
+                    Known::Changed => Target::changed(),
+                    Known::Same(statement) => {
+                        let rename = Some(statement.server_name.clone());
+                        Target { note: Note::Use { name: name.into(), statement }, rename }
+                    }
+                })
             }
         }
     }
@@ -336,6 +342,12 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// The same, so that pgweir says that its columns are not what they were.
+    fn changed() -> Self {
+        let note = Note::Refuse(Box::new(shape::changed()));
+        Self { note, rename: Some(MISSING.as_bytes().into()) }
+    }
+
     /// A name that no server has, so that PostgreSQL itself says so and ends the transaction.
     pub(super) fn missing(name: &[u8]) -> Self {
         let (internal, name): (&[u8], &[u8]) = if name.is_empty() {

@@ -11,6 +11,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::knowledge::Statement;
 use super::own::Own;
+use super::shape::{Columns, Told};
 
 /// A client's name for a statement; empty = the unnamed statement.
 pub type Name = Box<[u8]>;
@@ -35,6 +36,8 @@ pub struct Meaning {
     pub generation: u32,
     /// The client has described or run it.
     pub tried: bool,
+    /// The columns that the client was told.
+    pub columns: Option<Columns>,
 }
 
 /// A statement that a client has parsed.
@@ -45,6 +48,7 @@ struct Held {
     tried: bool,
     /// The segment of its Parse.
     segment: u64,
+    told: Option<Box<Told>>,
 }
 
 /// The statements of one client, by its own names.
@@ -74,7 +78,7 @@ impl ClientStatements {
         if let Some((ticket, statement)) = self.in_flight.get(name) {
             let generation = statement.as_ref().map_or(0, |s| s.generation());
             let (statement, in_flight) = (statement.clone(), Some(*ticket));
-            return Meaning { statement, in_flight, generation, tried: false };
+            return Meaning { statement, in_flight, generation, tried: false, columns: None };
         }
         let held = self.confirmed.get(name);
         Meaning {
@@ -82,7 +86,18 @@ impl ClientStatements {
             in_flight: None,
             generation: held.map_or(0, |held| held.generation),
             tried: held.is_some_and(|held| held.tried),
+            columns: held.and_then(|held| held.told.as_ref()?.columns.clone()),
         }
+    }
+
+    /// What the client was told of a statement.
+    pub(super) fn told(&self, name: &[u8]) -> Option<&Told> {
+        self.confirmed.get(name)?.told.as_deref()
+    }
+
+    /// The same, to be added to; `None` if there is no such statement.
+    pub(super) fn told_mut(&mut self, name: &[u8]) -> Option<&mut Told> {
+        Some(self.confirmed.get_mut(name)?.told.get_or_insert_default())
     }
 
     /// A server has described or run it for the client.
@@ -135,8 +150,8 @@ impl ClientStatements {
             Some(statement) => {
                 let generation = statement.generation();
                 let segment = ticket.segment;
-                self.confirmed
-                    .insert(name.into(), Held { statement, generation, tried: false, segment })
+                let held = Held { statement, generation, tried: false, segment, told: None };
+                self.confirmed.insert(name.into(), held)
             }
             None => self.confirmed.remove(name),
         };
@@ -210,6 +225,8 @@ struct Prepared {
     /// Whether there is a copy, taking what is in flight for done.
     expected: bool,
     used: u64,
+    /// The columns that the server has described it with.
+    columns: Option<Columns>,
 }
 
 impl Prepared {
@@ -321,12 +338,26 @@ impl ServerStatements {
             segment,
             expected: true,
             used: 0,
+            columns: None,
         });
+        copy.columns = None;
         copy.sent = statement.generation();
         copy.in_flight += 1;
         copy.segment = segment;
         copy.expected = true;
         copy.used = self.clock;
+    }
+
+    /// The columns of a statement's rows here, if they were described.
+    pub fn columns_of(&self, statement: &Statement) -> Option<&Columns> {
+        self.copies.get(&statement.id)?.columns.as_ref()
+    }
+
+    /// The server has described it.
+    pub fn set_columns(&mut self, statement: &Statement, columns: Columns) {
+        if let Some(copy) = self.copies.get_mut(&statement.id) {
+            copy.columns = Some(columns);
+        }
     }
 
     /// ParseComplete came.

@@ -100,7 +100,7 @@ impl Severity {
     }
 }
 
-/// A message of pgweir's own to a client, or a server's passed on by it. Carries no F, L or R field, which name PostgreSQL's source.
+/// A message of pgweir's own to a client, or a server's passed on by it. Carries no F or L field, which name PostgreSQL's source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Severity.
@@ -113,12 +113,21 @@ pub struct Report {
     pub detail: Option<String>,
     /// HINT.
     pub hint: Option<String>,
+    /// R: where it stands in for PostgreSQL's own, by which drivers know it.
+    pub routine: Option<&'static str>,
 }
 
 impl Report {
     /// An ERROR: the session goes on.
     pub fn error(code: SqlState, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, message: message.into(), detail: None, hint: None }
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            routine: None,
+        }
     }
 
     /// A FATAL: the connection is closed after it.
@@ -142,6 +151,7 @@ impl Report {
             message: text(fields.message),
             detail: optional(fields.detail),
             hint: optional(fields.hint),
+            routine: None,
         })
     }
 
@@ -169,6 +179,7 @@ impl Report {
             (b'M', Some(self.message.as_str())),
             (b'D', self.detail.as_deref()),
             (b'H', self.hint.as_deref()),
+            (b'R', self.routine),
         ];
         let fields =
             texts.into_iter().filter_map(|(f, text)| Some((f, until_nul(text?)))).collect();
