@@ -528,3 +528,29 @@ fn what_follows_a_listen_sees_all_that_is_not_told() {
     done.store(true, Ordering::Relaxed);
     sender.join().expect("the sender");
 }
+
+#[test]
+fn what_a_client_sends_itself_in_a_pipeline_is_heard_behind_its_answer() {
+    both_with(&Setup::servers(2), |target| {
+        let mut one = target.connect();
+        one.rows("listen ch");
+        let mut seen = Vec::new();
+        for number in 0..10 {
+            one.send(&[query("select 1"), query(&format!("notify ch, '{number}'"))].concat());
+            let events = one.ready(2);
+            seen.push(format!("{} {}", line(&events), is_own(&one, &events)));
+        }
+        seen
+    });
+}
+
+#[test]
+fn a_listen_ahead_of_a_copy_that_fails_between_its_data_is_answered() {
+    both_with(&Setup::servers(2), |target| {
+        let mut one = target.connect();
+        one.rows("create table t (a int)");
+        let copy = [extended("copy t from stdin"), copy_data("x\n"), sync(), copy_done(), sync()];
+        one.send(&[extended("listen x"), copy.concat(), query("select 'END'")].concat());
+        vec![line(&one.until_row("END")).replace("Z[I] Z[I]", "Z[I]")]
+    });
+}

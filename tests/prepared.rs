@@ -809,3 +809,13 @@ fn what_runs_no_plan_may_have_other_columns_each_time() {
         seen
     });
 }
+
+#[test]
+fn a_deallocate_of_a_name_that_sql_has_prepared_is_no_other_names() {
+    both(|target| {
+        let mut one = target.connect();
+        one.ask(&prepare("s", "select 1"));
+        one.rows("prepare sp as select 2");
+        vec![one.ask(&query("deallocate sp; select 1/0; deallocate s")), one.ask(&fetch("s"))]
+    });
+}

@@ -1,6 +1,7 @@
 //! Numbers of sequences: nobody is given another client's (docs/semantics.md "Pins").
 
 use super::support::events::Event;
+use super::support::events::line;
 use super::support::*;
 
 /// One server, on which a client has drawn from the sequences there are.
@@ -197,4 +198,24 @@ fn what_an_open_segment_may_have_ended_is_not_taken_for_failed() {
         client.ask(&query("rollback"));
         assert_eq!(client.value("select 7"), "7");
     }
+}
+
+#[test]
+fn what_the_server_skips_stays_skipped_whoever_asks_for_numbers() {
+    let seen = both(|target| {
+        let mut one = target.connect();
+        one.rows("create table t (a int)");
+        one.ask(&query("select lastval()"));
+        let mut seen = Vec::new();
+        for text in ["insert into t values (1)", "insert into t values (2); select lastval()"] {
+            one.send(&[execute("nope", 0), query("select 1"), query(text), sync()].concat());
+            seen.push(line(&one.ready(1)));
+        }
+        one.ask(&[parse("s", "select lastval()"), sync()].concat());
+        one.send(&[query("select 1"), parse("", "select 2"), query("execute s"), sync()].concat());
+        seen.push(line(&one.ready(3)));
+        seen.push(one.value("select count(*) from t"));
+        seen
+    });
+    assert_eq!(seen[3], "0");
 }

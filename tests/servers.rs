@@ -75,7 +75,6 @@ impl Ground {
             credential: wanted.credential.unwrap_or_else(password),
             remembered: None,
             init_query: wanted.init_query,
-            asks_capacity: true,
             deadline: Instant::now() + wanted.time.unwrap_or(Duration::from_secs(10)),
             close_timeout: Duration::from_secs(5),
             lifetime: Duration::from_hours(1),

@@ -337,3 +337,97 @@ fn what_resets_behind_an_error_of_its_segment_is_skipped_like_all_else() {
         seen
     });
 }
+
+/// A client whose time zone is of its StartupMessage.
+fn in_tokyo(target: &Target) -> Raw {
+    target.connect_with(&[("TimeZone", "Asia/Tokyo")])
+}
+
+#[test]
+fn what_may_reset_ends_in_every_order_as_postgresql_does() {
+    let reset = "do $$ begin reset timezone; end $$";
+    let pipelines = [
+        [extended(reset), execute("nope", 0), query("select 1"), sync()].concat(),
+        [
+            parse("", "reset timezone"),
+            bind("p", "", &[]),
+            execute("nope", 0),
+            query("select 1"),
+            sync(),
+        ]
+        .concat(),
+        [
+            extended(reset),
+            extended("copy t from stdin"),
+            sync(),
+            copy_data("1\n"),
+            copy_done(),
+            sync(),
+        ]
+        .concat(),
+        [query("select 1"), parse("", "select 2"), query("reset all")].concat(),
+        [query("select 1"), parse("", "select 2"), query("reset timezone; selec")].concat(),
+    ];
+    both_with(&Setup::servers(2), |target| {
+        let (mut one, mut other) = (in_tokyo(target), target.connect());
+        other.rows("create table t (a int)");
+        let mut seen = Vec::new();
+        for pipeline in &pipelines {
+            one.send(&[pipeline.clone(), query("show timezone")].concat());
+            let shown = one.until_row("Asia/Tokyo");
+            seen.push(line(&shown));
+            seen.push(other.ask(&query("show timezone")));
+        }
+        seen
+    });
+}
+
+#[test]
+fn a_reset_that_sql_executes_gives_what_the_session_began_with() {
+    both(|target| {
+        let mut one = in_tokyo(target);
+        one.ask(&[parse("x", "reset timezone"), sync()].concat());
+        one.rows("set timezone = 'America/New_York'");
+        vec![one.ask(&query("execute x")), one.ask(&query("show timezone"))]
+    });
+}
+
+#[test]
+fn a_literal_behind_a_set_of_the_same_pipeline_means_what_it_says_on_every_server() {
+    let literal = "select '2020-01-01 00:00'::timestamptz";
+    let seen = both_with(&Setup::servers(2), |target| {
+        let [mut one, mut other] = [(); 2].map(|()| target.connect());
+        let mut seen = Vec::new();
+        for name in ["s", ""] {
+            one.send(
+                &[query("set timezone = 'Asia/Tokyo'"), parse(name, literal), sync()].concat(),
+            );
+            one.ready(2);
+            if name.is_empty() {
+                one.ask(&[parse("z", "set timezone = 'UTC'"), run("z", &[]), sync()].concat());
+            } else {
+                one.rows("set timezone = 'UTC'");
+            }
+            other.rows("begin");
+            seen.push(one.ask(&[run(name, &[]), sync()].concat()));
+            other.rows("commit");
+        }
+        seen
+    });
+    assert!(seen[0].contains("2019-12-31 15:00:00+00"), "{seen:?}");
+}
+
+#[test]
+fn limits_of_one_clients_idle_session_hold_for_it_and_nobody_else() {
+    let ended = both(|target| {
+        let [mut one, mut other] = [(); 2].map(|()| target.connect());
+        one.rows("set idle_session_timeout = '400ms'");
+        let mut seen = vec![line(&one.rest())];
+        for _ in 0..4 {
+            seen.push(other.ask(&query("select 1")));
+            std::thread::sleep(std::time::Duration::from_millis(150));
+        }
+        seen
+    });
+    assert!(ended[0].contains("FATAL 57P05"), "{ended:?}");
+}

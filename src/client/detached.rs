@@ -134,7 +134,10 @@ impl Client {
         if self.session.is_in_transaction() {
             (idle_in_transaction, Timeout::IdleInTransaction)
         } else {
-            (idle_client, Timeout::IdleClient)
+            // On a server of its own, that one would end it.
+            let own = self.session.idle_session_timeout();
+            let limits = [Some(idle_client).filter(|limit| !limit.is_zero()), own];
+            (limits.into_iter().flatten().min().unwrap_or_default(), Timeout::IdleClient)
         }
     }
 

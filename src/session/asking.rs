@@ -175,7 +175,9 @@ impl Session {
         let ear = if listens { Leftovers::Resettable } else { Leftovers::Nothing };
         let kept = self.pooling.keeps();
         let kept = if kept { Leftovers::Prepared } else { Leftovers::Nothing };
-        self.own_leftovers().max(ear).max(kept)
+        let aside = self.desired.is_harmful_aside();
+        let aside = if aside { Leftovers::Resettable } else { Leftovers::Nothing };
+        self.own_leftovers().max(ear).max(kept).max(aside)
     }
 
     fn own_leftovers(&self) -> Leftovers {

@@ -53,7 +53,11 @@ impl Session {
         out: &mut Out<'_>,
     ) -> ClientFate {
         let Some(backend) = backend else { return ClientFate::NeedServer };
-        let current = self.statements.meaning(b"").statement.filter(|s| whole && *s.body == *rest);
+        if whole && self.must_know_settings(rest) {
+            return self.wait_flushed(out);
+        }
+        let current = self.statements.meaning(b"").statement;
+        let current = current.filter(|s| whole && *s.body == *rest && self.reads_as(s));
         let effects = match &current {
             Some(statement) => self.effects_of_statement(statement),
             None if whole => self.effects_by_shape(rest, &mut backend.shapes),
@@ -63,6 +67,7 @@ impl Session {
         if !whole && let Err(refusal) = self.admit_text(effects, rest) {
             return self.refuse_message(true, out.server, refusal.report());
         }
+        let known = !self.is_reading_in_doubt();
         self.open_segment = true;
         let made = if whole { self.with_defaults(effects, rest, false) } else { None };
         let rest = made.as_ref().map_or(rest, |made| &made.text);
@@ -70,8 +75,8 @@ impl Session {
         self.note_effects(if whole { Effects::PURE } else { effects }, rest, &Parameters::NONE);
         // What is too long to keep works as long as it stays the server's unnamed statement.
         let kept = if whole { rest } else { &[] };
-        let statement =
-            current.unwrap_or_else(|| self.knowledge.private(self.fingerprint(), kept, effects));
+        let private = || self.knowledge.private(self.fingerprint_if(known), kept, effects);
+        let statement = current.unwrap_or_else(private);
         backend.statements.begin_unnamed(&statement, self.ticket.segment);
         self.begin_parse(b"", statement, true);
         if made.is_none() {
@@ -94,6 +99,9 @@ impl Session {
         }
         if self.statements.is_full(name.len() + rest.len()) {
             return self.refuse_message(backend.is_some(), out.server, too_many());
+        }
+        if backend.is_some() && self.must_know_settings(rest) {
+            return self.wait_flushed(out);
         }
         let effects = self.effects_of(rest, true);
         let made = self.with_defaults(effects, rest, false);

@@ -275,6 +275,14 @@ impl<N> Flow<N> {
         true
     }
 
+    /// What belongs to what is in flight.
+    pub fn notes(&self) -> impl Iterator<Item = &N> {
+        self.queue.iter().map(|entry| match entry {
+            Entry::Sent(sent) => &sent.note,
+            Entry::Reply(note) => note,
+        })
+    }
+
     /// What was sent last.
     pub fn last_note(&self) -> Option<&N> {
         match self.queue.back() {

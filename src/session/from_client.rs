@@ -73,9 +73,13 @@ impl Session {
             (tag, Some(_)) if self.flow.is_copying_in() => self.on_copy(tag),
             (_, Some(_)) if self.is_full() => self.wait_flushed(out),
             // The server is asked once it is known that the Query has not failed.
-            (_, Some(_)) if self.must_restore() && !self.flow.is_empty() => ClientFate::Wait,
+            (tag, Some(_)) if self.must_restore() && self.must_answer_before(tag) => {
+                ClientFate::Wait
+            }
             (b'd' | b'c' | b'f', Some(_)) => self.on_copy(header.tag),
-            (_, Some(_)) if self.must_wait_for_channels() => ClientFate::Wait,
+            (_, Some(_)) if !self.flow.is_skipping() && self.must_wait_for_channels() => {
+                ClientFate::Wait
+            }
             (b'd' | b'c' | b'f', None) => ClientFate::Consumed,
             // What has a body that it must not have is for PostgreSQL to refuse.
             (b'S', backend) if backend.is_some() || body.is_empty() => {
@@ -112,6 +116,11 @@ impl Session {
         }
         self.write_replies(out.client);
         fate
+    }
+
+    /// Something is in flight that is answered without a message of this type.
+    fn must_answer_before(&self, tag: u8) -> bool {
+        !self.flow.is_empty() && (tag != b'S' || self.flow.awaits_server(false))
     }
 
     /// Sends what belongs before the client's message.
@@ -213,6 +222,7 @@ impl Session {
     pub(super) fn inject(&mut self, kind: Kind, note: Note) {
         self.begins(kind);
         self.load.bytes += note.size();
+        self.load.flushed = false;
         self.flow.sent(kind, Owner::Proxy, note);
     }
 
@@ -244,6 +254,7 @@ impl Session {
 
     fn on_sync(&mut self, backend: Option<&mut Backend>, out: &mut BytesMut) -> ClientFate {
         let unsynced = std::mem::take(&mut self.unsynced);
+        let restores = self.open_segment || self.flow.is_empty();
         if backend.is_some() && !self.flow.is_skipping() {
             match unsynced {
                 Unsynced::Nothing => {}
@@ -254,7 +265,9 @@ impl Session {
         }
         self.end_segment();
         if let Some(backend) = backend {
-            self.restore(backend, out);
+            if restores && !self.may_be_copying() {
+                self.restore(backend, out);
+            }
             self.send(Kind::Sync, Note::Plain);
             return ClientFate::Forward;
         }
@@ -366,8 +379,13 @@ impl Session {
             return self.refuse_query(refusal, backend, out);
         }
         // What is known of its resets is known of one Query at a time.
-        if effects.intersects(RESETS) && !self.open_segment && !self.flow.is_empty() {
-            return ClientFate::Wait;
+        if effects.intersects(RESETS) {
+            if !self.open_segment && !self.flow.is_empty() {
+                return ClientFate::Wait;
+            }
+            if !self.flow.is_status_known() {
+                return self.wait_flushed(out);
+            }
         }
         if self.mind_sequences(effects, body, backend, out.server) {
             return self.wait_flushed(out);
@@ -494,7 +512,7 @@ pub(super) fn may_start(text: &[u8], letters: &[u8]) -> bool {
 }
 
 /// Whether a text can begin a COPY.
-fn may_copy(text: &[u8]) -> bool {
+pub(super) fn may_copy(text: &[u8]) -> bool {
     text.windows(4).any(|word| word.eq_ignore_ascii_case(b"copy"))
 }
 

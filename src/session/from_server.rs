@@ -304,7 +304,7 @@ impl Session {
         }
         match body {
             b"DEALLOCATE\0" => {
-                if let Some(name) = self.deallocating.pop_front() {
+                if let Some(Some(name)) = self.deallocating.pop_front() {
                     self.statements.remove(&name);
                     backend.statements.take_back(&name);
                 }

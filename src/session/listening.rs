@@ -378,13 +378,6 @@ impl Session {
         }
     }
 
-    /// The same where what is still to come is not waited for.
-    fn write_all_held(&mut self, out: &mut BytesMut) {
-        let expected = std::mem::take(&mut self.listening.expected);
-        self.write_held(out);
-        self.listening.expected = expected;
-    }
-
     /// A notification of the client's own server.
     pub(super) fn on_notification(
         &mut self,
@@ -452,14 +445,14 @@ impl Session {
             self.listening.ready = Ready::Held;
             return true;
         }
-        // An overflow is found when the client's task looks again.
-        let _ = self.hear_now(out);
-        // Behind it may be replies that cannot wait.
-        if !self.listening.expected.is_due() {
+        // What is in flight may be a NOTIFY, which is not to be heard before it is answered; and behind it may be
+        // replies that cannot wait.
+        if !self.is_quiet() {
             return false;
         }
-        if !self.is_quiet() {
-            self.write_all_held(out);
+        // An overflow is found when the client's task looks again.
+        let _ = self.hear_now(out);
+        if !self.listening.expected.is_due() {
             return false;
         }
         self.listening.ready = Ready::Behind;

@@ -302,7 +302,7 @@ pub struct Session {
     /// Why the last server refused the client's settings.
     fault: Fault,
     /// Names that the client's text deallocates, one for each DEALLOCATE tag.
-    deallocating: VecDeque<Name>,
+    deallocating: VecDeque<Option<Name>>,
     /// The portal bound last, if its description is to be noted.
     portal: Option<Portal>,
     questions: Questions,
@@ -506,12 +506,12 @@ impl Session {
         if self.knowledge.wants_catalogue() {
             self.ask_for_catalogue(backend, out);
         }
-        let Changes { list: changes, whole, everything } = changes;
+        let Changes { list: changes, first, whole, everything } = changes;
         if changes.is_empty() {
             return Attach::Ready;
         }
         let waits = self.must_wait(&changes) && !is_off("waits");
-        self.send_changes(backend, &changes, everything, out);
+        self.send_changes(backend, changes.split_at(first), everything, out);
         let whole = whole.then(|| self.desired.clone());
         self.syncing = Some(Syncing { changes, done: 0, whole, error: None, waits });
         if waits { Attach::Wait } else { Attach::Ready }
@@ -543,6 +543,11 @@ impl Session {
     /// fault is the server's, and another may take it.
     pub fn was_refused_proven(&self) -> bool {
         self.fault == Fault::Server
+    }
+
+    /// How long the client's own settings let it be idle.
+    pub fn idle_session_timeout(&self) -> Option<std::time::Duration> {
+        self.desired.idle_session_timeout()
     }
 
     /// The server is gone from this client; what was in flight is lost with it.
@@ -664,13 +669,14 @@ impl Session {
     fn send_changes(
         &mut self,
         backend: &mut Backend,
-        changes: &[Change],
+        (first, rest): (&[Change], &[Change]),
         everything: bool,
         out: &mut BytesMut,
     ) {
         use crate::wire::build;
         self.prepare_own(Own::Set, backend, out);
-        for together in changes.split_inclusive(Change::is_encoding) {
+        let first = Some(first).filter(|first| !first.is_empty());
+        for together in first.into_iter().chain(rest.split_inclusive(Change::is_encoding)) {
             self.write_changes(together, everything, out);
             self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
             self.flow.sent(Kind::Execute, Owner::Proxy, Note::Set);

@@ -33,7 +33,11 @@ impl Session {
 
     /// The settings that a text is parsed under now, if they are known.
     pub(super) fn fingerprint(&self) -> Option<&[u8]> {
-        let known = !self.is_reading_in_doubt();
+        self.fingerprint_if(!self.is_reading_in_doubt())
+    }
+
+    /// The same, where it is known whether they are.
+    pub(super) fn fingerprint_if(&self, known: bool) -> Option<&[u8]> {
         known.then(|| if is_off("fingerprint") { &b""[..] } else { &self.reading.fingerprint })
     }
 
@@ -276,10 +280,9 @@ impl Session {
             return;
         }
         for mention in sql::mentions(text, &self.reading.options(false, None)) {
-            if let Mention::Deallocates(name) = mention
-                && self.statements.meaning(&name).statement.is_some()
-            {
-                self.deallocating.push_back(Name::from(&name[..]));
+            if let Mention::Deallocates(name) = mention {
+                let own = self.statements.meaning(&name).statement.is_some();
+                self.deallocating.push_back(own.then(|| Name::from(&name[..])));
             }
         }
     }
@@ -305,7 +308,8 @@ impl Session {
     pub(super) fn note_executed_here(&mut self, executed: &[Arc<Statement>]) {
         for statement in executed {
             let effects = self.effects_of_statement(statement);
-            self.note_effects(effects, &statement.body, &Parameters::NONE);
+            let resets = self.note_effects(effects, &statement.body, &Parameters::NONE);
+            self.suspect_resets(&resets);
         }
     }
 

@@ -34,6 +34,11 @@ impl Session {
         Some(AsItWas { there, back })
     }
 
+    /// What is in flight may change what the literals of a text mean, and they are to mean the same on every server.
+    pub(super) fn must_know_settings(&self, body: &[u8]) -> bool {
+        self.is_reading_in_doubt() && !self.flow.is_empty() && has_literals(body)
+    }
+
     /// Sends a Parse of a statement, as it was.
     pub(super) fn parse_as(
         &mut self,

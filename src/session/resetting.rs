@@ -7,6 +7,7 @@
 use bytes::BytesMut;
 
 use super::flow::Kind;
+use super::from_client::may_copy;
 use super::own::Own;
 use super::pins::PinReason;
 use super::settings::{self, Change};
@@ -110,6 +111,18 @@ impl Session {
             && !self.open_segment
             && !self.flow.is_skipping()
             && self.status != TransactionStatus::Failed
+    }
+
+    /// The server may be in a COPY, which takes none of pgweir's messages.
+    pub(super) fn may_be_copying(&self) -> bool {
+        let copies = |note: &Note| match note {
+            Note::Use { statement, .. } | Note::Parse { statement, .. } => {
+                may_copy(&statement.body)
+            }
+            _ => false,
+        };
+        !self.resetting.suspected.is_empty()
+            && (self.flow.is_copying_in() || self.flow.notes().any(copies))
     }
 
     /// Behind the client's message, what it has reset is made to mean what it does on a connection of its

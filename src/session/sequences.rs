@@ -17,7 +17,7 @@ use super::flow::Kind;
 use super::from_server::ServerFate;
 use super::own::Own;
 use super::pins::PinReason;
-use super::{Backend, Note, Session, TransactionStatus};
+use super::{Backend, Note, Session, TransactionStatus, Unsynced};
 use crate::sql::{self, Effects, Made};
 use crate::wire::build;
 use crate::wire::error::ErrorFields;
@@ -193,8 +193,9 @@ impl Session {
             return false;
         }
         // In a transaction that has failed by then, it would end a segment in which the client may have nothing
-        // that fails.
-        if self.open_segment && !self.flow.is_status_known() {
+        // that fails; and its Sync would end what the server skips behind an error of a segment without one.
+        let may_skip = self.unsynced != Unsynced::Nothing && !self.flow.is_empty();
+        if may_skip || (self.open_segment && !self.flow.is_status_known()) {
             return true;
         }
         self.sequences.hint = hint;

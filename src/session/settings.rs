@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -30,6 +31,31 @@ impl Settings {
     /// A name as it is spelt here.
     pub fn spelling(&self, name: &str) -> Option<&str> {
         self.find(name).ok().and_then(|at| self.entries.get(at)).map(|(name, _)| &**name)
+    }
+
+    /// A server that keeps some of them would end its idle session, or wait with a read of pgweir's own
+    /// (`runtime-config-client.html`).
+    pub fn is_harmful_aside(&self) -> bool {
+        self.idle_session_timeout().is_some()
+            || self.get("default_transaction_deferrable").is_some_and(|value| value == b"on")
+    }
+
+    /// How long the session may be idle, if that is limited.
+    pub fn idle_session_timeout(&self) -> Option<Duration> {
+        let value = std::str::from_utf8(self.get("idle_session_timeout")?).ok()?;
+        let (number, unit) =
+            value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));
+        let number: u64 = number.parse().ok()?;
+        let millis = match unit {
+            "" | "ms" => 1,
+            "s" => 1_000,
+            "min" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        let time = Duration::from_millis(number.saturating_mul(millis));
+        (!time.is_zero()).then_some(time)
     }
 
     /// Neither many nor long.
@@ -149,6 +175,13 @@ impl Change {
         }
     }
 }
+
+/// What limits the time of statements.
+fn is_timeout(name: &str) -> bool {
+    TIMEOUTS.iter().any(|timeout| name.eq_ignore_ascii_case(timeout))
+}
+
+const TIMEOUTS: [&str; 3] = ["statement_timeout", "transaction_timeout", "lock_timeout"];
 
 /// Values are compared byte by byte: `application_name` tells a from A.
 fn agree(has: &[u8], wanted: &[u8]) -> bool {
@@ -312,8 +345,9 @@ impl ServerSettings {
     /// values before it may need the session user's rights; its reset comes first.
     pub fn changes_to(&mut self, desired: &mut Settings) -> Changes {
         if desired.unify(&mut self.actual) {
-            return Changes { list: Vec::new(), whole: true, everything: false };
+            return Changes { list: Vec::new(), first: 0, whole: true, everything: false };
         }
+        let mut first = 0;
         let (mut list, mut whole) = (Vec::with_capacity(desired.entries.len()), true);
         let (mut kept_role, mut in_order) = (None, true);
         for pair in InStep::new(&self.actual, desired) {
@@ -335,6 +369,13 @@ impl ServerSettings {
                 (Some((name, _)), None) => (name, None),
                 (None, None) => continue,
             };
+            // It would cut off what sets the others.
+            if is_timeout(name) && self.has_short(name) {
+                list.insert(first, Change { name: Arc::clone(name), value });
+                first += 1;
+                in_order = false;
+                continue;
+            }
             in_order &= !is_role(name) && !is_encoding(name);
             list.push(Change { name: Arc::clone(name), value });
         }
@@ -344,13 +385,13 @@ impl ServerSettings {
             list.push(Change { name: "role".into(), value: Some(Arc::clone(kept)) });
             in_order = false;
         }
-        if !in_order {
-            list.sort_by_key(Change::turn);
+        if !in_order && let Some(others) = list.get_mut(first..) {
+            others.sort_by_key(Change::turn);
         }
         let everything = in_order
             && list.len() == desired.entries.len()
             && list.iter().all(|change| change.value.is_some());
-        Changes { list, whole, everything }
+        Changes { list, first, whole, everything }
     }
 
     /// All changes to these settings were made, and their values are shown as they are.
@@ -375,6 +416,8 @@ impl ServerSettings {
 pub struct Changes {
     /// In their order.
     pub list: Vec<Change>,
+    /// How many of them go ahead of the others.
+    pub first: usize,
     /// All that the client wants is set then, and nothing of it is there by default.
     pub whole: bool,
     /// They set all that the client wants, in order of name, and nothing else.
@@ -482,6 +525,21 @@ mod tests {
         let changes = server.changes_to(&mut settings(desired)).list;
         assert_eq!(suits, changes.is_empty(), "{desired:?}");
         changes.into_iter().map(|c| (c.name.to_string(), c.value.map(text))).collect()
+    }
+
+    #[test]
+    fn the_limit_of_an_idle_session_is_read_in_each_unit() {
+        for (value, millis) in [
+            ("0", None),
+            ("500", Some(500)),
+            ("25ms", Some(25)),
+            ("3s", Some(3_000)),
+            ("2min", Some(120_000)),
+            ("x", None),
+        ] {
+            let shown = settings(&[("idle_session_timeout", value)]).idle_session_timeout();
+            assert_eq!(shown, millis.map(Duration::from_millis), "{value}");
+        }
     }
 
     #[test]

@@ -192,6 +192,18 @@ impl Raw {
         }
     }
 
+    /// Up to the ReadyForQuery behind a row with this value.
+    pub fn until_row(&mut self, value: &str) -> Vec<Event> {
+        let mut seen = self.until('D');
+        while seen.last().is_some_and(|last| {
+            last.is('D') && last.row().is_some_and(|row| row[0].as_deref() != Some(value))
+        }) {
+            seen.extend(self.until('D'));
+        }
+        seen.extend(self.until('Z'));
+        seen
+    }
+
     /// Up to the end of the connection.
     pub fn rest(&mut self) -> Vec<Event> {
         self.until('\0')
