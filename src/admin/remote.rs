@@ -57,7 +57,10 @@ pub(super) async fn answer(request: Request<Incoming>, remote: Remote) -> Answer
     // Files are read, and verifiers derived: not on the threads that serve clients.
     let made = tokio::task::spawn_blocking(move || {
         let made = (remote.change)(&change);
-        info!(?change, ?made, "changed over HTTP");
+        match &made {
+            Ok(()) => info!(?change, "changed over HTTP"),
+            Err(error) => warn!(?change, %error, "a change over HTTP was refused"),
+        }
         made
     });
     match made.await {

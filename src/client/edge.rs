@@ -13,7 +13,7 @@ use super::ServerLoss;
 use super::login::LoginFailure;
 use crate::auth::{AuthError, LoginError};
 use crate::config::format_duration;
-use crate::control::ControlError;
+use crate::control::{ControlError, Step};
 use crate::metrics::Timeout;
 use crate::pool::{Cause, CheckoutError, Counts, Crowd, PoolKey, Standing};
 use crate::server::OpenError;
@@ -83,7 +83,11 @@ fn look_up(error: &ControlError) -> Report {
         let cause = "others are being looked up over all connections for that";
         return no_look_up(cause, "limits.max_servers_host, if it is set,");
     }
-    let text = "could not connect to the database server to look the user up";
+    let text = match error {
+        ControlError::Query(_) | ControlError::Shape(_) => "could not look the user up",
+        ControlError::TimedOut(Step::Asking) => "the user was not looked up in time",
+        _ => "could not connect to the database server to look the user up",
+    };
     let report = Report::fatal(SqlState::CANNOT_CONNECT, text);
     match error.tls().and_then(tls::refused) {
         Some(refused) => refused.told(report),

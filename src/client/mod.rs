@@ -22,6 +22,7 @@ pub mod users;
 mod waiting;
 mod welcome;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,8 +40,9 @@ use crate::pool::{Membership, Pool};
 use crate::registry::{Card, Notice, Registration};
 use crate::session::settings::Settings;
 use crate::session::{Session, SessionError};
-use crate::wire::Report;
+use crate::wire::error::ErrorFields;
 use crate::wire::frame::BadFrame;
+use crate::wire::{Report, Severity, SqlState};
 use alarm::Alarm;
 use dormant::Dormant;
 use half::Half;
@@ -139,8 +141,8 @@ pub enum Ending {
     #[error("cut off: {}", .0.message)]
     Cut(Box<Report>),
     /// The server ended the session with a FATAL error, which the client has.
-    #[error("the server ended the session")]
-    ServerFatal,
+    #[error("the server ended the session: {0}")]
+    ServerFatal(Fatal),
 }
 
 /// How a server was lost.
@@ -163,6 +165,23 @@ pub enum ServerLoss {
     InsideMessage,
 }
 
+/// What a server has said that ended the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fatal(Box<Report>);
+
+impl Fatal {
+    fn new(fields: &ErrorFields<'_>) -> Self {
+        let unknown = || Report::fatal(SqlState::INTERNAL, "an error without an SQLSTATE");
+        Self(Box::new(Report::quoting(Severity::Fatal, fields).unwrap_or_else(unknown)))
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0.code.text(), self.0.message.escape_debug())
+    }
+}
+
 impl ServerLoss {
     /// Whether it is its connection that is lost, and no fault of what was said.
     fn is_of_connection(&self) -> bool {
@@ -176,7 +195,7 @@ impl Ending {
         match self {
             Self::Left | Self::Lost(_) => LoginResult::Gone,
             Self::BadFrame(_) => LoginResult::Protocol,
-            Self::ServerLost(_) | Self::Ended(_) | Self::Cut(_) | Self::ServerFatal => {
+            Self::ServerLost(_) | Self::Ended(_) | Self::Cut(_) | Self::ServerFatal(_) => {
                 LoginResult::ServerFailed
             }
         }
@@ -190,7 +209,7 @@ impl Ending {
     /// What the client is told, where it is pgweir that ends it.
     fn report(&self) -> Option<Report> {
         match self {
-            Self::Left | Self::Lost(_) | Self::ServerFatal => None,
+            Self::Left | Self::Lost(_) | Self::ServerFatal(_) => None,
             Self::BadFrame(error) => edge::bad_frame(*error),
             Self::ServerLost(loss) => Some(edge::server_lost(loss)),
             Self::Ended(report) | Self::Cut(report) => Some((**report).clone()),
@@ -205,9 +224,11 @@ impl Ending {
                 Some(report) => Self::Cut(Box::new(report)),
                 None => self,
             },
-            Self::Left | Self::Lost(_) | Self::ServerLost(_) | Self::Cut(_) | Self::ServerFatal => {
-                self
-            }
+            Self::Left
+            | Self::Lost(_)
+            | Self::ServerLost(_)
+            | Self::Cut(_)
+            | Self::ServerFatal(_) => self,
         }
     }
 }
@@ -262,14 +283,21 @@ impl Client {
     /// Writes down how it was ended, or why its login was. Who drains ends everybody.
     fn tell(&self, event: Event, ending: &Ending) {
         let is_drain = |report: &Report| [edge::draining(), edge::shutting_down()].contains(report);
-        if let Some(report) = ending.report().filter(|report| !is_drain(report)) {
+        let told = match ending {
+            Ending::ServerFatal(Fatal(report)) => Some((**report).clone()),
+            ending => ending.report(),
+        };
+        if let Some(report) = told.filter(|report| !is_drain(report)) {
             self.tell_of(event, &report, self.registration.lasted(Instant::now()));
         }
     }
 
     fn tell_of(&self, event: Event, report: &Report, lasted: Duration) {
         let Self { card, session, .. } = self;
-        let application = session.application_name();
+        // At its login, no server has told it yet.
+        let told = session.application_name();
+        let wanted = session.desired().get("application_name").unwrap_or_default();
+        let application = if told.is_empty() { wanted } else { told };
         let line = Line { event, who: &card.who, application, report, lasted };
         self.context.common.journal.tell(&line, Instant::now());
     }

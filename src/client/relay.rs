@@ -12,7 +12,7 @@ use super::abandon::{Canceling, Probe, abandon, close};
 use super::half::{Half, Stop};
 use super::listening::Joining;
 use super::observer::Observer;
-use super::{Client, Ending, ServerLoss, edge};
+use super::{Client, Ending, Fatal, ServerLoss, edge};
 use crate::config::OnClientGone;
 use crate::ledger::Pinned;
 use crate::metrics::{CloseReason, Counted, ErrorSource};
@@ -35,7 +35,7 @@ struct Relay<'a> {
     rest: usize,
     forwarding: bool,
     /// The server has announced its end by a FATAL error.
-    fatal: bool,
+    fatal: Option<Fatal>,
     /// Something that the client has sent was used in this lease.
     served: bool,
     canceling: Option<Canceling>,
@@ -122,7 +122,11 @@ impl Client {
         let inside = relay.rest > 0 && relay.forwarding;
         let ended = ended.map_err(|ending| match ending {
             // The client has the server's own FATAL.
-            Ending::Ended(_) if relay.fatal => Ending::ServerFatal,
+            Ending::Ended(ended) => match relay.fatal.take() {
+                Some(fatal) => Ending::ServerFatal(fatal),
+                None if inside => Ending::Ended(ended).inside_message(),
+                None => Ending::Ended(ended),
+            },
             ending if inside => ending.inside_message(),
             ending => ending,
         });
@@ -217,7 +221,7 @@ impl Client {
         if matches!(&ended, Err(Ending::ServerLost(loss)) if loss.is_of_connection()) {
             lease.pool().on_lost();
         }
-        let lost = matches!(ended, Err(Ending::ServerLost(_) | Ending::ServerFatal));
+        let lost = matches!(ended, Err(Ending::ServerLost(_) | Ending::ServerFatal(_)));
         if lost && self.session.survives_loss() {
             self.session.detach();
             lease.evict(CloseReason::Broken);
@@ -235,7 +239,7 @@ impl Client {
         };
         self.session.detach();
         match &ended {
-            Err(Ending::ServerLost(_) | Ending::ServerFatal) => lease.evict(CloseReason::Broken),
+            Err(Ending::ServerLost(_) | Ending::ServerFatal(_)) => lease.evict(CloseReason::Broken),
             _ if self.half.is_inside_message() => close(lease),
             _ if free => match canceling {
                 Some(canceling) => canceling.check_in_after(lease, cleaning),
@@ -255,7 +259,7 @@ impl<'a> Relay<'a> {
             lease,
             rest: 0,
             forwarding: false,
-            fatal: false,
+            fatal: None,
             served: false,
             canceling: None,
             early_cancel: None,
@@ -541,7 +545,9 @@ impl<'a> Relay<'a> {
         if header.tag == b'E' {
             let fields = ErrorFields::read(body);
             context.common.metrics.errors.count(ErrorSource::Server, fields.code);
-            self.fatal |= fields.is_fatal();
+            if fields.is_fatal() {
+                self.fatal = Some(Fatal::new(&fields));
+            }
             *refused_write |= fields.code == READ_ONLY;
         }
         session.write_barrier(backend, &mut link.output);
@@ -600,10 +606,8 @@ impl<'a> Relay<'a> {
 
     /// The client sends no more: it is gone, or waits for its answers.
     fn suspect_gone(&mut self) {
-        if self.client.session.awaits_ready() {
-            self.gone_since.get_or_insert_with(Instant::now);
-            self.probe.start();
-        }
+        self.gone_since.get_or_insert_with(Instant::now);
+        self.probe.start();
     }
 
     fn on_notice(&mut self, notice: Notice) -> Result<(), Ending> {
@@ -646,8 +650,8 @@ impl<'a> Relay<'a> {
     }
 
     fn server_lost(&self, loss: ServerLoss) -> Ending {
-        if self.fatal {
-            Ending::ServerFatal
+        if let Some(fatal) = &self.fatal {
+            Ending::ServerFatal(fatal.clone())
         } else if self.rest > 0 && self.forwarding {
             Ending::ServerLost(ServerLoss::InsideMessage)
         } else {

@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::journal::Event;
 use super::waiting::Phase;
-use super::{Client, Context, Ending};
+use super::{Client, Context, Ending, Fatal};
 use crate::class::{ClassId, Traits};
 use crate::metrics::CloseReason;
 use crate::net::PeerAddr;
@@ -18,7 +18,7 @@ use crate::registry::{Card, Registration, State, Who};
 use crate::server::Server;
 use crate::session::{Attach, Session, settings::Settings};
 use crate::wire::build;
-use crate::wire::error;
+use crate::wire::error::{self, ErrorFields};
 use crate::wire::startup::CancelKey;
 
 /// What a client that has proved who it is brings.
@@ -217,7 +217,7 @@ impl Client {
             Ok(Some(body)) => {
                 lease.check_in(Cleaning::SoftReset, Instant::now());
                 error::with_severity(&mut self.link.output, &body, "FATAL");
-                Err(Ending::ServerFatal)
+                Err(Ending::ServerFatal(Fatal::new(&ErrorFields::read(&body))))
             }
             Err(ending) => {
                 lease.evict(CloseReason::Broken);

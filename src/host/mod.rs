@@ -168,11 +168,6 @@ impl Host {
         }
     }
 
-    /// Whether a limit depends on that.
-    pub fn needs_capacity(&self) -> bool {
-        self.limits.lock().unwrap_or_else(PoisonError::into_inner).are_shares()
-    }
-
     /// Changes the slots under the lock, and delivers what was granted after it.
     fn change<G: IntoIterator<Item = Grant>>(
         self: &Arc<Self>,
@@ -245,10 +240,6 @@ impl HostLimits {
             database: self.database.of(all),
             user: self.user.of(all),
         }
-    }
-
-    fn are_shares(self) -> bool {
-        [self.host, self.database, self.user].iter().any(|limit| limit.is_percent())
     }
 }
 
@@ -466,7 +457,6 @@ mod tests {
     fn a_share_follows_what_postgresql_has() {
         let limits = HostLimits { user: Share::Percent(50), ..HostLimits::NONE };
         let host = Host::new(limits, Metrics::new().host("test"));
-        assert!(host.needs_capacity());
         assert_eq!(host.limits().user, UNKNOWN_CAPACITY / 2);
         let changes = host.capacities();
         host.learn_capacity(97);

@@ -164,10 +164,6 @@ impl Pool {
             credential: attempt.credential.clone(),
             remembered: attempt.keys.clone(),
             init_query: settings.init_query.as_deref(),
-            // Once in any case: a limit may become a share later, when there is no room for one more to ask.
-            asks_capacity: settings.limits.are_shares()
-                || settings.host.needs_capacity()
-                || settings.host.capacity().is_none(),
             deadline: Instant::now() + settings.timeouts.server_connect,
             close_timeout: settings.timeouts.server_close,
             lifetime: settings.timeouts.server_lifetime.mul_f64(rand::rng().random_range(0.9..1.1)),

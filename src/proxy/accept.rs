@@ -13,7 +13,7 @@ use crate::admin::console::{self, Visitor};
 use crate::admin::http::Phase;
 use crate::client::guest::Places;
 use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
-use crate::client::{Client, Context, Ending, Welcomed, edge};
+use crate::client::{Client, Context, Welcomed, edge};
 use crate::config::CONSOLE;
 use crate::metrics::{CancelOutcome, Counted, LoginResult};
 use crate::net::link::Link;
@@ -182,6 +182,7 @@ impl Admitted {
         let shared = &self.shared;
         let LoggedIn { mut link, startup, credential, seat, places, .. } = *arrived;
         let Some(pool) = shared.pools.pool(&startup.database, &startup.user) else {
+            shared.refusals.tell_unknown(peer, &startup.database, Instant::now());
             self.refuse(&mut link, &edge::unknown_database(&startup.database)).await;
             return None;
         };
@@ -210,12 +211,8 @@ impl Admitted {
             }
             Err(ending) => {
                 shared.metrics.clients.logins.count(ending.at_login());
-                // Where it is pgweir that ended it, the client's own task has said so.
-                if matches!(ending, Ending::ServerFatal) {
-                    info!(%peer, user = &*user, %ending, "a login failed");
-                } else {
-                    debug!(%peer, user = &*user, %ending, "a login failed");
-                }
+                // Why, the client's own task has said.
+                debug!(%peer, user = &*user, %ending, "a login failed");
                 None
             }
         }

@@ -90,8 +90,11 @@ impl Shared {
             }
             Change::Pause(which) => self.pause(which.as_ref()),
             Change::Resume(which) => {
-                self.check_database(which.as_ref())?;
-                self.pools.resume(which.as_ref()).map_err(ChangeError::NotNow)
+                // A pause outlives the database in the configuration.
+                self.pools.resume(which.as_ref()).map_err(|error| {
+                    let unknown = self.check_database(which.as_ref()).err();
+                    unknown.unwrap_or(ChangeError::NotNow(error))
+                })
             }
             Change::Kill(id) => self.kill(*id),
             Change::Reload => {

@@ -48,8 +48,22 @@ impl Refusals {
         }
     }
 
+    /// A client that has proved who it is wants a database that there is not.
+    pub(super) fn tell_unknown(&self, peer: PeerAddr, database: &str, now: Instant) {
+        let database = &database[..database.floor_char_boundary(LONGEST)];
+        if self.is_first(self.hasher.hash_one(database), now) {
+            info!(%peer, database, "a client did not get in: there is no such database");
+        } else {
+            debug!(%peer, database, "a client did not get in: there is no such database");
+        }
+    }
+
     fn is_news(&self, peer: PeerAddr, failure: &LoginFailure, now: Instant) -> bool {
         let key = self.hasher.hash_one((discriminant(failure), subject(peer, failure)));
+        self.is_first(key, now)
+    }
+
+    fn is_first(&self, key: u64, now: Instant) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.retain(|_, at| now.saturating_duration_since(*at) < TOLD_ONCE_IN);
         if told.contains_key(&key) || told.len() >= MOST_TOLD {

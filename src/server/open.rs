@@ -38,8 +38,6 @@ pub struct OpenRequest<'a> {
     pub remembered: Option<ScramKeys>,
     /// Run once logged in, and again after each reset.
     pub init_query: Option<&'a str>,
-    /// PostgreSQL is to be asked how many connections it has.
-    pub asks_capacity: bool,
     /// For all of it.
     pub deadline: Instant,
     /// For the end of the connection, if it fails or is dropped later.
@@ -65,7 +63,7 @@ pub struct Opened {
     pub server: Server,
     /// The keys it was logged in with by SCRAM, for the next [`OpenRequest::remembered`].
     pub keys: Option<ScramKeys>,
-    /// Connections that PostgreSQL has for roles without extra rights, if it was asked.
+    /// Connections that PostgreSQL has for roles without extra rights, if it says so.
     pub capacity: Option<usize>,
 }
 
@@ -83,7 +81,6 @@ pub async fn open(request: OpenRequest<'_>) -> Result<Opened, OpenError> {
         user: request.user,
         target: request.target,
         place: connected.place,
-        asks_capacity: request.asks_capacity,
         capacity: None,
         statement_limit: request.statement_limit,
         server: Server {
@@ -141,7 +138,6 @@ struct Opening<'a> {
     user: &'a str,
     target: &'a Target,
     place: Place,
-    asks_capacity: bool,
     capacity: Option<usize>,
     statement_limit: usize,
     server: Server,
@@ -157,9 +153,7 @@ impl Opening<'_> {
         let parameters = self.start_up().await?;
         self.server.logged_in = true;
         self.server.backend = self.backend(parameters);
-        if self.asks_capacity {
-            self.capacity = self.ask_capacity().await?;
-        }
+        self.capacity = self.ask_capacity().await?;
         if self.server.init_query.is_some() {
             self.initialize().await?;
         }

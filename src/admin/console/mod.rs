@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tracing::info;
+use tracing::{info, warn};
 
 use self::machine::{Hands, Machine, Step};
 use self::views::Sources;
@@ -100,7 +100,12 @@ impl Visitor {
             let rows = |show| views::rows(show, sources);
             let change = |change: &Change| {
                 let done = (sources.change)(change);
-                info!(user = %self.user, ?change, ?done, "changed at the console");
+                match &done {
+                    Ok(()) => info!(user = %self.user, ?change, "changed at the console"),
+                    Err(error) => {
+                        warn!(user = %self.user, ?change, %error, "a change at the console was refused");
+                    }
+                }
                 done
             };
             let finished = &*sources.finished;
