@@ -299,7 +299,7 @@ impl<'a> Relay<'a> {
             self.show_state();
             self.set_alarm();
             // Also of a client that must wait: so it is seen to be gone.
-            let reads = stop == Stop::More || self.client.link.input.len() < READ_AHEAD;
+            let reads = stop == Stop::More || self.reads_ahead();
             match self.woken(reads).await? {
                 Woken::Server(moved) => {
                     self.pump_server()?;
@@ -602,6 +602,14 @@ impl<'a> Relay<'a> {
         }
         self.suspect_gone();
         Ok(())
+    }
+
+    /// Not while pgweir asks something: what comes next may be for another server. Nor where one side takes no more:
+    /// of a message that passes, all that is read goes on at once.
+    fn reads_ahead(&self) -> bool {
+        let Client { link, session, half, .. } = &*self.client;
+        let flows = !link.is_congested() && !self.lease.link.is_congested() && half.is_at_rest();
+        flows && !session.is_asking() && link.input.len() < READ_AHEAD
     }
 
     /// The client sends no more: it is gone, or waits for its answers.

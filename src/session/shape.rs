@@ -91,7 +91,8 @@ impl Session {
 
     /// The statement with the types of parameters that the client was told; `None` if its Parse has given them.
     fn with_types(&mut self, name: &[u8], statement: &Arc<Statement>) -> Option<Arc<Statement>> {
-        let told = self.statements.told(name)?;
+        // A Parse in flight may be about to give the name to another.
+        let told = self.statements.told(name).filter(|_| self.statements.holds(name, statement))?;
         if let Some(typed) = &told.typed {
             return Some(Arc::clone(typed));
         }

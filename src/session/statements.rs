@@ -95,6 +95,11 @@ impl ClientStatements {
         self.confirmed.get(name)?.told.as_deref()
     }
 
+    /// Whether a name stands for this statement, whatever is in flight.
+    pub(super) fn holds(&self, name: &[u8], statement: &Arc<Statement>) -> bool {
+        self.confirmed.get(name).is_some_and(|held| Arc::ptr_eq(&held.statement, statement))
+    }
+
     /// The same, to be added to; `None` if there is no such statement.
     pub(super) fn told_mut(&mut self, name: &[u8]) -> Option<&mut Told> {
         Some(self.confirmed.get_mut(name)?.told.get_or_insert_default())
