@@ -260,11 +260,15 @@ impl Session {
             return ClientFate::Wait;
         };
         self.open_segment = true;
+        self.portal = None;
         let mut made = None;
         if let Note::Use { statement, .. } = &target.note {
             let statement = Arc::clone(statement);
             self.note_use(portal, &statement, reader.rest(), &executed);
-            self.note_portal(portal, name, &statement, backend);
+            // What it was told, this server's copy has as well.
+            if meaning.columns.is_none() && !name.is_empty() {
+                self.note_portal(portal, name, &statement);
+            }
             if body.len() == header.body {
                 made = self.bound_defaults(&statement, reader.rest());
             }

@@ -157,17 +157,9 @@ impl Session {
         backend.statements.set_columns(statement, columns);
     }
 
-    /// A portal is bound: is what its description tells still to be noted?
-    pub(super) fn note_portal(
-        &mut self,
-        portal: &[u8],
-        name: &[u8],
-        statement: &Arc<Statement>,
-        backend: &Backend,
-    ) {
-        let known = backend.statements.columns_of(statement).is_some()
-            && self.statements.told(name).is_some_and(|told| told.columns.is_some());
-        self.portal = (!known && !name.is_empty() && is_planned(&statement.body)).then(|| Portal {
+    /// A portal is bound whose description is to be noted.
+    pub(super) fn note_portal(&mut self, portal: &[u8], name: &[u8], statement: &Arc<Statement>) {
+        self.portal = is_planned(&statement.body).then(|| Portal {
             bound_as: portal.into(),
             name: name.into(),
             statement: Arc::clone(statement),
