@@ -47,6 +47,8 @@ pub(crate) struct Questions {
 struct Asked {
     names: Vec<Box<str>>,
     values: Vec<Value>,
+    /// Of their rows.
+    bytes: usize,
     probe: Option<Probe>,
     /// Statements that the server is thought to have.
     prepared: usize,

@@ -121,8 +121,8 @@ impl Session {
         }
         if default && self.startup.get(name).is_none() {
             self.desired.remove(name);
-        } else if self.desired.set(name, value) {
-            self.knowledge.accept(name, value, value);
+        } else if !self.adopt(name, value) {
+            self.pins.set(PinReason::Setting, true);
         }
     }
 
@@ -277,6 +277,10 @@ impl Session {
 
     /// What a setting has now that may have been reset.
     fn on_restored_row(&mut self, body: &[u8], backend: &mut Backend) -> Result<(), SessionError> {
+        if body.len() >= MAX_OWN_ROW {
+            self.pins.set(PinReason::Setting, true);
+            return Ok(());
+        }
         let mut columns = Columns::new(body)?;
         let name = columns.next()?.unwrap_or_default();
         let value = columns.next()?;
@@ -692,7 +696,7 @@ fn first_column(row: &[u8]) -> Result<Option<&[u8]>, Malformed> {
 const MAX_PREFIX: usize = 64 << 10;
 
 /// Bytes of an answer to pgweir, which may hold settings of any length.
-const MAX_OWN_ROW: usize = 1 << 20;
+pub(super) const MAX_OWN_ROW: usize = 1 << 20;
 
 /// More than the description of a row with PostgreSQL's limit of columns has.
 const MAX_ROW_DESCRIPTION: usize = 256 << 10;

@@ -38,6 +38,15 @@ impl Settings {
         self.entries.len() <= SMALL && bytes.sum::<usize>() <= SMALL_BYTES
     }
 
+    /// Whether a value has room, in the place of the one that is there.
+    pub fn has_room(&self, name: &str, value: &[u8], room: Room) -> bool {
+        let size = |(name, value): &Setting| name.len() + value.len();
+        let known = self.find(name).ok().and_then(|at| self.entries.get(at)).map(size);
+        let names = self.entries.len() + usize::from(known.is_none());
+        let others = self.entries.iter().map(size).sum::<usize>() - known.unwrap_or(0);
+        names <= room.names && others + name.len() + value.len() <= room.bytes
+    }
+
     /// Sets a value; true if that changed anything.
     pub fn set(&mut self, name: &str, value: &[u8]) -> bool {
         match self.find(name) {
@@ -114,6 +123,20 @@ impl Settings {
     fn find(&self, name: &str) -> Result<usize, usize> {
         self.entries.binary_search_by(|(n, _)| compare(n, name))
     }
+}
+
+/// How much of settings is kept: names, and bytes of these and their values.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    names: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// What a client may have set and takes from server to server.
+    pub const CLIENT: Self = Self { names: 1_024, bytes: 1 << 20 };
+    /// The same with those under which texts are read, which are few: what they are must be known.
+    pub const CLIENT_READING: Self = Self { names: 1_024 + 16, bytes: 2 << 20 };
 }
 
 fn compare(a: &str, b: &str) -> Ordering {
@@ -254,12 +277,17 @@ impl ServerSettings {
         default
     }
 
+    /// A setting has a value that is not kept. The server must be reset before another client has it.
+    pub fn on_left_out(&mut self, name: &str) {
+        self.actual.remove(name);
+    }
+
     /// `set_config` answered a change with the value that is now in force.
     pub fn on_set(&mut self, change: &Change, shown: &[u8]) {
         let name = &*change.name;
         let Some(asked) = &change.value else {
             if self.default_of(name).is_none() && !name.contains('.') {
-                self.defaults.set(name, shown);
+                self.learn_default(name, shown);
             }
             self.actual.remove(name);
             return;
@@ -294,7 +322,10 @@ impl ServerSettings {
 
     /// RESET gives this.
     pub fn learn_default(&mut self, name: &str, value: &[u8]) {
-        self.defaults.set(name, value);
+        // Where there is none, the server is asked each time.
+        if self.defaults.has_room(name, value, Room::CLIENT) {
+            self.defaults.set(name, value);
+        }
     }
 
     /// What RESET gives, where that is known.
@@ -509,6 +540,22 @@ mod tests {
             assert!(one.unify(&mut server) && two.unify(&mut server));
         }
         assert!(one.is_shared_with(&two));
+    }
+
+    #[test]
+    fn room_is_for_so_many_names_and_bytes() {
+        let room = Room { names: 2, bytes: 10 };
+        let mut s = settings(&[("ab", "123")]);
+        for (name, value, fits) in [
+            ("cd", "123", true),
+            ("cd", "1234", false),
+            ("AB", "12345678", true),
+            ("ab", "123456789", false),
+        ] {
+            assert_eq!(s.has_room(name, value.as_bytes(), room), fits, "{name}={value}");
+        }
+        s.set("c", b"");
+        assert!(s.has_room("C", b"1234", room) && !s.has_room("d", b"", room));
     }
 
     #[test]

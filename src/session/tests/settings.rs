@@ -2,6 +2,7 @@
 
 use super::pair::{Pair, Stop};
 use super::script;
+use crate::session::pins::PinReason;
 use crate::session::settings::Settings;
 use crate::session::{Attach, Leftovers, Parting, SessionError};
 
@@ -472,6 +473,63 @@ fn a_server_that_cannot_be_asked_is_not_let_go() {
     p.answer(0, "E(57014,canceled) Z(I)");
     assert_eq!(p.part(0), Parting::Pinned);
     assert_ne!(p.clients[0].session.leftovers(), Leftovers::Nothing);
+}
+
+/// A setting was set to a value that the server tells in full.
+fn set(p: &mut Pair, number: usize, value: &str) -> Parting {
+    p.send(0, &format!("Q(set app.x{number} = 1)"));
+    p.answer(0, "C(SET) Z(I)");
+    assert_eq!(p.part(0), Parting::Asked);
+    p.servers[0].received.clear();
+    let parsed = if number == 0 { "1 " } else { "" };
+    p.answer(0, &format!("{parsed}2 D({value}|f) C(SELECT 1) Z(I)"));
+    p.part(0)
+}
+
+#[test]
+fn settings_beyond_the_room_for_them_keep_the_client_where_it_has_them() {
+    let mut p = Pair::attached();
+    let long = "x".repeat(300_000);
+    for number in 0..4 {
+        let parting = if number < 3 { Parting::Free } else { Parting::Pinned };
+        assert_eq!(set(&mut p, number, &long), parting, "{number}");
+    }
+    let session = &p.clients[0].session;
+    assert!(session.pins().contains(PinReason::Setting));
+    assert_eq!(session.leftovers(), Leftovers::Resettable);
+    assert_eq!(session.desired().get("app.x3"), None);
+    // A shorter one has room, and another than it has for the first has none.
+    assert_eq!(set(&mut p, 4, "short"), Parting::Pinned);
+    p.send(0, "Q(reset all)");
+    p.answer(0, "C(RESET) Z(I)");
+    assert_eq!(p.part(0), Parting::Asked);
+    let answers = "2 D(|t) C(SELECT 1) ".repeat(4);
+    p.answer(0, &format!("{answers} Z(I)"));
+    assert_eq!(p.part(0), Parting::Free);
+    assert!(p.clients[0].session.desired().is_empty());
+}
+
+#[test]
+fn too_many_settings_and_one_that_is_too_long_do_the_same() {
+    let mut p = Pair::attached();
+    for number in 0..1_024 {
+        assert_eq!(set(&mut p, number, "v"), Parting::Free, "{number}");
+    }
+    assert_eq!(set(&mut p, 1_024, "v"), Parting::Pinned);
+    let mut p = Pair::attached();
+    assert_eq!(set(&mut p, 0, &"x".repeat(1 << 20)), Parting::Pinned);
+    assert!(p.clients[0].session.desired().is_empty());
+}
+
+#[test]
+fn more_answers_than_questions_are_no_answer() {
+    let mut p = Pair::attached();
+    p.send(0, "Q(set app.x = 1)");
+    p.answer(0, "C(SET) Z(I)");
+    assert_eq!(p.part(0), Parting::Asked);
+    p.answer(0, "1 2 D(1|f) D(2|f) C(SELECT 1) Z(I)");
+    assert_eq!(p.part(0), Parting::Asked, "it is asked again");
+    assert!(p.clients[0].session.desired().is_empty());
 }
 
 #[test]
