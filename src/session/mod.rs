@@ -230,6 +230,9 @@ pub enum SessionError {
     /// A setting that this server had to take was refused after the client's work was sent behind it.
     #[error("the server refused a setting that it had accepted before")]
     SettingLost,
+    /// It reports settings without end.
+    #[error(transparent)]
+    TooMany(#[from] settings::TooMany),
     /// It did not begin the transaction that the client is in.
     #[error("the server did not begin a transaction")]
     NotBegun,

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use thiserror::Error;
 
 use crate::wire::build;
 use crate::without::is_off;
@@ -137,7 +138,14 @@ impl Room {
     pub const CLIENT: Self = Self { names: 1_024, bytes: 1 << 20 };
     /// The same with those under which texts are read, which are few: what they are must be known.
     pub const CLIENT_READING: Self = Self { names: 1_024 + 16, bytes: 2 << 20 };
+    /// What a server may report, and a client be told. PostgreSQL 18 reports 15, of which only `search_path` is ever long.
+    pub const REPORTED: Self = Self { names: 200, bytes: 256 << 10 };
 }
+
+/// A server reports more settings than [`Room::REPORTED`].
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[error("more parameters than any server has a use for")]
+pub struct TooMany;
 
 fn compare(a: &str, b: &str) -> Ordering {
     if a == b {
@@ -234,7 +242,10 @@ impl ServerSettings {
     }
 
     /// A ParameterStatus came. True if the value is the server's default.
-    pub fn on_parameter_status(&mut self, name: &str, value: &[u8]) -> bool {
+    pub fn on_parameter_status(&mut self, name: &str, value: &[u8]) -> Result<bool, TooMany> {
+        if !self.reported.has_room(name, value, Room::REPORTED) {
+            return Err(TooMany);
+        }
         self.reported.set(name, value);
         let default = self.baseline.get(name) == Some(value);
         if default || !is_settable(name) {
@@ -242,7 +253,7 @@ impl ServerSettings {
         } else {
             self.actual.set(name, value);
         }
-        default
+        Ok(default)
     }
 
     /// A report was kept from the client.
@@ -565,10 +576,10 @@ mod tests {
         assert!(changes(&mut server, &[("timezone", "UTC")]).is_empty());
         let tokyo = ("TimeZone".to_owned(), Some("Tokyo".to_owned()));
         assert_eq!(changes(&mut server, &[("TimeZone", "Tokyo")]), [tokyo]);
-        server.on_parameter_status("TimeZone", b"Tokyo");
+        server.on_parameter_status("TimeZone", b"Tokyo").unwrap();
         assert!(changes(&mut server, &[("timezone", "Tokyo")]).is_empty());
         assert_eq!(changes(&mut server, &[]), [("TimeZone".to_owned(), None)]);
-        server.on_parameter_status("TimeZone", b"UTC");
+        server.on_parameter_status("TimeZone", b"UTC").unwrap();
         server.on_set(&change("work_mem", "7MB"), b"7MB");
         assert_eq!(changes(&mut server, &[]), [("work_mem".to_owned(), None)]);
         server.on_reset_all();
