@@ -43,7 +43,8 @@ impl<S> Guarded<S> {
         if self.heeds == Heeds::Answer
             && let Some((answer, rest)) = bytes.split_first()
         {
-            self.heeds = if *answer == b'N' { Heeds::Question } else { Heeds::Nothing };
+            // The driver takes all but this for a refusal.
+            self.heeds = if *answer == b'S' { Heeds::Nothing } else { Heeds::Question };
             bytes = rest;
         }
         if matches!(self.heeds, Heeds::Question | Heeds::Length) {
@@ -162,7 +163,9 @@ mod tests {
         let other = &[b'R', 0, 0, 0, 8, 0, 0, 0, 0];
         assert!(passes(Heeds::Question, other) && passes(Heeds::Question, b"E\0\0\0\x08rest"));
         assert!(!passes(Heeds::Question, CLEARTEXT_PASSWORD));
-        assert!(!passes(Heeds::Answer, &[b"N", CLEARTEXT_PASSWORD].concat()));
+        for refusal in [b"N", b"E", b"\0"] {
+            assert!(!passes(Heeds::Answer, &[refusal, CLEARTEXT_PASSWORD].concat()));
+        }
         assert!(passes(Heeds::Answer, &[b"N", &other[..], CLEARTEXT_PASSWORD].concat()));
         // Within TLS they would be other bytes.
         assert!(passes(Heeds::Answer, &[b"S", CLEARTEXT_PASSWORD].concat()));
