@@ -237,7 +237,8 @@ impl Client {
             Err(ending) => {
                 self.tell(Event::Ended, &ending);
                 self.say_goodbye(&ending).await;
-                debug!(id = self.card.who.id, user = &*self.card.who.user, %ending, "a client has gone");
+                let (who, ending) = (&self.card.who, ending.to_string());
+                debug!(id = who.id, user = &*who.user, ending, "a client has gone");
                 Err(Gone)
             }
         }

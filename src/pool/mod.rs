@@ -436,10 +436,17 @@ impl Pool {
         if settings.limits.are_shares() && size != before {
             let kept =
                 settings.classes.limits().iter().map(|class| class.guaranteed).sum::<usize>();
-            let (idle, PoolKey { database, user }) = (settings.limits.min_idle, &self.key);
+            let (database, user) = (&*self.key.database, &*self.key.user);
+            let idle = settings.limits.min_idle;
             if kept >= size.max || idle > size.max {
-                warn!(%database, %user, max_servers = size.max, guaranteed = kept, min_idle = idle,
-                    "max_servers in per cent comes to too few for what is guaranteed or kept idle");
+                warn!(
+                    database,
+                    user,
+                    max_servers = size.max,
+                    guaranteed = kept,
+                    min_idle = idle,
+                    "max_servers in per cent comes to too few for what is guaranteed or kept idle"
+                );
             }
         }
         self.knowledge.set_rules(settings.pins.rules(size.max));

@@ -201,8 +201,8 @@ impl Pool {
         let is_of_now = server.generation == self.generation.load(Ordering::Relaxed);
         let recovered = is_of_now && std::mem::take(&mut *lock(&self.trouble)).is_on();
         if recovered {
-            let (database, user) = (&self.key.database, &self.key.user);
-            info!(%database, %user, "servers can be opened again");
+            let (database, user) = (&*self.key.database, &*self.key.user);
+            info!(database, user, "servers can be opened again");
         }
         if is_of_now {
             self.note_role(server.is_read_only());
@@ -224,13 +224,13 @@ impl Pool {
             *role = before.after(read_only);
             (before, *role)
         };
-        let (database, user) = (&self.key.database, &self.key.user);
+        let (database, user) = (&*self.key.database, &*self.key.user);
         match now {
             Role::Demoted if before != now => {
-                warn!(%database, %user, "a standby, or a read-only server, is where a primary was");
+                warn!(database, user, "a standby, or a read-only server, is where a primary was");
             }
             Role::Primary if before == Role::Demoted => {
-                info!(%database, %user, "a primary is back");
+                info!(database, user, "a primary is back");
             }
             _ => {}
         }
@@ -272,14 +272,14 @@ impl Pool {
 
     /// Says what is new, and how long to pause.
     fn note_failure(&self, error: &Arc<OpenError>) -> Duration {
-        let (database, user) = (&self.key.database, &self.key.user);
+        let (database, user) = (&*self.key.database, &*self.key.user);
         let jitter = rand::rng().random_range(0.75..1.25);
         let failed = lock(&self.trouble).failed(Arc::clone(error), jitter, Instant::now());
         if failed.is_news {
             let seconds = failed.lasted.as_secs();
-            warn!(%database, %user, %error, seconds, "cannot open a server");
+            warn!(database, user, %error, seconds, "cannot open a server");
         } else {
-            debug!(%database, %user, %error, "still cannot open a server");
+            debug!(database, user, %error, "still cannot open a server");
         }
         failed.pause
     }

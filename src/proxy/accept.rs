@@ -211,10 +211,11 @@ impl Admitted {
             Err(ending) => {
                 shared.metrics.clients.logins.count(ending.at_login());
                 // Where it is pgweir that ended it, the client's own task has said so.
+                let text = ending.to_string();
                 if matches!(ending, Ending::ServerFatal) {
-                    info!(%peer, user = &*user, %ending, "a login failed");
+                    info!(%peer, user = &*user, ending = text, "a login failed");
                 } else {
-                    debug!(%peer, user = &*user, %ending, "a login failed");
+                    debug!(%peer, user = &*user, ending = text, "a login failed");
                 }
                 None
             }

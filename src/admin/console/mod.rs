@@ -100,7 +100,7 @@ impl Visitor {
             let rows = |show| views::rows(show, sources);
             let change = |change: &Change| {
                 let done = (sources.change)(change);
-                info!(user = %self.user, ?change, ?done, "changed at the console");
+                info!(user = self.user, ?change, ?done, "changed at the console");
                 done
             };
             let finished = &*sources.finished;
