@@ -247,7 +247,8 @@ impl Pool {
                 return Err(if outdated { NoListener::Outdated } else { error.into() });
             }
         };
-        self.metrics.opened.increment(1);
+        self.count_as_its_own(&mut server);
+        self.metrics().opened.increment(1);
         server.entry.set(ServerState::Listening);
         Ok(server)
     }
@@ -279,9 +280,9 @@ impl Pool {
         if reason != CloseReason::Idle {
             lock(&self.listener.state).table.on_lost();
         }
-        self.metrics.closed.count(reason);
+        self.metrics().closed.count(reason);
         if !server.close(self.settings().timeouts.server_close).await {
-            self.metrics.close_timeouts.increment(1);
+            self.metrics().close_timeouts.increment(1);
         }
     }
 

@@ -156,7 +156,7 @@ impl Pool {
         attempt: &Attempt,
     ) -> Result<Server, OpenError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let count = self.metrics.server(ServerState::Connecting);
+        let count = self.metrics().server(ServerState::Connecting);
         let request = OpenRequest {
             target: &settings.target,
             dbname: &settings.dbname,
@@ -196,7 +196,8 @@ impl Pool {
     }
 
     fn on_opened(self: &Arc<Self>, mut server: Box<Server>) {
-        self.metrics.opened.increment(1);
+        self.count_as_its_own(&mut server);
+        self.metrics().opened.increment(1);
         // One of older settings says nothing of where the pool is now; it goes when it is free.
         let is_of_now = server.generation == self.generation.load(Ordering::Relaxed);
         let recovered = is_of_now && std::mem::take(&mut *lock(&self.trouble)).is_on();
@@ -237,7 +238,7 @@ impl Pool {
     }
 
     async fn on_open_error(self: &Arc<Self>, error: OpenError, attempt: &Attempt) {
-        self.metrics.failed.increment(1);
+        self.metrics().failed.increment(1);
         if !self.is_of_now(attempt) {
             lock(&self.slots).open_failed(Instant::now());
             self.keep_opening();
