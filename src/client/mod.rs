@@ -5,6 +5,7 @@
 //! given back but by [`relay`]'s rule, and a client that ends in any way leaves none behind.
 
 mod abandon;
+mod ahead;
 mod alarm;
 mod detached;
 mod dormant;
@@ -41,11 +42,13 @@ use crate::session::settings::Settings;
 use crate::session::{Session, SessionError};
 use crate::wire::Report;
 use crate::wire::frame::BadFrame;
+use ahead::Ahead;
 use alarm::Alarm;
 use dormant::Dormant;
 use half::Half;
 use journal::{Event, Line};
 
+pub use ahead::Backlog;
 pub use journal::Journal;
 pub use welcome::Welcomed;
 
@@ -62,6 +65,8 @@ pub struct Common {
     pub observed: Arc<Ledger>,
     /// What befalls clients.
     pub journal: Journal,
+    /// What they have sent ahead.
+    pub backlog: Arc<Backlog>,
 }
 
 /// What a client's task works with.
@@ -96,6 +101,7 @@ pub struct Client {
     /// What of the link's traffic is in the metrics.
     counted: Traffic,
     half: Half,
+    ahead: Ahead,
     session: Session,
     /// Settings that were told when its application's name was looked for.
     shown: Settings,

@@ -432,6 +432,11 @@ impl Session {
         self.status == TransactionStatus::Idle && self.is_quiet()
     }
 
+    /// What comes up to the next Sync is dropped, but for that.
+    pub fn is_skipping(&self) -> bool {
+        self.flow.is_skipping()
+    }
+
     /// Something was sent that the server has not answered.
     pub fn awaits_reply(&self) -> bool {
         self.flow.head().is_some()
