@@ -271,6 +271,24 @@ fn a_long_value_travels() {
     });
 }
 
+#[test]
+fn a_reset_of_more_settings_than_a_text_may_name_leaves_none() {
+    let stage = Stage::new(&Setup::servers(2));
+    let (mut client, mut other) = (stage.client(), stage.client());
+    for half in 0..2 {
+        let sets = (0..50).map(|n| format!("set app.x{half}_{n} = 'kept'; "));
+        client.rows(&sets.collect::<String>());
+    }
+    client.rows("reset all");
+    other.rows("begin");
+    let left = "select count(*) from generate_series(0, 1) h, generate_series(0, 49) n \
+                where current_setting('app.x' || h || '_' || n, true) = 'kept'";
+    assert_eq!(client.value(left), "0");
+    other.rows("commit");
+    wait_until("nobody is pinned", || stage.weir.metric("pgweir_clients_pinned", "") < 0.5);
+    assert!(stage.weir.metric("pgweir_pins_total", "") < 0.5, "nor was it");
+}
+
 /// They stay where they are, and the client with them, for as long as they are there.
 #[test]
 fn settings_of_several_mebibytes_are_kept_and_not_held() {

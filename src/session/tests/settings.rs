@@ -500,11 +500,15 @@ fn settings_beyond_the_room_for_them_keep_the_client_where_it_has_them() {
     assert_eq!(session.desired().get("app.x3"), None);
     // A shorter one has room, and another than it has for the first has none.
     assert_eq!(set(&mut p, 4, "short"), Parting::Pinned);
+    reset_all(&mut p, 4);
+}
+
+/// A client resets all that it has, so many settings.
+fn reset_all(p: &mut Pair, count: usize) {
     p.send(0, "Q(reset all)");
     p.answer(0, "C(RESET) Z(I)");
     assert_eq!(p.part(0), Parting::Asked);
-    let answers = "2 D(|t) C(SELECT 1) ".repeat(4);
-    p.answer(0, &format!("{answers} Z(I)"));
+    p.answer(0, &format!("{} Z(I)", "2 D(|t) C(SELECT 1) ".repeat(count)));
     assert_eq!(p.part(0), Parting::Free);
     assert!(p.clients[0].session.desired().is_empty());
 }
@@ -516,6 +520,7 @@ fn too_many_settings_and_one_that_is_too_long_do_the_same() {
         assert_eq!(set(&mut p, number, "v"), Parting::Free, "{number}");
     }
     assert_eq!(set(&mut p, 1_024, "v"), Parting::Pinned);
+    reset_all(&mut p, 1_024);
     let mut p = Pair::attached();
     assert_eq!(set(&mut p, 0, &"x".repeat(1 << 20)), Parting::Pinned);
     assert!(p.clients[0].session.desired().is_empty());
