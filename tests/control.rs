@@ -10,6 +10,7 @@ use pgweir::control::{Control, ControlError, ControlTarget, Users};
 use pgweir::host::{Host, HostLimits, Owner};
 use pgweir::metrics::Metrics;
 use pgweir::net::Target;
+use tokio::io::AsyncWriteExt;
 
 use pgweir::demo::postgres::Options;
 
@@ -145,6 +146,35 @@ async fn no_password_is_given_in_the_clear() {
         let users = plane.users(DEFAULT_AUTH_QUERY, Duration::ZERO);
         let said = told(&users.look_up("app").await);
         assert!(said.contains("asks for the password in the clear"), "{mode:?}: {said}");
+    }
+}
+
+/// Whoever is there may claim a message of any length, and tell parameters without end.
+#[tokio::test]
+async fn a_server_that_says_more_than_a_look_up_has_is_left() {
+    let ok = b"R\0\0\0\x08\0\0\0\0";
+    let value = [&b"a\0"[..], &b"x".repeat(60_000), b"\0"].concat();
+    let parameter = [&b"S"[..], &(value.len() as u32 + 4).to_be_bytes(), &value].concat();
+    for (script, expected) in [
+        (b"R\x3f\xff\xff\x00".to_vec(), "a message of 1073741564 bytes"),
+        ([&ok[..], &parameter.repeat(20)].concat(), "an answer of"),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let script = script.clone();
+                tokio::spawn(async move {
+                    let _ = stream.write_all(&script).await;
+                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                });
+            }
+        });
+        let plane = Plane::with(|target| target.server = server(port));
+        let users = plane.users(DEFAULT_AUTH_QUERY, Duration::ZERO);
+        let said = told(&users.look_up("app").await);
+        assert!(said.contains(expected), "{said}");
+        serving.abort();
     }
 }
 

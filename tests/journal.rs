@@ -26,6 +26,26 @@ fn seconds(line: &str) -> f64 {
     after.split_whitespace().next().and_then(|s| s.parse().ok()).expect("a number")
 }
 
+/// Where `*` takes any name, a client may name its database as it likes.
+#[test]
+fn a_name_makes_no_line_of_its_own() {
+    let port = Cluster::shared().port();
+    let any =
+        format!("[databases.\"*\"]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"disable\"\n");
+    let stage = Stage::new(&Setup::servers(1).tables(&format!("{any}[log]\nlevel = \"debug\"")));
+    let name = "x\n2026-01-01 ERROR forged: \x1b[31mred";
+    let target = Target { database: name.into(), ..stage.weir.target() };
+    let mut client = target.open();
+    let seen = client.log_in(&target.startup(V3_0, &[]), &target.password);
+    assert!(line(&seen).contains("3D000"), "{seen:?}");
+    for text in ["cannot open a server", "a client got no server", "a client did not get in"] {
+        wait_until(text, || !lines(&stage, text).is_empty());
+    }
+    let log = stage.weir.log();
+    assert!(!log.contains('\x1b') && !log.contains("\n2026-01-01 ERROR forged"), "{log}");
+    assert!(log.contains("x\\n2026-01-01 ERROR forged"), "{log}");
+}
+
 #[test]
 fn a_client_that_is_ended_has_a_line_that_says_who_it_was() {
     let stage = Stage::new(&Setup::servers(1).timeouts("idle_in_transaction = \"300ms\""));

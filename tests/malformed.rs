@@ -1,7 +1,8 @@
 //! Bytes that are no good session (`protocol-message-formats.html`): PostgreSQL's answers, and
 //! nobody else is troubled.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -154,6 +155,46 @@ fn a_claimed_length_is_not_allocated() {
     assert!(after < before + 2048, "{before} KiB grew to {after} KiB");
     drop(clients);
     assert_eq!(other.ask(&query("select 1")), "T D(1) C[SELECT 1] Z[I]");
+}
+
+/// What is not whole waits in memory up to a mebibyte, for all clients together no more than 64; who would need
+/// more takes a server first.
+#[test]
+fn clients_that_begin_long_messages_have_so_much_memory_together() {
+    const CLIENTS: usize = 120;
+    let stage = Stage::new(&Setup::servers(2));
+    let clients: Vec<Raw> = (0..CLIENTS).map(|_| stage.client()).collect();
+    stage.client().rows("select 1");
+    let before = resident_kib(stage.weir.pid());
+    let text = query(&format!("select 1 -- {}", "x".repeat(1_000_000)));
+    let (begin, end) = text.split_at(990_000);
+    let goes_on = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for mut client in clients {
+            let goes_on = &goes_on;
+            scope.spawn(move || {
+                client.patience = Duration::from_mins(1);
+                client.send(begin);
+                let until = Instant::now() + Duration::from_secs(20);
+                while !goes_on.load(Ordering::Relaxed) && Instant::now() < until {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                // Who waits is asked whether it is still there.
+                let seen = client.ask(end);
+                assert!(seen.ends_with("T D(1) C[SELECT 1] Z[I]"), "{seen}");
+            });
+        }
+        wait_until("the rest of them wait for servers", || {
+            let waiting = stage.weir.metric("pgweir_clients_waiting", "");
+            let leased = stage.weir.metric("pgweir_servers", "state=\"leased\"");
+            leased > 1.5 && waiting > 40.0
+        });
+        let grown = resident_kib(stage.weir.pid()).saturating_sub(before);
+        goes_on.store(true, Ordering::Relaxed);
+        assert!(grown < 95 << 10, "{grown} KiB");
+    });
+    // It was not for want of room that this one is answered.
+    assert_eq!(stage.client().value("select 1"), "1");
 }
 
 /// A session with a bit of everything.

@@ -55,6 +55,38 @@ fn bytes_are_those_of_clients_in_both_directions() {
     assert!((long[1] - short[1] - 90_000.0).abs() < 100.0, "{short:?} {long:?}");
 }
 
+/// Where `*` takes any name.
+#[test]
+fn only_a_database_that_is_there_gets_labels_of_its_own() {
+    let port = Cluster::shared().port();
+    let any = format!("[databases.\"*\"]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"disable\"");
+    let stage = Stage::new(&Setup::servers(3).tables(&any));
+    let login = |database: &str| {
+        let target = Target { database: database.into(), ..stage.weir.target() };
+        let mut client = target.open();
+        let seen = client.log_in(&target.startup(V3_0, &[]), &target.password);
+        (client, line(&seen))
+    };
+    for number in 0..5 {
+        assert!(login(&format!("nowhere{number}")).1.contains("3D000"));
+    }
+    counted(&stage, "pgweir_servers_failed_total", "database=\"other\"", 5.0);
+    let there = stage.database.cluster().database();
+    let (mut client, _) = login(there.name());
+    client.rows("select 1");
+    let its_own = format!("database=\"{}\"", there.name());
+    counted(&stage, "pgweir_servers_opened_total", &its_own, 1.0);
+    counted(&stage, "pgweir_servers", &format!("{its_own},user=\"app\",state=\"idle\""), 1.0);
+    counted(&stage, "pgweir_servers", "database=\"other\"", 0.0);
+    counted(&stage, "pgweir_pool_servers_limit", &its_own, 3.0);
+    counted(&stage, "pgweir_transactions_total", &its_own, 1.0);
+    assert!(!stage.weir.http("/metrics").1.contains("nowhere"));
+    // The configuration names this one.
+    drop(stage.client());
+    let named = format!("database=\"{}\"", stage.database.name());
+    counted(&stage, "pgweir_pool_servers_limit", &named, 3.0);
+}
+
 #[test]
 fn limits_are_shown_as_they_hold() {
     let stage = Stage::new(&Setup::servers(7).limits("max_clients = 50"));

@@ -271,6 +271,60 @@ fn a_long_value_travels() {
     });
 }
 
+#[test]
+fn a_reset_of_more_settings_than_a_text_may_name_leaves_none() {
+    let stage = Stage::new(&Setup::servers(2));
+    let (mut client, mut other) = (stage.client(), stage.client());
+    for half in 0..2 {
+        let sets = (0..50).map(|n| format!("set app.x{half}_{n} = 'kept'; "));
+        client.rows(&sets.collect::<String>());
+    }
+    client.rows("reset all");
+    other.rows("begin");
+    let left = "select count(*) from generate_series(0, 1) h, generate_series(0, 49) n \
+                where current_setting('app.x' || h || '_' || n, true) = 'kept'";
+    assert_eq!(client.value(left), "0");
+    other.rows("commit");
+    wait_until("nobody is pinned", || stage.weir.metric("pgweir_clients_pinned", "") < 0.5);
+    assert!(stage.weir.metric("pgweir_pins_total", "") < 0.5, "nor was it");
+}
+
+/// They stay where they are, and the client with them, for as long as they are there.
+#[test]
+fn settings_of_several_mebibytes_are_kept_and_not_held() {
+    let stage = Stage::new(&Setup::servers(4).tables("[pins]\nmax_pinned = 3"));
+    let pinned = |count: f64| {
+        let what = format!("{count} are pinned");
+        wait_until(&what, || (stage.weir.metric("pgweir_clients_pinned", "") - count).abs() < 0.5);
+    };
+    let mut clients = [(); 3].map(|()| stage.client());
+    clients[0].rows("select 1");
+    let before = resident_kib(stage.weir.pid());
+    for client in &mut clients {
+        for note in 0..20 {
+            client.rows(&format!("set app.note{note} = '{}'", "x".repeat(900_000)));
+        }
+        let huge = "select length(set_config('app.huge', repeat('x', 1500000), false))";
+        assert_eq!(client.value(huge), "1500000");
+    }
+    pinned(3.0);
+    let mut other = stage.client();
+    for client in &mut clients {
+        let all =
+            "select sum(length(current_setting('app.note' || n))) from generate_series(0, 19) n";
+        assert_eq!(client.value(all), "18000000");
+        assert_eq!(client.value("select length(current_setting('app.huge'))"), "1500000");
+        assert_eq!(other.value("select coalesce(current_setting('app.note9', true), '')"), "");
+    }
+    let held = resident_kib(stage.weir.pid()).saturating_sub(before);
+    assert!(held < 40 << 10, "{held} KiB");
+    for client in &mut clients {
+        client.rows("reset all");
+        assert_eq!(client.value("select current_setting('app.note9', true)"), "");
+    }
+    pinned(0.0);
+}
+
 /// What a startup parameter leaves open is not what another client has set on the server.
 #[test]
 fn a_part_of_a_date_style_is_completed_by_the_default() {

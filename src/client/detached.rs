@@ -38,9 +38,13 @@ impl Client {
         self.rests = false;
         loop {
             let stop = self.half.pump(&mut self.link, &mut self.session, None)?;
+            let Some(stop) = self.bounded(stop) else { continue };
             match stop {
                 Stop::NeedServer(tag) => match self.checkout(tag).await? {
-                    Some(lease) => return Ok(Some(lease)),
+                    Some(lease) => {
+                        self.ahead.hold(0);
+                        return Ok(Some(lease));
+                    }
                     None => continue,
                 },
                 Stop::Terminate => {
@@ -77,6 +81,19 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// The same, unless the client would need more room for its next message than there is; `None` if that is
+    /// dropped.
+    fn bounded(&mut self, stop: Stop) -> Option<Stop> {
+        if self.ahead.hold(self.link.input.len()) || stop != Stop::More {
+            return Some(stop);
+        }
+        if self.session.is_skipping() {
+            self.half.drop_message(&mut self.link);
+            return None;
+        }
+        Some(self.half.grow_with_server(&self.link).unwrap_or(stop))
     }
 
     async fn woken(&mut self, read: bool) -> Result<Woken, Ending> {

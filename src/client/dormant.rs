@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use super::ahead::Ahead;
 use super::alarm::Alarm;
 use super::half::Half;
 use super::{Client, Context};
@@ -92,6 +93,7 @@ impl Dormant {
             link: Link::of(self.stream, self.traffic),
             counted: self.counted,
             half: Half::default(),
+            ahead: Ahead::new(&self.context.common.backlog),
             session: self.session.unpack(),
             shown: Settings::default(),
             card: self.card,

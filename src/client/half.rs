@@ -14,6 +14,8 @@ pub(super) struct Half {
     rest: usize,
     /// Where it goes.
     onwards: Onwards,
+    /// The client has a server so that more of its next message is read.
+    grows: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,18 @@ impl Half {
         self.rest > 0 && self.onwards == Onwards::Server
     }
 
+    /// The client keeps its server until so much of its next message is there that it can be judged.
+    pub(super) fn is_growing(self) -> bool {
+        self.grows
+    }
+
+    /// Has the next message, of which there is only a part, wait for a server.
+    pub(super) fn grow_with_server(&mut self, link: &Link) -> Option<Stop> {
+        let header = frame::frontend(&link.input).ok().flatten()?;
+        self.grows = true;
+        Some(Stop::NeedServer(header.tag))
+    }
+
     /// Whether the input holds all of the next message; the rest of a longer one comes as it comes.
     pub(super) fn has_whole_message(link: &Link) -> bool {
         matches!(frame::frontend(&link.input), Ok(Some(header)) if header.total() <= link.input.len())
@@ -57,6 +71,7 @@ impl Half {
         if let Ok(Some(header)) = frame::frontend(&link.input) {
             self.rest = header.total();
             self.onwards = Onwards::Nowhere;
+            self.grows = false;
             self.pass(link, None);
         }
     }
@@ -116,6 +131,7 @@ impl Half {
             ClientFate::NeedServer => return Ok(Some(Stop::NeedServer(header.tag))),
             ClientFate::Terminate => return Ok(Some(Stop::Terminate)),
         };
+        self.grows = false;
         Ok(None)
     }
 

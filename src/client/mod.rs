@@ -5,6 +5,7 @@
 //! given back but by [`relay`]'s rule, and a client that ends in any way leaves none behind.
 
 mod abandon;
+mod ahead;
 mod alarm;
 mod detached;
 mod dormant;
@@ -43,11 +44,13 @@ use crate::session::{Session, SessionError};
 use crate::wire::error::ErrorFields;
 use crate::wire::frame::BadFrame;
 use crate::wire::{Report, Severity, SqlState};
+use ahead::Ahead;
 use alarm::Alarm;
 use dormant::Dormant;
 use half::Half;
 use journal::{Event, Line};
 
+pub use ahead::Backlog;
 pub use journal::Journal;
 pub use welcome::Welcomed;
 
@@ -64,6 +67,8 @@ pub struct Common {
     pub observed: Arc<Ledger>,
     /// What befalls clients.
     pub journal: Journal,
+    /// What they have sent ahead.
+    pub backlog: Arc<Backlog>,
 }
 
 /// What a client's task works with.
@@ -98,6 +103,7 @@ pub struct Client {
     /// What of the link's traffic is in the metrics.
     counted: Traffic,
     half: Half,
+    ahead: Ahead,
     session: Session,
     /// Settings that were told when its application's name was looked for.
     shown: Settings,
@@ -258,7 +264,8 @@ impl Client {
             Err(ending) => {
                 self.tell(Event::Ended, &ending);
                 self.say_goodbye(&ending).await;
-                debug!(id = self.card.who.id, user = &*self.card.who.user, %ending, "a client has gone");
+                let (who, ending) = (&self.card.who, ending.to_string());
+                debug!(id = who.id, user = &*who.user, ending, "a client has gone");
                 Err(Gone)
             }
         }

@@ -329,7 +329,11 @@ impl<'a> Relay<'a> {
     /// was waiting before.
     async fn is_done(&mut self) -> Result<bool, Ending> {
         let client = &*self.client;
-        if !client.session.may_release() || self.rest > 0 || client.half.is_inside_message() {
+        if !client.session.may_release()
+            || self.rest > 0
+            || client.half.is_inside_message()
+            || client.half.is_growing()
+        {
             return Ok(false);
         }
         // More of the client's own is here already, and nobody was before it; or all of it, when it was
@@ -418,7 +422,7 @@ impl<'a> Relay<'a> {
         if session.is_asking() {
             return;
         }
-        let state = if !self.is_clients_turn() || half.is_inside_message() {
+        let state = if !self.is_clients_turn() || half.is_inside_message() || half.is_growing() {
             State::Active
         } else if !self.is_idle_keeper() {
             State::IdleInTransaction

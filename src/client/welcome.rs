@@ -86,6 +86,7 @@ impl Client {
             link,
             counted: Traffic::default(),
             half: super::Half::default(),
+            ahead: super::Ahead::new(&context.common.backlog),
             session: Session::new(Arc::clone(pool.knowledge()), startup),
             shown: Settings::default(),
             card,

@@ -10,9 +10,9 @@ use tokio::time::timeout_at;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::MakeTlsConnect;
 
-use super::guarded::{Guarded, Heeds};
+use super::guarded::{Guarded, GuardedTls, Heeds};
 use super::lent::{Lent, hold, lend};
-use super::{ControlError, Step};
+use super::{ControlError, Step, is_lost, text};
 use crate::config::Password;
 use crate::host::{Host, Owner, Slot};
 use crate::net::tls::postgres::ssl_mode;
@@ -115,7 +115,7 @@ impl ControlManager {
         deadline: tokio::time::Instant,
     ) -> Result<ClientWrapper, ControlError> {
         let heeds = match (&stream, self.login.get_ssl_mode()) {
-            (Stream::Unix(_), _) => Heeds::Nothing,
+            (Stream::Unix(_), _) => Heeds::Length,
             (_, SslMode::Disable) => Heeds::Question,
             _ => Heeds::Answer,
         };
@@ -124,7 +124,7 @@ impl ControlManager {
         let late = self.target.slots.metrics().control_close_timeouts.clone();
         tokio::spawn(hold(slot, back, self.target.close, late));
         let server = &self.target.server;
-        let mut connector = server.connector().clone();
+        let mut connector = GuardedTls(server.connector().clone());
         let tls = MakeTlsConnect::<Guarded<Lent<Stream>>>::make_tls_connect(
             &mut connector,
             server.host(),
@@ -136,7 +136,12 @@ impl ControlManager {
             .map_err(|error| ControlError::Login(Arc::new(error)))?;
         let running = tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "control connection failed");
+                let text = text(&error);
+                if is_lost(&error) {
+                    tracing::debug!(error = text, "control connection failed");
+                } else {
+                    tracing::warn!(error = text, "control connection failed");
+                }
             }
         });
         // deadpool-postgres aborts the task it is given as soon as the client is dropped. The

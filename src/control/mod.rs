@@ -6,6 +6,7 @@
 //! host from before it is opened until the server's EOF was read.
 
 mod connect;
+mod frames;
 mod guarded;
 mod lent;
 mod upkeep;

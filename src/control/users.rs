@@ -99,7 +99,7 @@ impl Users {
         let mut told = self.failure_told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD_ONCE_IN) {
             *told = Some(now);
-            tracing::warn!(%error, "a user cannot be looked up");
+            tracing::warn!(error = error.to_string(), "a user cannot be looked up");
         }
     }
 
@@ -107,7 +107,7 @@ impl Users {
     fn tell_denial(&self, error: &ControlError) {
         if !self.denial_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                %error,
+                error = error.to_string(),
                 "auth.query_user may not look users up: only users of the configuration can log \
                  in; let it read pg_authid, or name a SECURITY DEFINER function as auth.query"
             );

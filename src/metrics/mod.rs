@@ -100,6 +100,11 @@ impl Metrics {
         PoolMetrics::new(&self.registry, &labels, shared)
     }
 
+    /// The handles of all pools that have no labels of their own.
+    pub fn others(&self) -> PoolMetrics {
+        self.pool(OTHER, OTHER)
+    }
+
     /// The handles of one PostgreSQL host, `address` being what the configuration calls it.
     pub fn host(&self, address: &str) -> HostMetrics {
         HostMetrics::new(&self.registry, address)

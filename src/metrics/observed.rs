@@ -34,10 +34,3 @@ impl ObservedMetrics {
         }
     }
 }
-
-impl Default for ObservedMetrics {
-    fn default() -> Self {
-        let none = || (Gauge::noop(), Gauge::noop());
-        Self { each: [none(), none(), none()], lost_numbers: Counter::noop() }
-    }
-}

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tracing::warn;
 
-use super::{Granted, Pool, PoolKey, lock};
+use super::{Granted, Pool, lock};
 use crate::metrics::CloseReason;
 
 /// Starts the keeper; it ends with its pool, or with the pool's seat, whose slots `granted` gives.
@@ -101,9 +101,13 @@ impl Pool {
     fn expire_catalogue(&self, was_blind: bool) -> bool {
         let is_blind = self.knowledge.is_catalogue_refused();
         if is_blind && !was_blind {
-            let PoolKey { database, user } = &self.key;
-            warn!(%database, %user, "the code of the database is too much or cannot be read: what triggers, \
-                defaults and views do to sessions is not seen");
+            let (database, user) = (&*self.key.database, &*self.key.user);
+            warn!(
+                database,
+                user,
+                "the code of the database is too much or cannot be read: what triggers, \
+                defaults and views do to sessions is not seen"
+            );
         }
         self.knowledge.expire_catalogue();
         is_blind

@@ -110,7 +110,7 @@ impl Lease {
             let timeout = lease.pool.settings.load().timeouts.client_gone;
             match lease.clean(how, Instant::now() + timeout).await {
                 Ok(()) => {
-                    lease.pool.metrics.cleans.count(match how {
+                    lease.pool.metrics().cleans.count(match how {
                         server::Cleaning::SoftReset => Clean::SoftReset,
                         server::Cleaning::DiscardAll => Clean::DiscardAll,
                     });
@@ -119,7 +119,7 @@ impl Lease {
                 Err(error) => {
                     let unclean = matches!(error, Broken::Unclean);
                     let kind = if unclean { Clean::Unclean } else { Clean::Failed };
-                    lease.pool.metrics.cleans.count(kind);
+                    lease.pool.metrics().cleans.count(kind);
                     lease.evict(CloseReason::Dirty);
                 }
             }
@@ -133,7 +133,7 @@ impl Lease {
 
     fn record(&mut self, now: Instant) {
         if let Some(began) = self.began.take() {
-            self.pool.metrics.tally.leases.record(now.saturating_duration_since(began));
+            self.pool.metrics().tally.leases.record(now.saturating_duration_since(began));
         }
     }
 

@@ -210,7 +210,7 @@ async fn run(pool: Arc<Pool>) {
             Err(NoListener::Outdated) => {}
             Err(error) => {
                 drop(connection);
-                warn!(pool = %pool.name(), %error, "cannot open a server that listens");
+                warn!(pool = pool.name(), %error, "cannot open a server that listens");
                 pool.refuse_listeners();
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
@@ -247,7 +247,8 @@ impl Pool {
                 return Err(if outdated { NoListener::Outdated } else { error.into() });
             }
         };
-        self.metrics.opened.increment(1);
+        self.count_as_its_own(&mut server);
+        self.metrics().opened.increment(1);
         server.entry.set(ServerState::Listening);
         Ok(server)
     }
@@ -261,14 +262,14 @@ impl Pool {
 
     /// Listens until there is a reason not to, and closes the server.
     async fn listen_by(&self, mut server: Server) {
-        info!(pool = %self.name(), server = server.id, "a server listens");
+        info!(pool = self.name(), server = server.id, "a server listens");
         server.at_rest = false;
         let reason = match self.listen(&mut server).await {
             Ended::Deserted => CloseReason::Idle,
             Ended::Outdated => CloseReason::Reload,
             Ended::Paused => CloseReason::Paused,
             Ended::Lost(error) => {
-                warn!(pool = %self.name(), server = server.id, %error, "the server that listens is lost");
+                warn!(pool = self.name(), server = server.id, %error, "the server that listens is lost");
                 if matches!(error, Broken::Refused(_)) {
                     self.refuse_listeners();
                 }
@@ -279,9 +280,9 @@ impl Pool {
         if reason != CloseReason::Idle {
             lock(&self.listener.state).table.on_lost();
         }
-        self.metrics.closed.count(reason);
+        self.metrics().closed.count(reason);
         if !server.close(self.settings().timeouts.server_close).await {
-            self.metrics.close_timeouts.increment(1);
+            self.metrics().close_timeouts.increment(1);
         }
     }
 

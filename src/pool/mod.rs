@@ -6,6 +6,7 @@
 
 mod channels;
 mod keeper;
+mod labels;
 mod lease;
 mod listener;
 mod login;
@@ -33,7 +34,9 @@ use crate::auth::ServerCredential;
 use crate::class::{ClassId, ClassLimits, Classes};
 use crate::config::{PinsConfig, Share, Timeouts};
 use crate::host::{Host, Owner, Seat, Slot, UNKNOWN_CAPACITY};
-use crate::metrics::{ClassCounts, ClassMetrics, CloseReason, PoolMetrics, ServersLimit};
+use crate::metrics::{
+    ClassCounts, ClassMetrics, ClassTable, CloseReason, PoolMetrics, ServerState,
+};
 use crate::net::Target;
 use crate::server::{Card, Roll, Server};
 use crate::session::knowledge::{Changes, Knowledge};
@@ -42,6 +45,7 @@ use crate::session::pooling::Pooling;
 use crate::session::settings::Settings;
 
 pub use channels::Ear;
+pub use labels::Labels;
 use lease::Sign;
 pub use lease::{Cleaning, Lease};
 use listener::Listener;
@@ -161,8 +165,7 @@ pub struct Pool {
     next_id: AtomicU64,
     /// Those that are open.
     roll: Arc<Roll>,
-    metrics: PoolMetrics,
-    shown_limit: ServersLimit,
+    labels: Labels,
     needs: Arc<Needs>,
     refused: Refused,
 }
@@ -180,20 +183,21 @@ impl Pool {
     pub fn new(
         key: PoolKey,
         settings: PoolSettings,
-        metrics: PoolMetrics,
+        labels: Labels,
         refused: Refused,
         changes: Arc<Changes>,
     ) -> Arc<Self> {
         let owner = Owner { database: Arc::clone(&settings.dbname), user: Arc::clone(&key.user) };
         let (seat, granted) = settings.host.seat(owner);
-        // An earlier pool of the name may have been forgotten while it was paused.
-        metrics.paused.set(0.0);
         let size = settings.size();
         let knowledge = Arc::new(Knowledge::new(changes));
         knowledge.set_rules(settings.pins.rules(size.max));
-        let class_metrics = class_metrics(&metrics, &settings.classes);
-        let shown_limit = metrics.servers_limit();
-        shown_limit.set(size.max);
+        let class_metrics = class_metrics(labels.classes(), &settings.classes);
+        labels.set_limit(size.max);
+        let needs = Arc::new(Needs::default());
+        if let Some(metrics) = labels.of_its_own() {
+            needs.show(&metrics.observed);
+        }
         let pool = Arc::new(Self {
             key,
             slots: Mutex::new(Slots::new(size, settings.classes.limits(), Instant::now())),
@@ -213,9 +217,8 @@ impl Pool {
             loss: Loss::new(),
             next_id: AtomicU64::new(1),
             roll: Arc::default(),
-            needs: Arc::new(Needs::new(metrics.observed.clone())),
-            metrics,
-            shown_limit,
+            needs,
+            labels,
             refused,
         });
         keeper::spawn(&pool, granted);
@@ -234,7 +237,18 @@ impl Pool {
 
     /// Its metrics.
     pub fn metrics(&self) -> &PoolMetrics {
-        &self.metrics
+        self.labels.metrics()
+    }
+
+    /// It has this server, which was counted before anybody knew that it could.
+    fn count_as_its_own(&self, server: &mut Server) {
+        if self.labels.of_its_own().is_none() {
+            let limit = lock(&self.slots).size().max;
+            self.labels.take(&self.key, limit);
+            self.labels.set_paused(self.is_paused());
+            self.needs.show(&self.metrics().observed);
+        }
+        server.entry.recount(self.metrics().server(ServerState::Connecting));
     }
 
     /// Counts one client among those who are observed.
@@ -343,7 +357,7 @@ impl Pool {
             lease.evict(CloseReason::Broken);
             return None;
         }
-        self.metrics.checked_out(Duration::ZERO);
+        self.metrics().checked_out(Duration::ZERO);
         Some(lease)
     }
 
@@ -360,7 +374,7 @@ impl Pool {
             let mut lease = Lease::new(Arc::clone(self), server, class, Instant::now());
             let sign = lease.ask().await;
             if sign == Sign::Sound {
-                self.metrics.checked_out(started.elapsed());
+                self.metrics().checked_out(started.elapsed());
                 return Ok(lease);
             }
             self.on_lost();
@@ -371,7 +385,7 @@ impl Pool {
         }
         loop {
             if let Some(lease) = self.wait(class, Wants::Server, started).await? {
-                self.metrics.checked_out(started.elapsed());
+                self.metrics().checked_out(started.elapsed());
                 return Ok(lease);
             }
         }
@@ -396,7 +410,7 @@ impl Pool {
     pub fn reconfigure(self: &Arc<Self>, settings: PoolSettings) {
         let old = self.settings.swap(Arc::new(settings));
         let new = self.settings();
-        self.class_metrics.store(Arc::new(class_metrics(&self.metrics, &new.classes)));
+        self.class_metrics.store(Arc::new(class_metrics(self.labels.classes(), &new.classes)));
         lock(&self.slots).set_classes(new.classes.limits(), Instant::now());
         self.keep_deadlines();
         self.resize();
@@ -431,15 +445,22 @@ impl Pool {
             slots.resize(size);
             before
         };
-        self.shown_limit.set(size.max);
+        self.labels.set_limit(size.max);
         // What is in numbers was compared when the configuration was read.
         if settings.limits.are_shares() && size != before {
             let kept =
                 settings.classes.limits().iter().map(|class| class.guaranteed).sum::<usize>();
-            let (idle, PoolKey { database, user }) = (settings.limits.min_idle, &self.key);
+            let (database, user) = (&*self.key.database, &*self.key.user);
+            let idle = settings.limits.min_idle;
             if kept >= size.max || idle > size.max {
-                warn!(%database, %user, max_servers = size.max, guaranteed = kept, min_idle = idle,
-                    "max_servers in per cent comes to too few for what is guaranteed or kept idle");
+                warn!(
+                    database,
+                    user,
+                    max_servers = size.max,
+                    guaranteed = kept,
+                    min_idle = idle,
+                    "max_servers in per cent comes to too few for what is guaranteed or kept idle"
+                );
             }
         }
         self.knowledge.set_rules(settings.pins.rules(size.max));
@@ -600,12 +621,12 @@ impl Pool {
 
     /// Closes a server that the machine counts as closing.
     fn close(self: &Arc<Self>, server: Box<Server>, reason: CloseReason) {
-        self.metrics.closed.count(reason);
+        self.metrics().closed.count(reason);
         let pool = Arc::clone(self);
         let timeout = self.settings.load().timeouts.server_close;
         tokio::spawn(async move {
             if !server.close(timeout).await {
-                pool.metrics.close_timeouts.increment(1);
+                pool.metrics().close_timeouts.increment(1);
             }
             lock(&pool.slots).closed();
             if pool.is_paused() {
@@ -632,8 +653,8 @@ impl Pool {
 /// Capacity of the buffers that an idle server keeps: servers are few, and soon used again.
 const KEPT_BUFFER: usize = 2 << 10;
 
-fn class_metrics(metrics: &PoolMetrics, classes: &Classes) -> Vec<Arc<ClassMetrics>> {
-    classes.named().map(|(_, class)| metrics.classes.of(class)).collect()
+fn class_metrics(table: &ClassTable, classes: &Classes) -> Vec<Arc<ClassMetrics>> {
+    classes.named().map(|(_, class)| table.of(class)).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

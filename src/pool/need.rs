@@ -2,7 +2,7 @@
 //!
 //! Plain data; time is an argument. A guard counts one client for as long as it lives.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::metrics::ObservedMetrics;
@@ -19,9 +19,9 @@ pub enum What {
 }
 
 /// Counts of one pool.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Needs {
-    metrics: ObservedMetrics,
+    metrics: OnceLock<ObservedMetrics>,
     levels: Mutex<[Level; 3]>,
 }
 
@@ -54,9 +54,9 @@ pub struct Counted {
 }
 
 impl Needs {
-    /// Nothing counted yet.
-    pub fn new(metrics: ObservedMetrics) -> Self {
-        Self { metrics, levels: Mutex::default() }
+    /// Shows what is counted from now on.
+    pub fn show(&self, metrics: &ObservedMetrics) {
+        self.metrics.get_or_init(|| metrics.clone());
     }
 
     /// Counts one more.
@@ -73,7 +73,9 @@ impl Needs {
     fn change(&self, what: What, now: Instant, change: impl FnOnce(usize) -> usize) {
         self.with(what, |level| {
             level.set(change(level.now), now);
-            self.metrics.set(what as usize, level.now, level.peak);
+            if let Some(metrics) = self.metrics.get() {
+                metrics.set(what as usize, level.now, level.peak);
+            }
         });
     }
 
@@ -162,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_guard_counts_until_it_is_dropped() {
-        let needs = Arc::new(Needs::new(ObservedMetrics::default()));
+        let needs = Arc::new(Needs::default());
         let one = needs.count(What::Needed, Instant::now());
         let two = needs.count(What::Needed, Instant::now());
         drop(one);

@@ -156,7 +156,7 @@ impl Pool {
         attempt: &Attempt,
     ) -> Result<Server, OpenError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let count = self.metrics.server(ServerState::Connecting);
+        let count = self.metrics().server(ServerState::Connecting);
         let request = OpenRequest {
             target: &settings.target,
             dbname: &settings.dbname,
@@ -192,13 +192,14 @@ impl Pool {
     }
 
     fn on_opened(self: &Arc<Self>, mut server: Box<Server>) {
-        self.metrics.opened.increment(1);
+        self.count_as_its_own(&mut server);
+        self.metrics().opened.increment(1);
         // One of older settings says nothing of where the pool is now; it goes when it is free.
         let is_of_now = server.generation == self.generation.load(Ordering::Relaxed);
         let recovered = is_of_now && std::mem::take(&mut *lock(&self.trouble)).is_on();
         if recovered {
-            let (database, user) = (&self.key.database, &self.key.user);
-            info!(%database, %user, "servers can be opened again");
+            let (database, user) = (&*self.key.database, &*self.key.user);
+            info!(database, user, "servers can be opened again");
         }
         if is_of_now {
             self.note_role(server.is_read_only());
@@ -220,20 +221,20 @@ impl Pool {
             *role = before.after(read_only);
             (before, *role)
         };
-        let (database, user) = (&self.key.database, &self.key.user);
+        let (database, user) = (&*self.key.database, &*self.key.user);
         match now {
             Role::Demoted if before != now => {
-                warn!(%database, %user, "a standby, or a read-only server, is where a primary was");
+                warn!(database, user, "a standby, or a read-only server, is where a primary was");
             }
             Role::Primary if before == Role::Demoted => {
-                info!(%database, %user, "a primary is back");
+                info!(database, user, "a primary is back");
             }
             _ => {}
         }
     }
 
     async fn on_open_error(self: &Arc<Self>, error: OpenError, attempt: &Attempt) {
-        self.metrics.failed.increment(1);
+        self.metrics().failed.increment(1);
         if !self.is_of_now(attempt) {
             lock(&self.slots).open_failed(Instant::now());
             self.keep_opening();
@@ -268,14 +269,14 @@ impl Pool {
 
     /// Says what is new, and how long to pause.
     fn note_failure(&self, error: &Arc<OpenError>) -> Duration {
-        let (database, user) = (&self.key.database, &self.key.user);
+        let (database, user) = (&*self.key.database, &*self.key.user);
         let jitter = rand::rng().random_range(0.75..1.25);
         let failed = lock(&self.trouble).failed(Arc::clone(error), jitter, Instant::now());
         if failed.is_news {
             let seconds = failed.lasted.as_secs();
-            warn!(%database, %user, %error, seconds, "cannot open a server");
+            warn!(database, user, %error, seconds, "cannot open a server");
         } else {
-            debug!(%database, %user, %error, "still cannot open a server");
+            debug!(database, user, %error, "still cannot open a server");
         }
         failed.pause
     }

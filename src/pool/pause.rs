@@ -10,7 +10,7 @@ impl Pool {
     /// Lends and opens no server until [`Pool::resume`]; what is lent is closed when it comes back.
     pub fn pause(self: &Arc<Self>) {
         lock(&self.slots).pause(Instant::now());
-        self.metrics.paused.set(1.0);
+        self.labels.set_paused(true);
         self.expire_idle(usize::MAX, CloseReason::Paused, |_| true);
         self.listener.look();
     }
@@ -19,7 +19,7 @@ impl Pool {
     pub fn resume(self: &Arc<Self>) {
         self.knowledge.forget_accepted();
         lock(&self.slots).resume(Instant::now());
-        self.metrics.paused.set(0.0);
+        self.labels.set_paused(false);
         self.listener.look();
         self.keep_opening();
     }

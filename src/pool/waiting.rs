@@ -168,7 +168,7 @@ impl Pool {
             }
             Queued::Needless => return Ok(None),
         };
-        let _counted = self.metrics.waiting();
+        let _counted = self.metrics().waiting();
         match place.served().await {
             Ok(server) => {
                 if wants == Wants::Server {
@@ -179,7 +179,7 @@ impl Pool {
             Err(Denied::Needless) => Ok(None),
             Err(Denied::NoServer(error)) => Err(CheckoutError::Refused(error)),
             Err(Denied::Late(crowd)) => {
-                self.metrics.checkout_refusals.count(CheckoutRefusal::Late);
+                self.metrics().checkout_refusals.count(CheckoutRefusal::Late);
                 self.class_metrics(class).refusals.count(CheckoutRefusal::Late);
                 Err(self.late(class, crowd, started))
             }
@@ -237,7 +237,7 @@ impl Pool {
     }
 
     fn queue_full(&self, class: ClassId, crowd: Crowd) -> CheckoutError {
-        self.metrics.checkout_refusals.count(CheckoutRefusal::QueueFull);
+        self.metrics().checkout_refusals.count(CheckoutRefusal::QueueFull);
         self.class_metrics(class).refusals.count(CheckoutRefusal::QueueFull);
         let limit = self.class_limits(class).queue_limit.unwrap_or(crowd.waiting);
         CheckoutError::QueueFull { class: self.class_name(class), crowd, limit }
@@ -253,7 +253,7 @@ impl Pool {
     }
 
     fn timed_out(&self, class: ClassId, started: Instant) -> CheckoutError {
-        self.metrics.checkout_timeouts.increment(1);
+        self.metrics().checkout_timeouts.increment(1);
         self.class_metrics(class).timeouts.increment(1);
         let waited = started.elapsed();
         if self.is_paused() {

@@ -212,7 +212,7 @@ impl Admitted {
             Err(ending) => {
                 shared.metrics.clients.logins.count(ending.at_login());
                 // Why, the client's own task has said.
-                debug!(%peer, user = &*user, %ending, "a login failed");
+                debug!(%peer, user = &*user, ending = ending.to_string(), "a login failed");
                 None
             }
         }

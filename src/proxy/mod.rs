@@ -153,6 +153,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         ledger: Arc::clone(&ledgers.pins),
         observed: Arc::clone(&ledgers.observed),
         journal: Journal::default(),
+        backlog: Arc::default(),
     });
     let shared = Arc::new(Shared {
         login: ArcSwap::from_pointee(login),

@@ -15,7 +15,7 @@ use crate::config::{Config, Database, Share};
 use crate::host::{Ceilings, Host, HostLimits};
 use crate::metrics::Metrics;
 use crate::net::Target;
-use crate::pool::{Pool, PoolKey, PoolLimits, PoolSettings, Refused};
+use crate::pool::{Labels, Pool, PoolKey, PoolLimits, PoolSettings, Refused};
 use crate::session::knowledge::Changes;
 
 /// What becomes of the sizes that were given to pools by themselves.
@@ -79,9 +79,13 @@ impl Pools {
             return Some(Arc::clone(pool));
         }
         let settings = inner.settings(&config, (alias, user), database, &self.metrics)?;
-        let metrics = self.metrics.pool(alias, user);
+        let labels = if config.databases.contains_key(alias) {
+            Labels::own(&self.metrics, &key)
+        } else {
+            Labels::later(&self.metrics)
+        };
         let (refused, changes) = (self.refused.clone(), Arc::clone(&self.changes));
-        let pool = Pool::new(key.clone(), settings, metrics, refused, changes);
+        let pool = Pool::new(key.clone(), settings, labels, refused, changes);
         if inner.paused.holds(&key) {
             pool.pause();
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Buf;
 
-use super::replies::{self, QUERY_REPLIES, Reply, idle, within};
+use super::replies::{QUERY_REPLIES, Reply, idle, within};
 use super::{Broken, Server, ServerError};
 use crate::session::proof;
 use crate::session::settings::Settings;
@@ -136,8 +136,7 @@ impl Server {
             self.link.input.advance(HEADER);
             let body = self.link.input.split_to(header.body);
             if header.tag == b'S' {
-                let (name, value) = replies::parameter(&body)?;
-                self.backend.settings.on_parameter_status(name, value);
+                self.on_parameter(&body)?;
             }
         }
         Ok(())

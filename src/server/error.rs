@@ -10,6 +10,7 @@ use crate::auth::{LoginError, ScramClientError};
 use crate::host::Failure;
 use crate::net::ConnectError;
 use crate::net::tls::TlsError;
+use crate::session::settings::TooMany;
 use crate::wire::frame::BadFrame;
 use crate::wire::{ErrorFields, Malformed};
 
@@ -95,6 +96,9 @@ pub enum Broken {
     /// More of something than any server has a use for.
     #[error("more {0} than any server has a use for")]
     TooMuch(&'static str),
+    /// It reports settings without end.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// A message that does not belong here.
     #[error("message of type {:?} out of turn", char::from(*.0))]
     OutOfTurn(u8),

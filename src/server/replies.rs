@@ -106,7 +106,7 @@ impl Server {
 
     pub(super) fn on_parameter(&mut self, body: &[u8]) -> Result<(), Broken> {
         let (name, value) = parameter(body)?;
-        self.backend.settings.on_parameter_status(name, value);
+        self.backend.settings.on_parameter_status(name, value)?;
         Ok(())
     }
 

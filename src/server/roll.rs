@@ -133,6 +133,11 @@ impl Roll {
 }
 
 impl Entry {
+    /// Counts it elsewhere.
+    pub fn recount(&mut self, count: ServerCount) {
+        self.count = count;
+    }
+
     /// Of a server that is being opened, and not on the roll yet.
     pub fn new(count: ServerCount, roll: Arc<Roll>, id: u64) -> Self {
         Self { count, roll, id, card: None }

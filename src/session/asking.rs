@@ -47,6 +47,8 @@ pub(crate) struct Questions {
 struct Asked {
     names: Vec<Box<str>>,
     values: Vec<Value>,
+    /// Of their rows.
+    bytes: usize,
     probe: Option<Probe>,
     /// Statements that the server is thought to have.
     prepared: usize,
@@ -233,10 +235,21 @@ impl Session {
         }
         all.names.retain(|name| !is_off(kind_of(name)));
         if touched.resets.are_all() || touched.may_reset.are_all() {
-            for (name, _) in self.desired.iter().chain(self.startup.iter()) {
-                all.add(name);
-            }
+            self.note_all_touched();
         }
+    }
+
+    /// Takes notice of all that the client has, which is no more than it has room for.
+    fn note_all_touched(&mut self) {
+        let all = &mut self.questions.touched;
+        self.startup.iter().for_each(|(name, _)| all.add(name));
+        let noted = all.names.clone();
+        let is_noted = |name: &str| noted.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let names = self.desired.iter().map(|(name, _)| name).filter(|name| !is_noted(name));
+        let spelt = |name: &str| {
+            if name.contains('.') { name.into() } else { name.to_ascii_lowercase().into() }
+        };
+        all.names.extend(names.map(spelt));
     }
 
     /// A statement of SQL's PREPARE may do this whenever it is executed.

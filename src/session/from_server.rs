@@ -7,7 +7,7 @@ use super::flow::{Entry, Owner, Reaction, Sent};
 use super::knowledge::Statement;
 use super::own::Own;
 use super::pins::PinReason;
-use super::settings;
+use super::settings::{self, Room, TooMany};
 use super::{Backend, Note, Session, SessionError, TransactionStatus, Unsynced};
 use crate::sql::{self, Completion, Effects};
 use crate::wire::build;
@@ -83,7 +83,7 @@ impl Session {
     ) -> Result<ServerFate, SessionError> {
         let mut reader = Reader::new(body);
         let (name, value) = (reader.str()?, reader.cstr()?);
-        let default = backend.settings.on_parameter_status(name, value);
+        let default = backend.settings.on_parameter_status(name, value)?;
         // What follows the client's RESET is its own work.
         let written = matches!(self.flow.head(), Some(Sent { note: Note::Written, .. }));
         let fate = if written { ServerFate::Forward } else { self.owner_fate() };
@@ -107,13 +107,21 @@ impl Session {
             return Ok(ServerFate::Swallow);
         }
         self.note_initial(name, backend);
+        self.note_told(name, value)?;
         self.on_own_change(name, value, default);
         Ok(fate)
     }
 
+    /// The client is told this. True if it is news.
+    fn note_told(&mut self, name: &str, value: &[u8]) -> Result<bool, TooMany> {
+        if !self.told.has_room(name, value, Room::REPORTED) {
+            return Err(TooMany);
+        }
+        Ok(self.told.set(name, value))
+    }
+
     /// The client's own work changed a reported setting.
     fn on_own_change(&mut self, name: &str, value: &[u8], default: bool) {
-        self.told.set(name, value);
         self.reading.set(name, value);
         let undone = default && self.status != TransactionStatus::Idle && is_off("rollback");
         if !settings::is_settable(name) || undone || is_off("reported") {
@@ -121,8 +129,8 @@ impl Session {
         }
         if default && self.startup.get(name).is_none() {
             self.desired.remove(name);
-        } else if self.desired.set(name, value) {
-            self.knowledge.accept(name, value, value);
+        } else if !self.adopt(name, value) {
+            self.pins.set(PinReason::Setting, true);
         }
     }
 
@@ -278,6 +286,9 @@ impl Session {
             if self.startup.get(&change.name) == Some(asked) {
                 self.startup.set(&change.name, shown);
             }
+            if !self.desired.has_room(&change.name, shown, Room::CLIENT_READING) {
+                return Err(TooMany.into());
+            }
             self.desired.set(&change.name, shown);
             self.reading.set(&change.name, shown);
         }
@@ -286,6 +297,10 @@ impl Session {
 
     /// What a setting has now that may have been reset.
     fn on_restored_row(&mut self, body: &[u8], backend: &mut Backend) -> Result<(), SessionError> {
+        if body.len() >= MAX_OWN_ROW {
+            self.pins.set(PinReason::Setting, true);
+            return Ok(());
+        }
         let mut columns = Columns::new(body)?;
         let name = columns.next()?.unwrap_or_default();
         let value = columns.next()?;
@@ -587,7 +602,7 @@ impl Session {
             self.on_transaction_over();
         }
         if std::mem::take(&mut self.tell) {
-            self.tell_changes(backend, out);
+            self.tell_changes(backend, out)?;
         }
         // Else it may be that of a message that was not answered yet.
         if status == TransactionStatus::Idle && self.flow.is_status_known() {
@@ -634,17 +649,18 @@ impl Session {
     }
 
     /// Tells the client what this server reports otherwise than the last one it had.
-    fn tell_changes(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+    fn tell_changes(&mut self, backend: &mut Backend, out: &mut BytesMut) -> Result<(), TooMany> {
         // As it mostly is, since servers of one pool are alike.
         if backend.settings.is_told(&mut self.told) {
-            return;
+            return Ok(());
         }
         for (name, value) in backend.settings.reported().iter() {
             // What it has by a reset, the client is told otherwise.
-            if !self.suspects_reset(name) && self.told.set(name, value) {
+            if !self.suspects_reset(name) && self.note_told(name, value)? {
                 build::parameter_status(out, name, value);
             }
         }
+        Ok(())
     }
 }
 
@@ -705,7 +721,7 @@ fn first_column(row: &[u8]) -> Result<Option<&[u8]>, Malformed> {
 const MAX_PREFIX: usize = 64 << 10;
 
 /// Bytes of an answer to pgweir, which may hold settings of any length.
-const MAX_OWN_ROW: usize = 1 << 20;
+pub(super) const MAX_OWN_ROW: usize = 1 << 20;
 
 /// More than the description of a row with PostgreSQL's limit of columns has.
 const MAX_ROW_DESCRIPTION: usize = 256 << 10;

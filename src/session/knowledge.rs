@@ -149,6 +149,9 @@ pub struct Knowledge {
     catalogue_first: AtomicBool,
 }
 
+/// Name, NUL, value as a client wrote it, to the value as the server shows it, if that is another.
+type Accepted = HashMap<Box<[u8]>, Option<Box<[u8]>>, FxBuildHasher>;
+
 #[derive(Debug, Default)]
 struct Inner {
     statements: HashMap<Key, Arc<Statement>, FxBuildHasher>,
@@ -158,8 +161,8 @@ struct Inner {
     tables_seen: u64,
     /// Application names of clients that ask for numbers of sequences in later transactions.
     sequence_readers: HashSet<Box<[u8]>, FxBuildHasher>,
-    /// Name, NUL, value as a client wrote it, to the value as the server shows it.
-    accepted: HashMap<Box<[u8]>, Box<[u8]>, FxBuildHasher>,
+    accepted: Accepted,
+    accepted_bytes: usize,
     /// The key that was looked for last; kept for its memory.
     key: Vec<u8>,
     /// Settings that idle clients have had, the latest first.
@@ -176,13 +179,36 @@ impl Inner {
     }
 
     /// The value as the server shows it; leaves its key in `key`.
-    fn find_accepted(&mut self, name: &str, value: &[u8]) -> Option<&[u8]> {
+    fn find_accepted<'a>(&'a mut self, name: &str, value: &'a [u8]) -> Option<&'a [u8]> {
+        if !is_kept(name, value) {
+            return None;
+        }
         self.key.clear();
         self.key.extend(name.bytes().map(|c| c.to_ascii_lowercase()));
         self.key.push(0);
         self.key.extend_from_slice(value);
-        self.accepted.get(&self.key[..]).map(|shown| &**shown)
+        let shown = self.accepted.get(&self.key[..])?;
+        Some(shown.as_deref().unwrap_or(value))
     }
+
+    /// The value with the key that was looked for last is shown so, if not as it is.
+    fn remember(&mut self, shown: Option<Box<[u8]>>) {
+        let size = |shown: Option<&[u8]>| self.key.len() + shown.map_or(0, <[u8]>::len);
+        let (added, key) = (size(shown.as_deref()), self.key[..].into());
+        let replaced = self.accepted.insert(key, shown);
+        let freed = replaced.map_or(0, |shown| size(shown.as_deref()));
+        self.accepted_bytes = self.accepted_bytes + added - freed;
+    }
+
+    fn forget_accepted(&mut self) {
+        self.accepted.clear();
+        self.accepted_bytes = 0;
+    }
+}
+
+/// What is longer is judged by each server anew.
+fn is_kept(name: &str, value: &[u8]) -> bool {
+    name.len() + value.len() <= MAX_ACCEPTED_VALUE
 }
 
 /// Every server takes an `application_name` and shows it as it is, if it is short and of printable ASCII
@@ -387,21 +413,20 @@ impl Knowledge {
 
     /// The server accepted a value and shows it so.
     pub fn accept(&self, name: &str, value: &[u8], shown: &[u8]) {
-        if is_always_taken(name, value) {
+        if is_always_taken(name, value) || !is_kept(name, value) || !is_kept(name, shown) {
             return;
         }
         let mut inner = self.lock();
         if inner.find_accepted(name, value).is_some_and(|known| known == shown) {
             return;
         }
-        if inner.accepted.len() >= MAX_ACCEPTED {
-            inner.accepted.clear();
+        if inner.accepted.len() >= MAX_ACCEPTED || inner.accepted_bytes >= MAX_ACCEPTED_BYTES {
+            inner.forget_accepted();
             self.accepted_version.fetch_add(1, Ordering::Relaxed);
         }
         for value in [value, shown] {
             inner.find_accepted(name, value);
-            let key = inner.key[..].into();
-            inner.accepted.insert(key, shown.into());
+            inner.remember((value != shown).then(|| shown.into()));
         }
     }
 
@@ -442,7 +467,7 @@ impl Knowledge {
 
     /// Forgets which values were accepted: the server or its configuration may be another now.
     pub fn forget_accepted(&self) {
-        self.lock().accepted.clear();
+        self.lock().forget_accepted();
         self.accepted_version.fetch_add(1, Ordering::Relaxed);
         self.expire_catalogue();
     }
@@ -480,8 +505,12 @@ const SWEEP_STEP: usize = 16 << 20;
 /// What an entry costs besides its texts (which are held twice).
 const STATEMENT_OVERHEAD: usize = 256;
 
-/// Remembered values of settings.
+/// Remembered values of settings, and their bytes.
 const MAX_ACCEPTED: usize = 10_000;
+const MAX_ACCEPTED_BYTES: usize = 8 << 20;
+
+/// The longest that is remembered, with its name: all that a StartupMessage can hold.
+const MAX_ACCEPTED_VALUE: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -530,5 +559,29 @@ mod tests {
         assert_eq!(k.accepted("datestyle", b"iso").as_deref(), Some(&b"ISO, MDY"[..]));
         assert_eq!(k.accepted("datestyle", b"ISO, MDY").as_deref(), Some(&b"ISO, MDY"[..]));
         assert_eq!(k.accepted("datestyle", b"ISO"), None);
+        k.accept("DateStyle", b"iso", b"ISO, DMY");
+        assert_eq!(k.accepted("datestyle", b"iso").as_deref(), Some(&b"ISO, DMY"[..]));
+    }
+
+    #[test]
+    fn accepted_values_are_bounded_in_bytes_too() {
+        let k = Knowledge::default();
+        let long = vec![b'x'; MAX_ACCEPTED_VALUE];
+        k.accept("app.note", &long, b"short");
+        k.accept("app.note", b"short", &long);
+        assert!(k.lock().accepted.is_empty());
+        for i in 0..1_500 {
+            let value = [i.to_string().as_bytes(), &vec![b'x'; 8 << 10]].concat();
+            k.accept("app.note", &value, &value);
+            assert!(k.has_accepted("app.note", &value));
+            assert!(k.lock().accepted_bytes <= MAX_ACCEPTED_BYTES + 2 * MAX_ACCEPTED_VALUE);
+        }
+        assert!(k.accepted_version() > 0, "those who rely on them are told");
+        k.accept("app.note", b"a", b"b");
+        k.accept("app.note", b"a", b"a");
+        let inner = k.lock();
+        let shown = inner.accepted.values().flatten().map(|shown| shown.len());
+        let held = inner.accepted.keys().map(|key| key.len()).chain(shown).sum::<usize>();
+        assert_eq!(inner.accepted_bytes, held);
     }
 }

@@ -236,6 +236,9 @@ pub enum SessionError {
     /// A setting that this server had to take was refused after the client's work was sent behind it.
     #[error("the server refused a setting that it had accepted before")]
     SettingLost,
+    /// It reports settings without end.
+    #[error(transparent)]
+    TooMany(#[from] settings::TooMany),
     /// It did not begin the transaction that the client is in.
     #[error("the server did not begin a transaction")]
     NotBegun,
@@ -438,6 +441,11 @@ impl Session {
     /// Nothing keeps the server but what [`Session::part`] asks about.
     pub fn may_release(&self) -> bool {
         self.status == TransactionStatus::Idle && self.is_quiet()
+    }
+
+    /// What comes up to the next Sync is dropped, but for that.
+    pub fn is_skipping(&self) -> bool {
+        self.flow.is_skipping()
     }
 
     /// Something was sent that the server has not answered.

@@ -3,6 +3,11 @@
 use super::settings::{Change, ServerSettings, Settings};
 use crate::sql;
 
+/// Whether texts are read under this setting.
+pub(super) fn is_read_under(name: &str) -> bool {
+    [&sql::TOLD[..], &sql::UNTOLD, &REREAD].iter().any(|list| sql::is_one_of(list, name))
+}
+
 /// How the session's settings make texts read.
 #[derive(Debug, Default)]
 pub(super) struct Reading {

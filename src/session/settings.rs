@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use thiserror::Error;
 
 use crate::wire::build;
 use crate::without::is_off;
@@ -62,6 +63,15 @@ impl Settings {
     pub fn is_small(&self) -> bool {
         let bytes = self.entries.iter().map(|(name, value)| name.len() + value.len());
         self.entries.len() <= SMALL && bytes.sum::<usize>() <= SMALL_BYTES
+    }
+
+    /// Whether a value has room, in the place of the one that is there.
+    pub fn has_room(&self, name: &str, value: &[u8], room: Room) -> bool {
+        let size = |(name, value): &Setting| name.len() + value.len();
+        let known = self.find(name).ok().and_then(|at| self.entries.get(at)).map(size);
+        let names = self.entries.len() + usize::from(known.is_none());
+        let others = self.entries.iter().map(size).sum::<usize>() - known.unwrap_or(0);
+        names <= room.names && others + name.len() + value.len() <= room.bytes
     }
 
     /// Sets a value; true if that changed anything.
@@ -141,6 +151,27 @@ impl Settings {
         self.entries.binary_search_by(|(n, _)| compare(n, name))
     }
 }
+
+/// How much of settings is kept: names, and bytes of these and their values.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    names: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// What a client may have set and takes from server to server.
+    pub const CLIENT: Self = Self { names: 1_024, bytes: 1 << 20 };
+    /// The same with those under which texts are read, which are few: what they are must be known.
+    pub const CLIENT_READING: Self = Self { names: 1_024 + 16, bytes: 2 << 20 };
+    /// What a server may report, and a client be told. PostgreSQL 18 reports 15, of which only `search_path` is ever long.
+    pub const REPORTED: Self = Self { names: 200, bytes: 256 << 10 };
+}
+
+/// A server reports more settings than [`Room::REPORTED`].
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[error("more parameters than any server has a use for")]
+pub struct TooMany;
 
 fn compare(a: &str, b: &str) -> Ordering {
     if a == b {
@@ -244,7 +275,10 @@ impl ServerSettings {
     }
 
     /// A ParameterStatus came. True if the value is the server's default.
-    pub fn on_parameter_status(&mut self, name: &str, value: &[u8]) -> bool {
+    pub fn on_parameter_status(&mut self, name: &str, value: &[u8]) -> Result<bool, TooMany> {
+        if !self.reported.has_room(name, value, Room::REPORTED) {
+            return Err(TooMany);
+        }
         self.reported.set(name, value);
         let default = self.baseline.get(name) == Some(value);
         if default || !is_settable(name) {
@@ -252,7 +286,7 @@ impl ServerSettings {
         } else {
             self.actual.set(name, value);
         }
-        default
+        Ok(default)
     }
 
     /// A report was kept from the client.
@@ -287,12 +321,17 @@ impl ServerSettings {
         default
     }
 
+    /// A setting has a value that is not kept. The server must be reset before another client has it.
+    pub fn on_left_out(&mut self, name: &str) {
+        self.actual.remove(name);
+    }
+
     /// `set_config` answered a change with the value that is now in force.
     pub fn on_set(&mut self, change: &Change, shown: &[u8]) {
         let name = &*change.name;
         let Some(asked) = &change.value else {
             if self.default_of(name).is_none() && !name.contains('.') {
-                self.defaults.set(name, shown);
+                self.learn_default(name, shown);
             }
             self.actual.remove(name);
             return;
@@ -327,7 +366,10 @@ impl ServerSettings {
 
     /// RESET gives this.
     pub fn learn_default(&mut self, name: &str, value: &[u8]) {
-        self.defaults.set(name, value);
+        // Where there is none, the server is asked each time.
+        if self.defaults.has_room(name, value, Room::CLIENT) {
+            self.defaults.set(name, value);
+        }
     }
 
     /// What RESET gives, where that is known.
@@ -570,16 +612,32 @@ mod tests {
     }
 
     #[test]
+    fn room_is_for_so_many_names_and_bytes() {
+        let room = Room { names: 2, bytes: 10 };
+        let mut s = settings(&[("ab", "123")]);
+        for (name, value, fits) in [
+            ("cd", "123", true),
+            ("cd", "1234", false),
+            ("AB", "12345678", true),
+            ("ab", "123456789", false),
+        ] {
+            assert_eq!(s.has_room(name, value.as_bytes(), room), fits, "{name}={value}");
+        }
+        s.set("c", b"");
+        assert!(s.has_room("C", b"1234", room) && !s.has_room("d", b"", room));
+    }
+
+    #[test]
     fn only_differences_are_sent() {
         let mut server = ServerSettings::at_login(settings(&[("TimeZone", "UTC"), ("x", "0")]));
         assert!(changes(&mut server, &[]).is_empty());
         assert!(changes(&mut server, &[("timezone", "UTC")]).is_empty());
         let tokyo = ("TimeZone".to_owned(), Some("Tokyo".to_owned()));
         assert_eq!(changes(&mut server, &[("TimeZone", "Tokyo")]), [tokyo]);
-        server.on_parameter_status("TimeZone", b"Tokyo");
+        server.on_parameter_status("TimeZone", b"Tokyo").unwrap();
         assert!(changes(&mut server, &[("timezone", "Tokyo")]).is_empty());
         assert_eq!(changes(&mut server, &[]), [("TimeZone".to_owned(), None)]);
-        server.on_parameter_status("TimeZone", b"UTC");
+        server.on_parameter_status("TimeZone", b"UTC").unwrap();
         server.on_set(&change("work_mem", "7MB"), b"7MB");
         assert_eq!(changes(&mut server, &[]), [("work_mem".to_owned(), None)]);
         server.on_reset_all();

@@ -101,9 +101,14 @@ impl Visitor {
             let change = |change: &Change| {
                 let done = (sources.change)(change);
                 match &done {
-                    Ok(()) => info!(user = %self.user, ?change, "changed at the console"),
+                    Ok(()) => info!(user = self.user, ?change, "changed at the console"),
                     Err(error) => {
-                        warn!(user = %self.user, ?change, %error, "a change at the console was refused");
+                        warn!(
+                            user = self.user,
+                            ?change,
+                            error = error.to_string(),
+                            "a change at the console was refused"
+                        );
                     }
                 }
                 done

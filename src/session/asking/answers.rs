@@ -1,9 +1,12 @@
 //! What a server answers, and what becomes of it.
 
 use super::{Leftovers, Parameters};
+use crate::session::from_server::MAX_OWN_ROW;
 use crate::session::pins::{PinReason, Pins};
+use crate::session::reading::is_read_under;
 use crate::session::rules::DynamicSet;
 use crate::session::sequences::MAY_DRAW;
+use crate::session::settings::Room;
 use crate::session::{Backend, Session, SessionError};
 use crate::sql::{self, Catalogue, Effects, Subject, Touched};
 use crate::wire::{Malformed, Reader};
@@ -17,7 +20,7 @@ pub(super) struct Rows {
 }
 
 /// The row of a question about one setting.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Value {
     /// `None` if there is no such setting.
     shown: Option<Box<[u8]>>,
@@ -25,6 +28,8 @@ pub(super) struct Value {
     is_default: bool,
     /// What this is, if that was told apart.
     default: Option<Box<[u8]>>,
+    /// It is too long to be kept.
+    left_out: bool,
 }
 
 /// The row of the probe.
@@ -90,12 +95,22 @@ impl Session {
         let mut columns = Columns::new(row)?;
         if probe {
             asked.probe = Some(Probe::read(&mut columns)?);
+            return Ok(());
+        }
+        if asked.values.len() == asked.names.len() {
+            asked.failed = true;
+            return Ok(());
+        }
+        asked.bytes += row.len();
+        // Of a longer row, only the beginning is here.
+        if row.len() >= MAX_OWN_ROW || asked.bytes > MAX_ANSWERS {
+            asked.values.push(Value { left_out: true, ..Value::default() });
         } else {
             let shown = columns.next()?.map(Box::from);
             let is_default = columns.count > 1 && columns.flag()?.unwrap_or(false);
             // The role's, whose last column only sets it again.
             let default = if columns.count > 3 { columns.next()?.map(Box::from) } else { None };
-            asked.values.push(Value { shown, is_default, default });
+            asked.values.push(Value { shown, is_default, default, left_out: false });
         }
         Ok(())
     }
@@ -147,12 +162,16 @@ impl Session {
         }
         self.questions.failures = 0;
         for (name, value) in asked.names.iter().zip(&asked.values) {
+            self.note_initial(name, backend);
+            if value.left_out {
+                self.leave_out(name, backend);
+                continue;
+            }
             let known = value.shown.as_ref().filter(|_| value.is_default);
             if let Some(default) = value.default.as_ref().or(known) {
                 backend.settings.learn_default(name, default);
             }
             self.on_told_value(name, value.shown.as_deref(), value.is_default, backend);
-            self.note_initial(name, backend);
         }
         if let Some(probe) = asked.probe {
             self.on_probed(&probe, asked.prepared, backend);
@@ -211,14 +230,30 @@ impl Session {
         let default = backend.settings.on_told(name, value, left);
         match value {
             Some(value) if !default || self.startup.get(name).is_some() => {
-                if self.desired.set(name, value) {
-                    self.knowledge.accept(name, value, value);
+                if !self.adopt(name, value) {
+                    self.leave_out(name, backend);
                 }
             }
             _ => {
                 self.desired.remove(name);
             }
         }
+    }
+
+    /// The client has this from now on, wherever it is; false if it has too much already.
+    pub(in crate::session) fn adopt(&mut self, name: &str, value: &[u8]) -> bool {
+        let room = if is_read_under(name) { Room::CLIENT_READING } else { Room::CLIENT };
+        let fits = self.desired.has_room(name, value, room);
+        if fits && self.desired.set(name, value) {
+            self.knowledge.accept(name, value, value);
+        }
+        fits
+    }
+
+    /// The client has a value that is not kept, and so stays where it has it.
+    pub(in crate::session) fn leave_out(&mut self, name: &str, backend: &mut Backend) {
+        backend.settings.on_left_out(name);
+        self.pins.set(PinReason::Setting, true);
     }
 
     /// The catalogue was read. What texts do that could not be read before: settings they touch are
@@ -317,6 +352,9 @@ pub(in crate::session) const DEALLOCATES: Effects =
 
 /// What a text is suspected of because the catalogue lacks a name.
 const UNREAD: Effects = Effects::FUNCTION.union(Effects::ROUTINE).union(Effects::UNREAD);
+
+/// Bytes of the rows of one round of questions about settings.
+const MAX_ANSWERS: usize = 4 << 20;
 
 /// Bytes of the catalogue that are read.
 const MAX_CATALOGUE: usize = 16 << 20;

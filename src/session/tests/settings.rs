@@ -2,8 +2,9 @@
 
 use super::pair::{Pair, Stop};
 use super::script;
+use crate::session::pins::PinReason;
 use crate::session::settings::Settings;
-use crate::session::{Attach, Leftovers, Parting, SessionError};
+use crate::session::{Attach, Backend, Leftovers, Parting, SessionError};
 
 const SET: &str = crate::session::own::Own::Set.sql();
 
@@ -221,7 +222,7 @@ fn a_value_set_to_the_servers_default_is_not_a_reset() {
 #[test]
 fn what_only_the_server_decides_is_told_before_the_next_ready_for_query() {
     let mut p = Pair::new(1);
-    p.servers[0].backend.settings.on_parameter_status("in_hot_standby", b"on");
+    p.servers[0].backend.settings.on_parameter_status("in_hot_standby", b"on").unwrap();
     p.send(0, "Q(select 1)");
     p.attach(0, 0);
     p.answer(0, "C(SELECT 1) Z(I)");
@@ -472,6 +473,103 @@ fn a_server_that_cannot_be_asked_is_not_let_go() {
     p.answer(0, "E(57014,canceled) Z(I)");
     assert_eq!(p.part(0), Parting::Pinned);
     assert_ne!(p.clients[0].session.leftovers(), Leftovers::Nothing);
+}
+
+/// A setting was set to a value that the server tells in full.
+fn set(p: &mut Pair, number: usize, value: &str) -> Parting {
+    p.send(0, &format!("Q(set app.x{number} = 1)"));
+    p.answer(0, "C(SET) Z(I)");
+    assert_eq!(p.part(0), Parting::Asked);
+    p.servers[0].received.clear();
+    let parsed = if number == 0 { "1 " } else { "" };
+    p.answer(0, &format!("{parsed}2 D({value}|f) C(SELECT 1) Z(I)"));
+    p.part(0)
+}
+
+#[test]
+fn settings_beyond_the_room_for_them_keep_the_client_where_it_has_them() {
+    let mut p = Pair::attached();
+    let long = "x".repeat(300_000);
+    for number in 0..4 {
+        let parting = if number < 3 { Parting::Free } else { Parting::Pinned };
+        assert_eq!(set(&mut p, number, &long), parting, "{number}");
+    }
+    let session = &p.clients[0].session;
+    assert!(session.pins().contains(PinReason::Setting));
+    assert_eq!(session.leftovers(), Leftovers::Resettable);
+    assert_eq!(session.desired().get("app.x3"), None);
+    // A shorter one has room, and another than it has for the first has none.
+    assert_eq!(set(&mut p, 4, "short"), Parting::Pinned);
+    reset_all(&mut p, 4);
+}
+
+/// A client resets all that it has, so many settings.
+fn reset_all(p: &mut Pair, count: usize) {
+    p.send(0, "Q(reset all)");
+    p.answer(0, "C(RESET) Z(I)");
+    assert_eq!(p.part(0), Parting::Asked);
+    p.answer(0, &format!("{} Z(I)", "2 D(|t) C(SELECT 1) ".repeat(count)));
+    assert_eq!(p.part(0), Parting::Free);
+    assert!(p.clients[0].session.desired().is_empty());
+}
+
+#[test]
+fn too_many_settings_and_one_that_is_too_long_do_the_same() {
+    let mut p = Pair::attached();
+    for number in 0..1_024 {
+        assert_eq!(set(&mut p, number, "v"), Parting::Free, "{number}");
+    }
+    assert_eq!(set(&mut p, 1_024, "v"), Parting::Pinned);
+    reset_all(&mut p, 1_024);
+    let mut p = Pair::attached();
+    assert_eq!(set(&mut p, 0, &"x".repeat(1 << 20)), Parting::Pinned);
+    assert!(p.clients[0].session.desired().is_empty());
+}
+
+#[test]
+fn a_server_that_reports_without_end_breaks_the_protocol() {
+    let last = |reports: &mut dyn Iterator<Item = String>| {
+        let mut p = Pair::attached();
+        p.send(0, "Q(select 1)");
+        let taken = reports.map_while(|report| p.try_answer(0, &report).ok()).count();
+        let held = [p.clients[0].session.told(), p.clients[0].session.desired()];
+        assert!(held.iter().all(|settings| settings.iter().count() <= 200));
+        taken
+    };
+    assert!(last(&mut (0..1_000).map(|n| format!("S(new{n}=1)"))) < 200);
+    let long = "x".repeat(60_000);
+    assert!(last(&mut (0..1_000).map(|n| format!("S(new{n}={long})"))) < 5);
+    assert_eq!(last(&mut (0..1_000).map(|n| format!("S(TimeZone={n})"))), 1_000);
+}
+
+#[test]
+fn a_client_is_not_told_ever_more_by_one_server_after_the_other() {
+    let mut p = Pair::new(3);
+    for server in 0..3 {
+        let mut reported = Settings::default();
+        for n in 0..90 {
+            reported.set(&format!("s{server}_{n}"), b"1");
+        }
+        p.servers[server].backend = Backend::at_login(reported, 200, 0);
+        p.send(0, "Q(select 1)");
+        assert_eq!(p.attach(0, server), Attach::Ready);
+        let told = p.try_answer(server, "C(SELECT 1) Z(I)");
+        assert_eq!(told.is_ok(), server < 2, "{server}");
+        p.clients[0].server = None;
+        p.clients[0].session.detach();
+    }
+    assert!(p.clients[0].session.told().iter().count() <= 200);
+}
+
+#[test]
+fn more_answers_than_questions_are_no_answer() {
+    let mut p = Pair::attached();
+    p.send(0, "Q(set app.x = 1)");
+    p.answer(0, "C(SET) Z(I)");
+    assert_eq!(p.part(0), Parting::Asked);
+    p.answer(0, "1 2 D(1|f) D(2|f) C(SELECT 1) Z(I)");
+    assert_eq!(p.part(0), Parting::Asked, "it is asked again");
+    assert!(p.clients[0].session.desired().is_empty());
 }
 
 #[test]

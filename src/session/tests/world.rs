@@ -188,7 +188,7 @@ impl World {
             return;
         }
         let backend = &mut self.pair.servers[server].backend;
-        backend.settings.on_parameter_status("TimeZone", b"UTC");
+        backend.settings.on_parameter_status("TimeZone", b"UTC").unwrap();
         if leftovers == Leftovers::Resettable {
             self.servers[server].soft_reset();
             backend.on_cleaned();
