@@ -614,6 +614,7 @@ mod tests {
             ("set xml option document; set seed to 0.5", "xmloption"),
             ("set x = default; set session y to default", "x y ~x ~y"),
             ("set x = 'default'", "x"),
+            ("set x=-3; set y=+200; set my.x=-0.5; set z=default", "x y my.x z ~z"),
             ("reset all", "-*"),
             (" DISCARD ALL;", "-** ~**"),
             ("select 1; DISCARD ALL;", ""),
