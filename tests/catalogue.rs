@@ -143,3 +143,52 @@ fn settings_of_code_that_is_new_to_its_transaction_follow_their_client() {
     assert_eq!(other.value("show work_mem"), "4MB");
     assert_eq!(client.value("show work_mem"), "7MB");
 }
+
+/// What code runs that it has put together, and that changes no setting of the session.
+const EXECUTED: [&str; 8] = [
+    "format('update %I set n = n + 1 where a = $1', 'counted') using 1",
+    "format('set local app.tenant = %L', 'x')",
+    "'set local app.tenant = ''x'''",
+    "format('set local role %I', current_user)",
+    "format('alter table %I alter a set default 1', 'counted')",
+    "format('select 1 offset %s', 0)",
+    "format('select ''asset'' from %I', 'pg_class')",
+    "replace('update @ set n = 1', '@', 'counted')",
+];
+
+#[test]
+fn code_that_executes_another_command_than_set_pins_nobody() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("checkout = \"1s\""));
+    let (mut client, mut other) = (stage.client(), stage.client());
+    client.rows("create table counted (a int, n int)");
+    for (number, executed) in EXECUTED.into_iter().enumerate() {
+        client.rows(&format!(
+            "create function executes_{number}() returns void language plpgsql as \
+             $f$ begin execute {executed}; end $f$"
+        ));
+        client.rows(&format!("select executes_{number}()"));
+        assert_eq!(other.value("select 1"), "1", "{executed}");
+    }
+    assert!(stage.weir.metric("pgweir_pins_total", "").abs() < 0.5);
+    client.rows(
+        "create function sets(name text) returns void language plpgsql as \
+         $f$ begin execute format('set app.%I = %L', name, 'mine'); end $f$",
+    );
+    client.rows("select sets('ten' || 'ant')");
+    let refused = other.ask_in_detail(&query("select 1"));
+    assert!(refused.contains("53300"), "{refused}");
+    assert_eq!(client.value("show app.tenant"), "mine");
+}
+
+#[test]
+fn settings_of_a_text_that_code_returns_the_rows_of_follow_their_client() {
+    let stage = Stage::new(&Setup::servers(1));
+    let (mut client, mut other) = (stage.client(), stage.client());
+    client.rows(
+        "create function gives() returns setof text language plpgsql as $f$ begin \
+         return query execute 'select set_config(''app.tenant'', ''mine'', false)'; end $f$",
+    );
+    client.rows("select gives()");
+    assert_eq!(other.value("select coalesce(current_setting('app.tenant', true), '')"), "");
+    assert_eq!(client.value("show app.tenant"), "mine");
+}

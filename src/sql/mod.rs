@@ -14,6 +14,7 @@ mod call;
 mod catalogue;
 mod classify;
 mod code;
+mod composed;
 mod defaults;
 mod draws;
 mod effects;
