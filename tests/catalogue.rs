@@ -192,3 +192,42 @@ fn settings_of_a_text_that_code_returns_the_rows_of_follow_their_client() {
     assert_eq!(other.value("select coalesce(current_setting('app.tenant', true), '')"), "");
     assert_eq!(client.value("show app.tenant"), "mine");
 }
+
+#[test]
+fn what_only_names_code_does_not_run_it() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("checkout = \"1s\""));
+    let (mut client, mut other) = (stage.client(), stage.client());
+    let sets = "create or replace function gf(n text) returns text language sql as \
+                $$ select set_config('app.' || n, 'x', false) $$";
+    for text in [
+        sets,
+        "create table ev (a int)",
+        "create function on_ev() returns trigger language plpgsql as \
+         $$ begin perform gf('a'); return new; end $$",
+        "create trigger on_ev before insert on ev for each row execute function on_ev()",
+        "create view shown as select * from ev",
+        "create view calling as select gf('a')",
+        sets,
+        "grant execute on function gf(text) to public",
+        "comment on function gf(text) is 'it sets'",
+        "alter function gf(text) cost 5",
+        "revoke execute on function gf(text) from public",
+        "select count(*) from ev, shown",
+        "select * from ev for update",
+        "drop view calling",
+        "drop function gf(text)",
+        sets,
+    ] {
+        client.rows(text);
+        assert_eq!(other.value("select 1"), "1", "{text}");
+    }
+    assert!(stage.weir.metric("pgweir_pins_total", "").abs() < 0.5);
+    for text in ["insert into shown values (1)", "select gf('a')"] {
+        wait_until("the server is free", || stage.weir.metric("pgweir_servers", "leased") == 0.0);
+        let mut client = stage.client();
+        client.rows(text);
+        let refused = other.ask_in_detail(&query("select 1"));
+        assert!(refused.contains("53300"), "{text}: {refused}");
+        assert_eq!(client.value("show app.a"), "x");
+    }
+}

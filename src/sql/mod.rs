@@ -25,6 +25,7 @@ mod literals;
 mod local;
 mod names;
 mod redact;
+mod runs;
 mod setting;
 mod shapes;
 mod shown;

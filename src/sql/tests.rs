@@ -280,7 +280,7 @@ fn temporary_objects_are_seen() {
     );
     check(Effects::TEMP_OBJECT | Effects::SETTING, &["SET search_path = 'pg_temp'"]);
     check(
-        Effects::TEMP_OBJECT | Effects::DDL | Effects::FUNCTION,
+        Effects::TEMP_OBJECT | Effects::DDL,
         &["CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql RETURN g(1)"],
     );
 }

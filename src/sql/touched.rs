@@ -9,6 +9,7 @@ use super::classify::Options;
 use super::composed::{Composed, HOLE, constant};
 use super::lexer::{Kind, Lexer, Token};
 use super::local::Local;
+use super::runs::{self, Runs};
 use crate::without::is_off;
 use memchr::memchr2_iter;
 
@@ -185,16 +186,10 @@ impl Reader<'_> {
         let alone = statements.clone().filter(|tokens| !tokens.is_empty()).count() == 1;
         for statement in statements {
             self.statement(statement, found);
+            self.names(statement, found);
             if alone && self.depth == 0 && is_discard_all(statement) {
                 found.resets = Resets::Everything;
                 found.may_reset = Resets::Everything;
-            }
-        }
-        for at in 0..tokens.len() {
-            call(&tokens[at..], found);
-            self.mention(&tokens[at], found);
-            if self.depth > 0 && tokens[at].is_word(b"execute") {
-                self.execute(&tokens[at + 1..], found);
             }
         }
         if self.depth > 0 && composes(&tokens) {
@@ -223,11 +218,46 @@ impl Reader<'_> {
         found.add_named(&maybe);
     }
 
+    /// What stands behind the names in a statement.
+    fn names(self, tokens: &[Token<'_>], found: &mut Touched) {
+        let runs = self.runs(tokens);
+        if runs == Runs::Nothing {
+            return;
+        }
+        for at in 0..tokens.len() {
+            call(&tokens[at..], found);
+            self.mention(&tokens[at], runs, found);
+            if self.depth > 0 && tokens[at].is_word(b"execute") {
+                self.execute(&tokens[at + 1..], found);
+            }
+        }
+    }
+
+    /// Within code, a statement begins anywhere.
+    fn runs(self, tokens: &[Token<'_>]) -> Runs {
+        let writes = if self.depth > 0 {
+            tokens.iter().any(|token| runs::may_write(token) || token.is_word(b"execute"))
+        } else {
+            tokens.windows(2).any(|pair| runs::writes(&pair[1], &pair[0]))
+        };
+        let words = tokens.iter().skip_while(|token| token.kind == Kind::Open);
+        match words.clone().next().and_then(fold).filter(|_| self.depth == 0) {
+            Some(first) => match Runs::of(first.as_bytes(), words.skip(1).copied()) {
+                Runs::Reads if writes => Runs::Writes,
+                runs => runs,
+            },
+            None if self.depth > 0 && !writes => Runs::Reads,
+            None => Runs::Writes,
+        }
+    }
+
     /// What stands behind a name, in the catalogue of the database.
-    fn mention(self, token: &Token<'_>, found: &mut Touched) {
+    fn mention(self, token: &Token<'_>, runs: Runs, found: &mut Touched) {
         let Some(catalogue) = self.catalogue else { return };
         let Some(name) = fold(token) else { return };
-        if let Some(deed) = catalogue.mention(name.as_bytes()) {
+        let name = name.as_bytes();
+        let written = catalogue.written(name).filter(|_| runs == Runs::Writes);
+        for deed in catalogue.mention(name).into_iter().chain(written) {
             found.any |= deed.touched.any;
             deed.touched.names.iter().for_each(|name| found.add(name));
             found.local.add(deed.touched.local);

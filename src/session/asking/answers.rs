@@ -108,6 +108,7 @@ impl Session {
         let subject = match columns.next()? {
             Some(b"f") => Subject::Function,
             Some(b"r") => Subject::Relation,
+            Some(b"w") => Subject::Written,
             Some(b"x") => Subject::Foreign,
             Some(b"d") => Subject::Drawing,
             _ => Subject::Opaque,
