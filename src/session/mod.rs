@@ -33,6 +33,7 @@ mod sequences;
 pub mod settings;
 pub mod statements;
 mod texts;
+mod trial;
 
 #[cfg(test)]
 mod tests;

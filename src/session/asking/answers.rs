@@ -160,6 +160,7 @@ impl Session {
         }
         let mut suspects = std::mem::take(&mut self.questions.suspects);
         self.questions.ran_code = None;
+        self.questions.trial = None;
         let touched = std::mem::take(&mut self.questions.touched);
         if let Some(rows) = asked.catalogue {
             suspects = suspects.without(UNREAD) | self.on_catalogue(&rows);
@@ -241,7 +242,10 @@ impl Session {
             let effects = sql::classify(&text, &options);
             let touched = sql::touched(&text, &options);
             drop(catalogue);
-            found |= effects;
+            // What the text does by itself was known when it ran, or was refused.
+            let own = sql::classify(&text, &self.reading.options(false, None));
+            let retires = [Effects::LOAD, Effects::RETIRE_FUNCTION].into_iter();
+            found |= retires.filter(|e| own.contains(*e)).fold(effects, Effects::without);
             self.note_touched(&touched, &Parameters::NONE);
         }
         found
