@@ -7,6 +7,12 @@ use super::support::*;
 const HOLD: &str =
     "create function hold() returns int language sql as 'select 1 from pg_advisory_lock(7)'";
 
+/// The same in what must be immutable, and tables with a row.
+const HELD: &str = "create function held(a int) returns int language plpgsql immutable as \
+    'begin perform pg_advisory_lock(7); return a; end'; \
+    create table with_index (a int); insert into with_index values (2); \
+    create table measured (a int); insert into measured values (1)";
+
 /// What stands where, and a text that runs it.
 const PLACES: &[(&str, &str)] = &[
     (
@@ -32,18 +38,38 @@ const PLACES: &[(&str, &str)] = &[
          alter table guarded force row level security; create policy one on guarded using (a = hold())",
         "insert into guarded values (1)",
     ),
+    ("create index with_index_a on with_index (held(a))", "insert into with_index values (1)"),
+    (
+        "create index with_index_b on with_index (a) where held(a) = 2",
+        "update with_index set a = 3",
+    ),
+    ("select 1", "reindex index with_index_a"),
+    ("select 1", "analyze"),
+    (
+        "create table parted (a int) partition by list (held(a)); \
+         create table part partition of parted for values in (1)",
+        "insert into parted values (1)",
+    ),
+    ("select 1", "insert into part values (1)"),
+    ("create statistics measured_a on held(a), a from measured", "analyze measured"),
+    (
+        "create function defaulted(a int default hold()) returns int language sql as 'select a'",
+        "select defaulted()",
+    ),
     ("create function standard() returns int begin atomic select hold(); end", "select standard()"),
 ];
 
-/// Functions with a body in standard SQL came with 14.
+/// Functions with a body in standard SQL came with 14, as did statistics of expressions.
 fn places() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    PLACES.iter().filter(|(made, _)| major() >= 14 || !made.contains("begin atomic"))
+    let is_newer = |made: &str| made.contains("begin atomic") || made.contains("statistics");
+    PLACES.iter().filter(move |(made, _)| major() >= 14 || !is_newer(made))
 }
 
 fn furnished(setup: &Setup) -> Stage {
     let database = Cluster::shared().database();
     let mut owner = database.target().connect();
     owner.rows(HOLD);
+    owner.rows(HELD);
     for (made, _) in places() {
         owner.rows(made);
     }

@@ -353,6 +353,11 @@ mod tests {
             let effects = classify(text.as_bytes(), &options);
             assert_eq!(effects.contains(Effects::ADVISORY_LOCK), expected, "{text}");
         }
+        for text in ["analyze", "VACUUM", "reindex database d", "cluster"] {
+            let (known, unknown) = (options, Options::default());
+            assert_eq!(classify(text.as_bytes(), &known), Effects::FUNCTION, "{text}");
+            assert_eq!(classify(text.as_bytes(), &unknown), Effects::PURE, "{text}");
+        }
     }
 
     #[test]

@@ -239,9 +239,14 @@ impl<'a, 'o> Classifier<'a, 'o> {
             b"close" => self.effects |= Effects::CLOSE,
             b"update" | b"delete" | b"values" | b"table" | b"begin" | b"start" | b"commit"
             | b"end" | b"rollback" | b"abort" | b"savepoint" | b"release" | b"lock"
-            | b"truncate" | b"fetch" | b"move" | b"notify" | b"vacuum" | b"analyze"
-            | b"analyse" | b"reindex" | b"cluster" | b"refresh" | b"comment" | b"grant"
+            | b"truncate" | b"fetch" | b"move" | b"notify" | b"refresh" | b"comment" | b"grant"
             | b"revoke" | b"security" | b"checkpoint" | b"reassign" | b"show" => {}
+            // They need not name the tables whose expressions they run.
+            b"vacuum" | b"analyze" | b"analyse" | b"reindex" | b"cluster" => {
+                if self.mentions.is_some() {
+                    self.effects |= Effects::FUNCTION;
+                }
+            }
             b"copy" => {
                 if self.copies_in() {
                     self.effects |= Effects::DRAWS;
