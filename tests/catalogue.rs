@@ -257,3 +257,58 @@ fn what_only_names_code_does_not_run_it() {
         assert_eq!(client.value("show app.a"), "x");
     }
 }
+
+/// One more name of a database, with pools of its own.
+fn named(alias: &str, database: &Database) -> String {
+    let (port, name) = (database.cluster().port(), database.name());
+    format!(
+        "[databases.{alias}]\nhost = \"127.0.0.1\"\nport = {port}\ndbname = \"{name}\"\n\
+         tls = \"disable\"\n"
+    )
+}
+
+#[test]
+fn code_that_changes_in_one_database_is_not_read_in_another() {
+    if major() < 14 {
+        println!("SKIPPED: this PostgreSQL does not say how often a statement was run");
+        return;
+    }
+    let second = Cluster::shared().database();
+    let stage = Stage::new(&Setup::servers(1).tables(&named("second", &second)));
+    let other = Target { database: "second".into(), ..stage.weir.target() };
+    let (mut busy, mut other) = (stage.client(), other.connect());
+    let mut readings = || -> usize {
+        let read = "select generic_plans + custom_plans from pg_prepared_statements \
+                    where name = '__pgweir_catalogue'";
+        other.value(read).parse().expect("a number")
+    };
+    let before = readings();
+    for _ in 0..20 {
+        busy.rows("create or replace view busy as select 1");
+        readings();
+    }
+    // It is read once a minute, whatever happens.
+    assert!(readings() < before + 10, "{before}");
+}
+
+#[test]
+fn what_other_pools_of_the_database_make_of_code_counts_at_once() {
+    let database = Cluster::shared().database();
+    let setup = Setup::servers(1).timeouts("checkout = \"1s\"").tables(&named("again", &database));
+    let stage = Stage::on(database, &setup);
+    let again = Target { database: "again".into(), ..stage.weir.target() };
+    let (mut owner, mut client, mut other) = (stage.client(), again.connect(), again.connect());
+    owner.rows(HOLD);
+    for round in 0..4 {
+        owner.rows("create or replace function early() returns int language sql as 'select 1'");
+        client.rows("select early()");
+        assert_eq!(other.value("select 1"), "1", "{round}");
+        owner.rows("create or replace view busy as select 1");
+        owner
+            .rows("create or replace function early() returns int language sql as 'select hold()'");
+        client.rows("select early()");
+        let refused = other.ask_in_detail(&query("select 1"));
+        assert!(refused.contains("53300"), "{round}: {refused}");
+        client.rows("select pg_advisory_unlock(7)");
+    }
+}

@@ -495,6 +495,9 @@ impl Session {
         }
         if self.knowledge.wants_catalogue() {
             self.ask_for_catalogue(backend, out);
+        } else if self.knowledge.is_catalogue_behind() {
+            // Anything may be what it calls.
+            self.questions.suspects |= sql::Effects::FUNCTION;
         }
         let Changes { list: changes, whole, everything } = changes;
         if changes.is_empty() {
