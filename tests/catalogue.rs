@@ -7,6 +7,12 @@ use super::support::*;
 const HOLD: &str =
     "create function hold() returns int language sql as 'select 1 from pg_advisory_lock(7)'";
 
+/// The same in what must be immutable, and tables with a row.
+const HELD: &str = "create function held(a int) returns int language plpgsql immutable as \
+    'begin perform pg_advisory_lock(7); return a; end'; \
+    create table with_index (a int); insert into with_index values (2); \
+    create table measured (a int); insert into measured values (1)";
+
 /// What stands where, and a text that runs it.
 const PLACES: &[(&str, &str)] = &[
     (
@@ -32,18 +38,38 @@ const PLACES: &[(&str, &str)] = &[
          alter table guarded force row level security; create policy one on guarded using (a = hold())",
         "insert into guarded values (1)",
     ),
+    ("create index with_index_a on with_index (held(a))", "insert into with_index values (1)"),
+    (
+        "create index with_index_b on with_index (a) where held(a) = 2",
+        "update with_index set a = 3",
+    ),
+    ("select 1", "reindex index with_index_a"),
+    ("select 1", "analyze"),
+    (
+        "create table parted (a int) partition by list (held(a)); \
+         create table part partition of parted for values in (1)",
+        "insert into parted values (1)",
+    ),
+    ("select 1", "insert into part values (1)"),
+    ("create statistics measured_a on held(a), a from measured", "analyze measured"),
+    (
+        "create function defaulted(a int default hold()) returns int language sql as 'select a'",
+        "select defaulted()",
+    ),
     ("create function standard() returns int begin atomic select hold(); end", "select standard()"),
 ];
 
-/// Functions with a body in standard SQL came with 14.
+/// Functions with a body in standard SQL came with 14, as did statistics of expressions.
 fn places() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    PLACES.iter().filter(|(made, _)| major() >= 14 || !made.contains("begin atomic"))
+    let is_newer = |made: &str| made.contains("begin atomic") || made.contains("statistics");
+    PLACES.iter().filter(move |(made, _)| major() >= 14 || !is_newer(made))
 }
 
 fn furnished(setup: &Setup) -> Stage {
     let database = Cluster::shared().database();
     let mut owner = database.target().connect();
     owner.rows(HOLD);
+    owner.rows(HELD);
     for (made, _) in places() {
         owner.rows(made);
     }
@@ -142,4 +168,147 @@ fn settings_of_code_that_is_new_to_its_transaction_follow_their_client() {
     );
     assert_eq!(other.value("show work_mem"), "4MB");
     assert_eq!(client.value("show work_mem"), "7MB");
+}
+
+/// What code runs that it has put together, and that changes no setting of the session.
+const EXECUTED: [&str; 8] = [
+    "format('update %I set n = n + 1 where a = $1', 'counted') using 1",
+    "format('set local app.tenant = %L', 'x')",
+    "'set local app.tenant = ''x'''",
+    "format('set local role %I', current_user)",
+    "format('alter table %I alter a set default 1', 'counted')",
+    "format('select 1 offset %s', 0)",
+    "format('select ''asset'' from %I', 'pg_class')",
+    "replace('update @ set n = 1', '@', 'counted')",
+];
+
+#[test]
+fn code_that_executes_another_command_than_set_pins_nobody() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("checkout = \"1s\""));
+    let (mut client, mut other) = (stage.client(), stage.client());
+    client.rows("create table counted (a int, n int)");
+    for (number, executed) in EXECUTED.into_iter().enumerate() {
+        client.rows(&format!(
+            "create function executes_{number}() returns void language plpgsql as \
+             $f$ begin execute {executed}; end $f$"
+        ));
+        client.rows(&format!("select executes_{number}()"));
+        assert_eq!(other.value("select 1"), "1", "{executed}");
+    }
+    assert!(stage.weir.metric("pgweir_pins_total", "").abs() < 0.5);
+    client.rows(
+        "create function sets(name text) returns void language plpgsql as \
+         $f$ begin execute format('set app.%I = %L', name, 'mine'); end $f$",
+    );
+    client.rows("select sets('ten' || 'ant')");
+    let refused = other.ask_in_detail(&query("select 1"));
+    assert!(refused.contains("53300"), "{refused}");
+    assert_eq!(client.value("show app.tenant"), "mine");
+}
+
+#[test]
+fn settings_of_a_text_that_code_returns_the_rows_of_follow_their_client() {
+    let stage = Stage::new(&Setup::servers(1));
+    let (mut client, mut other) = (stage.client(), stage.client());
+    client.rows(
+        "create function gives() returns setof text language plpgsql as $f$ begin \
+         return query execute 'select set_config(''app.tenant'', ''mine'', false)'; end $f$",
+    );
+    client.rows("select gives()");
+    assert_eq!(other.value("select coalesce(current_setting('app.tenant', true), '')"), "");
+    assert_eq!(client.value("show app.tenant"), "mine");
+}
+
+#[test]
+fn what_only_names_code_does_not_run_it() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("checkout = \"1s\""));
+    let (mut client, mut other) = (stage.client(), stage.client());
+    let sets = "create or replace function gf(n text) returns text language sql as \
+                $$ select set_config('app.' || n, 'x', false) $$";
+    for text in [
+        sets,
+        "create table ev (a int)",
+        "create function on_ev() returns trigger language plpgsql as \
+         $$ begin perform gf('a'); return new; end $$",
+        "create trigger on_ev before insert on ev for each row execute function on_ev()",
+        "create view shown as select * from ev",
+        "create view calling as select gf('a')",
+        sets,
+        "grant execute on function gf(text) to public",
+        "comment on function gf(text) is 'it sets'",
+        "alter function gf(text) cost 5",
+        "revoke execute on function gf(text) from public",
+        "select count(*) from ev, shown",
+        "select * from ev for update",
+        "drop view calling",
+        "drop function gf(text)",
+        sets,
+    ] {
+        client.rows(text);
+        assert_eq!(other.value("select 1"), "1", "{text}");
+    }
+    assert!(stage.weir.metric("pgweir_pins_total", "").abs() < 0.5);
+    for text in ["insert into shown values (1)", "select gf('a')"] {
+        wait_until("the server is free", || stage.weir.metric("pgweir_servers", "leased") == 0.0);
+        let mut client = stage.client();
+        client.rows(text);
+        let refused = other.ask_in_detail(&query("select 1"));
+        assert!(refused.contains("53300"), "{text}: {refused}");
+        assert_eq!(client.value("show app.a"), "x");
+    }
+}
+
+/// One more name of a database, with pools of its own.
+fn named(alias: &str, database: &Database) -> String {
+    let (port, name) = (database.cluster().port(), database.name());
+    format!(
+        "[databases.{alias}]\nhost = \"127.0.0.1\"\nport = {port}\ndbname = \"{name}\"\n\
+         tls = \"disable\"\n"
+    )
+}
+
+#[test]
+fn code_that_changes_in_one_database_is_not_read_in_another() {
+    if major() < 14 {
+        println!("SKIPPED: this PostgreSQL does not say how often a statement was run");
+        return;
+    }
+    let second = Cluster::shared().database();
+    let stage = Stage::new(&Setup::servers(1).tables(&named("second", &second)));
+    let other = Target { database: "second".into(), ..stage.weir.target() };
+    let (mut busy, mut other) = (stage.client(), other.connect());
+    let mut readings = || -> usize {
+        let read = "select generic_plans + custom_plans from pg_prepared_statements \
+                    where name = '__pgweir_catalogue'";
+        other.value(read).parse().expect("a number")
+    };
+    let before = readings();
+    for _ in 0..20 {
+        busy.rows("create or replace view busy as select 1");
+        readings();
+    }
+    // It is read once a minute, whatever happens.
+    assert!(readings() < before + 10, "{before}");
+}
+
+#[test]
+fn what_other_pools_of_the_database_make_of_code_counts_at_once() {
+    let database = Cluster::shared().database();
+    let setup = Setup::servers(1).timeouts("checkout = \"1s\"").tables(&named("again", &database));
+    let stage = Stage::on(database, &setup);
+    let again = Target { database: "again".into(), ..stage.weir.target() };
+    let (mut owner, mut client, mut other) = (stage.client(), again.connect(), again.connect());
+    owner.rows(HOLD);
+    for round in 0..4 {
+        owner.rows("create or replace function early() returns int language sql as 'select 1'");
+        client.rows("select early()");
+        assert_eq!(other.value("select 1"), "1", "{round}");
+        owner.rows("create or replace view busy as select 1");
+        owner
+            .rows("create or replace function early() returns int language sql as 'select hold()'");
+        client.rows("select early()");
+        let refused = other.ask_in_detail(&query("select 1"));
+        assert!(refused.contains("53300"), "{round}: {refused}");
+        client.rows("select pg_advisory_unlock(7)");
+    }
 }

@@ -252,3 +252,64 @@ fn an_idle_pinned_client_is_ended_in_time() {
     assert_eq!(line(&client.rest()), "E[FATAL 57P05] EOF");
     assert_eq!(stage.client().value("select count(*) from pg_listening_channels()"), "0");
 }
+
+#[test]
+fn what_was_refused_before_it_ran_does_not_pin() {
+    let stage = ruled(1, "");
+    let mut admin = stage.database.admin();
+    admin.rows(
+        "create function loads() returns void language plpgsql security definer as \
+         $$ begin load 'plpgsql'; perform nosuch(); end $$",
+    );
+    let mut other = stage.client();
+    let mut client = stage.client();
+    for sql in [
+        "load 'nosuch'",
+        "load 'plpgsql'",
+        "select dblink_connect('x')",
+        "select nosuch.dblink_connect('x')",
+        "select dblink_connect(a) from nosuch",
+        "select set_config('app.' || a, 'x', false) from nosuch",
+    ] {
+        for messages in [query(sql), [extended(sql), sync()].concat()] {
+            let said = client.ask(&messages);
+            assert!(said.contains("E[ERROR"), "{sql}: {said}");
+            assert_eq!(other.value("select 1"), "1", "{sql}");
+        }
+    }
+    client.ask(&query("select dblink_connect('x'); select 1"));
+    assert_eq!(other.value("select 1"), "1");
+    client.rows("begin");
+    for sql in ["select nosuch()", "load 'nosuch'"] {
+        assert!(client.ask(&query(sql)).ends_with("Z[E]"), "{sql}");
+    }
+    client.rows("rollback");
+    assert_eq!(other.value("select 1"), "1");
+    is(&stage, "pgweir_pins_total", "", 0.0);
+    let said = client.ask(&query("select loads()"));
+    assert!(said.contains("42883"), "{said}");
+    is(&stage, "pgweir_pins_total", "reason=\"library\"", 1.0);
+}
+
+#[test]
+fn what_ran_before_a_refused_statement_pins() {
+    for (ran, refused, expected) in
+        [(true, "load 'nosuch'", 1.0), (false, "select loads(), nosuch()", 0.0)]
+    {
+        let stage = ruled(1, "");
+        let mut admin = stage.database.admin();
+        admin.rows(
+            "create function loads() returns void language plpgsql security definer as \
+             $$ begin load 'plpgsql'; end $$",
+        );
+        let mut client = stage.client();
+        client.rows("begin");
+        if ran {
+            client.rows("select loads()");
+        }
+        let said = client.ask(&query(refused));
+        assert!(said.contains("E[ERROR"), "{said}");
+        client.rows("rollback");
+        is(&stage, "pgweir_pins_total", "", expected);
+    }
+}

@@ -16,7 +16,7 @@ const PIECES: &[&str] = &[
     "'", "'", "'", "\\", "\\'", "''", "E'", "e'", "B'", "x'", "N'", "U&'", "u&\"", "\"", "\"", "$",
     "$$", "$a$", "$a$", "$ab$", "$1", "1", "1.5", ".", "..", "e5", "/*", "*/", "/", "*", "--", "-",
     "+", "<", "\n", "\n", " ", " ", "\t", "a", "b ", "_c", ",", ",", "::", ":", "(", ")", "[", "]",
-    "'x'", "'y'", "1,", "a.b", " as z,", "+1", "\u{e9}", "@",
+    "'x'", "'y'", "1,", "a.b", " as z,", "+1", "\u{e9}", "@", "=-", "%+", "*",
 ];
 
 /// What PostgreSQL makes of a text.
@@ -73,23 +73,11 @@ fn agrees(text: &str, conforming: bool, offset: usize, message: &str) -> bool {
     let base = text.as_ptr() as usize;
     let starts = |token: &pgweir::sql::Token<'_>| token.text.as_ptr() as usize - base == offset;
     let found = Lexer::new(text.as_bytes(), conforming).find(starts);
-    if found.is_none() {
-        return is_in_operator(text, conforming, offset);
-    }
     match found {
         Some(token) if message.starts_with("unterminated") => token.kind == Kind::Unterminated,
         Some(token) => token.kind != Kind::Unterminated || !message.starts_with("syntax error"),
         None => false,
     }
-}
-
-/// PostgreSQL cuts `*-` into two operators; ours stays one.
-fn is_in_operator(text: &str, conforming: bool, offset: usize) -> bool {
-    let base = text.as_ptr() as usize;
-    Lexer::new(text.as_bytes(), conforming).any(|token| {
-        let start = token.text.as_ptr() as usize - base;
-        token.kind == Kind::Operator && (start..start + token.text.len()).contains(&offset)
-    })
 }
 
 /// Errors that PostgreSQL reports in the midst of a token, or about one that it cuts shorter.

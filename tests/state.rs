@@ -91,6 +91,20 @@ fn a_setting_stays_its_clients_however_it_was_set() {
     assert_eq!(pins(&stage, &mut other), 0);
 }
 
+#[test]
+fn a_sign_may_stand_right_behind_the_equals_sign() {
+    let stage = stage(1, &[], "");
+    let mut other = stage.client();
+    for (name, value) in [("extra_float_digits", "-3"), ("my.x", "-5")] {
+        let default = show(&mut other, name);
+        let mut client = stage.client();
+        client.rows(&format!("set {name}={value}"));
+        assert_eq!(show(&mut other, name), default);
+        assert_eq!(show(&mut client, name), value);
+    }
+    assert_eq!(pins(&stage, &mut other), 0);
+}
+
 /// As SET takes it: names of schemas by themselves.
 fn quoted(name: &str, value: &str) -> String {
     if name == "search_path" { value.into() } else { format!("'{value}'") }

@@ -56,6 +56,7 @@ async fn keep(
             _ = ticks.tick() => match pool.upgrade() {
                 Some(pool) => {
                     pool.tend(Instant::now());
+                    pool.knowledge.allow_reading();
                     pool.shed();
                     pool.feed_host();
                     pool.listener.look();

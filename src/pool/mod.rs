@@ -83,6 +83,8 @@ pub struct PoolSettings {
     pub address: Arc<str>,
     /// The database's name at PostgreSQL.
     pub dbname: Arc<str>,
+    /// Of its tables and code.
+    pub changes: Arc<Changes>,
     /// Run on each new server.
     pub init_query: Option<Arc<str>>,
     /// Sizes.
@@ -185,12 +187,11 @@ impl Pool {
         settings: PoolSettings,
         labels: Labels,
         refused: Refused,
-        changes: Arc<Changes>,
     ) -> Arc<Self> {
         let owner = Owner { database: Arc::clone(&settings.dbname), user: Arc::clone(&key.user) };
         let (seat, granted) = settings.host.seat(owner);
         let size = settings.size();
-        let knowledge = Arc::new(Knowledge::new(changes));
+        let knowledge = Arc::new(Knowledge::new(Arc::clone(&settings.changes)));
         knowledge.set_rules(settings.pins.rules(size.max));
         let class_metrics = class_metrics(labels.classes(), &settings.classes);
         labels.set_limit(size.max);
@@ -423,6 +424,7 @@ impl Pool {
         let same = old.address == new.address
             && old.dbname == new.dbname
             && old.init_query == new.init_query;
+        self.knowledge.follow(&new.changes);
         if !same {
             *lock(&self.role) = Role::default();
             lock(&self.login).needless = false;

@@ -31,7 +31,6 @@ pub(super) enum Sizes {
 pub(super) struct Pools {
     metrics: Arc<Metrics>,
     refused: Refused,
-    changes: Arc<Changes>,
     inner: Mutex<Inner>,
 }
 
@@ -40,6 +39,8 @@ struct Inner {
     config: Arc<Config>,
     /// By `host:port`; a host outlives its pools, since connections to it may still be closing.
     hosts: HashMap<String, Arc<Host>, FxBuildHasher>,
+    /// By `host:port` and the database's name there.
+    changes: HashMap<(String, String), Arc<Changes>, FxBuildHasher>,
     /// As of the last (re)load.
     classes: Arc<Classes>,
     /// By alias, and `None` for the fallback: CA files are read once a (re)load.
@@ -59,13 +60,14 @@ impl Pools {
         let inner = Inner {
             config: Arc::clone(config),
             hosts: HashMap::default(),
+            changes: HashMap::default(),
             classes: Arc::new(classes(config, None)),
             targets: targets(config)?,
             pools: HashMap::default(),
             sizes: HashMap::default(),
             paused: Paused::default(),
         };
-        Ok(Self { metrics, refused, changes: Arc::default(), inner: Mutex::new(inner) })
+        Ok(Self { metrics, refused, inner: Mutex::new(inner) })
     }
 
     /// The pool of a database and a user, made if need be; `None` if there is no such database.
@@ -84,8 +86,7 @@ impl Pools {
         } else {
             Labels::later(&self.metrics)
         };
-        let (refused, changes) = (self.refused.clone(), Arc::clone(&self.changes));
-        let pool = Pool::new(key.clone(), settings, labels, refused, changes);
+        let pool = Pool::new(key.clone(), settings, labels, self.refused.clone());
         if inner.paused.holds(&key) {
             pool.pause();
         }
@@ -214,7 +215,9 @@ impl Pools {
                 || pool.is_to_be_warm(now)
                 || lasting.contains(pool.key())
         };
-        self.lock().pools.retain(|_, pool| is_used(pool));
+        let mut inner = self.lock();
+        inner.pools.retain(|_, pool| is_used(pool));
+        inner.changes.retain(|_, changes| Arc::strong_count(changes) > 1);
     }
 
     /// All pools.
@@ -252,6 +255,7 @@ impl Inner {
             host: self.host(config, database, metrics),
             address: format!("{}:{} {:?}", database.host, database.port, database.tls).into(),
             dbname: database.dbname_for(alias).into(),
+            changes: self.changes(alias, database),
             init_query: database.init_query.as_deref().map(Into::into),
             limits: PoolLimits {
                 max,
@@ -268,8 +272,13 @@ impl Inner {
         })
     }
 
+    fn changes(&mut self, alias: &str, database: &Database) -> Arc<Changes> {
+        let key = (address(database), database.dbname_for(alias).to_owned());
+        Arc::clone(self.changes.entry(key).or_default())
+    }
+
     fn host(&mut self, config: &Config, database: &Database, metrics: &Metrics) -> Arc<Host> {
-        let address = format!("{}:{}", database.host, database.port);
+        let address = address(database);
         let host = self.hosts.entry(address).or_insert_with_key(|address| {
             let host = Host::new(host_limits(config), metrics.host(address));
             host.set_ceilings(ceilings(config));
@@ -277,6 +286,10 @@ impl Inner {
         });
         Arc::clone(host)
     }
+}
+
+fn address(database: &Database) -> String {
+    format!("{}:{}", database.host, database.port)
 }
 
 fn host_limits(config: &Config) -> HostLimits {

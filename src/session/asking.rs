@@ -14,6 +14,7 @@ use super::own::Own;
 use super::pins::{PinReason, Pins};
 use super::pooling::Pooling;
 use super::rules::{Refusal, Suspicion};
+use super::trial::Trial;
 use super::{Backend, Note, Session, TransactionStatus};
 use crate::sql::{Effects, Touched};
 use crate::wire::{Reader, build};
@@ -34,8 +35,10 @@ pub(crate) struct Questions {
     catalogue: bool,
     /// The segment of the last text that may have run code.
     pub(super) ran_code: Option<u64>,
+    /// What is not known yet to have run.
+    pub(super) trial: Option<Trial>,
     /// Texts that call what the catalogue does not have yet.
-    unread: Vec<Box<[u8]>>,
+    pub(super) unread: Vec<Box<[u8]>>,
     /// What was asked and is not answered.
     asked: Option<Asked>,
     /// Answers that failed in a row.

@@ -17,13 +17,38 @@ WITH setter (call) AS (
     JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE CASE WHEN n.nspname IN ('pg_catalog', 'information_schema')
         THEN l.lanname = 'internal' AND p.provolatile = 'v' ELSE true END
-    UNION ALL SELECT 'r', c.relname, t.tgqual::text, pg_catalog.quote_ident(f.proname) || '()'
+    UNION ALL SELECT 'f', p.proname, p.proargdefaults::text, CASE WHEN p.proargdefaults::text LIKE setter.call
+        THEN pg_catalog.pg_get_expr(p.proargdefaults, 0::pg_catalog.oid) END
+    FROM pg_catalog.pg_proc p CROSS JOIN setter JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE p.proargdefaults IS NOT NULL AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    UNION ALL SELECT 'r', c.relname, e.expression::text,
+        CASE WHEN e.expression::text LIKE setter.call THEN pg_catalog.pg_get_expr(e.expression, i.indrelid) END
+    FROM pg_catalog.pg_index i CROSS JOIN setter
+    CROSS JOIN LATERAL (VALUES (i.indexprs), (i.indpred)) e (expression)
+    CROSS JOIN LATERAL (VALUES (i.indrelid), (i.indexrelid)) named (relid)
+    JOIN pg_catalog.pg_class c ON c.oid = named.relid
+    WHERE e.expression IS NOT NULL
+    UNION ALL SELECT 'r', c.relname, p.partexprs::text, CASE WHEN p.partexprs::text LIKE setter.call
+        THEN pg_catalog.pg_get_expr(p.partexprs, p.partrelid) END
+    FROM pg_catalog.pg_class c CROSS JOIN setter
+    CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(c.oid) a (relid)
+    JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = a.relid::pg_catalog.oid
+    WHERE (c.relispartition OR c.relkind = 'p') AND p.partexprs IS NOT NULL
+        AND EXISTS (SELECT FROM pg_catalog.pg_partitioned_table WHERE partexprs IS NOT NULL)
+    UNION ALL SELECT 'r', c.relname, e.expressions, CASE WHEN e.expressions LIKE setter.call
+        THEN pg_catalog.pg_get_statisticsobjdef(s.oid) END
+    FROM pg_catalog.pg_statistic_ext s CROSS JOIN setter
+    CROSS JOIN LATERAL (SELECT pg_catalog.to_jsonb(s) ->> 'stxexprs') e (expressions)
+    JOIN pg_catalog.pg_class c ON c.oid = s.stxrelid
+    WHERE e.expressions IS NOT NULL
+    UNION ALL SELECT 'w', c.relname, t.tgqual::text, pg_catalog.quote_ident(f.proname) || '()'
     FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
     JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid WHERE NOT t.tgisinternal
-    UNION ALL SELECT 'r', c.relname, d.adbin::text,
+    UNION ALL SELECT CASE WHEN a.attgenerated = 'v' THEN 'r' ELSE 'w' END, c.relname, d.adbin::text,
         CASE WHEN d.adbin::text LIKE setter.call THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
     FROM pg_catalog.pg_attrdef d CROSS JOIN setter JOIN pg_catalog.pg_class c ON c.oid = d.adrelid
-    UNION ALL SELECT 'r', c.relname, r.ev_qual::text || r.ev_action::text,
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+    UNION ALL SELECT CASE WHEN r.ev_type = '1' THEN 'r' ELSE 'w' END, c.relname, r.ev_qual::text || r.ev_action::text,
         CASE WHEN r.ev_qual::text || r.ev_action::text LIKE setter.call
             THEN pg_catalog.pg_get_ruledef(r.oid) END
     FROM pg_catalog.pg_rewrite r CROSS JOIN setter JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
@@ -62,6 +87,8 @@ WITH setter (call) AS (
     SELECT item.subject, item.name, coalesce(item.code, '') || coalesce(mentioned.names, '')
         || CASE WHEN item.tree LIKE '%:commandType 3 %' OR item.tree LIKE '%:commandType 5 %'
             THEN ' insert' ELSE '' END
+        || CASE WHEN item.tree LIKE '%:commandType 2 %' OR item.tree LIKE '%:commandType 4 %'
+            THEN ' update' ELSE '' END
     FROM item LEFT JOIN mentioned ON mentioned.number = item.number
 ), filled (relation, relname, attname, sequence) AS (
     SELECT c.oid, c.relname, a.attname, s.relname

@@ -314,6 +314,7 @@ impl Session {
 
     /// Reads a command tag for what the text did not show (`sql-*.html`, each command's Outputs).
     fn note_command(&mut self, tag: u8, body: &[u8], backend: &mut Backend) {
+        self.end_trial(tag);
         if tag != b'C' {
             return;
         }
@@ -370,6 +371,7 @@ impl Session {
             return Ok(if unseen { ServerFate::Swallow } else { ServerFate::Forward });
         }
         self.on_resets_undone();
+        self.judge(&fields);
         let is_made = self.flow.head().is_some_and(|head| matches!(head.note, Note::Query { .. }));
         if let Some(made) = self.made.as_mut().filter(|_| is_made) {
             made.fail();

@@ -112,8 +112,8 @@ struct Key {
     body: Box<[u8]>,
 }
 
-/// How often tables and code have changed, as far as pgweir's clients have changed them, in all pools: what one
-/// changes, others use.
+/// How often tables and code of one database have changed, as far as pgweir's clients have changed them, in all its
+/// pools: what one changes, others use.
 #[derive(Debug, Default)]
 pub struct Changes {
     tables: AtomicU64,
@@ -124,9 +124,11 @@ pub struct Changes {
 #[derive(Debug, Default)]
 pub struct Knowledge {
     inner: Mutex<Inner>,
-    changes: Arc<Changes>,
+    changes: ArcSwap<Changes>,
     /// The changes of code that the catalogue was read behind.
     code_seen: AtomicU64,
+    /// It was read for changes that others make, not long ago: reading takes a while, and some make them all the time.
+    was_read: AtomicBool,
     next_id: AtomicU64,
     /// There are sequence readers.
     has_sequence_readers: AtomicBool,
@@ -228,7 +230,16 @@ const NAME_LENGTH: usize = 64;
 impl Knowledge {
     /// Of a pool that shares these with others.
     pub fn new(changes: Arc<Changes>) -> Self {
-        Self { changes, ..Self::default() }
+        let found = Self::default();
+        found.changes.store(changes);
+        found
+    }
+
+    /// The pool is another database's from now on.
+    pub fn follow(&self, changes: &Arc<Changes>) {
+        if !Arc::ptr_eq(&self.changes.swap(Arc::clone(changes)), changes) {
+            self.forget_catalogue();
+        }
     }
 
     /// The shared statement of a text under a fingerprint of settings.
@@ -237,7 +248,7 @@ impl Knowledge {
         let key = Key { fingerprint: fingerprint.into(), body: told_by.into() };
         let mut inner = self.lock();
         inner.sweep();
-        inner.invalidate_behind(self.changes.tables.load(Ordering::Acquire));
+        inner.invalidate_behind(self.changes.load().tables.load(Ordering::Acquire));
         let size = body.len() + fingerprint.len() + STATEMENT_OVERHEAD;
         if inner.statement_bytes + size > MAX_STATEMENT_BYTES {
             return self.private(Some(fingerprint), body, effects);
@@ -269,17 +280,18 @@ impl Knowledge {
 
     /// Tables or types have changed: whoever parses a text from now on gets it parsed.
     pub fn tables_changed(&self) {
-        self.changes.tables.fetch_add(1, Ordering::AcqRel);
+        self.changes.load().tables.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Functions have changed, or what runs them: the catalogue is read again, in every pool.
+    /// Functions have changed, or what runs them: the catalogue is read again, in every pool of the database.
     pub fn code_changed(&self) {
-        self.changes.code.fetch_add(1, Ordering::AcqRel);
+        self.was_read.store(false, Ordering::Release);
+        self.changes.load().code.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The same, where it is being read again here.
     pub fn code_changed_elsewhere(&self) {
-        let seen = self.changes.code.fetch_add(1, Ordering::AcqRel) + 1;
+        let seen = self.changes.load().code.fetch_add(1, Ordering::AcqRel) + 1;
         self.code_seen.store(seen, Ordering::Release);
     }
 
@@ -361,8 +373,9 @@ impl Knowledge {
     /// found to be old.
     pub fn wants_catalogue(&self) -> bool {
         let is_settled = self.catalogue_settled.load(Ordering::Acquire);
-        let code = self.changes.code.load(Ordering::Acquire);
-        if self.code_seen.load(Ordering::Acquire) != code {
+        let code = self.changes.load().code.load(Ordering::Acquire);
+        let is_behind = self.code_seen.load(Ordering::Acquire) != code;
+        if is_behind && (!is_settled || !self.was_read.swap(true, Ordering::AcqRel)) {
             self.code_seen.store(code, Ordering::Release);
             self.expire_catalogue();
         }
@@ -377,6 +390,18 @@ impl Knowledge {
             self.catalogue_first.store(true, Ordering::Release);
         }
         !is_settled || !was_fresh
+    }
+
+    /// Whether code has changed behind what is known of it, which is not to be read yet.
+    pub fn is_catalogue_behind(&self) -> bool {
+        let code = self.changes.load().code.load(Ordering::Acquire);
+        self.code_seen.load(Ordering::Acquire) != code
+            && self.rules.load().suspicion != Suspicion::Off
+    }
+
+    /// A while has passed: the catalogue may be read for what others have changed.
+    pub fn allow_reading(&self) {
+        self.was_read.store(false, Ordering::Release);
     }
 
     /// What was read of the catalogue no longer counts, nor what texts were taken for by it.
@@ -549,6 +574,29 @@ mod tests {
         assert!(!k.has_accepted("work_mem", b"resize-1"));
         k.accept("application_name", b"resize-1", b"resize-1");
         assert!(k.lock().accepted.is_empty());
+    }
+
+    #[test]
+    fn what_others_change_is_read_once_in_a_while_and_counts_as_changed_until_then() {
+        let changes = Arc::default();
+        let (one, two) = (Knowledge::new(Arc::clone(&changes)), Knowledge::new(changes));
+        for pool in [&one, &two] {
+            assert!(pool.wants_catalogue());
+            pool.learn_catalogue(Catalogue::default());
+        }
+        // Who changes it reads it.
+        one.code_changed_elsewhere();
+        assert!(!one.wants_catalogue() && !one.is_catalogue_behind());
+        assert!(two.wants_catalogue() && !two.is_catalogue_behind());
+        one.code_changed_elsewhere();
+        assert!(!two.wants_catalogue() && two.is_catalogue_behind());
+        two.allow_reading();
+        assert!(two.wants_catalogue() && !two.is_catalogue_behind());
+        // Nobody read it of those whose clients changed it.
+        two.code_changed();
+        assert!(two.wants_catalogue() && !two.is_catalogue_behind());
+        two.follow(&Arc::default());
+        assert!(two.wants_catalogue() && two.catalogue().is_none());
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub mod settings;
 mod shape;
 pub mod statements;
 mod texts;
+mod trial;
 
 #[cfg(test)]
 mod tests;
@@ -513,6 +514,9 @@ impl Session {
         }
         if self.knowledge.wants_catalogue() {
             self.ask_for_catalogue(backend, out);
+        } else if self.knowledge.is_catalogue_behind() {
+            // Anything may be what it calls.
+            self.questions.suspects |= sql::Effects::FUNCTION;
         }
         let Changes { list: changes, first, whole, everything } = changes;
         if changes.is_empty() {

@@ -130,8 +130,8 @@ const PROBE: &str = "SELECT pg_catalog.pg_my_temp_schema() <> 0::pg_catalog.oid 
     WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()) END, \
     CASE WHEN pg_catalog.current_setting('role') = 'none' THEN pg_catalog.set_config('role', NULL, true) END";
 
-/// The code of functions, and what runs when a table is used: triggers, defaults, rules and views,
-/// policies, constraints, children and referencing tables (`catalogs.html`). Functions in C are taken to
+/// The code of functions, and what runs when they or a table are used: triggers, defaults, rules and views,
+/// policies, constraints, indexes, keys of partitions, statistics, children and referencing tables (`catalogs.html`). Functions in C are taken to
 /// do what they are made for; of PostgreSQL's own, those that may have effects are suspect.
 ///
 /// Expressions are read as the trees that are stored, in which functions and tables stand by their

@@ -31,6 +31,7 @@ impl Session {
         {
             return Resets::None;
         }
+        self.try_text(effects, text);
         self.questions.suspects |= effects;
         if effects.intersects(RUNS_CODE) {
             self.questions.ran_code = Some(self.ticket.segment);

@@ -4,7 +4,7 @@
 //! a table (triggers, column defaults, rules and views, policies, constraints), is in the catalogue of
 //! the database. Names are taken without their schema: several things of one name count together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use rustc_hash::FxBuildHasher;
 
@@ -67,6 +67,8 @@ pub enum Subject {
     Opaque,
     /// A table or view, with code that runs when it is used.
     Relation,
+    /// A table or view, with code that runs when it is written to.
+    Written,
     /// A table with a column that a sequence fills: the code is the names of both.
     Drawing,
 }
@@ -76,6 +78,7 @@ pub enum Subject {
 pub struct Catalogue {
     functions: HashMap<Box<[u8]>, Option<Box<Deed>>, FxBuildHasher>,
     relations: HashMap<Box<[u8]>, Box<Deed>, FxBuildHasher>,
+    written: HashMap<Box<[u8]>, Box<Deed>, FxBuildHasher>,
     drawing: HashMap<Box<[u8]>, Vec<Filled>, FxBuildHasher>,
     has_mentions: bool,
 }
@@ -92,21 +95,23 @@ impl Catalogue {
                 all.add(subject, name, code);
             }
         }
-        all.settle();
+        let all = all.settle();
         let keep = |deed: Deed| (!deed.is_nothing()).then(|| Box::new(deed));
-        let relations = all.relations.into_iter();
+        let of_tables = |entries: Entries| {
+            let entries = entries.into_iter().filter(|(_, entry)| !entry.deed.is_only_drawing());
+            entries.filter_map(|(n, e)| Some((n, keep(e.deed)?))).collect()
+        };
         let mut found = Self {
             functions: all.functions.into_iter().map(|(n, e)| (n, keep(e.deed))).collect(),
-            relations: relations
-                .filter(|(_, entry)| !entry.deed.is_only_drawing())
-                .filter_map(|(n, e)| Some((n, keep(e.deed)?)))
-                .collect(),
+            relations: of_tables(all.relations),
+            written: of_tables(all.written),
             drawing,
             has_mentions: false,
         };
         let own = |deed: &Deed| deed.effects != Effects::FUNCTION;
-        found.has_mentions =
-            !found.relations.is_empty() || found.functions.values().flatten().any(|deed| own(deed));
+        found.has_mentions = !found.relations.is_empty()
+            || !found.written.is_empty()
+            || found.functions.values().flatten().any(|deed| own(deed));
         found
     }
 
@@ -122,6 +127,11 @@ impl Catalogue {
         relation.or_else(|| {
             self.functions.get(name)?.as_deref().filter(|d| d.effects != Effects::FUNCTION)
         })
+    }
+
+    /// What writing to a table or view of this name does, besides.
+    pub fn written(&self, name: &[u8]) -> Option<&Deed> {
+        self.written.get(name).map(|deed| &**deed)
     }
 
     /// The columns that sequences fill in all tables of this name.
@@ -141,6 +151,8 @@ struct Entry {
     deed: Deed,
     /// Names in its code.
     uses: Vec<Box<[u8]>>,
+    /// Its code may write.
+    writes: bool,
 }
 
 type Entries = HashMap<Box<[u8]>, Entry, FxBuildHasher>;
@@ -149,66 +161,113 @@ type Entries = HashMap<Box<[u8]>, Entry, FxBuildHasher>;
 struct Gathered {
     functions: Entries,
     relations: Entries,
+    /// What writing to relations does: to what they show, too (`sql-createview.html#SQL-CREATEVIEW-UPDATABLE-VIEWS`).
+    written: Entries,
 }
 
 impl Gathered {
     fn add(&mut self, subject: Subject, name: &[u8], text: &[u8]) {
-        let Code { effects, touched, uses } = match subject {
+        let Code { effects, touched, uses, writes } = match subject {
             Subject::Foreign => code::foreign(text),
             Subject::Opaque => Code { effects: Effects::FUNCTION, ..Code::default() },
-            Subject::Function | Subject::Relation | Subject::Drawing => code::read(text),
+            _ => code::read(text),
         };
-        let entries = match subject {
-            Subject::Relation | Subject::Drawing => &mut self.relations,
-            Subject::Function | Subject::Foreign | Subject::Opaque => &mut self.functions,
-        };
-        let entry = entries.entry(name.into()).or_default();
+        if subject == Subject::Relation {
+            let written = self.written.entry(name.into()).or_default();
+            written.uses.extend(uses.iter().cloned());
+            written.writes = true;
+        }
+        let entry = self.of(subject).entry(name.into()).or_default();
         entry.deed.add(&Deed { effects, touched });
         entry.uses.extend(uses);
+        entry.writes |= writes;
     }
 
-    /// Who uses what does something does it too.
+    fn of(&mut self, subject: Subject) -> &mut Entries {
+        match subject {
+            Subject::Relation | Subject::Drawing => &mut self.relations,
+            Subject::Written => &mut self.written,
+            Subject::Function | Subject::Foreign | Subject::Opaque => &mut self.functions,
+        }
+    }
+
+    /// Who uses what does something does it too. That ends, since what is known of a name only grows, up to all there
+    /// is.
+    fn settle(self) -> Self {
+        let mut web = Web::of(self);
+        web.settle();
+        web.untied()
+    }
+}
+
+/// The code of all names, and who uses which.
+#[derive(Debug, Default)]
+struct Web {
+    nodes: Vec<Node>,
+    /// By number, as the nodes.
+    users: Vec<Vec<usize>>,
+}
+
+#[derive(Debug)]
+struct Node {
+    kind: Subject,
+    name: Box<[u8]>,
+    entry: Entry,
+}
+
+impl Web {
+    fn of(all: Gathered) -> Self {
+        let kinds = [
+            (Subject::Function, all.functions),
+            (Subject::Relation, all.relations),
+            (Subject::Written, all.written),
+        ];
+        let nodes = kinds.into_iter().flat_map(|(kind, entries)| {
+            entries.into_iter().map(move |(name, entry)| Node { kind, name, entry })
+        });
+        let mut web = Self { nodes: nodes.collect(), users: Vec::new() };
+        web.tie();
+        web
+    }
+
+    fn tie(&mut self) {
+        let mut named: HashMap<&[u8], Vec<usize>, FxBuildHasher> = HashMap::default();
+        for (number, node) in self.nodes.iter().enumerate() {
+            named.entry(&*node.name).or_default().push(number);
+        }
+        let mut users = vec![Vec::new(); self.nodes.len()];
+        for (user, node) in self.nodes.iter().enumerate() {
+            for used in node.entry.uses.iter().filter_map(|name| named.get(&**name)).flatten() {
+                if node.entry.writes || self.nodes[*used].kind != Subject::Written {
+                    users[*used].push(user);
+                }
+            }
+        }
+        self.users = users;
+    }
+
     fn settle(&mut self) {
-        let known = |names: &Entries, name: &[u8]| names.contains_key(name);
-        let (functions, relations) = (&self.functions, &self.relations);
-        let strangers: Vec<_> = [functions, relations]
-            .into_iter()
-            .flat_map(Entries::values)
-            .map(|entry| {
-                let uses = entry.uses.iter();
-                uses.filter(|n| known(functions, n) || known(relations, n)).cloned().collect()
-            })
-            .collect::<Vec<Vec<Box<[u8]>>>>();
-        let entries = self.functions.values_mut().chain(self.relations.values_mut());
-        for (entry, uses) in entries.zip(strangers) {
-            entry.uses = uses;
-        }
-        for _ in 0..MAX_ROUNDS {
-            if !self.spread() {
-                return;
+        let does = |number: &usize| !self.nodes[*number].entry.deed.is_nothing();
+        let mut waiting: VecDeque<_> = (0..self.nodes.len()).filter(does).collect();
+        let mut waits: Vec<_> = (0..self.nodes.len()).map(|number| does(&number)).collect();
+        while let Some(number) = waiting.pop_front() {
+            waits[number] = false;
+            let deed = self.nodes[number].entry.deed.clone();
+            for user in &self.users[number] {
+                let is_new = self.nodes[*user].entry.deed.add(&deed);
+                if is_new && !std::mem::replace(&mut waits[*user], true) {
+                    waiting.push_back(*user);
+                }
             }
         }
     }
 
-    fn spread(&mut self) -> bool {
-        let deeds: HashMap<Box<[u8]>, Deed, FxBuildHasher> = {
-            let mut deeds: HashMap<Box<[u8]>, Deed, FxBuildHasher> = HashMap::default();
-            for (name, entry) in self.functions.iter().chain(&self.relations) {
-                if !entry.deed.is_nothing() {
-                    deeds.entry(name.clone()).or_default().add(&entry.deed);
-                }
-            }
-            deeds
-        };
-        let mut changed = false;
-        for entry in self.functions.values_mut().chain(self.relations.values_mut()) {
-            for name in &entry.uses {
-                if let Some(deed) = deeds.get(name) {
-                    changed |= entry.deed.add(deed);
-                }
-            }
+    fn untied(self) -> Gathered {
+        let mut all = Gathered::default();
+        for Node { kind, name, entry } in self.nodes {
+            all.of(kind).insert(name, entry);
         }
-        changed
+        all
     }
 }
 
@@ -218,11 +277,9 @@ fn filled(code: &[u8]) -> Option<Filled> {
     Some(Filled { column: name()?, sequence: name()? })
 }
 
-/// Calls within calls that are followed.
-const MAX_ROUNDS: usize = 32;
-
 #[cfg(test)]
 mod tests {
+    use super::super::classify::{Options, classify};
     use super::*;
 
     fn catalogue(rows: &[(Subject, &str, &str)]) -> Catalogue {
@@ -248,5 +305,71 @@ mod tests {
         assert_eq!(found.function(b"plain"), Some(None));
         assert_eq!(found.function(b"unknown"), None);
         assert!(found.mention(b"plain_table").is_none());
+    }
+
+    #[test]
+    fn what_runs_where_a_table_is_written_to_does_not_where_it_is_read() {
+        use Subject::{Function, Relation, Written};
+        let found = catalogue(&[
+            (Function, "deep", "begin perform pg_advisory_lock(1); return new; end"),
+            (Written, "triggered", "\"deep\"()"),
+            (Relation, "view", "triggered"),
+            (Relation, "guarded", "deep()"),
+            (Function, "inserts", "begin insert into triggered values (1); end"),
+            (Function, "composes", "begin execute 'table ' || a || ' triggered'; end"),
+            (Function, "reads", "select count(*) from triggered"),
+            (Relation, "writing_view", "inserts()"),
+        ]);
+        for name in ["triggered", "view", "guarded"] {
+            let written = found.written(name.as_bytes()).expect(name);
+            assert!(written.effects.contains(Effects::ADVISORY_LOCK), "{name}");
+        }
+        for name in ["triggered", "view", "reads"] {
+            assert_eq!(found.mention(name.as_bytes()), None, "{name}");
+        }
+        for name in ["guarded", "inserts", "composes", "writing_view"] {
+            let used = found.mention(name.as_bytes()).expect(name);
+            assert!(used.effects.contains(Effects::ADVISORY_LOCK), "{name}");
+        }
+        let options = Options { catalogue: Some(&found), ..Options::default() };
+        for (text, expected) in [
+            ("select * from triggered for update", false),
+            ("insert into triggered values (1)", true),
+            ("select 1; with x as (select * from view) update view set a = 1", true),
+            ("with x as (delete from triggered) select 1", true),
+            ("insert into other values (1); select * from triggered", false),
+            ("copy triggered to stdout", false),
+            ("copy triggered from stdin", true),
+            ("truncate triggered", true),
+            ("do $$ begin perform 1 from triggered; end $$", false),
+            ("do $$ begin update triggered set a = 1; end $$", true),
+            ("select deep()", true),
+            ("grant execute on function other(text), deep(text) to x", false),
+            ("drop function deep(text); select deep('x')", true),
+            ("comment on function public.deep(text) is 'x'", false),
+            ("create or replace function deep() returns int return 1", false),
+            ("alter table t add a int default deep()", true),
+        ] {
+            let effects = classify(text.as_bytes(), &options);
+            assert_eq!(effects.contains(Effects::ADVISORY_LOCK), expected, "{text}");
+        }
+        for text in ["analyze", "VACUUM", "reindex database d", "cluster"] {
+            let (known, unknown) = (options, Options::default());
+            assert_eq!(classify(text.as_bytes(), &known), Effects::FUNCTION, "{text}");
+            assert_eq!(classify(text.as_bytes(), &unknown), Effects::PURE, "{text}");
+        }
+    }
+
+    #[test]
+    fn calls_are_followed_however_deep_they_are() {
+        let names: Vec<_> = (0..2_000).map(|number| format!("f{number}")).collect();
+        let calls = names.iter().skip(1).map(|name| format!("select {name}()"));
+        let code: Vec<_> = calls.chain(["select pg_advisory_lock(1)".into()]).collect();
+        let rows = names.iter().zip(&code);
+        let found = Catalogue::new(
+            rows.map(|(name, code)| (Subject::Function, name.as_bytes(), code.as_bytes())),
+        );
+        let first = found.function(b"f0").flatten().expect("it does something");
+        assert!(first.effects.contains(Effects::ADVISORY_LOCK));
     }
 }

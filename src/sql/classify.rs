@@ -5,13 +5,14 @@
 //! knows which of these may be calls of a function.
 
 use super::call::{Name, Place, fold};
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Deed};
 use super::code;
 use super::effects::Effects;
 use super::lexer::{Kind, Lexer, Token};
 use super::literals;
 use super::local::{self, Local};
 use super::names::Folded;
+use super::runs::{self, Runs};
 use super::touched;
 
 /// What the reading of a text depends on.
@@ -56,6 +57,7 @@ pub fn classify(text: &[u8], options: &Options<'_>) -> Effects {
     while let Some(token) = classifier.lexer.next() {
         classifier.on_token(token);
     }
+    classifier.on_end();
     if options.truncated {
         classifier.effects |= Effects::UNREADABLE;
     }
@@ -94,6 +96,9 @@ struct Classifier<'a, 'o> {
     effects: Effects,
     place: Place<'a>,
     name: Name<'a>,
+    runs: Runs,
+    /// What the statement does if it writes.
+    written: Effects,
     /// The catalogue, if names without parentheses can matter.
     mentions: Option<&'o Catalogue>,
 }
@@ -102,7 +107,8 @@ impl<'a, 'o> Classifier<'a, 'o> {
     fn new(lexer: Lexer<'a>, options: &'o Options<'o>) -> Self {
         let mentions = options.catalogue.filter(|catalogue| catalogue.has_mentions());
         let (place, name) = (Place::START, Name::NONE);
-        Self { lexer, options, effects: Effects::PURE, place, name, mentions }
+        let (effects, written) = (Effects::PURE, Effects::PURE);
+        Self { lexer, options, effects, place, name, runs: Runs::Writes, written, mentions }
     }
 
     #[inline]
@@ -113,6 +119,7 @@ impl<'a, 'o> Classifier<'a, 'o> {
             Kind::Open => self.on_open(),
             Kind::Semicolon => {
                 self.place = Place::START;
+                self.on_end();
                 return;
             }
             Kind::Text | Kind::EscapeText | Kind::DollarText | Kind::UnicodeText => {
@@ -127,6 +134,15 @@ impl<'a, 'o> Classifier<'a, 'o> {
             self.place.statement = Statement::Other;
         }
         self.place.advance(token);
+    }
+
+    /// The statement is over.
+    fn on_end(&mut self) {
+        let written = std::mem::take(&mut self.written);
+        if self.runs == Runs::Writes {
+            self.effects |= written;
+        }
+        self.runs = Runs::Writes;
     }
 
     #[inline]
@@ -152,9 +168,14 @@ impl<'a, 'o> Classifier<'a, 'o> {
 
     /// A table, or a function in the notation of a field.
     fn on_mention(&mut self, token: &Token<'_>) {
-        let Some(catalogue) = self.mentions else { return };
-        let deed = fold(token).and_then(|name| catalogue.mention(name.as_bytes()));
-        self.effects |= deed.map_or(Effects::PURE, |deed| deed.effects);
+        let Some(catalogue) = self.mentions.filter(|_| self.runs != Runs::Nothing) else { return };
+        if self.runs == Runs::Reads && runs::writes(token, &self.place.previous) {
+            self.runs = Runs::Writes;
+        }
+        let Some(name) = fold(token) else { return };
+        let effects = |deed: Option<&Deed>| deed.map_or(Effects::PURE, |deed| deed.effects);
+        self.effects |= effects(catalogue.mention(name.as_bytes()));
+        self.written |= effects(catalogue.written(name.as_bytes()));
     }
 
     /// Whether another statement may stand within this one.
@@ -199,7 +220,9 @@ impl<'a, 'o> Classifier<'a, 'o> {
     fn on_open(&mut self) {
         if self.place.previous.is_identifier() {
             self.place.note_operand(&self.name);
-            self.effects |= self.name.effects(&self.place, self.options);
+            if self.runs != Runs::Nothing {
+                self.effects |= self.name.effects(&self.place, self.options);
+            }
         }
     }
 
@@ -209,15 +232,21 @@ impl<'a, 'o> Classifier<'a, 'o> {
             self.effects |= Effects::UNKNOWN;
             return Statement::Other;
         };
+        self.runs = Runs::of(word.as_bytes(), self.lexer.clone());
         match word.as_bytes() {
             b"select" => return Statement::Select,
             b"insert" | b"with" => self.effects |= Effects::DRAWS,
             b"close" => self.effects |= Effects::CLOSE,
             b"update" | b"delete" | b"values" | b"table" | b"begin" | b"start" | b"commit"
             | b"end" | b"rollback" | b"abort" | b"savepoint" | b"release" | b"lock"
-            | b"truncate" | b"fetch" | b"move" | b"notify" | b"vacuum" | b"analyze"
-            | b"analyse" | b"reindex" | b"cluster" | b"refresh" | b"comment" | b"grant"
+            | b"truncate" | b"fetch" | b"move" | b"notify" | b"refresh" | b"comment" | b"grant"
             | b"revoke" | b"security" | b"checkpoint" | b"reassign" | b"show" => {}
+            // They need not name the tables whose expressions they run.
+            b"vacuum" | b"analyze" | b"analyse" | b"reindex" | b"cluster" => {
+                if self.mentions.is_some() {
+                    self.effects |= Effects::FUNCTION;
+                }
+            }
             b"copy" => {
                 if self.copies_in() {
                     self.effects |= Effects::DRAWS;
@@ -280,7 +309,9 @@ impl<'a, 'o> Classifier<'a, 'o> {
         let text = after.take(3).find_map(|token| touched::body(&token)).filter(|_| !is_other);
         let Some(text) = text else { return Effects::ROUTINE };
         let code = code::read(text);
-        let uses = code.uses.iter().filter_map(|name| catalogue.mention(name));
+        let written = |name| catalogue.written(name).filter(|_| code.writes);
+        let behind = |name| catalogue.mention(name).into_iter().chain(written(name));
+        let uses = code.uses.iter().flat_map(|name| behind(name));
         uses.fold(code.effects | self.options.vouched, |effects, deed| effects | deed.effects)
     }
 

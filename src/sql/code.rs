@@ -7,6 +7,7 @@ use super::call;
 use super::effects::Effects;
 use super::lexer::{Kind, Lexer, Token};
 use super::names::Folded;
+use super::runs;
 use super::touched::{self, Touched};
 
 /// What a piece of code may do.
@@ -16,6 +17,8 @@ pub(crate) struct Code {
     pub(crate) touched: Touched,
     /// Names in it, each of which may be a function or a table.
     pub(crate) uses: Vec<Box<[u8]>>,
+    /// It may write to tables.
+    pub(crate) writes: bool,
 }
 
 /// Reads SQL or PL/pgSQL.
@@ -64,7 +67,10 @@ fn read_level(text: &[u8], depth: u8, code: &mut Code) {
     for (at, token) in tokens.iter().enumerate() {
         let next = tokens.get(at + 1).copied().unwrap_or(Token::START);
         match token.kind {
-            Kind::Word | Kind::QuotedIdentifier => word(token, &next, code),
+            Kind::Word | Kind::QuotedIdentifier => {
+                code.writes |= runs::may_write(token);
+                word(token, &next, code);
+            }
             Kind::Text | Kind::EscapeText | Kind::DollarText if runs_text => {
                 if let Some(inner) = touched::body(token)
                     && depth < MAX_DEPTH
@@ -78,6 +84,7 @@ fn read_level(text: &[u8], depth: u8, code: &mut Code) {
     if runs_text && !has_only_plain_texts(&tokens) {
         // What a composed text names nobody can see, but its words mostly stand in it.
         code.effects |= Effects::EXECUTE | Effects::DYNAMIC;
+        code.writes = true;
     }
 }
 

@@ -2,8 +2,7 @@
 //!
 //! Works on bytes, in one pass, copies nothing and never fails: what has no end is an
 //! [`Kind::Unterminated`] token, and nothing follows it. Where versions differ (13 to 18), texts that
-//! all of them accept are cut alike; a text that the server's lexer refuses is not run at all. Runs of
-//! operator characters stay one token, as no keyword or quote can hide in them.
+//! all of them accept are cut alike; a text that the server's lexer refuses is not run at all.
 
 use memchr::memchr;
 
@@ -32,7 +31,7 @@ pub enum Kind {
     Number,
     /// `$1`.
     Parameter,
-    /// A run of operator characters.
+    /// An operator.
     Operator,
     /// `::`.
     Cast,
@@ -93,13 +92,15 @@ impl<'a> Token<'a> {
 pub struct Lexer<'a> {
     rest: &'a [u8],
     conforming: bool,
+    /// Signs at hand, each an operator of its own.
+    signs: usize,
 }
 
 impl<'a> Lexer<'a> {
     /// Starts at the beginning; the text ends at its first NUL, as it does for PostgreSQL.
     pub fn new(text: &'a [u8], standard_conforming_strings: bool) -> Self {
         let rest = memchr(0, text).and_then(|end| text.get(..end)).unwrap_or(text);
-        Self { rest, conforming: standard_conforming_strings }
+        Self { rest, conforming: standard_conforming_strings, signs: 0 }
     }
 
     fn take(&mut self, kind: Kind, len: usize) -> Token<'a> {
@@ -202,12 +203,20 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// An operator ends where a comment begins.
+    /// An operator ends where a comment begins, and with no sign unless it has a character that no operator of
+    /// standard SQL has (`sql-syntax-lexical.html#SQL-SYNTAX-OPERATORS`): `=-1` is `= -1`. The signs are kept in mind,
+    /// so that no byte is looked at again for each of them.
     fn operator(&mut self) -> Token<'a> {
+        if let Some(left) = self.signs.checked_sub(1) {
+            self.signs = left;
+            return self.take(Kind::Operator, 1);
+        }
         let whole = run(self.rest, OPERATOR);
         let run = self.rest.get(..whole).unwrap_or_default();
         let comment = run.windows(2).position(|pair| pair == b"--" || pair == b"/*");
-        self.take(Kind::Operator, comment.unwrap_or(whole).max(1))
+        let len = comment.unwrap_or(whole).max(1);
+        self.signs = signs(run.get(..len).unwrap_or_default());
+        self.take(Kind::Operator, len - self.signs)
     }
 
     /// An operator, unless it begins a comment: then nothing, or a comment without its end.
@@ -372,6 +381,14 @@ fn block_comment(text: &[u8]) -> Option<usize> {
     }
 }
 
+/// How many signs at the end are none of the operator's.
+fn signs(operator: &[u8]) -> usize {
+    let behind = operator.iter().skip(1).rev();
+    let signs = behind.take_while(|byte| matches!(byte, b'+' | b'-')).count();
+    let keeps = signs > 0 && operator.iter().any(|byte| KEEPS_SIGNS.contains(byte));
+    if keeps { 0 } else { signs }
+}
+
 /// How many bytes from the start are of the class.
 #[inline]
 fn run(text: &[u8], class: u8) -> usize {
@@ -388,6 +405,9 @@ fn run(text: &[u8], class: u8) -> usize {
 fn has(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
+
+/// An operator with one of these may end with a sign.
+const KEEPS_SIGNS: &[u8] = b"~!@#^&|`?%";
 
 const START_OF_WORD: u8 = 1;
 const WORD: u8 = 2;

@@ -280,7 +280,7 @@ fn temporary_objects_are_seen() {
     );
     check(Effects::TEMP_OBJECT | Effects::SETTING, &["SET search_path = 'pg_temp'"]);
     check(
-        Effects::TEMP_OBJECT | Effects::DDL | Effects::FUNCTION,
+        Effects::TEMP_OBJECT | Effects::DDL,
         &["CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql RETURN g(1)"],
     );
 }
@@ -648,6 +648,15 @@ const TOKENS: &[(&str, bool, &str)] = &[
     ("a--b\nc", true, "Word a|Word c"),
     ("a+--b", true, "Word a|Operator +"),
     ("*/*x*/-", true, "Operator *|Operator -"),
+    ("x=-3", true, "Word x|Operator =|Operator -|Number 3"),
+    ("+-+1", true, "Operator +|Operator -|Operator +|Number 1"),
+    ("a=+*-+-- 1", true, "Word a|Operator =+*|Operator -|Operator +"),
+    (
+        "a@-1 #>>-'b' ?-c",
+        true,
+        "Word a|Operator @-|Number 1|Operator #>>-|Text 'b'|Operator ?-|Word c",
+    ),
+    ("a->-1", true, "Word a|Operator ->|Operator -|Number 1"),
     ("/*/*/**/*/*/a", true, "Word a"),
     ("a::b:=c", true, "Word a|Cast ::|Word b|Colon :=|Word c"),
     ("'a''b'", true, "Text 'a''b'"),

@@ -6,8 +6,10 @@
 use super::call::fold;
 use super::catalogue::Catalogue;
 use super::classify::Options;
+use super::composed::{Composed, HOLE, constant};
 use super::lexer::{Kind, Lexer, Token};
 use super::local::Local;
+use super::runs::{self, Runs};
 use crate::without::is_off;
 use memchr::memchr2_iter;
 
@@ -184,17 +186,23 @@ impl Reader<'_> {
         let alone = statements.clone().filter(|tokens| !tokens.is_empty()).count() == 1;
         for statement in statements {
             self.statement(statement, found);
+            self.names(statement, found);
             if alone && self.depth == 0 && is_discard_all(statement) {
                 found.resets = Resets::Everything;
                 found.may_reset = Resets::Everything;
             }
         }
-        for at in 0..tokens.len() {
-            call(&tokens[at..], found);
-            self.mention(&tokens[at], found);
-        }
         if self.depth > 0 && composes(&tokens) {
             self.strings(&tokens, found);
+        }
+    }
+
+    /// Behind EXECUTE in code: what the text that it puts together says of itself. Of one that begins with what is
+    /// not known, the word counts; of what it begins with, each constant by itself.
+    fn execute(self, tokens: &[Token<'_>], found: &mut Touched) {
+        let Composed { text, made_of } = Composed::of(tokens);
+        for text in made_of.iter().chain([&text]) {
+            self.code(text, found);
         }
     }
 
@@ -204,17 +212,52 @@ impl Reader<'_> {
         let mut maybe = Touched::default();
         for token in tokens {
             if body(token).is_some_and(may_hold_set) {
-                self.code(token, &mut maybe);
+                self.string(token, &mut maybe);
             }
         }
         found.add_named(&maybe);
     }
 
+    /// What stands behind the names in a statement.
+    fn names(self, tokens: &[Token<'_>], found: &mut Touched) {
+        let runs = self.runs(tokens);
+        if runs == Runs::Nothing {
+            return;
+        }
+        for at in 0..tokens.len() {
+            call(&tokens[at..], found);
+            self.mention(&tokens[at], runs, found);
+            if self.depth > 0 && tokens[at].is_word(b"execute") {
+                self.execute(&tokens[at + 1..], found);
+            }
+        }
+    }
+
+    /// Within code, a statement begins anywhere.
+    fn runs(self, tokens: &[Token<'_>]) -> Runs {
+        let writes = if self.depth > 0 {
+            tokens.iter().any(|token| runs::may_write(token) || token.is_word(b"execute"))
+        } else {
+            tokens.windows(2).any(|pair| runs::writes(&pair[1], &pair[0]))
+        };
+        let words = tokens.iter().skip_while(|token| token.kind == Kind::Open);
+        match words.clone().next().and_then(fold).filter(|_| self.depth == 0) {
+            Some(first) => match Runs::of(first.as_bytes(), words.skip(1).copied()) {
+                Runs::Reads if writes => Runs::Writes,
+                runs => runs,
+            },
+            None if self.depth > 0 && !writes => Runs::Reads,
+            None => Runs::Writes,
+        }
+    }
+
     /// What stands behind a name, in the catalogue of the database.
-    fn mention(self, token: &Token<'_>, found: &mut Touched) {
+    fn mention(self, token: &Token<'_>, runs: Runs, found: &mut Touched) {
         let Some(catalogue) = self.catalogue else { return };
         let Some(name) = fold(token) else { return };
-        if let Some(deed) = catalogue.mention(name.as_bytes()) {
+        let name = name.as_bytes();
+        let written = catalogue.written(name).filter(|_| runs == Runs::Writes);
+        for deed in catalogue.mention(name).into_iter().chain(written) {
             found.any |= deed.touched.any;
             deed.touched.names.iter().for_each(|name| found.add(name));
             found.local.add(deed.touched.local);
@@ -243,21 +286,28 @@ impl Reader<'_> {
             // DO, LANGUAGE and its name, the code.
             [first, rest @ ..] if first.is_word(b"do") => {
                 for token in rest.iter().take(3) {
-                    self.code(token, found);
+                    self.string(token, found);
                 }
             }
-            [first, rest @ ..] if first.is_word(b"execute") && self.depth > 0 => match rest {
-                [text] if string(text).is_some() => self.code(text, found),
-                _ => found.any |= rest.iter().take(FEW).any(|token| may_hold_set(token.text)),
-            },
+            // Nobody knows what it begins with.
+            [first, rest @ ..] if first.text == [HOLE] && self.depth > 0 => {
+                let sets = [b"set".as_slice(), b"reset"];
+                found.any |= rest.iter().any(|token| sets.iter().any(|word| token.is_word(word)));
+                return false;
+            }
             _ => return false,
         }
         true
     }
 
     /// The code in a string.
-    fn code(self, token: &Token<'_>, found: &mut Touched) {
-        let Some(code) = body(token) else { return };
+    fn string(self, token: &Token<'_>, found: &mut Touched) {
+        if let Some(code) = constant(token) {
+            self.code(&code, found);
+        }
+    }
+
+    fn code(self, code: &[u8], found: &mut Touched) {
         if self.depth >= MAX_DEPTH {
             found.any |= may_hold_set(code);
             return;
@@ -614,6 +664,7 @@ mod tests {
             ("set xml option document; set seed to 0.5", "xmloption"),
             ("set x = default; set session y to default", "x y ~x ~y"),
             ("set x = 'default'", "x"),
+            ("set x=-3; set y=+200; set my.x=-0.5; set z=default", "x y my.x z ~z"),
             ("reset all", "-*"),
             (" DISCARD ALL;", "-** ~**"),
             ("select 1; DISCARD ALL;", ""),
@@ -651,9 +702,55 @@ mod tests {
             ("do $$ begin execute 'set ' || x || ' = 5'; end $$", "?"),
             ("do $$ begin execute format('drop table %I', t); end $$", ""),
             ("do $$ begin update t set a = 1; end $$", ""),
+            ("do 'begin execute ''set a.b = 1''; end'", "a.b"),
             ("select 'set x = 1; set_config('", ""),
         ] {
             assert_eq!(names(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_code_executes_is_told_by_its_first_word() {
+        for (executed, expected) in [
+            ("format('update %I set n = n + 1 where a = $1', tbl) using k", ""),
+            ("format('set local app.tenant = %L', t)", ""),
+            ("'set local app.tenant = ''x'''", ""),
+            ("format('set local role %I', r)", ""),
+            ("format('alter table %I alter a set default 1', t)", ""),
+            ("format('alter role %I set x = 1', r)", ""),
+            ("format('select 1 offset %s', 0)", ""),
+            ("format('select ''asset'' from %I', 'pg_class')", ""),
+            ("format('create function f() returns int set x = 1 language sql as %L', b)", ""),
+            ("'insert into ' || t || ' values (1) on conflict do update set a = ' || b", ""),
+            ("replace('update @ set a = 1', '@', t)", ""),
+            ("case when a then 'update t set a = 1' else reset_query end", ""),
+            ("dataset_query || ' offset 1'", ""),
+            ("a_variable", ""),
+            ("'set ' || name || ' = 1'", "?"),
+            ("format('set %I = %L', name, value)", "?"),
+            ("format('%s set %I = 1', a, b)", "?"),
+            ("format('select 1; set %I = 1', b)", "?"),
+            ("e'\\163et \\x78 = 1'", "x"),
+            ("a || ' reset ' || b", "?"),
+            ("format('select set_config(%L, %L, false)', name, value)", "?"),
+            ("format('do $x$ begin set %I = 1; end $x$', name)", "?"),
+            ("format('select set_config(''app.x'', %L, false)', value)", "app.x"),
+            ("format('set app.tenant = %L', t)", "app.tenant"),
+            ("format('reset %I', t)", "?"),
+            ("'reset work_mem; reset all'", "work_mem ~*"),
+            ("replace('set app.tenant = @', '@', t)", "app.tenant"),
+            ("replace('set @ = 1', '@', t)", "?"),
+            ("case when a then 'set x = 1' else 'set y = ' || b end", "x y"),
+        ] {
+            for (open, close) in [
+                ("execute ", ""),
+                ("if a then execute ", "; end if"),
+                ("for r in execute ", " loop null; end loop"),
+                ("return query execute ", ""),
+            ] {
+                let code = format!("do $do$ begin {open}{executed}{close}; end $do$");
+                assert_eq!(names(&code), expected, "{code}");
+            }
         }
     }
 

@@ -205,6 +205,10 @@ pub struct ErrorFields<'a> {
     pub detail: &'a [u8],
     /// HINT, empty if missing.
     pub hint: &'a [u8],
+    /// `P`: where in the text, empty if that is not known.
+    pub position: &'a [u8],
+    /// `W`: which code ran into it.
+    pub context: &'a [u8],
     /// `R`: the routine that reported it.
     pub routine: &'a [u8],
 }
@@ -227,6 +231,8 @@ impl<'a> ErrorFields<'a> {
                 b'M' => fields.message = text,
                 b'D' => fields.detail = text,
                 b'H' => fields.hint = text,
+                b'P' => fields.position = text,
+                b'W' => fields.context = text,
                 b'R' => fields.routine = text,
                 _ => {}
             }

@@ -123,6 +123,7 @@ impl Session {
         let subject = match columns.next()? {
             Some(b"f") => Subject::Function,
             Some(b"r") => Subject::Relation,
+            Some(b"w") => Subject::Written,
             Some(b"x") => Subject::Foreign,
             Some(b"d") => Subject::Drawing,
             _ => Subject::Opaque,
@@ -178,6 +179,7 @@ impl Session {
         }
         let mut suspects = std::mem::take(&mut self.questions.suspects);
         self.questions.ran_code = None;
+        self.questions.trial = None;
         let touched = std::mem::take(&mut self.questions.touched);
         if let Some(rows) = asked.catalogue {
             suspects = suspects.without(UNREAD) | self.on_catalogue(&rows);
@@ -275,7 +277,10 @@ impl Session {
             let effects = sql::classify(&text, &options);
             let touched = sql::touched(&text, &options);
             drop(catalogue);
-            found |= effects;
+            // What the text does by itself was known when it ran, or was refused.
+            let own = sql::classify(&text, &self.reading.options(false, None));
+            let retires = [Effects::LOAD, Effects::RETIRE_FUNCTION].into_iter();
+            found |= retires.filter(|e| own.contains(*e)).fold(effects, Effects::without);
             self.note_touched(&touched, &Parameters::NONE);
         }
         found
