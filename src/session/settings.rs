@@ -174,10 +174,15 @@ impl Room {
 pub struct TooMany;
 
 fn compare(a: &str, b: &str) -> Ordering {
+    let fold = |c: u8| c.to_ascii_lowercase();
+    // As it mostly is.
+    let firsts = a.bytes().next().map(fold).cmp(&b.bytes().next().map(fold));
+    if firsts.is_ne() {
+        return firsts;
+    }
     if a == b {
         return Ordering::Equal;
     }
-    let fold = |c: u8| c.to_ascii_lowercase();
     a.bytes().map(fold).cmp(b.bytes().map(fold))
 }
 
