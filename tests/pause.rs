@@ -121,3 +121,21 @@ fn what_listens_goes_last_and_listens_again() {
     stage.database.target().connect().rows("notify news, 'again'");
     assert!(client.until('A').last().is_some_and(|event| event.is('A')));
 }
+
+#[test]
+fn servers_are_replaced_as_they_become_free_and_nobody_waits() {
+    let stage = stage(2, "");
+    let [mut busy, mut idle] = [(); 2].map(|()| stage.weir.target().connect());
+    let mut console = console(&stage);
+    busy.rows("begin");
+    let old = busy.value("select pg_backend_pid()");
+    let other = idle.value("select pg_backend_pid()");
+    let name = stage.database.name();
+    assert_eq!(console.ask(&query(&format!("reconnect {name}"))), "C[RECONNECT] Z[I]");
+    assert_eq!(busy.value("select pg_backend_pid()"), old, "a transaction goes on");
+    busy.rows("commit");
+    let fresh = [busy.value("select pg_backend_pid()"), idle.value("select pg_backend_pid()")];
+    assert!(!fresh.contains(&old) && !fresh.contains(&other), "{fresh:?} {old} {other}");
+    assert_eq!(console.ask(&query("reconnect nosuch")), "E[ERROR 42704] Z[I]");
+    assert_eq!(console.ask(&query("reconnect")), "C[RECONNECT] Z[I]");
+}

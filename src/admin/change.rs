@@ -42,6 +42,8 @@ pub enum Change {
     Pause(Option<Pools>),
     /// They do so again.
     Resume(Option<Pools>),
+    /// Servers of pools, or of all of them, are replaced as they become free.
+    Reconnect(Option<Pools>),
     /// The client of this id is ended.
     Kill(u32),
     /// The configuration is read again.

@@ -34,7 +34,8 @@ impl std::fmt::Debug for Remote {
 }
 
 /// Paths, for those who ask for another.
-pub(super) const PATHS: [&str; 6] = ["/limits", "/resize", "/warm", "/pause", "/resume", "/reload"];
+pub(super) const PATHS: [&str; 7] =
+    ["/limits", "/resize", "/warm", "/pause", "/resume", "/reconnect", "/reload"];
 
 /// What is answered: a status and JSON.
 pub(super) type Answer = (StatusCode, Bytes);
@@ -138,6 +139,7 @@ fn read(path: &str, body: &[u8]) -> Result<Change, String> {
         }
         "/pause" => Ok(Change::Pause(which(path, body)?)),
         "/resume" => Ok(Change::Resume(which(path, body)?)),
+        "/reconnect" => Ok(Change::Reconnect(which(path, body)?)),
         _ => Ok(Change::Reload),
     }
 }

@@ -96,6 +96,11 @@ impl Shared {
                     unknown.unwrap_or(ChangeError::NotNow(error))
                 })
             }
+            Change::Reconnect(which) => {
+                self.check_database(which.as_ref())?;
+                self.pools.reconnect(which.as_ref());
+                Ok(())
+            }
             Change::Kill(id) => self.kill(*id),
             Change::Reload => {
                 self.try_reload().map_err(|error| ChangeError::Invalid(error.to_string()))
@@ -112,6 +117,7 @@ impl Shared {
             | Change::Resize { .. }
             | Change::Warm { .. }
             | Change::Resume(_)
+            | Change::Reconnect(_)
             | Change::Kill(_)
             | Change::Reload => true,
         }

@@ -190,6 +190,13 @@ impl Pools {
         Ok(())
     }
 
+    /// Replaces the servers of pools as they become free.
+    pub(super) fn reconnect(&self, which: Option<&change::Pools>) {
+        let inner = self.lock();
+        let pools = inner.pools.values().filter(|pool| is_among(which, pool.key()));
+        pools.for_each(Pool::replace_servers);
+    }
+
     /// Whether none of these pools has a connection, or is not paused any more.
     pub(super) fn are_still(&self, which: Option<&change::Pools>) -> bool {
         let inner = self.lock();

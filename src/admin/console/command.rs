@@ -82,7 +82,7 @@ impl Show {
 }
 
 /// What changes something, and how it is written.
-pub const CHANGES: [(&str, &str); 8] = [
+pub const CHANGES: [(&str, &str); 9] = [
     ("SET key = value", "changes a setting of limits, timeouts or pins until the next reload"),
     ("RESET key", "gives it the value of the configuration again"),
     (
@@ -95,6 +95,10 @@ pub const CHANGES: [(&str, &str); 8] = [
         "lets transactions end, closes the servers, and has clients wait until RESUME",
     ),
     ("RESUME [database[.user]]", "ends a pause"),
+    (
+        "RECONNECT [database[.user]]",
+        "replaces the servers as they become free, and has nobody wait",
+    ),
     ("KILL client_id", "ends a client, whose transaction is rolled back"),
     ("RELOAD", "reads the configuration again"),
 ];
@@ -126,6 +130,7 @@ fn statement(tokens: &[Token<'_>]) -> Result<Command, Unknown> {
         (b"warm", rest) => warm(rest).ok_or_else(|| unknown(tokens))?,
         (b"pause", rest) => Command::Change(Change::Pause(which(rest, tokens)?)),
         (b"resume", rest) => Command::Change(Change::Resume(which(rest, tokens)?)),
+        (b"reconnect", rest) => Command::Change(Change::Reconnect(which(rest, tokens)?)),
         (b"kill", [id]) => kill(id).ok_or_else(|| unknown(tokens))?,
         (b"reload", []) => Command::Change(Change::Reload),
         (b"discard", [_]) => Command::Accepted("DISCARD ALL"),
@@ -407,6 +412,8 @@ mod tests {
             ("pause", Command::Change(Change::Pause(None))),
             ("PAUSE shop", Command::Change(Change::Pause(Some(pool("shop", None))))),
             ("resume shop.app", Command::Change(Change::Resume(Some(pool("shop", Some("app")))))),
+            ("reconnect", Command::Change(Change::Reconnect(None))),
+            ("Reconnect shop", Command::Change(Change::Reconnect(Some(pool("shop", None))))),
             ("kill 1234567890", Command::Change(Change::Kill(1_234_567_890))),
             ("reload", Command::Change(Change::Reload)),
         ];

@@ -448,6 +448,7 @@ fn tag_of(change: &Change) -> &'static str {
         Change::Warm { .. } => "WARM",
         Change::Pause(_) => "PAUSE",
         Change::Resume(_) => "RESUME",
+        Change::Reconnect(_) => "RECONNECT",
         Change::Kill(_) => "KILL",
         Change::Reload => "RELOAD",
     }
