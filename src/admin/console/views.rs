@@ -124,7 +124,8 @@ fn observed(ledger: &Ledger) -> Vec<Row> {
 /// Means of nothing are 0, and so are those before the first period is over.
 fn stats(pool: &PoolStats) -> Row {
     let PoolStats { total, recent, recent_seconds, .. } = pool;
-    let share = |of: f64, by: f64| Value::Float(if by > 0.0 { of / by } else { 0.0 });
+    let float = |value: f64| Value::Float((value * 1000.0).round() / 1000.0);
+    let share = |of: f64, by: f64| float(if by > 0.0 { of / by } else { 0.0 });
     let rate = |count: u64| share(count as f64, *recent_seconds);
     vec![
         (*pool.database).into(),
@@ -134,9 +135,9 @@ fn stats(pool: &PoolStats) -> Row {
         number(total.bytes_received),
         number(total.bytes_sent),
         number(total.checkouts),
-        Value::Float(total.wait_seconds),
+        float(total.wait_seconds),
         number(total.leases),
-        Value::Float(total.lease_seconds),
+        float(total.lease_seconds),
         rate(recent.transactions),
         rate(recent.queries),
         rate(recent.bytes_received),
