@@ -341,3 +341,16 @@ fn no_bytes_at_the_console_harm_pgweir() {
     }
     assert_eq!(console(&stage).connect().rows("show version").len(), 1);
 }
+
+#[test]
+fn a_setting_that_there_is_not_is_refused_by_its_name() {
+    let stage = Stage::new(&setup(1));
+    let mut admin = console(&stage).connect();
+    admin.send(&query("set limits.max_server = 5"));
+    let answer = said(&admin.ready(1));
+    assert!(
+        answer.contains("there is no setting") && answer.contains("limits.max_server"),
+        "{answer}"
+    );
+    assert_eq!(admin.ask(&query("set client_tls.mode = 'off'")), "E[ERROR 42601] Z[I]");
+}

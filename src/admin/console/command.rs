@@ -156,10 +156,13 @@ fn set(tokens: &[Token<'_>]) -> Option<Command> {
         [sign, value @ ..] if sign.text == b"=" || sign.is_word(b"to") => Some(value),
         _ => None,
     };
-    let (Some(key), Some(value)) = (changeable(&name), assigned) else {
-        return is_habit(&name).then_some(Command::Accepted("SET"));
+    let key = match changeable(&name) {
+        Some(key) => key.path(),
+        // So that it is refused for what is wrong with it.
+        None if is_misspelt(&name) => name,
+        None => return is_habit(&name).then_some(Command::Accepted("SET")),
     };
-    Some(Command::Change(Change::Set(vec![(key.path(), joined(value)?)])))
+    Some(Command::Change(Change::Set(vec![(key, joined(assigned?)?)])))
 }
 
 fn reset(tokens: &[Token<'_>]) -> Option<Command> {
@@ -172,6 +175,13 @@ fn reset(tokens: &[Token<'_>]) -> Option<Command> {
             is_known.then_some(Command::Accepted("RESET"))
         }
     }
+}
+
+/// It would be in a section that can be changed, which has no such key.
+fn is_misspelt(name: &str) -> bool {
+    let section = name.split_once('.').map(|(section, _)| section);
+    section.is_some_and(|section| SECTIONS.contains(&section))
+        && !KEYS.iter().any(|key| key.path() == name)
 }
 
 fn is_habit(name: &str) -> bool {
@@ -403,6 +413,7 @@ mod tests {
             ("set session max_servers = 5", set("limits.max_servers", "5")),
             ("set max_servers = 50%", set("limits.max_servers", "50%")),
             ("set timeouts.checkout = 5min", set("timeouts.checkout", "5min")),
+            ("set limits.max_server = 5", set("limits.max_server", "5")),
             ("reset max_servers", Command::Change(Change::Reset("limits.max_servers".into()))),
             ("resize shop 30", resize(pool("shop", None), "30")),
             ("RESIZE shop.app TO 50%", resize(pool("shop", Some("app")), "50%")),
