@@ -338,9 +338,11 @@ impl Session {
                 if changes_catalogue(tag) {
                     self.expect_catalogue();
                 }
-                let altered = changes_plans(tag) || (runs_code(tag) && self.alters());
-                let others = runs_code(tag) && self.questions.suspects.contains(Effects::ALTERS);
-                self.altered |= altered && (others || !drops(tag) || !self.is_about_temporary());
+                if changes_plans(tag) || (self.alters() && runs_code(tag)) {
+                    let others =
+                        self.questions.suspects.contains(Effects::ALTERS) && runs_code(tag);
+                    self.altered |= others || !drops(tag) || !self.is_about_temporary();
+                }
             }
         }
     }

@@ -37,26 +37,18 @@ impl Settings {
     /// A server that keeps some of them would end its idle session, or wait with a read of pgweir's own
     /// (`runtime-config-client.html`).
     pub fn is_harmful_aside(&self) -> bool {
-        self.idle_session_timeout().is_some()
-            || self.get("default_transaction_deferrable").is_some_and(|value| value == b"on")
+        // Their lengths tell nearly all others apart, and this is asked at the end of each lease.
+        self.entries.iter().any(|(name, value)| match name.len() {
+            20 => name.eq_ignore_ascii_case(IDLE_SESSION) && limit(value).is_some(),
+            30 => name.eq_ignore_ascii_case(DEFERRABLE) && **value == *b"on",
+            _ => false,
+        })
     }
 
     /// How long the session may be idle, if that is limited.
     pub fn idle_session_timeout(&self) -> Option<Duration> {
-        let value = std::str::from_utf8(self.get("idle_session_timeout")?).ok()?;
-        let (number, unit) =
-            value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()));
-        let number: u64 = number.parse().ok()?;
-        let millis = match unit {
-            "" | "ms" => 1,
-            "s" => 1_000,
-            "min" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        let time = Duration::from_millis(number.saturating_mul(millis));
-        (!time.is_zero()).then_some(time)
+        let is_it = |name: &str| name.len() == 20 && name.eq_ignore_ascii_case(IDLE_SESSION);
+        self.entries.iter().find(|(name, _)| is_it(name)).and_then(|(_, value)| limit(value))
     }
 
     /// Neither many nor long.
@@ -210,6 +202,28 @@ impl Change {
             _ => 2,
         }
     }
+}
+
+const IDLE_SESSION: &str = "idle_session_timeout";
+const DEFERRABLE: &str = "default_transaction_deferrable";
+const _: () = assert!(IDLE_SESSION.len() == 20 && DEFERRABLE.len() == 30);
+
+/// A time, as PostgreSQL shows it or a client may write it; `None` if it is none.
+fn limit(value: &[u8]) -> Option<Duration> {
+    let value = std::str::from_utf8(value).ok()?;
+    let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (number, unit) = value.split_at(end);
+    let number: u64 = number.parse().ok()?;
+    let millis = match unit {
+        "" | "ms" => 1,
+        "s" => 1_000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    let time = Duration::from_millis(number.saturating_mul(millis));
+    (!time.is_zero()).then_some(time)
 }
 
 /// What limits the time of statements.

@@ -157,12 +157,14 @@ fn set(tokens: &[Token<'_>]) -> Option<Command> {
         _ => None,
     };
     let key = match changeable(&name) {
-        Some(key) => key.path(),
+        Some(key) => Some(key.path()),
         // So that it is refused for what is wrong with it.
-        None if is_misspelt(&name) => name,
-        None => return is_habit(&name).then_some(Command::Accepted("SET")),
+        None => is_misspelt(&name).then(|| name.clone()),
     };
-    Some(Command::Change(Change::Set(vec![(key, joined(assigned?)?)])))
+    let (Some(key), Some(value)) = (key, assigned) else {
+        return is_habit(&name).then_some(Command::Accepted("SET"));
+    };
+    Some(Command::Change(Change::Set(vec![(key, joined(value)?)])))
 }
 
 fn reset(tokens: &[Token<'_>]) -> Option<Command> {
