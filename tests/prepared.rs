@@ -819,3 +819,18 @@ fn a_deallocate_of_a_name_that_sql_has_prepared_is_no_other_names() {
         vec![one.ask(&query("deallocate sp; select 1/0; deallocate s")), one.ask(&fetch("s"))]
     });
 }
+
+#[test]
+fn a_known_statement_is_described_once_where_settings_are_in_doubt() {
+    both_with(&Setup::servers(2), |target| {
+        let [mut one, mut other] = [(); 2].map(|()| target.connect());
+        one.ask(&[parse("s", "select 1"), describe('S', "s"), sync()].concat());
+        other.rows("begin");
+        let doubt = "begin; do $$ begin perform set_config('my.x', '1', false); end $$";
+        vec![
+            one.ask(&query(doubt)),
+            one.ask(&[run("s", &[]), run("s", &[]), sync()].concat()),
+            one.ask(&query("commit")),
+        ]
+    });
+}

@@ -120,15 +120,11 @@ impl Client {
         relay.observe();
         let ended = relay.run().await;
         let inside = relay.rest > 0 && relay.forwarding;
-        let ended = ended.map_err(|ending| match ending {
+        let ended = ended.map_err(|ending| match (ending, relay.fatal.take()) {
             // The client has the server's own FATAL.
-            Ending::Ended(ended) => match relay.fatal.take() {
-                Some(fatal) => Ending::ServerFatal(fatal),
-                None if inside => Ending::Ended(ended).inside_message(),
-                None => Ending::Ended(ended),
-            },
-            ending if inside => ending.inside_message(),
-            ending => ending,
+            (Ending::Ended(_), Some(fatal)) => Ending::ServerFatal(fatal),
+            (ending, _) if inside => ending.inside_message(),
+            (ending, _) => ending,
         });
         relay.gathering.stop(&mut relay.lease.link);
         let (rest, canceling) = (relay.rest, relay.canceling.take());

@@ -8,6 +8,7 @@ use super::knowledge::Statement;
 use super::own::Own;
 use super::pins::PinReason;
 use super::settings::{self, Room, TooMany};
+use super::shape::Described;
 use super::{Backend, Note, Session, SessionError, TransactionStatus, Unsynced};
 use crate::sql::{self, Completion, Effects};
 use crate::wire::build;
@@ -237,7 +238,7 @@ impl Session {
                 self.statements.tried(&name);
                 self.retry = None;
             }
-            Note::Columns { .. } => self.load.describes = false,
+            Note::Columns { .. } => self.described.iter_mut().for_each(Described::answer),
             Note::Unlistened => self.on_unlistened(),
             Note::Returned => self.on_returned(),
             _ => {}
@@ -536,7 +537,7 @@ impl Session {
             Note::TakenBack { name } => {
                 backend.statements.lend(&name);
             }
-            Note::Columns { .. } => self.load.describes = false,
+            Note::Columns { .. } => self.described = None,
             Note::Use { .. }
             | Note::Described { .. }
             | Note::Alias { .. }

@@ -63,7 +63,7 @@ use retry::Retry;
 use rules::Seat;
 use sequences::{Draw, Sequences};
 use settings::{Change, Changes, ServerSettings, Settings};
-use shape::Portal;
+use shape::{Described, Portal};
 use statements::{ClientStatements, Name, ServerStatements, Ticket};
 
 pub use asking::{Leftovers, Parting};
@@ -309,6 +309,7 @@ pub struct Session {
     deallocating: VecDeque<Option<Name>>,
     /// The portal bound last, if its description is to be noted.
     portal: Option<Portal>,
+    described: Option<Described>,
     questions: Questions,
     /// The segment in flight, if it may have to be sent again.
     retry: Option<Box<Retry>>,
@@ -357,8 +358,6 @@ struct Load {
     bytes: usize,
     /// A Flush was sent because no more can be, so that replies come.
     flushed: bool,
-    /// pgweir has a statement described, and the client's message waits for it.
-    describes: bool,
 }
 
 /// What was done since [`Session::take_counts`].
@@ -400,6 +399,7 @@ impl Session {
             fault: Fault::Client,
             deallocating: VecDeque::new(),
             portal: None,
+            described: None,
             questions: Questions::default(),
             retry: None,
             listening: Listening::default(),
@@ -588,6 +588,7 @@ impl Session {
         self.made = None;
         self.deallocating.clear();
         self.portal = None;
+        self.described = None;
         self.syncing = None;
         self.load = Load::default();
         self.reading.end(&self.desired);

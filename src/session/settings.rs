@@ -373,9 +373,7 @@ impl ServerSettings {
 
     /// Whether a timeout is set that is under a second.
     pub fn has_short(&self, name: &str) -> bool {
-        let shown = self.actual.get(name).and_then(|value| std::str::from_utf8(value).ok());
-        let milliseconds = shown.and_then(|value| value.strip_suffix("ms")?.parse().ok());
-        milliseconds.is_some_and(|milliseconds: u32| milliseconds < 1000)
+        self.actual.get(name).and_then(limit).is_some_and(|limit| limit < Duration::from_secs(1))
     }
 
     /// Whether it is known what RESET gives.

@@ -50,38 +50,50 @@ impl Session {
         backend: &mut Backend,
         out: &mut BytesMut,
     ) -> Option<Known> {
-        let segment = self.ticket.segment;
-        let copy = backend.statements.copy_of(statement, generation, segment);
-        let typed = match copy {
-            Copy::Missing | Copy::Stale => self.with_types(name, statement),
-            _ => None,
-        };
-        let generation = typed.as_ref().map_or(generation, |typed| typed.generation());
-        let statement = typed.as_ref().unwrap_or(statement);
-        let statement = self.ensure(statement, generation, backend, out)?;
-        let Some(told) = told.filter(|_| !is_off("shape")) else {
-            return Some(Known::Same(statement));
+        // What it waits for is the answer of the statement that was described: under settings that are in doubt, or where
+        // room had to be made, it would be another each time.
+        if let Some(asked) = self.described.take_if(|asked| *asked.name == *name) {
+            if asked.is_answered {
+                return Some(Self::known(asked.statement, told.as_ref(), backend));
+            }
+            self.described = Some(asked);
+            return None;
+        }
+        let statement = match backend.statements.copy_of(statement, generation, self.ticket.segment)
+        {
+            Copy::Unsettled => return None,
+            Copy::Ready | Copy::Coming => Arc::clone(statement),
+            Copy::Missing | Copy::Stale => match self.with_types(name, statement) {
+                Some(typed) => self.ensure(&typed, typed.generation(), backend, out)?,
+                None => self.ensure(statement, generation, backend, out)?,
+            },
         };
         // In a transaction that has failed PostgreSQL says that first.
-        if self.status == TransactionStatus::Failed && self.flow.is_status_known() {
-            return Some(Known::Same(statement));
+        let failed = self.status == TransactionStatus::Failed && self.flow.is_status_known();
+        let told = told.filter(|_| !failed && !is_off("shape"));
+        if told.is_some() && backend.statements.columns_of(&statement).is_none() {
+            self.ask_for_columns(name, &statement, out);
+            return None;
         }
-        match backend.statements.columns_of(&statement) {
-            Some(there) if Arc::ptr_eq(there, &told) || **there == *told => {
-                Some(Known::Same(statement))
+        Some(Self::known(statement, told.as_ref(), backend))
+    }
+
+    /// What cannot be read is not compared.
+    fn known(statement: Arc<Statement>, told: Option<&Columns>, backend: &Backend) -> Known {
+        match (told, backend.statements.columns_of(&statement)) {
+            (Some(told), Some(there)) if !Arc::ptr_eq(there, told) && **there != **told => {
+                Known::Changed
             }
-            Some(_) => Some(Known::Changed),
-            None => {
-                self.ask_for_columns(name, &statement, out);
-                None
-            }
+            _ => Known::Same(statement),
         }
     }
 
     fn ask_for_columns(&mut self, name: &[u8], statement: &Arc<Statement>, out: &mut BytesMut) {
-        if std::mem::replace(&mut self.load.describes, true) {
-            return;
-        }
+        self.described = Some(Described {
+            name: name.into(),
+            statement: Arc::clone(statement),
+            is_answered: false,
+        });
         write_describe(out, &statement.server_name);
         let note = Note::Columns { name: name.into(), statement: Arc::clone(statement) };
         self.inject(Kind::Describe, note);
@@ -175,6 +187,20 @@ impl Session {
             }
             _ => Note::Plain,
         }
+    }
+}
+
+/// A statement that pgweir has the server describe, for a message of the client's that waits.
+#[derive(Debug)]
+pub(super) struct Described {
+    name: Name,
+    statement: Arc<Statement>,
+    is_answered: bool,
+}
+
+impl Described {
+    pub(super) fn answer(&mut self) {
+        self.is_answered = true;
     }
 }
 
