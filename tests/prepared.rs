@@ -665,6 +665,35 @@ fn an_old_plan_is_known_in_whatever_language_it_is_told() {
 }
 
 #[test]
+fn who_parses_behind_code_that_changed_a_table_meets_no_old_plan_in_a_transaction() {
+    let stage = Stage::new(&Setup::servers(1));
+    let mut first = stage.client();
+    first.rows("create table t (a int); insert into t values (1)");
+    let sql = "select * from t";
+    first.ask(&prepare("s", sql));
+    assert_eq!(first.ask(&fetch("s")), "2 D(1) C[SELECT 1] Z[I]");
+    let alter = "do $$begin execute 'al' || 'ter table t add column b int default 2'; end$$";
+    first.rows(alter);
+    let mut late = stage.client();
+    let mut later = stage.client();
+    assert_eq!(later.ask(&prepare("later", sql)), "1 Z[I]");
+    late.rows("begin");
+    late.ask(&prepare("s", sql));
+    assert_eq!(late.ask(&fetch("s")), "2 D(1,2) C[SELECT 1] Z[T]");
+    late.rows("commit");
+    late.rows(alter.replace(" b ", " c ").as_str());
+    // Who parsed ahead of that is told, as on a server of its own.
+    late.rows("begin");
+    let old = "E[ERROR 0A000] Z[E]";
+    assert_eq!(late.ask(&fetch("s")), old);
+    late.rows("rollback");
+    let mut last = stage.client();
+    assert_eq!(last.ask(&prepare("last", sql)), "1 Z[I]");
+    last.rows("begin");
+    assert_eq!(last.ask(&fetch("last")), "2 D(1,2,2) C[SELECT 1] Z[T]");
+}
+
+#[test]
 fn who_parses_after_the_tables_changed_never_meets_an_old_plan() {
     let stage = Stage::new(&Setup::servers(1));
     let mut owner = stage.database.target().connect();

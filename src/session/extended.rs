@@ -185,7 +185,7 @@ impl Session {
         let generation = existing.generation();
         if !failed {
             // A transaction may have failed by now, and then nothing can be prepared.
-            let copy = backend.statements.copy_of(&existing, generation, self.ticket.segment);
+            let copy = self.copy_of(&existing, generation, backend);
             let must_prepare = matches!(copy, Copy::Missing | Copy::Stale);
             if must_prepare && !self.flow.is_status_known() {
                 return ClientFate::Wait;
@@ -195,7 +195,7 @@ impl Session {
             };
             existing = ensured;
         } else if !matches!(
-            backend.statements.copy_of(&existing, generation, self.ticket.segment),
+            self.copy_of(&existing, generation, backend),
             Copy::Ready | Copy::Coming
         ) {
             // The segment itself may have ended the transaction, so that the server takes any text.

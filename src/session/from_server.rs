@@ -9,7 +9,7 @@ use super::own::Own;
 use super::pins::PinReason;
 use super::settings::{self, Room, TooMany};
 use super::shape::Described;
-use super::{Backend, Note, Session, SessionError, TransactionStatus, Unsynced};
+use super::{Altered, Backend, Note, Session, SessionError, TransactionStatus, Unsynced};
 use crate::sql::{self, Completion, Effects};
 use crate::wire::build;
 use crate::wire::error::{self, ErrorFields};
@@ -339,13 +339,22 @@ impl Session {
                 if changes_catalogue(tag) {
                     self.expect_catalogue();
                 }
-                if changes_plans(tag) || (self.alters() && runs_code(tag)) {
-                    let others =
-                        self.questions.suspects.contains(Effects::ALTERS) && runs_code(tag);
-                    self.altered |= others || !drops(tag) || !self.is_about_temporary();
-                }
+                self.altered = self.altered.max(self.altered_by(tag));
             }
         }
+    }
+
+    /// What a command has changed of the tables that others use.
+    fn altered_by(&self, tag: &[u8]) -> Altered {
+        let (code, suspects) = (runs_code(tag), self.questions.suspects);
+        let may = if code { self.may_alter() } else { Altered::Nothing };
+        let others = code && suspects.contains(Effects::ALTERS);
+        if (changes_plans(tag) || may == Altered::Tables)
+            && (others || !drops(tag) || !self.is_about_temporary())
+        {
+            return Altered::Tables;
+        }
+        may.min(Altered::Doubtful)
     }
 
     /// What is dropped may be one of the objects that no other session sees, for all that is known.
@@ -622,9 +631,7 @@ impl Session {
 
     fn on_transaction_over(&mut self) {
         self.counts.transactions += 1;
-        if std::mem::take(&mut self.altered) {
-            self.knowledge.tables_changed();
-        }
+        self.tell_altered(Altered::Nothing);
         if self.is_quiet() {
             self.forget_local_settings();
             if self.questions.touched.is_empty() {

@@ -31,8 +31,9 @@ pub struct Statement {
     read_under: AtomicU32,
     /// Name on servers.
     pub server_name: Box<[u8]>,
-    /// Copies on servers of an older generation are stale.
-    generation: AtomicU32,
+    /// Copies on servers of an older generation are stale, or in doubt.
+    changed: AtomicU32,
+    doubted: AtomicU32,
     /// A server has accepted it, and another client may be told so without asking again.
     known_good: AtomicBool,
 }
@@ -52,7 +53,8 @@ impl Statement {
             effects: AtomicU32::new(effects.bits()),
             read_under: AtomicU32::new(version),
             server_name: format!("{NAME_PREFIX}{id}").into_bytes().into(),
-            generation: AtomicU32::new(0),
+            changed: AtomicU32::new(0),
+            doubted: AtomicU32::new(0),
             known_good: AtomicBool::new(false),
         }
     }
@@ -79,13 +81,16 @@ impl Statement {
     }
 
     /// The generation that servers must have.
-    pub fn generation(&self) -> u32 {
-        self.generation.load(Ordering::Relaxed)
+    pub fn generation(&self) -> Generation {
+        Generation {
+            changed: self.changed.load(Ordering::Relaxed),
+            doubted: self.doubted.load(Ordering::Relaxed),
+        }
     }
 
     /// Makes every server's copy stale.
     pub fn invalidate(&self) {
-        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.changed.fetch_add(1, Ordering::Relaxed);
         self.known_good.store(false, Ordering::Relaxed);
     }
 
@@ -105,6 +110,15 @@ impl Statement {
     }
 }
 
+/// How old a copy of a statement may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Generation {
+    /// How often it was to be parsed again.
+    pub changed: u32,
+    /// Of the tables' doubts, those that it was last parsed behind.
+    pub doubted: u32,
+}
+
 /// What makes two statements the same: the bytes, and the settings they are parsed under.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -117,6 +131,8 @@ struct Key {
 #[derive(Debug, Default)]
 pub struct Changes {
     tables: AtomicU64,
+    /// How often code may have changed tables, for all that is known.
+    doubts: AtomicU32,
     code: AtomicU64,
 }
 
@@ -248,12 +264,13 @@ impl Knowledge {
         let key = Key { fingerprint: fingerprint.into(), body: told_by.into() };
         let mut inner = self.lock();
         inner.sweep();
-        inner.invalidate_behind(self.changes.load().tables.load(Ordering::Acquire));
+        let changes = self.changes.load();
+        inner.invalidate_behind(changes.tables.load(Ordering::Acquire));
         let size = body.len() + fingerprint.len() + STATEMENT_OVERHEAD;
         if inner.statement_bytes + size > MAX_STATEMENT_BYTES {
             return self.private(Some(fingerprint), body, effects);
         }
-        match inner.statements.entry(key) {
+        let statement = match inner.statements.entry(key) {
             Entry::Occupied(found) => Arc::clone(found.get()),
             Entry::Vacant(free) => {
                 let statement = self.statement(Some(fingerprint), body, effects);
@@ -261,7 +278,9 @@ impl Knowledge {
                 inner.statement_bytes += size;
                 statement
             }
-        }
+        };
+        statement.doubted.store(changes.doubts.load(Ordering::Acquire), Ordering::Relaxed);
+        statement
     }
 
     /// Makes settings share the memory of the same ones that other clients had lately.
@@ -281,6 +300,12 @@ impl Knowledge {
     /// Tables or types have changed: whoever parses a text from now on gets it parsed.
     pub fn tables_changed(&self) {
         self.changes.load().tables.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Code ran that may have changed tables: whoever parses a text from now on, to use it in a transaction, gets it
+    /// parsed. Outside of one, a plan of old is repaired.
+    pub fn tables_doubted(&self) {
+        self.changes.load().doubts.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Functions have changed, or what runs them: the catalogue is read again, in every pool of the database.

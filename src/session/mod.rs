@@ -317,8 +317,8 @@ pub struct Session {
     lazy: Lazy,
     pooling: Pooling,
     pins: Pins,
-    /// The open transaction has changed tables or types.
-    altered: bool,
+    /// What the open transaction has changed of tables and types.
+    altered: Altered,
     /// Its place among the pinned, taken when a text shows that it will be.
     seat: Option<Seat>,
     causes: Causes,
@@ -338,6 +338,15 @@ pub struct Session {
     reading: Reading,
     load: Load,
     counts: Counts,
+}
+
+/// What a transaction has changed of tables and types, as far as others are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Altered {
+    Nothing,
+    /// Code put texts together and ran them.
+    Doubtful,
+    Tables,
 }
 
 /// What the next Sync has to commit besides its own segment.
@@ -406,7 +415,7 @@ impl Session {
             lazy: Lazy::default(),
             pooling: Pooling::default(),
             pins: Pins::NONE,
-            altered: false,
+            altered: Altered::Nothing,
             seat: None,
             causes: Causes::default(),
             owed: Leftovers::Nothing,
@@ -565,9 +574,8 @@ impl Session {
     /// The server is gone from this client; what was in flight is lost with it.
     pub fn detach(&mut self) {
         // What its last texts did to others' tables and code, nobody will tell.
-        if self.altered || (self.alters() && !self.is_quiet()) {
-            self.knowledge.tables_changed();
-        }
+        let in_flight = if self.is_quiet() { Altered::Nothing } else { self.may_alter() };
+        self.tell_altered(in_flight);
         if self.questions.awaits_catalogue() {
             self.knowledge.code_changed();
             self.knowledge.first_reading_over();
@@ -580,7 +588,6 @@ impl Session {
         self.pins = Pins::NONE;
         // The next lease tells what there is.
         self.tell = false;
-        self.altered = false;
         self.seat = None;
         self.forget_causes();
         self.owed = Leftovers::Nothing;

@@ -6,12 +6,12 @@ use bytes::BytesMut;
 
 use super::asking::{DEALLOCATES, Parameters};
 use super::flow::Kind;
-use super::knowledge::{NAME_PREFIX, Statement};
+use super::knowledge::{Generation, NAME_PREFIX, Statement};
 use super::own::Own;
 use super::shape::{self, Known};
 use super::statements::{Copy, Meaning, Name};
 use super::texts::RUNS_CODE;
-use super::{Backend, Note, Session, TransactionStatus};
+use super::{Altered, Backend, Note, Session, TransactionStatus};
 use crate::sql::{self, Effects, Mention};
 use crate::wire::build;
 use crate::without::is_off;
@@ -51,7 +51,7 @@ impl Session {
         out: &mut BytesMut,
     ) -> Option<bool> {
         let mut sent = true;
-        match backend.statements.copy_of(statement, statement.generation(), self.ticket.segment) {
+        match self.copy_of(statement, statement.generation(), backend) {
             Copy::Unsettled => return None,
             Copy::Coming => sent = false,
             // Its copy is of the tables as others see them.
@@ -138,18 +138,18 @@ impl Session {
     pub(super) fn ensure(
         &mut self,
         statement: &Arc<Statement>,
-        generation: u32,
+        generation: Generation,
         backend: &mut Backend,
         out: &mut BytesMut,
     ) -> Option<Arc<Statement>> {
         let segment = self.ticket.segment;
         let mut statement = Arc::clone(statement);
-        let mut copy = backend.statements.copy_of(&statement, generation, segment);
+        let mut copy = self.copy_of(&statement, generation, backend);
         let as_it_was = if copy == Copy::Missing { self.as_it_was(&statement) } else { None };
         let differs = matches!(copy, Copy::Missing | Copy::Stale) && !self.reads_as(&statement);
         if differs && as_it_was.is_none() {
             statement = self.statement_of(&statement.body, statement.effects());
-            copy = backend.statements.copy_of(&statement, statement.generation(), segment);
+            copy = self.copy_of(&statement, statement.generation(), backend);
         }
         match copy {
             Copy::Unsettled => return None,
@@ -166,9 +166,45 @@ impl Session {
         Some(statement)
     }
 
+    /// Whether the server has a statement, for a message that comes now.
+    pub(super) fn copy_of(
+        &self,
+        statement: &Statement,
+        wanted: Generation,
+        backend: &mut Backend,
+    ) -> Copy {
+        let idle = self.status == TransactionStatus::Idle && self.flow.is_status_known();
+        // A plan that turns out to be of old is made again, unless there is a transaction to lose.
+        let ignored = idle || is_off("doubt");
+        let doubted = if ignored { 0 } else { wanted.doubted };
+        let wanted = Generation { doubted, ..wanted };
+        backend.statements.copy_of(statement, wanted, self.ticket.segment)
+    }
+
     /// The open transaction has changed tables, or is about to.
     pub(super) fn alters(&self) -> bool {
-        (self.altered || self.questions.suspects.contains(Effects::DDL)) && !is_off("ddl")
+        self.altered == Altered::Tables || self.may_alter() == Altered::Tables
+    }
+
+    /// What the texts of the open lease may change of tables.
+    pub(super) fn may_alter(&self) -> Altered {
+        let suspects = self.questions.suspects;
+        if suspects.contains(Effects::DDL) && !is_off("ddl") {
+            Altered::Tables
+        } else if suspects.contains(Effects::DYNAMIC) {
+            Altered::Doubtful
+        } else {
+            Altered::Nothing
+        }
+    }
+
+    /// Others hear of what a transaction has changed when it is over, whatever became of it.
+    pub(super) fn tell_altered(&mut self, in_flight: Altered) {
+        match std::mem::replace(&mut self.altered, Altered::Nothing).max(in_flight) {
+            Altered::Tables => self.knowledge.tables_changed(),
+            Altered::Doubtful => self.knowledge.tables_doubted(),
+            Altered::Nothing => {}
+        }
     }
 
     /// Code of the open lease may have deallocated statements.
@@ -182,7 +218,7 @@ impl Session {
             return false;
         }
         let generation = statement.generation();
-        let copy = backend.statements.copy_of(statement, generation, self.ticket.segment);
+        let copy = self.copy_of(statement, generation, backend);
         matches!(copy, Copy::Missing | Copy::Stale)
     }
 

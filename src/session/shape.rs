@@ -12,7 +12,7 @@ use bytes::BytesMut;
 
 use super::extended::write_describe;
 use super::flow::Kind;
-use super::knowledge::Statement;
+use super::knowledge::{Generation, Statement};
 use super::statements::{Copy, Name};
 use super::{Backend, Note, Session, TransactionStatus};
 use crate::sql::{Effects, Kind as Lexeme, Lexer};
@@ -45,7 +45,7 @@ impl Session {
     pub(super) fn ensure_as_told(
         &mut self,
         name: &[u8],
-        (statement, generation): (&Arc<Statement>, u32),
+        (statement, generation): (&Arc<Statement>, Generation),
         told: Option<Columns>,
         backend: &mut Backend,
         out: &mut BytesMut,
@@ -59,8 +59,7 @@ impl Session {
             self.described = Some(asked);
             return None;
         }
-        let statement = match backend.statements.copy_of(statement, generation, self.ticket.segment)
-        {
+        let statement = match self.copy_of(statement, generation, backend) {
             Copy::Unsettled => return None,
             Copy::Ready | Copy::Coming => Arc::clone(statement),
             Copy::Missing | Copy::Stale => match self.with_types(name, statement) {

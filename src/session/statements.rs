@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 
-use super::knowledge::Statement;
+use super::knowledge::{Generation, Statement};
 use super::own::Own;
 use super::shape::{Columns, Told};
 
@@ -33,7 +33,7 @@ pub struct Meaning {
     /// The change that is still in flight.
     pub in_flight: Option<Ticket>,
     /// Its generation when the client parsed it.
-    pub generation: u32,
+    pub generation: Generation,
     /// The client has described or run it.
     pub tried: bool,
     /// The columns that the client was told.
@@ -44,7 +44,7 @@ pub struct Meaning {
 #[derive(Debug)]
 struct Held {
     statement: Arc<Statement>,
-    generation: u32,
+    generation: Generation,
     tried: bool,
     /// The segment of its Parse.
     segment: u64,
@@ -76,7 +76,7 @@ impl ClientStatements {
     /// What a name means now, taking what is in flight for done.
     pub fn meaning(&self, name: &[u8]) -> Meaning {
         if let Some((ticket, statement)) = self.in_flight.get(name) {
-            let generation = statement.as_ref().map_or(0, |s| s.generation());
+            let generation = statement.as_ref().map(|s| s.generation()).unwrap_or_default();
             let (statement, in_flight) = (statement.clone(), Some(*ticket));
             return Meaning { statement, in_flight, generation, tried: false, columns: None };
         }
@@ -84,7 +84,7 @@ impl ClientStatements {
         Meaning {
             statement: held.map(|held| Arc::clone(&held.statement)),
             in_flight: None,
-            generation: held.map_or(0, |held| held.generation),
+            generation: held.map(|held| held.generation).unwrap_or_default(),
             tried: held.is_some_and(|held| held.tried),
             columns: held.and_then(|held| held.told.as_ref()?.columns.clone()),
         }
@@ -221,9 +221,9 @@ pub enum Copy {
 struct Prepared {
     statement: Arc<Statement>,
     /// The generation that the server has said to have.
-    confirmed: Option<u32>,
+    confirmed: Option<Generation>,
     /// The generation that was sent last.
-    sent: u32,
+    sent: Generation,
     /// Parses and Closes in flight, all of them sent in `segment`.
     in_flight: u32,
     segment: u64,
@@ -241,6 +241,11 @@ impl Prepared {
         if self.in_flight == 0 {
             self.expected = self.confirmed.is_some();
         }
+    }
+
+    fn does(&self, has: Generation, wanted: Generation) -> bool {
+        let changed = [self.statement.generation().changed, wanted.changed];
+        changed.contains(&has.changed) && has.doubted >= wanted.doubted
     }
 
     /// Its client could not prepare it again.
@@ -289,13 +294,12 @@ impl ServerStatements {
     /// Whether the server has a statement, for a message of this segment; counts as a use. A copy of an
     /// older generation does for a client that parsed the statement then: what became of the tables
     /// since is for PostgreSQL to tell it.
-    pub fn copy_of(&mut self, statement: &Statement, generation: u32, segment: u64) -> Copy {
+    pub fn copy_of(&mut self, statement: &Statement, wanted: Generation, segment: u64) -> Copy {
         self.clock += 1;
         let Some(copy) = self.copies.get_mut(&statement.id) else { return Copy::Missing };
         copy.used = self.clock;
         match copy.in_flight {
-            0 if copy.confirmed == Some(statement.generation()) => Copy::Ready,
-            0 if copy.confirmed == Some(generation) => Copy::Ready,
+            0 if copy.confirmed.is_some_and(|has| copy.does(has, wanted)) => Copy::Ready,
             0 => Copy::Stale,
             _ if copy.segment != segment => Copy::Unsettled,
             _ if copy.expected => Copy::Coming,
@@ -338,7 +342,7 @@ impl ServerStatements {
         let copy = self.copies.entry(statement.id).or_insert_with(|| Prepared {
             statement: Arc::clone(statement),
             confirmed: None,
-            sent: 0,
+            sent: Generation::default(),
             in_flight: 0,
             segment,
             expected: true,
@@ -426,14 +430,15 @@ impl ServerStatements {
     }
 
     fn present(&self) -> impl Iterator<Item = &Prepared> {
-        let is_there = |copy: &Prepared| copy.confirmed.is_some_and(|of| of != NO_GENERATION);
+        let is_there =
+            |copy: &Prepared| copy.confirmed.is_some_and(|of| of.changed != NO_GENERATION);
         self.copies.values().filter(move |copy| is_there(copy) && copy.in_flight == 0)
     }
 
     /// Nobody knows which of them are still there: they are prepared again, after a Close.
     pub(crate) fn doubt(&mut self) {
         for copy in self.copies.values_mut().filter(|copy| copy.confirmed.is_some()) {
-            copy.confirmed = Some(NO_GENERATION);
+            copy.confirmed = Some(Generation { changed: NO_GENERATION, doubted: 0 });
         }
         self.lent.clear();
         self.forget_own();
