@@ -61,6 +61,19 @@ fn what_a_transaction_has_drawn_is_shown_in_it_the_first_time() {
 }
 
 #[test]
+fn who_is_pinned_is_shown_what_it_has_drawn_whatever_drew_it() {
+    let (stage, mut one) = stage();
+    one.rows("create function hides() returns bigint return nextval('s')");
+    let mut client = stage.weir.target().connect_with(&[("application_name", "pinned")]);
+    client.rows("create temporary table mine (a int)");
+    client.rows("select hides()");
+    assert_eq!(client.ask(&query("select currval('s')")), "T D(2) C[SELECT 1] Z[I]");
+    // Another's number is not, nor are errors that the client has not made.
+    let missing = client.ask(&query("select currval('numbered_n_seq')"));
+    assert!(missing.contains("55000"), "{missing}");
+}
+
+#[test]
 fn what_a_transaction_has_not_drawn_is_not_shown_in_it() {
     let (stage, mut one) = stage();
     for (kind, (text, asking)) in [

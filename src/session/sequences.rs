@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use super::flow::Kind;
 use super::from_server::ServerFate;
 use super::own::Own;
-use super::pins::PinReason;
+use super::pins::{PinReason, Pins};
 use super::{Backend, Note, Session, TransactionStatus, Unsynced};
 use crate::sql::{self, Effects, Made};
 use crate::wire::build;
@@ -175,7 +175,7 @@ impl Session {
         let keeps = self.pooling.keeps();
         let hint = match &self.sequences.numbers {
             Numbers::Own => return false,
-            Numbers::Foreign if asks || self.knowledge.asks(self.application_name()) => {
+            Numbers::Foreign if asks || self.may_keep_numbers() => {
                 self.sequences.drawn.earlier.then_some(EARLIER)
             }
             Numbers::Foreign => return false,
@@ -240,6 +240,12 @@ impl Session {
         self.sequences.hint = if drew { Some(UNSURE) } else { earlier };
         self.knowledge.learn_sequences(self.application_name());
         Some(made)
+    }
+
+    /// What is drawn from now on may be asked for in a later transaction: clients of its kind do so, or this one keeps
+    /// its server anyway.
+    fn may_keep_numbers(&self) -> bool {
+        self.pins != Pins::NONE || self.knowledge.asks(self.application_name())
     }
 
     /// Clients of its kind ask for numbers, and this one has drawn none yet that it may ask for.
