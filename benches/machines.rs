@@ -3,9 +3,10 @@
 //! Each figure is one transaction of `pgbench -S` (or one statement, for the lexer). `make bench`
 //! measures the whole proxy beside others.
 
+use pgweir::clock::Instant;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -5,6 +5,7 @@
 //! *sans-IO* know no socket, clock or randomness of their own.
 //!
 //! - [`without`]: what tests turn off in a debug build; knows no other module
+//! - [`clock`]: points in time; knows no other module
 //! - [`metrics`]: names, labels and handles; knows no other module
 //! - [`wire`] (sans-IO): bytes to messages and back
 //! - [`sql`] (sans-IO): a lexer; what a statement may do to the session
@@ -28,6 +29,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod without;
+pub mod clock;
 pub mod metrics;
 pub mod wire;
 pub mod sql;

@@ -6,12 +6,13 @@
 mod card;
 mod room;
 
+use crate::clock::Instant;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
 use subtle::ConstantTimeEq;

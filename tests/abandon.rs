@@ -1,7 +1,8 @@
 //! What a client that is gone leaves on its server is rolled back in every state, and the server
 //! is good for the next client.
 
-use std::time::{Duration, Instant};
+use pgweir::clock::Instant;
+use std::time::Duration;
 
 use bytes::Buf;
 use pgweir::server::{Broken, Server, Work};

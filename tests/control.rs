@@ -1,7 +1,8 @@
 //! The control plane against real PostgreSQL: who is let in, and at what cost in connections.
 
+use pgweir::clock::Instant;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pgweir::auth::{Iterations, Key, Lookup, Mock, Secret};
 use pgweir::config::Share;

@@ -3,9 +3,10 @@
 //! Deadlines move with every transaction, always later. Re-arming a timer each time costs more than
 //! waking up once in a while to find that there is nothing to do.
 
+use crate::clock::Instant;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::coop;
 use tokio::time::Sleep;
@@ -13,7 +14,7 @@ use tokio::time::Sleep;
 /// The timer. `None` until a deadline is set.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
-    sleep: Option<Pin<Box<Sleep>>>,
+    sleep: Option<(Instant, Pin<Box<Sleep>>)>,
     /// The timer knows whom to wake.
     armed: bool,
 }
@@ -21,11 +22,14 @@ pub(super) struct Alarm {
 impl Alarm {
     /// Makes sure that [`Alarm::poll`] is ready at `due` or before.
     pub(super) fn set(&mut self, due: Option<Instant>) {
-        let Some(due) = due.map(tokio::time::Instant::from_std) else { return };
+        let Some(due) = due else { return };
         match &mut self.sleep {
-            Some(sleep) if sleep.deadline() <= due => return,
-            Some(sleep) => sleep.as_mut().reset(due),
-            None => self.sleep = Some(Box::pin(tokio::time::sleep_until(due))),
+            Some((at, _)) if *at <= due => return,
+            Some((at, sleep)) => {
+                *at = due;
+                sleep.as_mut().reset(due.into());
+            }
+            None => self.sleep = Some((due, Box::pin(tokio::time::sleep_until(due.into())))),
         }
         self.armed = false;
     }
@@ -33,7 +37,7 @@ impl Alarm {
     /// Ready once at the time that was set; the caller looks which deadline, if any, has passed. One
     /// task polls an alarm all its life, so that its timer is polled once and then only looked at.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(sleep) = &mut self.sleep else { return Poll::Pending };
+        let Some((_, sleep)) = &mut self.sleep else { return Poll::Pending };
         if self.armed && !sleep.is_elapsed() {
             return Poll::Pending;
         }
@@ -49,5 +53,5 @@ impl Alarm {
 
 /// `since + timeout`, unless the timeout is switched off.
 pub(super) fn due(since: Instant, timeout: Duration) -> Option<Instant> {
-    if timeout.is_zero() { None } else { since.checked_add(timeout) }
+    if timeout.is_zero() { None } else { Some(since + timeout) }
 }

@@ -1,10 +1,11 @@
 //! A client without a server: idle, or waiting for one.
 
+use crate::clock::Instant;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Buf;
 
@@ -217,8 +218,8 @@ impl Client {
         self.registration.set_state(State::Waiting, self.since);
         let (pool, class) = (Arc::clone(&self.pool), self.class);
         let wanted = self.session.desired().clone();
-        let coming = pin!(pool.checkout(class, &wanted));
-        let waited = self.wait_in_queue(Phase::Session, coming).await;
+        let coming = pin!(pool.checkout(class, &wanted, self.since));
+        let waited = self.wait_in_queue(Phase::Session, self.since, coming).await;
         // Who cancels its own wait was not refused.
         if let Ok(Err(report)) = &waited
             && report.code != SqlState::QUERY_CANCELED
@@ -226,7 +227,8 @@ impl Client {
             let lasted = self.registration.lasted(Instant::now());
             self.tell_of(Event::Refused, report, lasted);
         }
-        self.since = Instant::now();
+        let began = waited.as_ref().ok().and_then(|got| got.as_ref().ok()?.began());
+        self.since = began.unwrap_or_else(Instant::now);
         self.registration.set_state(State::Idle, self.since);
         waited
     }

@@ -1,10 +1,10 @@
 //! A client that has said nothing for a while, as small as it can be: most of those who are connected are.
 
+use crate::clock::Instant;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use super::ahead::Ahead;
 use super::alarm::Alarm;

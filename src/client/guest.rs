@@ -1,9 +1,9 @@
 //! One who has connected and not logged in, and the places it takes then.
 
+use crate::clock::Instant;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::Notify;
 

@@ -5,12 +5,13 @@
 //! that a slow PostgreSQL never costs a client its login. Obeys
 //! `protocol-flow.html#PROTOCOL-FLOW-START-UP`.
 
+use crate::clock::Instant;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
 use thiserror::Error;

@@ -23,10 +23,11 @@ pub mod users;
 mod waiting;
 mod welcome;
 
+use crate::clock::Instant;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;

@@ -1,7 +1,7 @@
 //! What transaction pooling would have made of a client that keeps its server.
 
+use crate::clock::Instant;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::Context;
 use crate::ledger::Pinned;

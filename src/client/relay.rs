@@ -3,9 +3,10 @@
 mod deadlines;
 mod gathering;
 
+use crate::clock::Instant;
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::gathering::Gathering;
 use super::abandon::{Canceling, Probe, abandon, close};

@@ -1,9 +1,9 @@
 //! A client in its pool's queue, at its login or later.
 
+use crate::clock::Instant;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
-use std::time::Instant;
 
 use super::abandon::Probe;
 use super::alarm::due;
@@ -41,14 +41,14 @@ struct Wait {
 }
 
 impl Client {
-    /// Waits for what the pool is asked for, watching the client meanwhile: one that is gone leaves the queue, as
+    /// Waits for what the pool is asked for since then, watching the client meanwhile: one that is gone leaves the queue, as
     /// the caller drops `coming`.
     pub(super) async fn wait_in_queue<T>(
         &mut self,
         phase: Phase,
+        since: Instant,
         mut coming: Pin<&mut impl Future<Output = Result<T, CheckoutError>>>,
     ) -> Result<Result<T, Report>, Ending> {
-        let since = Instant::now();
         let notice = due(since, self.context.timeouts().wait_notice);
         let mut wait = Wait { phase, since, notice, probe: Probe::default() };
         loop {

@@ -1,8 +1,9 @@
 //! From a login to a session: what the client is told first.
 
+use crate::clock::Instant;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::debug;
 
@@ -183,7 +184,7 @@ impl Client {
     async fn first_lease(&mut self) -> Result<Lease, Ending> {
         let (pool, class) = (Arc::clone(&self.pool), self.class);
         let wanted = self.session.desired().clone();
-        self.wait_at_login(async move { pool.checkout(class, &wanted).await }).await
+        self.wait_at_login(async move { pool.checkout(class, &wanted, Instant::now()).await }).await
     }
 
     /// In boxes, as it is only sometimes needed.
@@ -193,7 +194,8 @@ impl Client {
     ) -> Result<T, Ending> {
         self.registration.set_state(State::Waiting, self.since);
         let mut coming = Box::pin(coming);
-        let waited = Box::pin(self.wait_in_queue(Phase::Login, coming.as_mut())).await;
+        let waited =
+            Box::pin(self.wait_in_queue(Phase::Login, Instant::now(), coming.as_mut())).await;
         // Who is refused has waited until its end.
         let waited = waited?.map_err(|report| Ending::Ended(Box::new(report)))?;
         self.since = Instant::now();

@@ -1,7 +1,8 @@
 //! Opening control connections: a slot first, then TCP, TLS and login, each in its time.
 
+use crate::clock::Instant;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;

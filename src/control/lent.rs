@@ -101,7 +101,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lent<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use crate::clock::Instant;
 
     use super::*;
     use crate::config::Share;

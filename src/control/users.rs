@@ -9,9 +9,10 @@
 mod cache;
 mod row;
 
+use crate::clock::Instant;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpool::managed::Object;
 use tokio::time::timeout;

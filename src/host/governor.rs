@@ -16,8 +16,9 @@
 //! Invariant: those who ask are served in turns by pool, so that fifty pools make no larger a storm
 //! than one, and one with a thousand clients does not keep the others from their first server.
 
+use crate::clock::Instant;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::slots::PoolId;
 

@@ -1,7 +1,8 @@
 //! Leave to open one connection, by the host's governor.
 
+use crate::clock::Instant;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::RngExt;
 use rustc_hash::FxHashMap;

@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ::metrics::{Counter, Gauge, Histogram};
+use ::metrics::{Counter, Gauge};
+use metrics_exporter_prometheus::LabelSet;
 
+use super::durations::{self, Durations};
 use super::labels::CheckoutRefusal;
 use super::{Counters, MAX_CLASSES, OTHER, Registry, names};
 
@@ -23,8 +25,9 @@ type Known = HashMap<Arc<str>, Arc<ClassMetrics>>;
 pub struct ClassMetrics {
     leased: Gauge,
     waiting: Gauge,
-    /// Seconds that those have waited who were queued and then got a server.
-    pub waits: Histogram,
+    labels: LabelSet,
+    /// How long those have waited who were queued and then got a server.
+    pub waits: Durations,
     /// Waits that ended without a server.
     pub timeouts: Counter,
     /// Clients refused a server before their time was over.
@@ -73,6 +76,12 @@ impl ClassTable {
         }
     }
 
+    pub(super) fn render_waits(&self, text: &mut String) {
+        let known = self.known();
+        let series = known.values().map(|metrics| (&metrics.labels, &metrics.waits));
+        durations::render(text, names::CLASS_WAIT, series);
+    }
+
     fn handles(&self, known: &mut Known, label: Arc<str>) -> Arc<ClassMetrics> {
         let new = |label: &Arc<str>| Arc::new(ClassMetrics::new(&self.registry, label));
         Arc::clone(known.entry(label).or_insert_with_key(new))
@@ -89,7 +98,8 @@ impl ClassMetrics {
         Self {
             leased: registry.gauge(names::CLASS_SERVERS, &labels),
             waiting: registry.gauge(names::CLASS_WAITING, &labels),
-            waits: registry.histogram(names::CLASS_WAIT, &labels),
+            labels: super::label_set(&labels),
+            waits: Durations::default(),
             timeouts: registry.counter(names::CLASS_TIMEOUTS, &labels),
             refusals: registry.counters(names::CLASS_REFUSALS, &labels),
         }

@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ::metrics::Histogram;
+use metrics_exporter_prometheus::LabelSet;
+use metrics_exporter_prometheus::formatting::{
+    write_help_line, write_metric_line, write_type_line,
+};
 
 /// Durations: how many of each size, and how long they were together.
 #[derive(Debug, Default)]
@@ -43,40 +46,34 @@ impl Bucket {
     }
 }
 
-/// Where they go when they are read: what was written already, by bucket.
-#[derive(Debug)]
-pub(super) struct DurationSink {
-    histogram: Histogram,
-    written: [(u64, u64); BUCKETS],
-}
-
-impl DurationSink {
-    pub(super) fn new(histogram: Histogram) -> Self {
-        Self { histogram, written: [(0, 0); BUCKETS] }
-    }
-
-    /// Brings the histogram up to date: each bucket by the mean of what it has got, so that the sum is right.
-    pub(super) fn write(&mut self, durations: &Durations) {
-        for (at, (bucket, written)) in durations.0.iter().zip(&mut self.written).enumerate() {
-            let (count, micros) = bucket.get();
-            let fresh = count - written.0;
-            if fresh == 0 {
-                continue;
-            }
-            // A count may be seen ahead of its time.
-            let mean = (micros - written.1) as f64 / fresh as f64 / MICROS;
-            let above = at.checked_sub(1).and_then(|at| SECONDS_BUCKETS.get(at));
-            let low = above.map_or(0.0, |bound| bound + A_MOMENT);
-            let high = SECONDS_BUCKETS.get(at).copied().unwrap_or(f64::MAX);
-            self.histogram.record_many(mean.clamp(low, high), fresh as usize);
-            *written = (count, micros);
+/// Writes one histogram in Prometheus' text format, from durations by their labels.
+///
+/// The registry's own histograms take each value by itself, when it is counted and when it is read.
+pub(super) fn render<'a>(
+    text: &mut String,
+    (name, help): (&str, &str),
+    series: impl IntoIterator<Item = (&'a LabelSet, &'a Durations)>,
+) {
+    write_help_line(text, name, None, None, help);
+    write_type_line(text, name, None, None, "histogram");
+    for (labels, durations) in series {
+        let (mut count, mut seconds) = (0, 0.0);
+        for (at, bucket) in durations.0.iter().enumerate() {
+            let (more, micros) = bucket.get();
+            count += more;
+            seconds += micros as f64 / MICROS;
+            let bound = SECONDS_BUCKETS.get(at).map_or("+Inf".to_owned(), f64::to_string);
+            write_metric_line(text, name, Some("bucket"), labels, Some(("le", bound)), count, None);
         }
+        write_metric_line::<&str, _>(text, name, Some("sum"), labels, None, seconds, None);
+        write_metric_line::<&str, _>(text, name, Some("count"), labels, None, count, None);
     }
+    text.push('\n');
 }
 
 /// Upper bounds of the buckets, in seconds: from a hand-over without waiting to twice the default of
 /// `timeouts.checkout`.
-pub const SECONDS_BUCKETS: [f64; 14] =
+pub(super) const SECONDS_BUCKETS: [f64; 14] =
     [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 120.0];
 
 /// The same in microseconds.
@@ -102,9 +99,6 @@ const BUCKETS: usize = BOUNDS_MICROS.len() + 1;
 
 const MICROS: f64 = 1_000_000.0;
 
-/// Less than what is told apart, in seconds.
-const A_MOMENT: f64 = 0.000_000_1;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,7 +106,7 @@ mod tests {
     #[test]
     fn the_bounds_are_the_same_in_both_units() {
         for (micros, seconds) in BOUNDS_MICROS.iter().zip(SECONDS_BUCKETS) {
-            assert!((*micros as f64 / MICROS - seconds).abs() < A_MOMENT, "{micros}");
+            assert!((*micros as f64 / MICROS - seconds).abs() < 0.000_000_1, "{micros}");
         }
     }
 

@@ -20,18 +20,18 @@ mod pool;
 mod stats;
 mod tally;
 
+use crate::clock::Instant;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use ::metrics::{Counter, Gauge, Histogram, Key, Label as Pair, Metadata, Recorder};
+use ::metrics::{Counter, Gauge, Key, Label as Pair, Metadata, Recorder};
 use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+    LabelSet, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
 pub use self::class::{ClassCounts, ClassMetrics, ClassTable};
 pub use self::client::ClientMetrics;
-pub use self::durations::{Durations, SECONDS_BUCKETS};
+pub use self::durations::Durations;
 pub use self::errors::ErrorMetrics;
 pub use self::host::HostMetrics;
 use self::labels::Label;
@@ -63,6 +63,7 @@ pub struct Metrics {
 #[derive(Debug)]
 struct Tallied {
     tally: Arc<Tally>,
+    labels: LabelSet,
     sink: Sink,
     recent: Recent,
 }
@@ -93,6 +94,7 @@ impl Metrics {
         let labels = [("database", &*database), ("user", &*user)];
         let tallied = pools.entry(key).or_insert_with(|| Tallied {
             tally: Arc::default(),
+            labels: label_set(&labels),
             sink: Sink::new(&self.registry, &labels),
             recent: Recent::new(Instant::now()),
         });
@@ -124,17 +126,23 @@ impl Metrics {
     /// All metrics in Prometheus' text format. Takes milliseconds with many pools.
     pub fn render(&self) -> String {
         self.write_tallies();
-        self.registry.handle.render()
+        let mut text = self.registry.handle.render();
+        let pools = self.pools();
+        let of = |durations: fn(&Tally) -> &Durations| {
+            pools.values().map(move |pool| (&pool.labels, durations(&pool.tally)))
+        };
+        durations::render(&mut text, names::CHECKOUT_WAIT, of(|tally| &tally.waits));
+        durations::render(&mut text, names::LEASE_TIME, of(|tally| &tally.leases));
+        drop(pools);
+        self.classes.render_waits(&mut text);
+        text
     }
 
-    /// Folds recorded waits into their buckets. To be called every few seconds: between calls
-    /// (and renderings), each wait recorded takes eight bytes.
+    /// Ends periods that are over. To be called every few seconds.
     pub fn upkeep(&self, now: Instant) {
         for Tallied { tally, recent, .. } in self.pools().values_mut() {
             recent.upkeep(tally, now);
         }
-        self.write_tallies();
-        self.registry.handle.run_upkeep();
     }
 
     /// What each pool has done, those that are gone included, by database and user.
@@ -176,14 +184,7 @@ pub(crate) struct Registry {
 
 impl Registry {
     fn new() -> Self {
-        // Refused only when there is no bucket at all; without buckets the metric is a summary.
-        let builder =
-            names::HISTOGRAMS.iter().fold(PrometheusBuilder::new(), |builder, (name, _)| {
-                builder
-                    .set_buckets_for_metric(Matcher::Full((*name).to_owned()), &SECONDS_BUCKETS)
-                    .unwrap_or_else(|_| PrometheusBuilder::new())
-            });
-        let recorder = builder.build_recorder();
+        let recorder = PrometheusBuilder::new().build_recorder();
         names::describe(&recorder);
         let handle = recorder.handle();
         Self { recorder: std::sync::Arc::new(recorder), handle }
@@ -195,10 +196,6 @@ impl Registry {
 
     fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
         self.recorder.register_gauge(&key(name, labels), &METADATA)
-    }
-
-    fn histogram(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Histogram {
-        self.recorder.register_histogram(&key(name, labels), &METADATA)
     }
 
     /// One counter for each value of a label.
@@ -255,6 +252,10 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }
+}
+
+fn label_set(labels: &[(&'static str, &str)]) -> LabelSet {
+    LabelSet::from_key_and_global(&key("", labels), &Default::default())
 }
 
 fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {

@@ -17,7 +17,6 @@ pub struct PoolMetrics {
     pub tally: Arc<Tally>,
     /// Those of the classes of its clients, which other pools have too.
     pub classes: Arc<ClassTable>,
-    waiting: Gauge,
     pinned: Gauge,
     servers_limit: Gauge,
     /// 1 while the pool is paused.
@@ -54,7 +53,6 @@ impl PoolMetrics {
         Self {
             tally,
             classes,
-            waiting: registry.gauge(names::CLIENTS_WAITING, labels),
             pinned: registry.gauge(names::CLIENTS_PINNED, labels),
             servers_limit: registry.gauge(names::SERVERS_LIMIT, labels),
             paused: registry.gauge(names::PAUSED, labels),
@@ -69,11 +67,6 @@ impl PoolMetrics {
             notification_overflows: counter(names::NOTIFICATION_OVERFLOWS),
             observed: ObservedMetrics::new(registry, labels),
         }
-    }
-
-    /// Counts a client that waits for a server, for as long as the guard lives.
-    pub fn waiting(&self) -> Counted {
-        Counted::new(&self.waiting)
     }
 
     /// Counts a client that keeps its server between transactions, for as long as the guard lives.

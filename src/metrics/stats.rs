@@ -1,6 +1,7 @@
 //! What a pool has done in all and lately, for the console.
 
-use std::time::{Duration, Instant};
+use crate::clock::Instant;
+use std::time::Duration;
 
 use super::tally::Tally;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use ::metrics::{Counter, Gauge};
 
-use super::durations::{DurationSink, Durations};
+use super::durations::Durations;
 use super::labels::{Label, ServerState};
 use super::{Registry, names};
 
@@ -29,6 +29,7 @@ pub struct Tally {
     pub waits: Durations,
     /// From having one to giving it back.
     pub leases: Durations,
+    waiting: AtomicI64,
     servers: [AtomicI64; SERVER_STATES],
 }
 
@@ -49,11 +50,28 @@ impl Count {
 }
 
 impl Tally {
+    /// Counts a client that waits for a server, for as long as the guard lives.
+    pub fn waiting(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(self)
+    }
+
     /// One more server, or one less, is in a state.
     pub(super) fn count_server(&self, state: ServerState, change: i64) {
         if let Some(count) = self.servers.get(state.index()) {
             count.fetch_add(change, Ordering::Relaxed);
         }
+    }
+}
+
+/// A client that waits for a server, counted for as long as this guard lives.
+#[derive(Debug)]
+#[must_use = "what it counts is gone when the guard is dropped"]
+pub struct Waiting<'a>(&'a Tally);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -69,8 +87,7 @@ pub(super) struct Sink {
     bytes_sent: Counter,
     elided_parses: Counter,
     checkouts: Counter,
-    waits: DurationSink,
-    leases: DurationSink,
+    waiting: Gauge,
     servers: Box<[Gauge]>,
 }
 
@@ -88,8 +105,7 @@ impl Sink {
             bytes_sent: counter(names::BYTES_SENT),
             elided_parses: counter(names::ELIDED_PARSES),
             checkouts: counter(names::CHECKOUTS),
-            waits: DurationSink::new(registry.histogram(names::CHECKOUT_WAIT, labels)),
-            leases: DurationSink::new(registry.histogram(names::LEASE_TIME, labels)),
+            waiting: registry.gauge(names::CLIENTS_WAITING, labels),
             servers: ServerState::ALL.iter().map(gauge).collect(),
         }
     }
@@ -102,8 +118,7 @@ impl Sink {
         self.bytes_sent.absolute(tally.bytes_sent.get());
         self.elided_parses.absolute(tally.elided_parses.get());
         self.checkouts.absolute(tally.waits.total().0);
-        self.waits.write(&tally.waits);
-        self.leases.write(&tally.leases);
+        self.waiting.set(tally.waiting.load(Ordering::Relaxed) as f64);
         for (gauge, count) in self.servers.iter().zip(&tally.servers) {
             gauge.set(count.load(Ordering::Relaxed) as f64);
         }

@@ -1,8 +1,9 @@
 //! The keeper of a pool: closes what is old, opens what is missing, refuses who would wait in vain, gives the host
 //! what it needs.
 
+use crate::clock::Instant;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;

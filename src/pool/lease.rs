@@ -1,8 +1,9 @@
 //! A server in the hands of one client.
 
+use crate::clock::Instant;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Pool, lock};
 use crate::class::ClassId;
@@ -62,6 +63,11 @@ impl Lease {
     pub(super) fn uncounted(mut self) -> Self {
         self.began = None;
         self
+    }
+
+    /// When the client got it, if anybody wants to know.
+    pub fn began(&self) -> Option<Instant> {
+        self.began
     }
 
     /// The pool.

@@ -3,9 +3,10 @@
 //! A task that lives while somebody listens. Its server takes a slot of the host, and none of the
 //! pool's own; it is opened for the first channel and closed behind the last.
 
+use crate::clock::Instant;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Buf;
 use thiserror::Error;

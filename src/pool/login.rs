@@ -1,7 +1,8 @@
 //! What the servers of a pool log in with: what its clients have proved, or what the configuration says.
 
+use crate::clock::Instant;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Pool, lock};
 use crate::auth::{ScramKeys, ServerCredential};

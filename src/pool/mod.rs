@@ -21,9 +21,10 @@ pub mod slots;
 mod trouble;
 mod waiting;
 
+use crate::clock::Instant;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -362,15 +363,16 @@ impl Pool {
         Some(lease)
     }
 
-    /// Takes a server, waiting for one as long as the class may. Cancel safe: a place in the queue
-    /// is left, and a server that was handed over meanwhile goes to the next.
+    /// Takes a server, waiting for one as long as the class may from the time `started` on, which has just been. Cancel
+    /// safe: a place in the queue is left, and a server that was handed over meanwhile goes to the next.
     pub async fn checkout(
         self: &Arc<Self>,
         class: ClassId,
         wanted: &Settings,
+        started: Instant,
     ) -> Result<Lease, CheckoutError> {
-        let started = Instant::now();
-        while let Some(server) = self.take_idle(class, wanted) {
+        let mut now = started;
+        while let Some(server) = self.take_idle(class, wanted, now) {
             let idle_since = server.idle_since;
             let mut lease = Lease::new(Arc::clone(self), server, class, Instant::now());
             let sign = lease.ask().await;
@@ -383,12 +385,15 @@ impl Pool {
             if sign == Sign::Silent {
                 self.on_silent(idle_since);
             }
+            now = Instant::now();
         }
         loop {
-            if let Some(lease) = self.wait(class, Wants::Server, started).await? {
-                self.metrics().checked_out(started.elapsed());
+            if let Some(lease) = self.wait(class, Wants::Server, (started, now)).await? {
+                let until = lease.began().unwrap_or(started);
+                self.metrics().checked_out(until.saturating_duration_since(started));
                 return Ok(lease);
             }
+            now = Instant::now();
         }
     }
 
@@ -502,8 +507,7 @@ impl Pool {
         lock(&self.slots).is_to_be_warm(now)
     }
 
-    fn take_idle(&self, class: ClassId, wanted: &Settings) -> Option<Box<Server>> {
-        let now = Instant::now();
+    fn take_idle(&self, class: ClassId, wanted: &Settings, now: Instant) -> Option<Box<Server>> {
         lock(&self.slots).take_if(class, now, |server| server.has_settings(wanted), |_| true)
     }
 
@@ -579,7 +583,7 @@ impl Pool {
             self.retire(CloseReason::ReadOnly);
             return Some(CloseReason::ReadOnly);
         }
-        if now.duration_since(server.opened_at) > server.lifetime {
+        if now.saturating_duration_since(server.opened_at) > server.lifetime {
             return Some(CloseReason::Lifetime);
         }
         self.yields(&mut server.slot).then_some(CloseReason::Yielded)

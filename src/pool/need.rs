@@ -2,8 +2,9 @@
 //!
 //! Plain data; time is an argument. A guard counts one client for as long as it lives.
 
+use crate::clock::Instant;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::metrics::ObservedMetrics;
 

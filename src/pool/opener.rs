@@ -1,8 +1,9 @@
 //! Opening servers, and what happens when that fails.
 
+use crate::clock::Instant;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::RngExt;
 use tracing::{debug, info, warn};

@@ -1,7 +1,7 @@
 //! Pools that are paused: transactions end, servers are closed, and clients wait.
 
+use crate::clock::Instant;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::{Pool, lock};
 use crate::metrics::CloseReason;

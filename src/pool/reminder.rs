@@ -4,8 +4,9 @@
 //! One timer does for all who wait. A timer for each of them would be set and taken back with each wait, and in a
 //! burst all would ask at once for what one can ask.
 
+use crate::clock::Instant;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Denied, Pool, lock};
 

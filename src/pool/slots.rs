@@ -23,7 +23,8 @@
 mod class;
 mod growth;
 
-use std::time::{Duration, Instant};
+use crate::clock::Instant;
+use std::time::Duration;
 
 pub use class::Crowd;
 use class::{Class, Waiter};
@@ -335,6 +336,11 @@ impl<S, W> Slots<S, W> {
         let left = self.classes.get_mut(usize::from(id.class.0))?.leave(id)?;
         self.waiting -= 1;
         Some(left)
+    }
+
+    /// How long a client of a class may wait.
+    pub fn queue_timeout(&self, class: ClassId) -> Duration {
+        self.class(class).map_or(Duration::MAX, |class| class.limits.queue_timeout)
     }
 
     /// Whether anybody waits.

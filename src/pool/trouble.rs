@@ -1,8 +1,9 @@
 //! How opening servers goes: how long to pause, what is worth saying, and whether to open any that
 //! nobody waits for.
 
+use crate::clock::Instant;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::server::OpenError;
 

@@ -1,7 +1,8 @@
 //! Clients that wait for a server: how they queue, what they are told, and why they got none.
 
+use crate::clock::Instant;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -136,45 +137,46 @@ impl Pool {
         class: ClassId,
     ) -> Result<Settings, CheckoutError> {
         let started = Instant::now();
+        let mut now = started;
         loop {
             if let Some(reported) = self.welcome() {
                 return Ok(reported);
             }
             // Where none is given, it has become known meanwhile, unless servers have just been replaced.
-            if let Some(lease) = self.wait(class, Wants::Welcome, started).await? {
+            if let Some(lease) = self.wait(class, Wants::Welcome, (started, now)).await? {
                 let reported = lease.backend.settings.baseline().clone();
                 lease.uncounted().check_in(Cleaning::None, Instant::now());
                 return Ok(reported);
             }
+            now = Instant::now();
         }
     }
 
-    /// Waits in the queue; `None` if what is wanted is known without a server.
+    /// Waits in the queue from `now` on; `None` if what is wanted is known without a server.
     pub(super) async fn wait(
         self: &Arc<Self>,
         class: ClassId,
         wants: Wants,
-        started: Instant,
+        (started, now): (Instant, Instant),
     ) -> Result<Option<Lease>, CheckoutError> {
-        let timeout = self.class_limits(class).queue_timeout;
-        if started.elapsed() >= timeout {
-            return Err(self.timed_out(class, started));
-        }
-        let queued = self.queue(class, wants, timeout);
+        let queued = self.queue(class, wants, (started, now));
         let mut place = match queued.map_err(|crowd| self.queue_full(class, crowd))? {
             Queued::In(place) => place,
             Queued::Served(server) => {
-                return Ok(Some(Lease::new(Arc::clone(self), server, class, Instant::now())));
+                return Ok(Some(Lease::new(Arc::clone(self), server, class, now)));
             }
             Queued::Needless => return Ok(None),
+            Queued::TimedOut => return Err(self.timed_out(class, started)),
         };
-        let _counted = self.metrics().waiting();
+        let _counted = self.metrics().tally.waiting();
         match place.served().await {
             Ok(server) => {
+                let now = Instant::now();
                 if wants == Wants::Server {
-                    self.class_metrics(class).waits.record(started.elapsed().as_secs_f64());
+                    let waited = now.saturating_duration_since(started);
+                    self.class_metrics(class).waits.record(waited);
                 }
-                Ok(Some(Lease::new(Arc::clone(self), server, class, Instant::now())))
+                Ok(Some(Lease::new(Arc::clone(self), server, class, now)))
             }
             Err(Denied::Needless) => Ok(None),
             Err(Denied::NoServer(error)) => Err(CheckoutError::Refused(error)),
@@ -191,10 +193,14 @@ impl Pool {
         self: &Arc<Self>,
         class: ClassId,
         wants: Wants,
-        timeout: Duration,
+        (started, now): (Instant, Instant),
     ) -> Result<Queued<'_>, Crowd> {
         let (sender, receiver) = oneshot::channel();
-        let (mut slots, now) = (lock(&self.slots), Instant::now());
+        let mut slots = lock(&self.slots);
+        let timeout = slots.queue_timeout(class);
+        if now.saturating_duration_since(started) >= timeout {
+            return Ok(Queued::TimedOut);
+        }
         // Parked since the caller looked: nobody else would hand it to one who queues now.
         if let Some(server) = slots.take(class, now) {
             return Ok(Queued::Served(server));
@@ -312,6 +318,8 @@ enum Queued<'a> {
     In(Place<'a>),
     /// It gets one at once.
     Served(Box<Server>),
+    /// Its time is over.
+    TimedOut,
     /// It needs none.
     Needless,
 }

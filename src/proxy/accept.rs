@@ -1,8 +1,9 @@
 //! Accepting connections, and what becomes of each.
 
+use crate::clock::Instant;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::Rng;
 use tracing::{debug, info, warn};

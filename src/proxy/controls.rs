@@ -2,8 +2,8 @@
 //!
 //! Invariant: one change after the other, each checked as a whole before any of it holds.
 
+use crate::clock::Instant;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use tracing::{error, info, warn};
 

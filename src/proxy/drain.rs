@@ -1,6 +1,7 @@
 //! Ending well: no new clients, open transactions may finish, nothing is left behind.
 
-use std::time::{Duration, Instant};
+use crate::clock::Instant;
+use std::time::Duration;
 
 use tracing::{info, warn};
 

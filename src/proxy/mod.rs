@@ -18,10 +18,11 @@ mod signals;
 mod spellings;
 mod warm;
 
+use crate::clock::Instant;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;

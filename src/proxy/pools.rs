@@ -1,8 +1,8 @@
 //! Hosts and pools, by name.
 
+use crate::clock::Instant;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use rustc_hash::FxBuildHasher;
 

@@ -1,9 +1,10 @@
 //! Whether PostgreSQL can be reached with a configuration: one login for each database and user that it has
 //! something to log in with for, by the same way as those of clients, and one look-up where users are looked up.
 
+use crate::clock::Instant;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -170,7 +171,7 @@ async fn try_user(
     if pool.warm(WarmedBy::Operator, Some(known), 1, Instant::now() + patience).is_err() {
         return Outcome::Skipped("there is nothing to log in with");
     }
-    match pool.checkout(ClassId::default(), &Settings::default()).await {
+    match pool.checkout(ClassId::default(), &Settings::default(), Instant::now()).await {
         Ok(lease) => {
             let version = lease.backend.settings.baseline().get("server_version");
             let version = String::from_utf8_lossy(version.unwrap_or_default()).into_owned();

@@ -1,6 +1,7 @@
 //! The log lines of logins that came to nothing. Anybody can cause as many as it likes: of one reason
 //! and one user (or address, where no user is known) there is one line in a while, and few in all.
 
+use crate::clock::Instant;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -8,7 +9,7 @@ use std::mem::discriminant;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 

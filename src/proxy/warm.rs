@@ -1,7 +1,8 @@
 //! Pools that have servers without any client: by a schedule, or because some are always to be idle.
 
+use crate::clock::Instant;
 use std::collections::{HashMap, HashSet};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use tracing::warn;
 

@@ -11,9 +11,10 @@
 //! own ROLLBACK ends a failed block in which the first was skipped. A CopyFail outside COPY is
 //! ignored by PostgreSQL.
 
+use crate::clock::Instant;
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::distr::{Alphanumeric, SampleString};
 use tokio::time::timeout;

@@ -1,8 +1,8 @@
 //! Cancelling what a server runs.
 
+use crate::clock::Instant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use tokio::time::timeout_at;
 use tracing::debug;

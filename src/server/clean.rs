@@ -1,6 +1,7 @@
 //! Asking a server whether it is well, and resetting its session.
 
-use std::time::{Duration, Instant};
+use crate::clock::Instant;
+use std::time::Duration;
 
 use bytes::Buf;
 

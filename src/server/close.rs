@@ -1,9 +1,10 @@
 //! The end of a server connection.
 
+use crate::clock::Instant;
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::timeout;

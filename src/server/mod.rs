@@ -13,7 +13,8 @@ mod open;
 mod replies;
 mod roll;
 
-use std::time::{Duration, Instant};
+use crate::clock::Instant;
+use std::time::Duration;
 
 use crate::host::Slot;
 use crate::net::link::Link;

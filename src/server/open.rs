@@ -1,7 +1,8 @@
 //! Opening a server: from TCP to the first ReadyForQuery.
 
+use crate::clock::Instant;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::timeout_at;

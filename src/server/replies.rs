@@ -1,7 +1,7 @@
 //! Reading what a server says to pgweir itself.
 
+use crate::clock::Instant;
 use std::future::Future;
-use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use tokio::time::timeout_at;

@@ -1,9 +1,10 @@
 //! The servers that are open, for those who look.
 
+use crate::clock::Instant;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::metrics::{ServerCount, ServerState};
 

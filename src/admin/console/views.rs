@@ -1,7 +1,8 @@
 //! The tables: what is known now, as rows.
 
+use crate::clock::Instant;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::command::{CHANGES, Show, version};
 use super::table::{Row, Value};

@@ -1,7 +1,8 @@
 //! The times that a lease must keep, and what happens when one has passed.
 
+use crate::clock::Instant;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Asked, Recheck, Relay};
 use crate::client::alarm::due;

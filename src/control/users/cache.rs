@@ -3,9 +3,9 @@
 //! Bounded by two generations: what is used stays in the younger one, and when that is full, the
 //! older one is dropped. Names that do not exist are kept as those that do.
 
+use crate::clock::Instant;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::OnceCell;
 

@@ -1,7 +1,8 @@
 //! The clients of one class in one pool (sans-IO): who of them waits, and what they have used.
 
+use crate::clock::Instant;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::WaiterId;
 use crate::class::ClassLimits;

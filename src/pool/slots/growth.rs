@@ -10,7 +10,8 @@
 //! pool all wait for the first, which may do for all of them. So servers are opened one after the
 //! other, unless leases last for longer than opening takes.
 
-use std::time::{Duration, Instant};
+use crate::clock::Instant;
+use std::time::Duration;
 
 /// What a pool has seen of waiting and returning.
 #[derive(Debug)]
