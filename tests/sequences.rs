@@ -74,6 +74,21 @@ fn who_is_pinned_is_shown_what_it_has_drawn_whatever_drew_it() {
 }
 
 #[test]
+fn behind_an_error_in_its_pipeline_a_pinned_client_has_no_number_of_others() {
+    let (stage, _one) = stage();
+    for failing in ["select nextval('missing')", "selec"] {
+        for draws in ["select nextval('missing')", "insert into plain values (1)"] {
+            let mut client = stage.client();
+            client.rows("create temporary table mine (a int)");
+            let draw = [parse("", draws), bind("", "", &[]), execute("", 0)].concat();
+            client.ask(&[parse("f", failing), draw, sync()].concat());
+            let said = client.ask(&query("select lastval()"));
+            assert!(said.contains("55000"), "{failing}, {draws}: {said}");
+        }
+    }
+}
+
+#[test]
 fn what_a_transaction_has_not_drawn_is_not_shown_in_it() {
     let (stage, mut one) = stage();
     for (kind, (text, asking)) in [

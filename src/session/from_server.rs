@@ -546,6 +546,7 @@ impl Session {
             Note::TakenBack { name } => {
                 backend.statements.lend(&name);
             }
+            Note::Forgot => self.sequences.on_forget_skipped(),
             Note::Columns { .. } => self.described = None,
             Note::Use { .. }
             | Note::Described { .. }
@@ -569,7 +570,6 @@ impl Session {
             | Note::LazyBegin
             | Note::Query { unnamed: None, .. }
             | Note::Draws(_)
-            | Note::Forgot
             | Note::Answer(_) => {}
         }
     }

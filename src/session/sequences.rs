@@ -109,6 +109,11 @@ impl Sequences {
         self.numbers = Numbers::Own;
     }
 
+    /// Others' could not be discarded, behind an error: nothing that was meant to follow has run either.
+    pub(super) fn on_forget_skipped(&mut self) {
+        self.numbers = Numbers::Foreign;
+    }
+
     /// The client has none any more, but the server may.
     pub(super) fn disown(&mut self) {
         *self = Self::default();
@@ -174,7 +179,12 @@ impl Session {
         }
         let keeps = self.pooling.keeps();
         let hint = match &self.sequences.numbers {
-            Numbers::Own => return false,
+            Numbers::Own => {
+                if asks && !keeps && !self.knowledge.asks(self.application_name()) {
+                    self.knowledge.learn_sequences(self.application_name());
+                }
+                return false;
+            }
             Numbers::Foreign if asks || self.may_keep_numbers() => {
                 self.sequences.drawn.earlier.then_some(EARLIER)
             }
@@ -285,7 +295,7 @@ impl Session {
     /// They could not be discarded, as in a failed transaction. In a segment of the client's that is the
     /// error of its own message, which is skipped for it.
     pub(super) fn on_forget_failed(&mut self) -> ServerFate {
-        self.sequences.numbers = Numbers::Foreign;
+        self.sequences.on_forget_skipped();
         if self.sequences.inside { ServerFate::Forward } else { ServerFate::Swallow }
     }
 
