@@ -63,7 +63,7 @@ fn what_a_transaction_has_drawn_is_shown_in_it_the_first_time() {
 #[test]
 fn who_is_pinned_is_shown_what_it_has_drawn_whatever_drew_it() {
     let (stage, mut one) = stage();
-    one.rows("create function hides() returns bigint return nextval('s')");
+    one.rows("create function hides() returns bigint language sql as $$select nextval('s')$$");
     let mut client = stage.weir.target().connect_with(&[("application_name", "pinned")]);
     client.rows("create temporary table mine (a int)");
     client.rows("select hides()");

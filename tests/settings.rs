@@ -370,7 +370,7 @@ fn a_reset_before_an_error_harms_nobody_on_the_server() {
         seen.push(two.ask(&[insert, reset("q"), sync()].concat()));
         seen.push(two.value("select count(*) from kept"));
         seen.push(one.value("show timezone"));
-        seen
+        without_early_reports(seen)
     });
 }
 
@@ -390,6 +390,16 @@ fn what_resets_behind_an_error_of_its_segment_is_skipped_like_all_else() {
         }
         seen
     });
+}
+
+/// PostgreSQL 13 reports a value within the answer of each command that sets it, even to what it was; newer ones
+/// report ahead of ReadyForQuery what has changed.
+fn without_early_reports(seen: Vec<String>) -> Vec<String> {
+    if major() >= 14 {
+        return seen;
+    }
+    let is_kept = |part: &&str| !part.starts_with("S[TimeZone=");
+    seen.iter().map(|line| line.split(' ').filter(is_kept).collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// A client whose time zone is of its StartupMessage.
@@ -432,7 +442,7 @@ fn what_may_reset_ends_in_every_order_as_postgresql_does() {
             seen.push(line(&shown));
             seen.push(other.ask(&query("show timezone")));
         }
-        seen
+        without_early_reports(seen)
     });
 }
 
@@ -473,6 +483,9 @@ fn a_literal_behind_a_set_of_the_same_pipeline_means_what_it_says_on_every_serve
 
 #[test]
 fn limits_of_one_clients_idle_session_hold_for_it_and_nobody_else() {
+    if major() < 14 {
+        return println!("SKIPPED: PostgreSQL 13 has no idle_session_timeout");
+    }
     let ended = both(|target| {
         let [mut one, mut other] = [(); 2].map(|()| target.connect());
         one.rows("set idle_session_timeout = '400ms'");

@@ -27,7 +27,7 @@ fn aftermath(stage: &Stage, old_pid: &str) -> (String, bool) {
 fn active_queries(stage: &Stage, what: &str) -> String {
     stage.database.admin().value(&format!(
         "select count(*) from pg_stat_activity where state = 'active' and query like '%{what}%' \
-         and pid <> pg_backend_pid()"
+         and datname = current_database() and pid <> pg_backend_pid()"
     ))
 }
 

@@ -254,6 +254,10 @@ impl Drop for Counted {
     }
 }
 
+#[expect(
+    clippy::default_trait_access,
+    reason = "the type is of a crate that only the exporter knows"
+)]
 fn label_set(labels: &[(&'static str, &str)]) -> LabelSet {
     LabelSet::from_key_and_global(&key("", labels), &Default::default())
 }

@@ -215,8 +215,13 @@ impl Target {
 
 /// The major version of PostgreSQL, for expectations that follow it.
 pub fn major() -> u32 {
+    major_of(version())
+}
+
+/// The same of what one of its programs says of itself.
+pub fn major_of(version: &str) -> u32 {
     let digits = |c: char| c.is_ascii_digit();
-    let number = version().split(|c| !digits(c)).find(|part| !part.is_empty());
+    let number = version.split(|c| !digits(c)).find(|part| !part.is_empty());
     number.and_then(|number| number.parse().ok()).expect("a number in PostgreSQL's version")
 }
 

@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use self::certificates::Certificate;
-pub use self::cluster::{Cluster, Database, Target, major};
+pub use self::cluster::{Cluster, Database, Target, major, major_of};
 pub use self::messages::*;
 pub use self::middleman::{Fault, Middleman};
 pub use self::raw::Raw;
