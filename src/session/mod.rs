@@ -17,6 +17,7 @@ pub mod inbox;
 pub mod knowledge;
 mod lazy;
 pub mod listening;
+mod names;
 mod own;
 mod packed;
 mod passing;

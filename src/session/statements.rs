@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustc_hash::FxBuildHasher;
 
 use super::knowledge::{Generation, Statement};
+use super::names::Names;
 use super::own::Own;
 use super::shape::{Columns, Told};
 
@@ -54,8 +55,8 @@ struct Held {
 /// The statements of one client, by its own names.
 #[derive(Debug, Default)]
 pub struct ClientStatements {
-    confirmed: HashMap<Name, Held, FxBuildHasher>,
-    in_flight: HashMap<Name, (Ticket, Option<Arc<Statement>>), FxBuildHasher>,
+    confirmed: Names<Held>,
+    in_flight: Names<(Ticket, Option<Arc<Statement>>)>,
     bytes: usize,
     /// How many names stand for statements that cannot be prepared again.
     unrepeatable: usize,
@@ -67,10 +68,15 @@ impl ClientStatements {
         self.in_flight.is_empty()
     }
 
+    /// There are none, and none is coming.
+    pub(super) fn is_empty(&self) -> bool {
+        self.confirmed.is_empty() && self.in_flight.is_empty()
+    }
+
     /// Gives memory back that is not needed now.
     pub fn shrink(&mut self) {
-        self.confirmed.shrink_to_fit();
-        self.in_flight.shrink_to_fit();
+        self.confirmed.shrink();
+        self.in_flight.shrink();
     }
 
     /// What a name means now, taking what is in flight for done.
@@ -132,18 +138,18 @@ impl ClientStatements {
 
     /// There are others than the unnamed statement.
     pub fn has_named(&self) -> bool {
-        self.confirmed.len() > usize::from(self.confirmed.contains_key(&b""[..]))
+        self.confirmed.has_named()
     }
 
     /// There is an unnamed statement, or may be soon.
     pub fn has_unnamed(&self) -> bool {
-        self.in_flight.contains_key(&b""[..]) || self.confirmed.contains_key(&b""[..])
+        self.in_flight.get(b"").is_some() || self.confirmed.get(b"").is_some()
     }
 
     /// A change of a name is in flight: a Parse (`Some`), or a Close or a Query, which drops the
     /// unnamed statement (`None`).
     pub fn begin(&mut self, name: &[u8], ticket: Ticket, statement: Option<Arc<Statement>>) {
-        self.in_flight.insert(name.into(), (ticket, statement));
+        self.in_flight.insert(name, (ticket, statement));
     }
 
     /// Its reply was given.
@@ -156,7 +162,7 @@ impl ClientStatements {
                 let generation = statement.generation();
                 let segment = ticket.segment;
                 let held = Held { statement, generation, tried: false, segment, told: None };
-                self.confirmed.insert(name.into(), held)
+                self.confirmed.insert(name, held)
             }
             None => self.confirmed.remove(name),
         };
@@ -178,8 +184,8 @@ impl ClientStatements {
 
     /// The same, by a text of this segment.
     pub fn clear_before(&mut self, segment: u64) {
-        self.confirmed.retain(|name, held| name.is_empty() || held.segment > segment);
-        let held = || self.confirmed.iter().map(|(name, held)| (&**name, &*held.statement));
+        self.confirmed.retain_named(|held| held.segment > segment);
+        let held = || self.confirmed.iter().map(|(name, held)| (name, &*held.statement));
         self.unrepeatable = held().map(|(name, statement)| unrepeatable(name, statement)).sum();
         self.bytes = held().map(|(name, statement)| size_of(name, statement)).sum();
     }
