@@ -76,3 +76,46 @@ fn a_second_signal_ends_the_delay_and_not_the_transactions() {
     assert_eq!(line(&busy.rest()), "E[FATAL 57P01] EOF");
     assert!(stage.weir.wait().success());
 }
+
+#[test]
+fn another_takes_over_the_port_and_who_is_connected_stays_until_it_leaves() {
+    let setup = Setup::servers(1).top("reuse_port = true").timeouts("drain_clients = \"60s\"");
+    let mut stage = Stage::new(&setup);
+    let [mut early, mut leaving] = [(); 2].map(|()| stage.client());
+    early.rows("set work_mem = '7MB'");
+    let next = stage.weir.successor(&setup);
+    stage.weir.signal("TERM");
+    wait_until("it has closed its port", || stage.weir.log().contains("no new clients"));
+    for _ in 0..8 {
+        assert_eq!(next.target().connect().value("select 1"), "1");
+    }
+    assert_eq!(next.count("pgweir_logins_total", "result=\"accepted\""), 8);
+    leaving.rows("begin; select 1; commit");
+    drop(leaving);
+    assert_eq!(early.value("show work_mem"), "7MB");
+    assert_eq!(early.within(Duration::from_millis(300)), []);
+    drop(early);
+    assert!(stage.weir.wait().success());
+    assert_eq!(next.target().connect().value("select 1"), "1");
+}
+
+#[test]
+fn who_stays_for_too_long_is_ended_and_a_second_signal_says_so_at_once() {
+    for (patience, told) in [("1s", false), ("60s", true)] {
+        let timeouts = format!("drain_clients = \"{patience}\"");
+        let mut stage = Stage::new(&Setup::servers(2).timeouts(&timeouts));
+        let mut busy = stage.client();
+        let mut idle = stage.client();
+        busy.rows("begin");
+        stage.weir.signal("TERM");
+        wait_until("it accepts none", || stage.weir.log().contains("no new clients"));
+        assert_eq!(idle.value("show server_version_num").len(), 6);
+        if told {
+            stage.weir.signal("TERM");
+        }
+        assert_eq!(line(&idle.rest()), "E[FATAL 57P01] EOF");
+        assert_eq!(busy.ask(&query("commit")), "C[COMMIT] Z[I]");
+        assert_eq!(line(&busy.rest()), "E[FATAL 57P01] EOF");
+        assert!(stage.weir.wait().success());
+    }
+}

@@ -39,6 +39,13 @@ pub enum Phase {
     Draining,
 }
 
+impl Phase {
+    /// It has been told to end.
+    pub fn has_left(self) -> bool {
+        matches!(self, Self::Leaving | Self::Draining)
+    }
+}
+
 /// What the endpoint answers from.
 #[derive(Debug, Clone)]
 pub struct HttpState {

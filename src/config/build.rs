@@ -70,6 +70,7 @@ fn assemble(context: &mut Context<'_>, raw: Raw) -> Result<Config, ConfigError> 
         observe: raw.observe,
         log: raw.log,
         workers: raw.workers.map_or(0, |count| count.0),
+        reuse_port: raw.reuse_port,
     })
 }
 

@@ -56,6 +56,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Worker threads of the runtime; 0 = one per core.
     pub workers: usize,
+    /// Whether other processes may listen on the same ports.
+    pub reuse_port: bool,
 }
 
 /// Clients that keep their server between transactions.
@@ -322,6 +324,9 @@ pub struct Timeouts {
     /// Accepting clients still, while `/readyz` says that pgweir is leaving, before that; 0 = off.
     #[serde(deserialize_with = "units::duration")]
     pub drain_delay: Duration,
+    /// Serving those who are connected, with the listeners closed, before they are ended; 0 = off.
+    #[serde(deserialize_with = "units::duration")]
+    pub drain_clients: Duration,
     /// A client without a transaction and without a request; 0 = off.
     #[serde(deserialize_with = "units::duration")]
     pub idle_client: Duration,
@@ -411,6 +416,7 @@ impl Default for Timeouts {
             client_gone: secs(5),
             drain: secs(30),
             drain_delay: Duration::ZERO,
+            drain_clients: Duration::ZERO,
             idle_client: secs(1800),
             idle_in_transaction: secs(300),
             transaction: Duration::ZERO,

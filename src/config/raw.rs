@@ -21,6 +21,7 @@ pub(super) struct Raw {
     pub listen: Option<Vec<String>>,
     pub http_listen: Option<String>,
     pub workers: Option<Count>,
+    pub reuse_port: bool,
     pub on_client_gone: Option<OnClientGone>,
     pub pooling: PoolingMode,
     pub observe: bool,

@@ -34,6 +34,7 @@ pub fn reload(old: &Config, new: Config) -> (Config, Changes) {
         listen: old.listen.clone(),
         http_listen: old.http_listen,
         workers: old.workers,
+        reuse_port: old.reuse_port,
         log: old.log.clone(),
         ..new
     };

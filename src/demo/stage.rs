@@ -36,7 +36,7 @@ impl Stage {
         for sql in [role.as_str(), "CREATE DATABASE app OWNER app"] {
             client.simple(sql, PATIENCE).await?;
         }
-        let running = proxy::start(config(postgres.port(), max_servers, &verifier)?).await?;
+        let running = proxy::start(config(postgres.port(), max_servers, &verifier)?)?;
         let addr = tcp_address(&running)?;
         let dsn = format!("postgres://app:{password}@{addr}/app");
         Ok((Self { running, addr, dsn }, Observer::new(client)))

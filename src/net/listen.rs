@@ -73,9 +73,10 @@ pub enum ListenError {
 
 impl Listener {
     /// Binds and listens. Must be called inside a tokio runtime.
-    pub fn bind(addr: &ListenAddr) -> Result<Self, ListenError> {
+    /// `shared`: other processes may listen on the same port, if they say so too; a Unix socket is one's own.
+    pub fn bind(addr: &ListenAddr, shared: bool) -> Result<Self, ListenError> {
         let bound = match addr {
-            ListenAddr::Tcp(tcp) => bind_tcp(*tcp),
+            ListenAddr::Tcp(tcp) => bind_tcp(*tcp, shared),
             ListenAddr::Unix(path) => {
                 remove_stale(path)?;
                 bind_unix(path)
@@ -124,21 +125,37 @@ impl ListenError {
     }
 }
 
-fn bind_tcp(addr: SocketAddr) -> io::Result<Listener> {
+fn bind_tcp(addr: SocketAddr, shared: bool) -> io::Result<Listener> {
+    let socket = tcp_socket(addr, shared)?;
+    options::of_client(&socket)?;
+    let listener = listening(socket, addr)?;
+    let addr = ListenAddr::Tcp(listener.local_addr()?);
+    Ok(Listener { inner: Inner::Tcp(listener), addr })
+}
+
+/// A listener for HTTP, shared as [`Listener::bind`] says.
+pub fn bind_http(addr: SocketAddr, shared: bool) -> Result<TcpListener, ListenError> {
+    let bound = tcp_socket(addr, shared).and_then(|socket| listening(socket, addr));
+    bound.map_err(|source| ListenError::new(&ListenAddr::Tcp(addr), source))
+}
+
+fn tcp_socket(addr: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // A restart must not wait for the connections of the process before it to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
     if addr.is_ipv6() {
         // `[::]` and `0.0.0.0` can then be listened on side by side, as in PostgreSQL.
         socket.set_only_v6(true)?;
     }
-    options::of_client(&socket)?;
+    Ok(socket)
+}
+
+fn listening(socket: Socket, addr: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
-    let listener = TcpListener::from_std(socket.into())?;
-    let addr = ListenAddr::Tcp(listener.local_addr()?);
-    Ok(Listener { inner: Inner::Tcp(listener), addr })
+    TcpListener::from_std(socket.into())
 }
 
 fn bind_unix(path: &Path) -> io::Result<Listener> {
@@ -250,23 +267,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_in_use_is_named() {
-        let first = Listener::bind(&tcp("127.0.0.1:0")).unwrap();
-        let error = Listener::bind(first.addr()).unwrap_err();
+        let first = Listener::bind(&tcp("127.0.0.1:0"), false).unwrap();
+        let error = Listener::bind(first.addr(), false).unwrap_err();
         assert!(matches!(error, ListenError::InUse { .. }));
         assert!(error.to_string().contains(&format!("127.0.0.1:{}", port(&first))), "{error}");
     }
 
     #[tokio::test]
     async fn an_address_of_another_machine_is_refused() {
-        let error = Listener::bind(&tcp("192.0.2.1:6432")).unwrap_err();
+        let error = Listener::bind(&tcp("192.0.2.1:6432"), false).unwrap_err();
         assert!(matches!(error, ListenError::NotLocal { .. }), "{error}");
     }
 
     #[tokio::test]
     async fn both_families_share_a_port() {
-        let v4 = Listener::bind(&tcp("0.0.0.0:0")).unwrap();
+        let v4 = Listener::bind(&tcp("0.0.0.0:0"), false).unwrap();
         let port = port(&v4);
-        let Ok(v6) = Listener::bind(&tcp(&format!("[::]:{port}"))) else {
+        let Ok(v6) = Listener::bind(&tcp(&format!("[::]:{port}")), false) else {
             return assert!(std::net::TcpListener::bind("[::1]:0").is_err(), "IPv6 works");
         };
         let _client = TcpStream::connect(("::1", port)).await.unwrap();
@@ -283,9 +300,9 @@ mod tests {
         assert!(path.exists(), "left behind");
 
         let addr = ListenAddr::Unix(path.clone());
-        let listener = Listener::bind(&addr).unwrap();
+        let listener = Listener::bind(&addr, false).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o777);
-        assert!(matches!(Listener::bind(&addr), Err(ListenError::InUse { .. })));
+        assert!(matches!(Listener::bind(&addr, false), Err(ListenError::InUse { .. })));
         listener.accept().await.unwrap(); // the question whether somebody is there
 
         let _client = UnixStream::connect(&path).await.unwrap();
@@ -300,10 +317,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         let addr = ListenAddr::Unix(path.clone());
-        let first = Listener::bind(&addr).unwrap();
+        let first = Listener::bind(&addr, false).unwrap();
         let _kept = fs::hard_link(&path, dir.path().join("inode stays taken"));
         fs::remove_file(&path).unwrap();
-        let second = Listener::bind(&addr).unwrap();
+        let second = Listener::bind(&addr, false).unwrap();
         drop(first);
         assert!(path.exists());
         drop(second);
@@ -314,18 +331,18 @@ mod tests {
     async fn a_folder_that_is_missing_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("missing/.s.PGSQL.6432");
-        let error = Listener::bind(&ListenAddr::Unix(path)).unwrap_err();
+        let error = Listener::bind(&ListenAddr::Unix(path), false).unwrap_err();
         assert!(matches!(error, ListenError::NoFolder { .. }), "{error}");
     }
 
     #[tokio::test]
     async fn a_file_in_the_way_stays() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = Listener::bind(&ListenAddr::Unix(file.path().to_owned())).unwrap_err();
+        let error = Listener::bind(&ListenAddr::Unix(file.path().to_owned()), false).unwrap_err();
         assert!(matches!(error, ListenError::NotASocket { .. }), "{error}");
         assert!(file.path().exists());
         let missing = ListenAddr::Unix("/nonexistent/folder/socket".into());
-        let error = Listener::bind(&missing).unwrap_err();
+        let error = Listener::bind(&missing, false).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/folder/socket"), "{error}");
     }
 

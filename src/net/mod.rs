@@ -13,5 +13,5 @@ pub mod stream;
 pub mod tls;
 
 pub use connect::{ConnectError, Connected, Target, connect, dial};
-pub use listen::{ListenError, Listener, is_fd_exhaustion};
+pub use listen::{ListenError, Listener, bind_http, is_fd_exhaustion};
 pub use stream::{PeerAddr, Stream};

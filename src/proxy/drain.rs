@@ -27,7 +27,7 @@ pub(super) async fn drain(running: &mut Running) {
     info!("all connections to PostgreSQL are closed");
 }
 
-async fn clients_gone(running: &Running, within: Duration) -> bool {
+pub(super) async fn clients_gone(running: &Running, within: Duration) -> bool {
     until(within, || running.shared.connected() == 0).await
 }
 

@@ -42,7 +42,7 @@ use crate::client::{Common, Journal};
 use crate::config::{Config, ConfigError, Limits, ListenAddr, Loaded, Share, Source};
 use crate::ledger::Ledgers;
 use crate::metrics::Metrics;
-use crate::net::{ListenError, Listener};
+use crate::net::{ListenError, Listener, bind_http};
 use crate::pool::PoolKey;
 use crate::registry::{Registry, Room};
 use controls::Controls;
@@ -118,7 +118,7 @@ impl StartError {
 /// Serves until a signal ends it.
 pub async fn run(loaded: Loaded, source: Source) -> Result<(), StartError> {
     let Loaded { config, files, .. } = loaded;
-    let running = start(config).await.map_err(|error| error.located(&source))?;
+    let running = start(config).map_err(|error| error.located(&source))?;
     running.shared.controls.set_source(source, files);
     signals::serve(running).await.map_err(StartError::Signals)
 }
@@ -129,13 +129,15 @@ pub fn check(config: &Config, source: &Source) -> Result<(), ConfigError> {
     usable.map_err(|fault| fault.located(source))
 }
 
-/// Starts to serve; the caller ends it by [`Running::shutdown`].
-pub async fn start(config: Config) -> Result<Running, StartError> {
+/// Starts to serve, inside a tokio runtime; the caller ends it by [`Running::shutdown`].
+pub fn start(config: Config) -> Result<Running, StartError> {
     raise_file_limit(&config);
     spellings::check(&config);
     let metrics = Arc::new(Metrics::new());
-    let listeners = config.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
-    let http = bind_http(&config).await?;
+    let bind = |addr| Listener::bind(addr, config.reuse_port);
+    let listeners = config.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let http = config.http_listen.map(|addr| bind_http(addr, config.reuse_port));
+    let http = http.transpose().map_err(StartError::Http)?;
     let (refused, to_forget) = mpsc::channel(REFUSED);
     let config = Arc::new(config);
     let pools = Pools::new(&config, Arc::clone(&metrics), refused)?;
@@ -204,7 +206,14 @@ impl Running {
                     change: Arc::new(move |change| changer.change(change)),
                 },
             };
-            tasks.spawn(http::serve(listener, state, std::future::pending()));
+            let mut phase = shared.phase.subscribe();
+            let is_shared = shared.config.load().reuse_port;
+            tasks.spawn(http::serve(listener, state, async move {
+                // Else it would answer for the one that takes over.
+                if !is_shared || phase.wait_for(|phase| phase.has_left()).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }));
         }
         tasks.spawn(upkeep(Arc::clone(&shared)));
         Self { shared, addresses, http_addr, accepting, tasks }
@@ -289,14 +298,6 @@ impl Shared {
 
 fn lobby_limits(config: &Config) -> LobbyLimits {
     LobbyLimits { total: config.limits.max_logins, source: config.limits.max_logins_source }
-}
-
-async fn bind_http(config: &Config) -> Result<Option<TcpListener>, StartError> {
-    let Some(addr) = config.http_listen else { return Ok(None) };
-    let listener = TcpListener::bind(addr).await;
-    listener
-        .map(Some)
-        .map_err(|source| StartError::Http(ListenError::new(&ListenAddr::Tcp(addr), source)))
 }
 
 /// Each client and each server is an open file; the soft limit is often far below what is allowed.

@@ -1,5 +1,5 @@
-//! What signals do: SIGTERM and SIGINT drain, a second one ends at once, SIGHUP reloads. Where there is a delay before
-//! the drain, a second one ends that, and a third at once.
+//! What signals do: SIGTERM and SIGINT drain, a second one ends at once, SIGHUP reloads. Where something is waited for
+//! before the drain, each ends one wait, and the next at once.
 
 use std::io;
 use std::pin::pin;
@@ -34,7 +34,9 @@ pub(super) async fn serve(mut running: Running) -> io::Result<()> {
             Told::End => break,
         }
     }
-    if leave(&running, &mut signals).await == Told::Quit {
+    if leave(&running, &mut signals).await == Told::Quit
+        || part(&mut running, &mut signals).await == Told::Quit
+    {
         return Ok(());
     }
     info!("draining: no new clients, transactions may end");
@@ -60,12 +62,31 @@ async fn leave(running: &Running, signals: &mut Signals) -> Told {
     }
     shared.phase.send_replace(Phase::Leaving);
     info!(?delay, "leaving: clients are accepted still, and /readyz says 503");
-    let mut over = pin!(tokio::time::sleep(delay));
+    wait(running, signals, tokio::time::sleep(delay)).await
+}
+
+/// Serves those who are connected until they leave, and accepts no others.
+async fn part(running: &mut Running, signals: &mut Signals) -> Told {
+    let patience = running.shared.config.load().timeouts.drain_clients;
+    if patience.is_zero() {
+        return Told::End;
+    }
+    running.shared.phase.send_replace(Phase::Leaving);
+    running.accepting.shutdown().await;
+    info!(?patience, "leaving: no new clients, those that are there may stay for so long");
+    wait(running, signals, async {
+        drain::clients_gone(running, patience).await;
+    })
+    .await
+}
+
+async fn wait(running: &Running, signals: &mut Signals, over: impl Future<Output = ()>) -> Told {
+    let mut over = pin!(over);
     loop {
         tokio::select! {
             () = &mut over => return Told::End,
             told = signals.next() => match told {
-                Told::Reload => shared.reload(),
+                Told::Reload => running.shared.reload(),
                 Told::End | Told::Quit => return told,
             },
         }

@@ -120,17 +120,25 @@ impl Weir {
     /// Starts it before a database and waits until it accepts.
     pub fn start(database: &Database, setup: &Setup) -> Self {
         for _ in 0..MOST_STARTS {
-            if let Some(weir) = Self::try_start(database, setup) {
+            if let Some(weir) = Self::try_start(database, setup, (free_addr(), free_addr())) {
                 return weir;
             }
         }
         panic!("others take each free port first");
     }
 
+    /// Starts another beside it, on the same ports.
+    pub fn successor(&self, setup: &Setup) -> Self {
+        Self::try_start(&self.database, setup, (self.addr, self.http)).expect("shared ports")
+    }
+
     /// `None` if somebody else has taken its port meanwhile.
-    fn try_start(database: &Database, setup: &Setup) -> Option<Self> {
+    fn try_start(
+        database: &Database,
+        setup: &Setup,
+        (addr, http): (SocketAddr, SocketAddr),
+    ) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (addr, http) = (free_addr(), free_addr());
         let toml = setup.toml(addr, http, database);
         fs::write(folder.path().join("pgweir.toml"), toml).expect("a configuration file");
         let log = File::create(folder.path().join("log")).expect("a log file");
