@@ -98,6 +98,27 @@ fn each_time_that_ends_a_client_is_counted() {
     }
 }
 
+/// pgweir asks such a client's server again and again whether it is pinned still.
+#[test]
+fn a_pinned_client_that_says_nothing_is_ended_however_often_its_server_is_asked() {
+    let pinned = |timeouts: &str, own: &str| {
+        let stage = Stage::new(&Setup::servers(1).timeouts(timeouts));
+        let mut client = stage.client();
+        client.rows("select pg_advisory_lock(1)");
+        client.rows(own);
+        (stage, client)
+    };
+    let ended = [
+        pinned("idle_client = \"32s\"", "select 1"),
+        pinned("pin_idle = \"32s\"", "select 1"),
+        pinned("query = \"5s\"", "set idle_session_timeout = '32s'"),
+    ];
+    for (_stage, mut client) in ended {
+        let seen = client.within(Duration::from_secs(50));
+        assert_eq!(line(&seen), "E[FATAL 57P05] EOF");
+    }
+}
+
 #[test]
 fn the_transaction_timeout_does_not_run_between_the_transactions_of_a_pinned_client() {
     let stage = Stage::new(&Setup::servers(1).timeouts("transaction = \"400ms\""));

@@ -56,6 +56,8 @@ struct Relay<'a> {
     recheck: Recheck,
     /// When it was last looked whether the server's machine is there.
     looked: Instant,
+    /// When the client was last at work, or the server for it.
+    heard: Instant,
     /// The answer that the server owes; only kept while `timeouts.query` is on.
     asked: Option<Asked>,
     /// When the client was first found to have ended its side.
@@ -240,7 +242,8 @@ impl Client {
             _ if self.half.is_inside_message() => close(lease),
             _ if free => match canceling {
                 Some(canceling) => canceling.check_in_after(lease, cleaning),
-                None => lease.check_in(cleaning, self.since),
+                None if ended.is_ok() => lease.check_in(cleaning, self.since),
+                None => lease.check_in(cleaning, Instant::now()),
             },
             _ => abandon(lease, work, canceling, cleaning),
         }
@@ -268,6 +271,7 @@ impl<'a> Relay<'a> {
             pinned: None,
             recheck: Recheck { last: started, stirred: false },
             looked: started,
+            heard: started,
             asked: None,
             gone_since: None,
             gathering,
@@ -484,6 +488,10 @@ impl<'a> Relay<'a> {
         .inspect(|woken| {
             if matches!(woken, Woken::Client | Woken::Server(_)) {
                 self.client.since = Instant::now();
+                // What pgweir asks for itself is no sign of life of the client's.
+                if matches!(woken, Woken::Client) || !self.client.session.is_asking() {
+                    self.heard = self.client.since;
+                }
             }
             if matches!(woken, Woken::Server(Moved::Read)) {
                 self.gathering.on_read(&mut self.lease.link, self.client.since);

@@ -31,20 +31,29 @@ impl Relay<'_> {
     }
 
     fn idle_due(&self) -> Option<Instant> {
-        let client = &*self.client;
-        let since = self.is_clients_turn().then_some(client.since)?;
-        let timeouts = client.context.timeouts();
-        if !self.is_idle_keeper() {
-            return due(since, timeouts.idle_in_transaction);
-        }
-        let dues = [due(since, timeouts.idle_client), due(since, self.pin_idle())];
-        dues.into_iter().flatten().min()
+        let heard = self.is_clients_turn().then_some(self.heard)?;
+        due(heard, self.idle_limit().0)
     }
 
-    /// Who would keep its server anyway is not ended for that.
-    fn pin_idle(&self) -> Duration {
-        let keeps = self.client.session.keeps_server();
-        if keeps { Duration::ZERO } else { self.client.context.timeouts().pin_idle }
+    /// For how long the client may say nothing, and what it is told then.
+    fn idle_limit(&self) -> (Duration, Timeout) {
+        let Timeouts { idle_in_transaction, idle_client, pin_idle, .. } =
+            *self.client.context.timeouts();
+        if !self.is_idle_keeper() {
+            return (idle_in_transaction, Timeout::IdleInTransaction);
+        }
+        // Who would keep its server anyway is not ended for that, and by what it has set the server itself ends it.
+        if self.client.session.keeps_server() {
+            return (idle_client, Timeout::IdleClient);
+        }
+        let own = self.client.session.idle_session_timeout().unwrap_or_default();
+        let limits = [
+            (idle_client, Timeout::IdleClient),
+            (own, Timeout::IdleClient),
+            (pin_idle, Timeout::PinIdle),
+        ];
+        let limits = limits.into_iter().filter(|(limit, _)| !limit.is_zero());
+        limits.min_by_key(|(limit, _)| *limit).unwrap_or((Duration::ZERO, Timeout::IdleClient))
     }
 
     /// The client holds a server and is to go on: in a transaction, in a segment without Sync, inside a
@@ -59,17 +68,7 @@ impl Relay<'_> {
     }
 
     fn on_idle(&self) -> Ending {
-        let timeouts = self.client.context.timeouts();
-        let timeout = if !self.is_idle_keeper() {
-            Timeout::IdleInTransaction
-        } else if self.pin_idle().is_zero()
-            || (!timeouts.idle_client.is_zero() && timeouts.idle_client < timeouts.pin_idle)
-        {
-            Timeout::IdleClient
-        } else {
-            Timeout::PinIdle
-        };
-        self.client.times_out(timeout)
+        self.client.times_out(self.idle_limit().1)
     }
 
     /// What pins a client may end in a way that no text shows.
