@@ -145,6 +145,7 @@ pub struct Registration {
 impl Registration {
     /// Says who this is, for those who look.
     pub fn introduce(&mut self, card: Card) -> Arc<Card> {
+        card.begin(self.registry.start.elapsed());
         let card = Arc::new(card);
         if card.tls {
             self.registry.encrypted.fetch_add(1, Ordering::Relaxed);

@@ -139,3 +139,16 @@ fn servers_are_replaced_as_they_become_free_and_nobody_waits() {
     assert_eq!(console.ask(&query("reconnect nosuch")), "E[ERROR 42704] Z[I]");
     assert_eq!(console.ask(&query("reconnect")), "C[RECONNECT] Z[I]");
 }
+
+#[test]
+fn a_pause_that_is_ended_before_it_holds_is_no_success() {
+    let stage = stage(2, "");
+    let mut working = stage.weir.target().connect();
+    working.rows("begin");
+    let mut console = console(&stage);
+    console.send(&query("pause"));
+    wait_until("it is paused", || is_paused(&stage));
+    assert_eq!(self::console(&stage).ask(&query("resume")), "C[RESUME] Z[I]");
+    assert_eq!(console.ready(1)[0].field('C'), "55000");
+    working.rows("commit");
+}

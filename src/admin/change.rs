@@ -67,8 +67,8 @@ impl std::fmt::Display for Pools {
 /// Who makes changes.
 pub type Changer = Arc<dyn Fn(&Change) -> Result<(), ChangeError> + Send + Sync>;
 
-/// Whether a change that was made has come about: some take as long as transactions do.
-pub type Finished = Arc<dyn Fn(&Change) -> bool + Send + Sync>;
+/// Whether a change that was made has come about: some take as long as transactions do, and may be taken back meanwhile.
+pub type Finished = Arc<dyn Fn(&Change) -> Result<bool, ChangeError> + Send + Sync>;
 
 /// Why a change was not made. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -178,7 +178,7 @@ async fn answer(
     let allowed = if changes { "POST" } else { "GET, HEAD" };
     let is_allowed = match *request.method() {
         Method::GET | Method::HEAD => !changes,
-        Method::POST => changes,
+        Method::POST => changes || !PAGES.contains(&request.uri().path()),
         _ => false,
     };
     if !is_allowed {
@@ -196,10 +196,13 @@ async fn answer(
         "/readyz" => readiness(*state.phase.borrow()),
         _ => plain(
             StatusCode::NOT_FOUND,
-            "/metrics, /healthz, /readyz; POST /limits, /resize, /warm, /pause, /resume, /reload\n",
+            "/metrics, /healthz, /readyz; POST /limits, /resize, /warm, /pause, /resume, /reconnect, /reload\n",
         ),
     })
 }
+
+/// What can be read.
+const PAGES: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 
 /// Rendered off the workers, which have clients to serve.
 async fn metrics(metrics: Arc<Metrics>, count: Count) -> Response<Full<Bytes>> {

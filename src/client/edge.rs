@@ -249,6 +249,7 @@ pub fn waiting(standing: &Standing, pool: &PoolKey) -> Report {
         Cause::PoolFull(1) => "its one server is taken".to_owned(),
         Cause::PoolFull(size) => format!("all {size} servers are taken"),
         Cause::ClassFull(size) => format!("all {size} servers that the class may have are taken"),
+        Cause::Kept(size) => format!("what is left of {size} servers is kept for other classes"),
         Cause::HostFull => "the database server's connections are all taken".to_owned(),
         Cause::Opening => "connections to the database server are being opened".to_owned(),
         Cause::Unreachable => "the database server cannot be reached".to_owned(),
@@ -290,6 +291,10 @@ fn full(
         Cause::ClassFull(limit) => (
             format!("one of the {limit} servers that clients of class \"{class}\" may have"),
             "Make transactions shorter, or raise max_servers or queue_timeout of the class.",
+        ),
+        Cause::Kept(size) => (
+            format!("one of {size} servers, of which others are kept for other classes"),
+            "Make transactions shorter, raise limits.max_servers, or lower guaranteed of the other classes.",
         ),
         Cause::HostFull => (
             "one more server than the limits of the host, the database or the user allow"

@@ -6,11 +6,10 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
 /// What a duration looks like, for errors.
-pub const DURATION: &str =
-    "a duration such as \"250ms\", \"30s\", \"5min\" or \"1h\" (a bare number is in seconds)";
+pub const DURATION: &str = "a duration such as \"250ms\", \"30s\", \"5min\" or \"1h\" (a bare number is in seconds), of at most 366 days";
 
 /// Longest duration taken: far above every use, and small enough to be added to any clock.
-const LONGEST: Duration = Duration::from_hours(24 * 365);
+const LONGEST: Duration = Duration::from_hours(24 * 366);
 
 /// Reads `30s`, `5min`, `250ms`, `1h`, or a bare number of seconds; `None` if it is none of these or
 /// longer than a year.

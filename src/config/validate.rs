@@ -45,7 +45,8 @@ pub(super) fn config(context: &mut Context<'_>, config: &Config) -> Result<(), C
         let pooling = entry.pooling.unwrap_or(config.pooling);
         observe(context, &["databases", alias, "observe"], observes, pooling)?;
     }
-    EnvFilter::try_new(&config.log.level).map_err(|_| {
+    let filter = EnvFilter::try_new(&config.log.level).ok();
+    filter.filter(|_| names_levels(&config.log.level)).ok_or_else(|| {
         let problem = format!("{:?} is no filter", config.log.level);
         let expected =
             "error, warn, info, debug, trace, or a filter such as info,pgweir::pool=debug";
@@ -55,6 +56,17 @@ pub(super) fn config(context: &mut Context<'_>, config: &Config) -> Result<(), C
         return Err(ConfigError::NoDatabase);
     }
     Ok(())
+}
+
+/// The filter takes a word that is no level for a module, of which it then shows everything, and nothing of others.
+fn names_levels(filter: &str) -> bool {
+    let bare = filter.split(',').filter(|part| !part.contains('='));
+    bare.map(str::trim).all(|part| {
+        part.is_empty()
+            || part.starts_with("pgweir")
+            || part.contains('[')
+            || part.parse::<tracing_subscriber::filter::LevelFilter>().is_ok()
+    })
 }
 
 fn limits(context: &mut Context<'_>, config: &Config) -> Result<(), ConfigError> {

@@ -356,7 +356,7 @@ impl Pool {
         let mut lease = Lease::new(Arc::clone(self), server, class, now);
         if lease.is_stale() {
             self.on_lost();
-            lease.evict(CloseReason::Broken);
+            lease.uncounted().evict(CloseReason::Broken);
             return None;
         }
         self.metrics().checked_out(Duration::ZERO);
@@ -381,7 +381,7 @@ impl Pool {
                 return Ok(lease);
             }
             self.on_lost();
-            lease.evict(CloseReason::Broken);
+            lease.uncounted().evict(CloseReason::Broken);
             if sign == Sign::Silent {
                 self.on_silent(idle_since);
             }

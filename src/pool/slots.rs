@@ -636,7 +636,7 @@ impl<S, W> Slots<S, W> {
 
     /// Whether one more server may go to a class: it has not all that it may, and what is kept for
     /// others is left.
-    fn may_have(&self, id: ClassId) -> bool {
+    pub fn may_have(&self, id: ClassId) -> bool {
         !self.paused && self.class(id).is_some_and(|class| self.may_have_of(class, self.held()))
     }
 

@@ -109,6 +109,8 @@ pub enum Cause {
     PoolFull(usize),
     /// All servers that the class may have are taken.
     ClassFull(usize),
+    /// What is left of so many servers is kept for other classes.
+    Kept(usize),
     /// The host, the database or the user has all the connections that it may.
     HostFull,
     /// Connections to PostgreSQL are being opened, as fast as it keeps up with.
@@ -307,6 +309,7 @@ impl Pool {
             // Another pool has found that out.
             _ if slots.counts().opening > 0 && is_host_down => Cause::Unreachable,
             _ if slots.counts().opening > 0 => Cause::Opening,
+            _ if !slots.may_have(class) => Cause::Kept(slots.size().max),
             _ => Cause::HostFull,
         }
     }

@@ -85,6 +85,9 @@ impl Shared {
                 Ok(())
             }),
             Change::Resize { pools, max_servers } => self.resize(pools, max_servers),
+            Change::Warm { time, .. } if time.is_zero() => {
+                Err(ChangeError::Invalid("a pool is kept warm for a time above zero".to_owned()))
+            }
             Change::Warm { pools, servers, time } => {
                 self.warm(WarmedBy::Operator, pools, *servers, Instant::now() + *time)
             }
@@ -109,9 +112,12 @@ impl Shared {
     }
 
     /// Whether a change that was made is over with.
-    pub(super) fn has_come_about(&self, change: &Change) -> bool {
+    pub(super) fn has_come_about(&self, change: &Change) -> Result<bool, ChangeError> {
         match change {
-            Change::Pause(which) => self.pools.are_still(which.as_ref()),
+            Change::Pause(which) => self.pools.are_still(which.as_ref()).ok_or_else(|| {
+                let ended = "the pause was ended by RESUME before all servers were closed";
+                ChangeError::NotNow(ended.to_owned())
+            }),
             Change::Set(_)
             | Change::Reset(_)
             | Change::Resize { .. }
@@ -119,7 +125,7 @@ impl Shared {
             | Change::Resume(_)
             | Change::Reconnect(_)
             | Change::Kill(_)
-            | Change::Reload => true,
+            | Change::Reload => Ok(true),
         }
     }
 

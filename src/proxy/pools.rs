@@ -197,11 +197,11 @@ impl Pools {
         pools.for_each(Pool::replace_servers);
     }
 
-    /// Whether none of these pools has a connection, or is not paused any more.
-    pub(super) fn are_still(&self, which: Option<&change::Pools>) -> bool {
+    /// Whether none of these pools has a connection; `None` if one is not paused any more.
+    pub(super) fn are_still(&self, which: Option<&change::Pools>) -> Option<bool> {
         let inner = self.lock();
         let mut pools = inner.pools.values().filter(|pool| is_among(which, pool.key()));
-        pools.all(|pool| pool.is_still() || !pool.is_paused())
+        pools.try_fold(true, |still, pool| pool.is_paused().then(|| still && pool.is_still()))
     }
 
     /// All hosts, by address.

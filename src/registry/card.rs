@@ -107,6 +107,12 @@ impl Card {
         Arc::clone(&self.application.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// It is in its first state since then.
+    pub(super) fn begin(&self, since: Duration) {
+        let state = self.state.load(Ordering::Relaxed) & STATE;
+        self.state.store((since.as_millis() as u64) << STATE_BITS | state, Ordering::Relaxed);
+    }
+
     /// `since` is called only if it is in another state now.
     pub(super) fn set(&self, state: State, since: impl FnOnce() -> Duration) {
         if self.state.load(Ordering::Relaxed) & STATE != state as u64 {

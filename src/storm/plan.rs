@@ -99,6 +99,12 @@ pub enum PlanError {
         /// The duration.
         duration: Duration,
     },
+    /// Nobody would come.
+    #[error("class {class}: there are no functions; expected 1 or more")]
+    NoFunctions {
+        /// Its name.
+        class: String,
+    },
     /// What goes on until the duration is over, without one.
     #[error("class {class}: {what} needs a duration, such as 30s")]
     NoDuration {
@@ -206,6 +212,7 @@ impl Class {
         let (no_ramp, no_end) = (self.ramp.is_zero(), self.duration.is_zero());
         let ends_by_time = self.transactions_per_function == 0;
         match self.profile {
+            _ if self.functions == 0 => Err(PlanError::NoFunctions { class }),
             Profile::Steady if no_end => {
                 Err(PlanError::NoDuration { class, what: "profile steady" })
             }

@@ -206,6 +206,7 @@ fn warm(tokens: &[Token<'_>]) -> Option<Command> {
     let [servers, word, time @ ..] = rest else { return None };
     let servers = std::str::from_utf8(servers.text).ok()?.parse().ok()?;
     let time = config::parse_duration(&joined(time)?).filter(|_| word.is_word(b"for"))?;
+
     Some(Command::Change(Change::Warm { pools, servers, time }))
 }
 

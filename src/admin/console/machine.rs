@@ -47,7 +47,7 @@ pub struct Hands<'a> {
     /// Who makes changes.
     pub change: &'a dyn Fn(&Change) -> Result<(), ChangeError>,
     /// Whether they have come about.
-    pub finished: &'a dyn Fn(&Change) -> bool,
+    pub finished: &'a dyn Fn(&Change) -> Result<bool, ChangeError>,
 }
 
 /// One session with the console.
@@ -253,7 +253,8 @@ impl Machine {
                 if turn == Turn::First {
                     (hands.change)(change).map_err(|error| not_changed(&error))?;
                 }
-                (hands.finished)(change).then(Vec::new)
+                let finished = (hands.finished)(change).map_err(|error| not_changed(&error))?;
+                finished.then(Vec::new)
             }
             Command::Begin | Command::Commit | Command::Rollback | Command::Accepted(_) => {
                 Some(Vec::new())
@@ -522,7 +523,7 @@ mod tests {
     }
 
     fn hands() -> Hands<'static> {
-        Hands { rows: &rows, change: &change, finished: &|change| *change == Change::Reload }
+        Hands { rows: &rows, change: &change, finished: &|change| Ok(*change == Change::Reload) }
     }
 
     /// The letters of all replies; of ReadyForQuery its status too.
@@ -570,7 +571,7 @@ mod tests {
     fn what_takes_its_time_is_waited_for() {
         fn step(machine: &mut Machine, is_done: bool) -> (Step, BytesMut) {
             let mut out = BytesMut::new();
-            let hands = Hands { finished: &|_| is_done, ..hands() };
+            let hands = Hands { finished: &|_| Ok(is_done), ..hands() };
             (machine.step(&mut BytesMut::new(), &mut out, hands), out)
         }
         let m = &mut Machine::default();

@@ -239,6 +239,8 @@ const BAD: &[(&str, usize, &[&str])] = &[
     ("[tls]\nmode = 'maybe'", 2, &["tls.mode", "`require`"]),
     ("workers = 9999", 1, &["workers", "from 0 to"]),
     ("[log]\nlevel = 'a=b=c'", 2, &["log.level", "info"]),
+    ("[log]\nlevel = 'warning'", 2, &["log.level", "warn"]),
+    ("[log]\nlevel = 'pgweir=debug,loud'", 2, &["log.level", "info"]),
     ("[log]\njson = 'yes'", 2, &["log.json", "expected a boolean"]),
     ("[users.a]\npasword = 'x'", 2, &["users.a.pasword", "`password`"]),
     ("[users.a]\nsecret='x'\npassword='y'", 2, &["users.a.secret", "either"]),
