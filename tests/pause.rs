@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::support::events::line;
 use super::support::*;
 
 fn stage(servers: usize, timeouts: &str) -> Stage {
@@ -49,13 +50,15 @@ fn a_pause_waits_for_transactions_closes_servers_and_makes_clients_wait() {
     newcomer.send(&query("select 3"));
     wait_until("both wait", || waiting(&stage) == 2);
     assert_eq!(working.ask(&query("commit")), "C[COMMIT] Z[I]");
-    assert_eq!(events::line(&console.ready(1)), "C[PAUSE] Z[I]");
+    assert_eq!(line(&console.ready(1)), "C[PAUSE] Z[I]");
     assert_eq!((backends(&stage), waiting(&stage)), (0, 2));
-    let paused = console.rows("show pools")[0].last().cloned().flatten();
-    assert_eq!(paused.as_deref(), Some("t"));
+    let shown = console.rows("show pools").remove(0);
+    let last: Vec<_> = shown.iter().rev().take(2).map(|value| value.as_deref().unwrap()).collect();
+    assert_eq!(last[1], "t");
+    assert!(last[0].parse::<f64>().unwrap() > 0.0, "{last:?}");
     assert_eq!(console.ask(&query("resume")), "C[RESUME] Z[I]");
-    assert_eq!(events::line(&idle.ready(1)), "T D(2) C[SELECT 1] Z[I]");
-    assert_eq!(events::line(&newcomer.ready(1)), "T D(3) C[SELECT 1] Z[I]");
+    assert_eq!(line(&idle.ready(1)), "T D(2) C[SELECT 1] Z[I]");
+    assert_eq!(line(&newcomer.ready(1)), "T D(3) C[SELECT 1] Z[I]");
     assert!(!is_paused(&stage));
 }
 
@@ -148,7 +151,13 @@ fn a_pause_that_is_ended_before_it_holds_is_no_success() {
     let mut console = console(&stage);
     console.send(&query("pause"));
     wait_until("it is paused", || is_paused(&stage));
+    let mut late = stage.weir.target().connect();
+    late.send(&query("select 1"));
+    let longest = || stage.weir.metric("pgweir_longest_wait_seconds", "");
+    wait_until("it waits", || longest() > 0.01);
     assert_eq!(self::console(&stage).ask(&query("resume")), "C[RESUME] Z[I]");
     assert_eq!(console.ready(1)[0].field('C'), "55000");
+    assert_eq!(line(&late.ready(1)), "T D(1) C[SELECT 1] Z[I]");
+    assert!(longest() < 0.000_001);
     working.rows("commit");
 }

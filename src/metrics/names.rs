@@ -43,6 +43,7 @@ pub(super) const ABANDONED: &str = "pgweir_abandoned_clients_total";
 pub(super) const ELIDED_PARSES: &str = "pgweir_elided_parses_total";
 pub(super) const NOTIFICATION_OVERFLOWS: &str = "pgweir_notification_overflows_total";
 pub(super) const CLIENTS_PINNED: &str = "pgweir_clients_pinned";
+pub(super) const LONGEST_WAIT: &str = "pgweir_longest_wait_seconds";
 pub(super) const PAUSED: &str = "pgweir_pool_paused";
 pub(super) const PINS: &str = "pgweir_pins_total";
 pub(super) const PINNED_SECONDS: &str = "pgweir_pinned_seconds_total";
@@ -66,7 +67,7 @@ pub(super) const OBSERVED_PINS: &str = "pgweir_observed_pins_total";
 pub(super) const OBSERVED_PIN_SECONDS: &str = "pgweir_observed_pin_seconds_total";
 pub(super) const OBSERVED_LOST_NUMBERS: &str = "pgweir_observed_lost_numbers_total";
 
-const GAUGES: [(&str, &str); 25] = [
+const GAUGES: [(&str, &str); 26] = [
     (CLIENTS, "Client connections, logged in or not."),
     (CLIENTS_TLS, "Clients that have logged in over TLS."),
     (CLIENTS_LIMIT, "limits.max_clients."),
@@ -74,6 +75,7 @@ const GAUGES: [(&str, &str); 25] = [
     (SERVERS_LIMIT, "Servers that the pool may have."),
     (CLIENTS_WAITING, "Clients waiting for a server."),
     (CLIENTS_PINNED, "Clients that keep their server between transactions."),
+    (LONGEST_WAIT, "How long the client has waited for a server that has waited longest."),
     (PAUSED, "Whether the pool is paused."),
     (CLASS_SERVERS, "Servers that clients of a class have."),
     (CLASS_WAITING, "Clients of a class waiting for a server."),

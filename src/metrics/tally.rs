@@ -4,6 +4,7 @@
 //! each transaction counts stands together instead, and goes to the registry when that is read.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use ::metrics::{Counter, Gauge};
 
@@ -30,6 +31,8 @@ pub struct Tally {
     /// From having one to giving it back.
     pub leases: Durations,
     waiting: AtomicI64,
+    /// In microseconds, until it is read.
+    longest_wait: AtomicU64,
     servers: [AtomicI64; SERVER_STATES],
 }
 
@@ -54,6 +57,12 @@ impl Tally {
     pub fn waiting(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(self)
+    }
+
+    /// Somebody has waited for so long, and waits. Of several, the longest is shown next.
+    pub fn note_wait(&self, wait: Duration) {
+        let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+        self.longest_wait.fetch_max(micros, Ordering::Relaxed);
     }
 
     /// One more server, or one less, is in a state.
@@ -88,6 +97,7 @@ pub(super) struct Sink {
     elided_parses: Counter,
     checkouts: Counter,
     waiting: Gauge,
+    longest_wait: Gauge,
     servers: Box<[Gauge]>,
 }
 
@@ -106,6 +116,7 @@ impl Sink {
             elided_parses: counter(names::ELIDED_PARSES),
             checkouts: counter(names::CHECKOUTS),
             waiting: registry.gauge(names::CLIENTS_WAITING, labels),
+            longest_wait: registry.gauge(names::LONGEST_WAIT, labels),
             servers: ServerState::ALL.iter().map(gauge).collect(),
         }
     }
@@ -119,6 +130,8 @@ impl Sink {
         self.elided_parses.absolute(tally.elided_parses.get());
         self.checkouts.absolute(tally.waits.total().0);
         self.waiting.set(tally.waiting.load(Ordering::Relaxed) as f64);
+        let longest = Duration::from_micros(tally.longest_wait.swap(0, Ordering::Relaxed));
+        self.longest_wait.set(longest.as_secs_f64());
         for (gauge, count) in self.servers.iter().zip(&tally.servers) {
             gauge.set(count.load(Ordering::Relaxed) as f64);
         }

@@ -406,6 +406,12 @@ impl Pool {
         }
     }
 
+    /// How long the client has waited that has waited longest; nothing if none waits.
+    pub fn longest_wait(&self, now: Instant) -> Duration {
+        let since = lock(&self.slots).waiting_since();
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
     /// Whether clients are waiting.
     pub fn has_waiters(&self) -> bool {
         lock(&self.slots).has_waiters()

@@ -285,6 +285,10 @@ impl Shared {
         self.metrics.clients.encrypted.set(self.registry.encrypted() as f64);
         let pools = self.pools.all();
         self.metrics.classes.show(pools.iter().flat_map(|pool| pool.class_counts()));
+        let now = Instant::now();
+        for pool in &pools {
+            pool.metrics().tally.note_wait(pool.longest_wait(now));
+        }
     }
 
     fn max_clients(&self) -> usize {

@@ -76,6 +76,7 @@ const POOLS: &[Column] = &[
     ("observed_pinned", Int),
     ("observed_pinned_peak", Int),
     ("paused", Text),
+    ("longest_wait_seconds", Float),
 ];
 
 const STATS: &[Column] = &[

@@ -175,6 +175,7 @@ fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
             pinned.now.into(),
             pinned.peak.into(),
             if pool.is_paused() { "t" } else { "f" }.into(),
+            seconds(pool.longest_wait(now)),
         ]
     };
     pools.iter().map(row).collect()
