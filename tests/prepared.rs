@@ -863,3 +863,80 @@ fn a_known_statement_is_described_once_where_settings_are_in_doubt() {
         ]
     });
 }
+
+/// What comes of all segments that are sent at once.
+fn all_of(client: &mut Raw, pipeline: &[u8]) -> String {
+    client.send(pipeline);
+    let (mut rest, mut segments) = (pipeline, 0);
+    while let [tag, length @ ..] = rest {
+        segments += usize::from(matches!(tag, b'S' | b'Q'));
+        let length = u32::from_be_bytes(*length.first_chunk().unwrap()) as usize;
+        rest = &rest[1 + length..];
+    }
+    line(&client.ready(segments))
+}
+
+/// One server and a client that has run `before`; the same straight and through pgweir.
+fn after_pipelines(before: &[&str], pipelines: &[Vec<u8>]) -> Vec<String> {
+    both_with(&Setup::servers(1), |target| {
+        let mut one = target.connect();
+        for text in before {
+            one.ask(&query(text));
+        }
+        let mut seen: Vec<_> =
+            pipelines.iter().map(|pipeline| all_of(&mut one, pipeline)).collect();
+        seen.push(one.ask(&query("select count(*) from t")));
+        seen
+    })
+}
+
+#[test]
+fn what_sql_executes_within_a_segment_commits_nothing_of_it() {
+    let failing = [parse("a", "select 1/0"), sync()].concat();
+    let insert = || extended("insert into t values (1)");
+    let pipeline = [insert(), query("execute a"), sync()].concat();
+    let flushed = [insert(), flush(), query("execute a"), sync()].concat();
+    let seen = after_pipelines(&["create table t (a int)"], &[failing, pipeline, flushed]);
+    assert_eq!(seen.last().map(String::as_str), Some("T D(0) C[SELECT 1] Z[I]"));
+}
+
+#[test]
+fn names_that_sql_uses_are_those_that_earlier_segments_leave() {
+    let fails = || extended("select 1/0");
+    for change in
+        [extended("execute a"), close('S', "a"), parse("c", "select 33"), extended("deallocate a")]
+    {
+        let prepare = [parse("a", "select 11"), parse("b", "select 22"), sync()].concat();
+        for uses in ["execute a", "execute c", "deallocate b"] {
+            let pipeline = [fails(), change.clone(), sync(), extended(uses), sync()].concat();
+            let rest = [run("a", &[]), sync(), run("b", &[]), sync()].concat();
+            after_pipelines(&["create table t (a int)"], &[prepare.clone(), pipeline, rest]);
+        }
+    }
+}
+
+#[test]
+fn names_parsed_behind_code_that_deallocates_all_stay() {
+    let deallocates = "do $$begin execute 'deal'||'locate all'; end$$";
+    let pipeline = [extended(deallocates), parse("c", "select 3"), sync()].concat();
+    let uses = [run("c", &[]), sync()].concat();
+    let before = ["create table t (a int)"];
+    after_pipelines(&before, &[prepare("a", "select 1"), pipeline, uses]);
+}
+
+#[test]
+fn a_segment_that_is_sent_again_leaves_out_what_went_ahead_of_it() {
+    let stage = Stage::new(&Setup::servers(1));
+    let mut owner = stage.database.target().connect();
+    owner.rows("create table u (id serial, v int)");
+    let kind = || stage.weir.target().connect_with(&[("application_name", "asks")]);
+    kind().ask(&query("select lastval()"));
+    let text = "insert into u (v) values (1) returning *";
+    let mut first = stage.client();
+    first.ask(&prepare("s", text));
+    first.ask(&fetch("s"));
+    owner.rows("alter table u add column w int default 7");
+    let mut late = kind();
+    let at_once = [parse("s", text), run("s", &[]), sync()].concat();
+    assert_eq!(all_of(&mut late, &at_once), "1 2 D(2,1,7) C[INSERT 0 1] Z[I]");
+}

@@ -14,6 +14,7 @@ use super::own::Own;
 use super::pins::{PinReason, Pins};
 use super::pooling::Pooling;
 use super::rules::{Refusal, Suspicion};
+use super::statements::Ticket;
 use super::trial::Trial;
 use super::{Backend, Note, Session, TransactionStatus};
 use crate::sql::{Effects, Touched};
@@ -34,7 +35,7 @@ pub(crate) struct Questions {
     /// The catalogue has changed.
     catalogue: bool,
     /// The segment of the last text that may have run code.
-    pub(super) ran_code: Option<u64>,
+    pub(super) ran_code: Option<Ticket>,
     /// What is not known yet to have run.
     pub(super) trial: Option<Trial>,
     /// Texts that call what the catalogue does not have yet.

@@ -63,6 +63,9 @@ impl Session {
             None if whole => self.effects_by_shape(rest, &mut backend.shapes),
             None => self.effects_of(rest, whole),
         };
+        if self.must_know_names(effects) {
+            return self.wait_flushed(out);
+        }
         // What is too long to keep is not seen again when it is bound.
         if !whole && let Err(refusal) = self.admit_text(effects, rest) {
             return self.refuse_message(true, out.server, refusal.report());
@@ -249,13 +252,15 @@ impl Session {
             if let Err(refusal) = self.admit_text(effects, &statement.body) {
                 return self.refuse_message(true, out.server, refusal.report());
             }
-            if self.mind_sequences(effects, &statement.body, backend, out.server) {
+            if self.must_know_names(effects)
+                || self.mind_sequences(effects, &statement.body, backend, out.server)
+            {
                 return self.wait_flushed(out);
             }
             self.leave_witness(effects, backend, out.server);
             self.lend(effects, &statement.body, false, backend, out.server);
         }
-        let before = self.flow.len();
+        let before = (self.flow.len(), out.server.len());
         let Some(target) = self.resolve(name, backend, out.server) else {
             return ClientFate::Wait;
         };
@@ -330,7 +335,7 @@ impl Session {
             return ClientFate::Forward;
         };
         let tried = self.statements.meaning(name).tried;
-        let before = self.flow.len();
+        let before = (self.flow.len(), out.server.len());
         let Some(target) = self.resolve(name, backend, out.server) else {
             return ClientFate::Wait;
         };

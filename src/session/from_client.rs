@@ -111,8 +111,9 @@ impl Session {
         if fate != ClientFate::Wait {
             self.load.flushed = false;
         }
-        if self.retry.is_some() {
-            self.record(fate, header, body, out.server.get(written..).unwrap_or_default());
+        if let Some(retry) = &mut self.retry {
+            let start = retry.take_start(written);
+            self.record(fate, header, body, out.server.get(start..).unwrap_or_default());
         }
         self.write_replies(out.client);
         fate

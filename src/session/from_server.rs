@@ -548,8 +548,9 @@ impl Session {
             }
             Note::Forgot => self.sequences.on_forget_skipped(),
             Note::Columns { .. } => self.described = None,
-            Note::Use { .. }
-            | Note::Described { .. }
+            // It may have been a Bind, whose portal is another's still.
+            Note::Use { .. } => self.portal = None,
+            Note::Described { .. }
             | Note::Alias { .. }
             | Note::Refuse(_)
             | Note::Plain

@@ -64,6 +64,11 @@ impl Statement {
         self.body.is_empty()
     }
 
+    /// Its text, without types.
+    pub fn text(&self) -> &[u8] {
+        self.body.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
     /// What running it may do to the session.
     pub fn effects(&self) -> Effects {
         Effects::from_bits(self.effects.load(Ordering::Relaxed))

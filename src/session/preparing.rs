@@ -277,6 +277,14 @@ impl Session {
         }
     }
 
+    /// A text names statements of the client's, and what these are depends on segments that are not answered yet.
+    pub(super) fn must_know_names(&self, effects: Effects) -> bool {
+        effects.intersects(NAMES_STATEMENTS)
+            && !self.pooling.keeps()
+            && !self.flow.is_status_known()
+            && !is_off("lend")
+    }
+
     /// SQL knows the client's statements by the client's names: those that a text names are prepared
     /// under these as well, until the lease ends. `apart` is whether that can be a segment of its own.
     pub(super) fn lend(
@@ -291,6 +299,8 @@ impl Session {
         if !names || self.pooling.keeps() || self.status == TransactionStatus::Failed {
             return;
         }
+        // The Sync of its own would end what the client has begun.
+        let apart = apart && !self.open_segment;
         let mut lent = false;
         for mention in sql::mentions(text, &self.reading.options(false, None)) {
             let (Mention::Uses(name) | Mention::Deallocates(name)) = &mention;

@@ -24,6 +24,8 @@ pub(crate) struct Retry {
     statement: Arc<Statement>,
     /// All that was sent of it.
     bytes: BytesMut,
+    /// Of what is being written, where it begins: what pgweir has sent ahead of it is not to be sent again.
+    ahead: usize,
     /// Its ParameterDescription has passed.
     described: bool,
     stage: Stage,
@@ -46,8 +48,13 @@ enum Stage {
 }
 
 impl Retry {
-    fn new(statement: Arc<Statement>) -> Self {
-        Self { statement, bytes: BytesMut::new(), described: false, stage: Stage::Recording }
+    fn new(statement: Arc<Statement>, ahead: usize) -> Self {
+        Self { statement, bytes: BytesMut::new(), ahead, described: false, stage: Stage::Recording }
+    }
+
+    /// Where the segment begins in what was written from `start` on.
+    pub(super) fn take_start(&mut self, start: usize) -> usize {
+        std::mem::take(&mut self.ahead).max(start)
     }
 
     /// What the client sends must wait.
@@ -57,13 +64,14 @@ impl Retry {
 }
 
 impl Session {
-    /// A use of a statement was sent: is the segment to be kept? `before` is how much was in flight.
-    pub(super) fn begin_retry(&mut self, tried: bool, before: usize) {
+    /// A use of a statement was sent: is the segment to be kept? So much was in flight `before`, and `ahead` was
+    /// written.
+    pub(super) fn begin_retry(&mut self, tried: bool, (before, ahead): (usize, usize)) {
         let Some(Note::Use { name, statement }) = self.flow.last_note() else { return };
         // Replies of pgweir's own, as to its Parse, are given before it is answered.
         let first = self.flow.len() == before + 1 && self.flow.client_messages() == 1;
         if first && !tried && !name.is_empty() && self.status == TransactionStatus::Idle {
-            self.retry = Some(Box::new(Retry::new(Arc::clone(statement))));
+            self.retry = Some(Box::new(Retry::new(Arc::clone(statement), ahead)));
         }
     }
 
@@ -73,11 +81,13 @@ impl Session {
         let (head, rest): (bool, &[u8]) = match fate {
             ClientFate::Forward => (true, body),
             ClientFate::Rewritten { skip } => (false, body.get(skip..).unwrap_or_default()),
-            ClientFate::Consumed => (false, &[]),
-            ClientFate::Wait | ClientFate::NeedServer | ClientFate::Terminate => return,
+            // What pgweir asks before it can be sent stands in the segment.
+            ClientFate::Wait | ClientFate::Consumed => (false, &[]),
+            ClientFate::NeedServer | ClientFate::Terminate => return,
         };
         let sends = head || !rest.is_empty() || !written.is_empty();
-        let whole = body.len() == header.body || fate == ClientFate::Consumed;
+        let consumed = matches!(fate, ClientFate::Wait | ClientFate::Consumed);
+        let whole = body.len() == header.body || consumed;
         let fits = retry.bytes.len() + written.len() + rest.len() <= MAX_SEGMENT;
         match retry.stage {
             Stage::Recording if whole && fits => {}
@@ -90,7 +100,7 @@ impl Session {
             retry.bytes.put_u32(4 + header.body as u32);
         }
         retry.bytes.extend_from_slice(rest);
-        if header.tag == b'S' {
+        if header.tag == b'S' && fate != ClientFate::Wait {
             retry.stage = Stage::Recorded;
         }
     }

@@ -162,7 +162,11 @@ impl Session {
         let Some(columns) = columns(tag, body) else { return };
         let known = backend.statements.columns_of(statement).filter(|known| ***known == *columns);
         let columns = known.map_or(columns, Arc::clone);
-        if to_client && let Some(told) = self.statements.told_mut(name) {
+        // Meanwhile the name may stand for another.
+        if to_client
+            && self.statements.means(name, statement)
+            && let Some(told) = self.statements.told_mut(name)
+        {
             told.columns = Some(Arc::clone(&columns));
         }
         backend.statements.set_columns(statement, columns);

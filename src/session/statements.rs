@@ -47,8 +47,8 @@ struct Held {
     statement: Arc<Statement>,
     generation: Generation,
     tried: bool,
-    /// The segment of its Parse.
-    segment: u64,
+    /// Of its Parse.
+    ticket: Ticket,
     told: Option<Box<Told>>,
 }
 
@@ -106,6 +106,11 @@ impl ClientStatements {
         self.confirmed.get(name).is_some_and(|held| Arc::ptr_eq(&held.statement, statement))
     }
 
+    /// Whether a name stands for this text, under whatever settings and types.
+    pub(super) fn means(&self, name: &[u8], statement: &Statement) -> bool {
+        self.confirmed.get(name).is_some_and(|held| held.statement.text() == statement.text())
+    }
+
     /// The same, to be added to; `None` if there is no such statement.
     pub(super) fn told_mut(&mut self, name: &[u8]) -> Option<&mut Told> {
         Some(self.confirmed.get_mut(name)?.told.get_or_insert_default())
@@ -160,8 +165,7 @@ impl ClientStatements {
         let old = match statement {
             Some(statement) => {
                 let generation = statement.generation();
-                let segment = ticket.segment;
-                let held = Held { statement, generation, tried: false, segment, told: None };
+                let held = Held { statement, generation, tried: false, ticket, told: None };
                 self.confirmed.insert(name, held)
             }
             None => self.confirmed.remove(name),
@@ -179,12 +183,17 @@ impl ClientStatements {
 
     /// DEALLOCATE ALL was run: what is still in flight comes after it.
     pub fn clear(&mut self) {
-        self.clear_before(u64::MAX);
+        self.confirmed.retain_named(|_| false);
+        self.recount();
     }
 
-    /// The same, by a text of this segment.
-    pub fn clear_before(&mut self, segment: u64) {
-        self.confirmed.retain_named(|held| held.segment > segment);
+    /// The same, by a text that ran behind this change.
+    pub fn clear_before(&mut self, ticket: Ticket) {
+        self.confirmed.retain_named(|held| held.ticket > ticket);
+        self.recount();
+    }
+
+    fn recount(&mut self) {
         let held = || self.confirmed.iter().map(|(name, held)| (name, &*held.statement));
         self.unrepeatable = held().map(|(name, statement)| unrepeatable(name, statement)).sum();
         self.bytes = held().map(|(name, statement)| size_of(name, statement)).sum();

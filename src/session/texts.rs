@@ -34,7 +34,7 @@ impl Session {
         self.try_text(effects, text);
         self.questions.suspects |= effects;
         if effects.intersects(RUNS_CODE) {
-            self.questions.ran_code = Some(self.ticket.segment);
+            self.questions.ran_code = Some(self.ticket);
         }
         if effects.contains(Effects::DDL) && self.creates_in_pg_temp() {
             self.questions.suspects |= Effects::TEMP_OBJECT;

@@ -316,8 +316,8 @@ impl Session {
         backend.statements.doubt();
         self.owed = Leftovers::Prepared;
         // Whoever has run nothing since its lease began has met what another left.
-        if let Some(segment) = self.questions.ran_code {
-            self.statements.clear_before(segment);
+        if let Some(ticket) = self.questions.ran_code {
+            self.statements.clear_before(ticket);
         }
     }
 }
