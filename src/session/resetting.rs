@@ -180,9 +180,13 @@ impl Session {
         // The values before it may need the rights of the session's user.
         suspected.sort_by_key(|change| change.name.eq_ignore_ascii_case("role"));
         self.prepare_own(Own::Restore, backend, out);
-        settings::write_changes(out, Own::Restore.name(), &suspected);
+        // The unnamed portal is the client's, which it may execute later in its transaction.
+        let name = Own::Restore.name();
+        settings::bind_changes(out, name, name, &suspected);
+        build::execute_once(out, name);
         self.inject(Kind::Bind, Note::Plain);
         self.inject(Kind::Execute, Note::Restored(suspected));
+        self.inject(Kind::Close, Note::Plain);
     }
 
     /// A reported setting went back to the server's default, by the client's own work. True if the client
