@@ -623,6 +623,41 @@ fn a_reset_behind_which_an_error_comes_gives_the_value_of_the_startup() {
     });
 }
 
+/// What was to make up for the reset is undone by what comes behind it.
+#[test]
+fn a_reset_gives_the_value_of_the_startup_whatever_fails_behind_it() {
+    let resets = "do $$ begin reset timezone; reset app.tenant; end $$";
+    let code = "do $$ begin execute 'deal' || 'locate all'; reset app.tenant; end $$";
+    let insert = extended("insert into late values (1), (1)");
+    // Each up to its ReadyForQuery.
+    let programs = [
+        vec![query(resets), query(code)],
+        vec![[extended("begin"), extended(resets), extended("commit"), insert, sync()].concat()],
+        vec![
+            query("begin"),
+            [extended(resets), extended("savepoint a"), sync()].concat(),
+            query("rollback to a"),
+        ],
+    ];
+    both_with(&Setup::servers(1), |target| {
+        let late = "create table late (a int unique deferrable initially deferred)";
+        target.connect().rows(late);
+        let mut seen = Vec::new();
+        for program in &programs {
+            let mut one = target.connect_with(&[("TimeZone", "Asia/Tokyo"), ("app.tenant", "42")]);
+            for message in program {
+                one.ask(message);
+            }
+            for end in ["", "commit"] {
+                one.rows(end);
+                seen.push(one.value("show timezone"));
+                seen.push(one.value("select current_setting('app.tenant')"));
+            }
+        }
+        seen
+    });
+}
+
 /// What follows a reset is sent in the client's own segment, which must not fail for it unseen.
 #[test]
 fn what_makes_up_for_a_reset_takes_no_work_of_its_segment_with_it() {

@@ -240,6 +240,7 @@ impl Session {
                 self.statements.confirm(b"", ticket, None);
             }
             Note::Answered => self.on_answered(backend),
+            Note::Restored(changes) => self.on_restored(changes),
             Note::Use { name, .. } => {
                 self.statements.tried(&name);
                 self.retry = None;
@@ -333,6 +334,7 @@ impl Session {
                 }
             }
             b"DEALLOCATE ALL\0" => self.on_statements_gone(backend),
+            b"ROLLBACK\0" => self.suspect_once_more(),
             b"DISCARD SEQUENCES\0" => self.sequences.on_discarded(),
             b"DISCARD ALL\0" => {
                 self.sequences.on_discarded();
@@ -388,6 +390,7 @@ impl Session {
             return Ok(if unseen { ServerFate::Swallow } else { ServerFate::Forward });
         }
         self.doubt_reset();
+        self.undo_restored();
         self.judge(&fields);
         let is_made = self.flow.head().is_some_and(|head| matches!(head.note, Note::Query { .. }));
         if let Some(made) = self.made.as_mut().filter(|_| is_made) {
@@ -598,6 +601,7 @@ impl Session {
         let status = Reader::new(body).u8()?;
         let status = TransactionStatus::from_byte(status).ok_or(Malformed::Trailing)?;
         backend.settings.on_ready();
+        self.keep_restored();
         let owner = match self.flow.on_backend(b'Z')? {
             Reaction::Pass(owner) | Reaction::Failed(owner) => owner,
             Reaction::Popped(sent) => {

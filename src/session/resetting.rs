@@ -21,6 +21,8 @@ use crate::without::is_off;
 pub(super) struct Resetting {
     /// Values of the StartupMessage of settings that may have been reset.
     pub(super) suspected: Vec<Change>,
+    /// What was restored since the last ReadyForQuery, which an error would undo.
+    restored: Vec<Change>,
     /// What the text resets that the unnamed portal runs.
     bound: Resets,
     /// The segment that this portal was bound in.
@@ -63,6 +65,29 @@ impl Session {
         self.resetting.suspect(changes.into_iter());
     }
 
+    /// These are restored, if their segment does not fail after all.
+    pub(super) fn on_restored(&mut self, changes: Vec<Change>) {
+        self.resetting.restored = changes;
+    }
+
+    /// What was restored holds, as far as its transaction does.
+    pub(super) fn keep_restored(&mut self) {
+        self.resetting.restored = Vec::new();
+    }
+
+    /// An error has undone it.
+    pub(super) fn undo_restored(&mut self) {
+        let changes = std::mem::take(&mut self.resetting.restored);
+        self.suspect_again(changes);
+    }
+
+    /// What the open transaction may have reset, it may reset now, or have reset before a savepoint behind which it
+    /// was restored.
+    pub(super) fn suspect_once_more(&mut self) {
+        let resets = std::mem::take(&mut self.resetting.portals);
+        self.suspect_resets(&resets);
+    }
+
     /// Whether something may have been reset that was not made up for.
     pub(super) fn suspects_resets(&self) -> bool {
         !self.resetting.suspected.is_empty()
@@ -100,8 +125,7 @@ impl Session {
         self.doubt_reset_here();
         if !portal.is_empty() || self.resetting.bound_in != self.ticket.segment {
             // It may be of a segment behind which the server was asked already.
-            let resets = std::mem::take(&mut self.resetting.portals);
-            self.suspect_resets(&resets);
+            self.suspect_once_more();
         }
         if !portal.is_empty() {
             return None;
