@@ -498,3 +498,225 @@ fn limits_of_one_clients_idle_session_hold_for_it_and_nobody_else() {
     });
     assert!(ended[0].contains("FATAL 57P05"), "{ended:?}");
 }
+
+/// Sets a setting that the text does not name, and so pins.
+const UNNAMED: &str = "select set_config(x, '7MB', false) from (values ('work_mem')) v(x)";
+
+/// A failure in the extended protocol.
+fn failing() -> Vec<u8> {
+    extended("select 1 / 0")
+}
+
+/// Room for clients that are pinned.
+fn pinning(servers: usize) -> Setup {
+    Setup::servers(servers).tables("[pins]\nmax_pinned = \"100%\"")
+}
+
+/// Only a RESET ALL or DISCARD ALL that is there for good takes back what no text names.
+#[test]
+fn a_reset_of_all_that_does_not_hold_gives_nobody_what_its_client_has_set() {
+    let slow = [extended("select pg_sleep(0.2)"), sync()].concat();
+    let bound = |text| [parse("", text), bind("", "", &[]), sync()].concat();
+    let named =
+        [parse("x", UNNAMED), parse("y", "reset all"), sync(), bind("q", "x", &[])].concat();
+    let behind = |portal| [bind(portal, "y", &[]), execute(portal, 0), execute("q", 0), sync()];
+    let reset = extended("reset all");
+    let twice = [reset.clone(), sync(), extended(UNNAMED), sync(), reset.clone()].concat();
+    // What is sent, up to a ReadyForQuery each time.
+    let programs = [
+        vec![bound("reset all")],
+        vec![bound("discard all")],
+        vec![[slow.clone(), reset.clone()].concat(), [failing(), sync()].concat()],
+        vec![[slow.clone(), extended("begin"), reset.clone()].concat(), sync(), query("rollback")],
+        vec![[named.clone(), behind("p").concat()].concat(), Vec::new()],
+        vec![[named, behind("").concat()].concat(), Vec::new()],
+        vec![[slow, twice, failing(), sync()].concat(), Vec::new(), Vec::new(), Vec::new()],
+        vec![
+            [query("reset work_mem"), reset.clone(), failing(), sync(), query(UNNAMED)].concat(),
+            Vec::new(),
+            Vec::new(),
+        ],
+        vec![[reset, query(UNNAMED), sync()].concat(), Vec::new()],
+    ];
+    both_with(&pinning(2), |target| {
+        let mut seen = Vec::new();
+        for (number, program) in programs.iter().enumerate() {
+            let (mut one, mut other) = (target.connect(), target.connect());
+            one.rows(UNNAMED);
+            one.rows("select set_config('app.' || x, '42', false) from (values ('tenant')) v(x)");
+            for message in program {
+                one.ask(message);
+            }
+            let tenant = "select coalesce(current_setting('app.tenant', true), '')";
+            for client in [&mut other, &mut one] {
+                seen.push(format!("{number}: {}", client.value("show work_mem")));
+                seen.push(format!("{number}: {}", client.value(tenant)));
+            }
+        }
+        seen
+    });
+}
+
+#[test]
+fn a_reset_of_all_that_holds_ends_the_pin() {
+    let stage = Stage::new(&pinning(1));
+    let (mut one, mut other) = (stage.client(), stage.client());
+    for reset in [
+        query("reset all"),
+        query("discard all"),
+        query("close all; reset all; unlisten *"),
+        [extended("reset all"), sync()].concat(),
+        [extended("discard all"), sync()].concat(),
+    ] {
+        one.rows(UNNAMED);
+        one.ask(&reset);
+        assert_eq!(other.value("show work_mem"), "4MB");
+    }
+}
+
+/// RESET ALL leaves the role alone.
+#[test]
+fn a_role_that_no_text_names_outlives_a_reset_of_all_and_is_nobody_elses() {
+    Cluster::shared().admin("postgres").rows("grant pg_monitor to app");
+    let seen = both_with(&pinning(1), |target| {
+        let (mut one, mut other) = (target.connect(), target.connect());
+        let role = "select set_config(x, 'pg_monitor', false) from (values ('role')) v(x)";
+        let mut seen = Vec::new();
+        for reset in [query("reset all"), [extended("reset all"), sync()].concat()] {
+            one.rows(role);
+            one.ask(&reset);
+            seen.push(other.value("select current_user"));
+            seen.push(one.value("select current_user"));
+            one.rows("reset role");
+        }
+        seen
+    });
+    assert_eq!(seen[0], "app");
+}
+
+/// The error behind it undoes the reset, or what was to make up for one that is there to stay.
+#[test]
+fn a_reset_behind_which_an_error_comes_gives_the_value_of_the_startup() {
+    let resets = "do $$ begin reset timezone; reset app.tenant; end $$";
+    both_with(&Setup::servers(1), |target| {
+        let mut admin = target.connect();
+        admin.rows("create procedure commits() language plpgsql as 'begin commit; end'");
+        let startup = [("TimeZone", "Asia/Tokyo"), ("app.tenant", "42")];
+        let mut seen = Vec::new();
+        for (before, program, after) in [
+            ("", [extended("begin"), extended(resets), extended("commit")].concat(), ""),
+            ("", [extended(resets), extended("call commits()")].concat(), ""),
+            ("", extended(resets), ""),
+            ("begin", [extended(resets), extended("savepoint a")].concat(), "rollback to a"),
+        ] {
+            let mut one = target.connect_with(&startup);
+            one.rows(before);
+            one.ask(&[program, failing(), sync()].concat());
+            one.rows(after);
+            for end in ["", "commit"] {
+                one.rows(end);
+                seen.push(one.value("show timezone"));
+                seen.push(one.value("select current_setting('app.tenant')"));
+            }
+        }
+        seen
+    });
+}
+
+/// What was to make up for the reset is undone by what comes behind it.
+#[test]
+fn a_reset_gives_the_value_of_the_startup_whatever_fails_behind_it() {
+    let resets = "do $$ begin reset timezone; reset app.tenant; end $$";
+    let code = "do $$ begin execute 'deal' || 'locate all'; reset app.tenant; end $$";
+    let insert = extended("insert into late values (1), (1)");
+    // Each up to its ReadyForQuery.
+    let programs = [
+        vec![query(resets), query(code)],
+        vec![[extended("begin"), extended(resets), extended("commit"), insert, sync()].concat()],
+        vec![
+            query("begin"),
+            [extended(resets), extended("savepoint a"), sync()].concat(),
+            query("rollback to a"),
+        ],
+    ];
+    both_with(&Setup::servers(1), |target| {
+        let late = "create table late (a int unique deferrable initially deferred)";
+        target.connect().rows(late);
+        let mut seen = Vec::new();
+        for program in &programs {
+            let mut one = target.connect_with(&[("TimeZone", "Asia/Tokyo"), ("app.tenant", "42")]);
+            for message in program {
+                one.ask(message);
+            }
+            for end in ["", "commit"] {
+                one.rows(end);
+                seen.push(one.value("show timezone"));
+                seen.push(one.value("select current_setting('app.tenant')"));
+            }
+        }
+        seen
+    });
+}
+
+/// What follows a reset is sent in the client's own segment, which must not fail for it unseen.
+#[test]
+fn what_makes_up_for_a_reset_takes_no_work_of_its_segment_with_it() {
+    let reset = |portal| [bind(portal, "r", &[]), execute(portal, 0)].concat();
+    let insert = extended("insert into kept values (1)");
+    let code = "do $$ begin execute 'deal' || 'locate all'; reset timezone; end $$";
+    both_with(&Setup::servers(1), |target| {
+        target.connect().rows("create table kept (a int)");
+        let mut one = in_tokyo(target);
+        let mut seen = vec![one.ask(&[parse("r", "reset timezone"), sync()].concat())];
+        one.send(&[reset("p"), failing(), sync(), reset("p"), insert.clone(), sync()].concat());
+        seen.push(line(&one.ready(2)));
+        seen.push(one.value("select count(*) from kept"));
+        seen.push(one.ask(&[extended(code), insert.clone(), sync()].concat()));
+        seen.push(one.value("select count(*) from kept"));
+        seen.push(one.value("show timezone"));
+        seen.push(one.ask(&query(code)));
+        seen.push(one.value("show timezone"));
+        without_early_reports(seen)
+    });
+}
+
+/// PostgreSQL gives a role back that is not the user's any more. pgweir cannot, and says so.
+#[test]
+fn a_role_that_cannot_be_given_back_fails_the_segment_that_has_reset_it() {
+    let stage = Stage::new(&Setup::servers(1));
+    let mut admin = stage.database.admin();
+    admin.rows(
+        "create role lent_for_now; grant lent_for_now to app; create table kept (a int); \
+         grant all on kept to public",
+    );
+    let mut one = stage.weir.target().connect_with(&[("role", "lent_for_now")]);
+    assert_eq!(one.value("select current_user"), "lent_for_now");
+    admin.rows("revoke lent_for_now from app");
+    let reset = extended("do $$ begin reset role; end $$");
+    let said = one.ask(&[reset, extended("insert into kept values (1)"), sync()].concat());
+    let count = admin.value("select count(*) from kept");
+    admin.rows("drop role lent_for_now");
+    assert!(said.contains("42501") || count == "1", "{said} and {count} rows");
+}
+
+#[test]
+fn a_reset_that_an_earlier_segment_has_bound_gives_the_value_of_the_startup() {
+    both(|target| {
+        let mut seen = Vec::new();
+        for (text, portal) in [
+            ("reset timezone", "p"),
+            ("reset timezone", ""),
+            ("do $$ begin reset timezone; end $$", "p"),
+            ("do $$ begin reset timezone; end $$", ""),
+        ] {
+            let mut one = in_tokyo(target);
+            one.rows("begin");
+            one.ask(&[parse("", text), bind(portal, "", &[]), sync()].concat());
+            seen.push(one.ask(&[execute(portal, 0), sync()].concat()));
+            seen.push(one.value("show timezone"));
+            one.rows("commit");
+            seen.push(one.value("show timezone"));
+        }
+        without_early_reports(seen)
+    });
+}

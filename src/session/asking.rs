@@ -137,6 +137,7 @@ impl Session {
         }
         let open = self.questions.are_open(self.pins)
             || self.listening.may_change(self.questions.suspects)
+            || self.suspects_resets()
             || backend.statements.has_lent();
         if open && self.questions.failures < MAX_FAILURES {
             self.ask(backend, out);
@@ -221,13 +222,7 @@ impl Session {
     /// Takes notice of settings that a text may change. `parameters` are the values that were bound.
     pub(super) fn note_touched(&mut self, touched: &Touched, parameters: &Parameters<'_>) {
         let all = &mut self.questions.touched;
-        if touched.resets.are_all() {
-            // What stands behind it in the same text may set something else.
-            let unnamed = std::mem::take(&mut all.any);
-            let before = self.resetting.all.unwrap_or_default();
-            self.resetting.all = Some(before || unnamed);
-        }
-        all.any |= touched.any;
+        let before = std::mem::replace(&mut all.any, touched.any);
         for name in &touched.names {
             all.add(name);
         }
@@ -241,6 +236,10 @@ impl Session {
         if touched.resets.are_all() || touched.may_reset.are_all() {
             self.note_all_touched();
         }
+        if self.questions.touched.any {
+            self.doubt_reset();
+        }
+        self.questions.touched.any |= before;
     }
 
     /// Takes notice of all that the client has, which is no more than it has room for.

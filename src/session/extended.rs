@@ -314,11 +314,14 @@ impl Session {
     }
 
     pub(super) fn on_execute(&mut self, body: &[u8]) -> ClientFate {
-        self.execute_resets(body.split(|byte| *byte == 0).next().unwrap_or_default());
-        let Some(draw) = self.executes_draw(body) else { return self.pass(Kind::Execute) };
+        let portal = body.split(|byte| *byte == 0).next().unwrap_or_default();
+        let note = match self.execute_resets(portal) {
+            Some(segment) => Note::ResetsAll(segment),
+            None => self.executes_draw(body).map_or(Note::Plain, Note::Draws),
+        };
         self.open_segment = true;
         self.counts.queries += 1;
-        self.send(Kind::Execute, Note::Draws(draw));
+        self.send(Kind::Execute, note);
         ClientFate::Forward
     }
 

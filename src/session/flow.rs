@@ -357,6 +357,11 @@ impl<N> Flow<N> {
         self.dropped.drain(..)
     }
 
+    /// Behind what failed: whether its segment is the client's, whose Sync ends it or is still to come.
+    pub fn fails_client(&self) -> bool {
+        self.head().is_none_or(|sync| sync.owner == Owner::Client)
+    }
+
     /// A COPY failed while Syncs stood between its data: whether the server swallowed them or
     /// answers them depends on where it failed, so only a barrier query tells when all replies came.
     pub fn wants_barrier(&self) -> bool {

@@ -211,6 +211,7 @@ impl Session {
             self.note_effects(Effects::FUNCTION, b"", &Parameters::NONE);
             self.questions.touched.any |= function == SET_CONFIG;
         }
+        self.doubt_reset();
         self.pass(Kind::Call)
     }
 
@@ -401,8 +402,12 @@ impl Session {
         self.leave_witness(effects, backend, out.server);
         self.lend(effects, text, true, backend, out.server);
         self.note_deallocating(effects, text);
+        self.query_resets(effects.intersects(RESETS));
         let resets = self.note_effects(effects, text, &Parameters::NONE);
         self.note_executed_here(&executed);
+        if !whole || (effects.intersects(RESETS) && !resets.are_all()) {
+            self.doubt_reset();
+        }
         if whole {
             self.suspect_unwritten(&resets);
         } else {

@@ -131,7 +131,7 @@ impl Session {
         if default && self.startup.get(name).is_none() {
             self.desired.remove(name);
         } else if !self.adopt(name, value) {
-            self.pins.set(PinReason::Setting, true);
+            self.pin_setting();
         }
     }
 
@@ -160,6 +160,9 @@ impl Session {
                 }
                 if let Some(Note::Query { draw, .. }) = self.flow.head().map(|head| &head.note) {
                     let draw = *draw;
+                    if tag == b'C' {
+                        self.on_reset_tag(None, body);
+                    }
                     if self.is_added(tag, body, out) {
                         return Ok(ServerFate::Swallow);
                     }
@@ -174,6 +177,9 @@ impl Session {
             Reaction::Popped(sent) => {
                 if let (b'C', Note::Draws(draw)) = (tag, &sent.note) {
                     self.on_drawn(Some(*draw), body);
+                }
+                if let (b'C', Note::ResetsAll(segment)) = (tag, &sent.note) {
+                    self.on_reset_tag(Some(*segment), body);
                 }
                 if matches!(tag, b'T' | b'n') {
                     self.note_columns(tag, body, &sent.note, backend);
@@ -234,6 +240,7 @@ impl Session {
                 self.statements.confirm(b"", ticket, None);
             }
             Note::Answered => self.on_answered(backend),
+            Note::Restored(changes) => self.on_restored(changes),
             Note::Use { name, .. } => {
                 self.statements.tried(&name);
                 self.retry = None;
@@ -256,7 +263,7 @@ impl Session {
             Some(Note::Probed) => return self.on_answer_row(true, body),
             Some(Note::Channels) => return self.on_channel_row(body),
             Some(Note::Catalogued) => return self.on_catalogue_row(body),
-            Some(Note::Restored) => return self.on_restored_row(body, backend),
+            Some(Note::Restored(_)) => return self.on_restored_row(body, backend),
             Some(Note::Set) => {}
             _ => return Ok(()),
         }
@@ -299,7 +306,7 @@ impl Session {
     /// What a setting has now that may have been reset.
     fn on_restored_row(&mut self, body: &[u8], backend: &mut Backend) -> Result<(), SessionError> {
         if body.len() >= MAX_OWN_ROW {
-            self.pins.set(PinReason::Setting, true);
+            self.pin_setting();
             return Ok(());
         }
         let mut columns = Columns::new(body)?;
@@ -327,7 +334,7 @@ impl Session {
                 }
             }
             b"DEALLOCATE ALL\0" => self.on_statements_gone(backend),
-            b"ROLLBACK\0" => self.on_resets_undone(),
+            b"ROLLBACK\0" => self.suspect_once_more(),
             b"DISCARD SEQUENCES\0" => self.sequences.on_discarded(),
             b"DISCARD ALL\0" => {
                 self.sequences.on_discarded();
@@ -382,7 +389,8 @@ impl Session {
             let unseen = self.survives_loss();
             return Ok(if unseen { ServerFate::Swallow } else { ServerFate::Forward });
         }
-        self.on_resets_undone();
+        self.doubt_reset();
+        self.undo_restored();
         self.judge(&fields);
         let is_made = self.flow.head().is_some_and(|head| matches!(head.note, Note::Query { .. }));
         if let Some(made) = self.made.as_mut().filter(|_| is_made) {
@@ -452,6 +460,8 @@ impl Session {
         out: &mut BytesMut,
     ) -> ServerFate {
         let fields = ErrorFields::read(body);
+        // Of a segment of its own, the client hears nothing.
+        let apart = !self.flow.fails_client();
         match &sent.note {
             Note::Alias { internal, name } if !is_off("missing") => {
                 error::rewrite_message(out, body, internal, name);
@@ -489,16 +499,23 @@ impl Session {
                 statement.refused();
                 ServerFate::Forward
             }
-            Note::PrepareOwn(Own::Forget) | Note::Forgot => self.on_forget_failed(),
+            Note::PrepareOwn(Own::Forget) | Note::Forgot => {
+                let fate = self.on_forget_failed();
+                if apart { fate } else { ServerFate::Forward }
+            }
             Note::Asked | Note::Probed | Note::Channels | Note::Catalogued => {
                 self.on_answer_failed();
                 ServerFate::Swallow
             }
-            Note::Set | Note::PrepareOwn(_) | Note::Plain if owner == Owner::Proxy => {
+            Note::Set | Note::PrepareOwn(_) | Note::Plain if owner == Owner::Proxy && apart => {
                 self.on_own_failed(&fields, body, backend);
                 ServerFate::Swallow
             }
-            Note::Restored | Note::Lent { apart: true, .. } => ServerFate::Swallow,
+            Note::Restored(_) if apart => {
+                self.on_answer_failed();
+                ServerFate::Swallow
+            }
+            Note::Lent { apart: true, .. } => ServerFate::Swallow,
             // The client's Bind made pgweir prepare: the error is the Bind's.
             _ => self.explain(body, out),
         }
@@ -547,6 +564,7 @@ impl Session {
                 backend.statements.lend(&name);
             }
             Note::Forgot => self.sequences.on_forget_skipped(),
+            Note::Restored(changes) => self.suspect_again(changes),
             Note::Columns { .. } => self.described = None,
             // It may have been a Bind, whose portal is another's still.
             Note::Use { .. } => self.portal = None,
@@ -564,7 +582,7 @@ impl Session {
             | Note::Unlistened
             | Note::Returned
             | Note::Answered
-            | Note::Restored
+            | Note::ResetsAll(_)
             | Note::Written
             | Note::ReadAs
             | Note::Begin
@@ -584,6 +602,7 @@ impl Session {
         let status = Reader::new(body).u8()?;
         let status = TransactionStatus::from_byte(status).ok_or(Malformed::Trailing)?;
         backend.settings.on_ready();
+        self.keep_restored();
         let owner = match self.flow.on_backend(b'Z')? {
             Reaction::Pass(owner) | Reaction::Failed(owner) => owner,
             Reaction::Popped(sent) => {
@@ -619,10 +638,7 @@ impl Session {
         if std::mem::take(&mut self.tell) {
             self.tell_changes(backend, out)?;
         }
-        // Else it may be that of a message that was not answered yet.
-        if status == TransactionStatus::Idle && self.flow.is_status_known() {
-            self.on_resets_kept();
-        }
+        self.end_reset(status);
         self.tell_discarded(out);
         if status == TransactionStatus::Idle && self.holds_ready(backend, out) {
             return Ok(ServerFate::Swallow);
@@ -635,6 +651,7 @@ impl Session {
         self.tell_altered(Altered::Nothing);
         if self.is_quiet() {
             self.forget_local_settings();
+            self.forget_portals();
             if self.questions.touched.is_empty() {
                 self.reading.touched = false;
                 self.unsynced = Unsynced::Nothing;

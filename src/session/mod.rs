@@ -143,7 +143,9 @@ pub(crate) enum Note {
     /// The Sync behind all questions.
     Answered,
     /// Execute of values that what the client has reset means.
-    Restored,
+    Restored(Vec<Change>),
+    /// Execute of a reset of all settings, in this segment of the client's.
+    ResetsAll(u64),
     /// pgweir's own message behind the Execute of the client's RESET.
     Written,
     /// A Query, which drops the client's unnamed statement if there is one, and may draw numbers.

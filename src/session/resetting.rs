@@ -11,8 +11,8 @@ use super::from_client::may_copy;
 use super::own::Own;
 use super::pins::PinReason;
 use super::settings::{self, Change};
-use super::{Backend, Note, Session, TransactionStatus};
-use crate::sql::{self, Effects, Resets};
+use super::{Backend, Note, Session, TransactionStatus, Unsynced};
+use crate::sql::{self, Resets};
 use crate::wire::build;
 use crate::without::is_off;
 
@@ -21,15 +21,30 @@ use crate::without::is_off;
 pub(super) struct Resetting {
     /// Values of the StartupMessage of settings that may have been reset.
     pub(super) suspected: Vec<Change>,
+    /// What was restored since the last ReadyForQuery, which an error would undo.
+    restored: Vec<Change>,
     /// What the text resets that the unnamed portal runs.
     bound: Resets,
+    /// The segment that this portal was bound in.
+    bound_in: u64,
+    /// What the portals of the open transaction may reset, whenever they are executed.
+    portals: Resets,
     /// Statements that belong behind the Execute that was sent last.
     behind: Vec<Vec<u8>>,
     /// DISCARD ALL was done.
     pub(super) discarded: bool,
-    /// All settings were reset in the open transaction: whether some had been set before whose names no
+    /// A reset of all settings that may become certain: nothing that was sent behind it sets one whose name no
     /// text shows.
-    pub(super) all: Option<bool>,
+    all: Option<All>,
+}
+
+/// How far a reset of all settings has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct All {
+    /// Of its Execute; `None` if it is a Query.
+    segment: Option<u64>,
+    /// It is complete: the ReadyForQuery that comes next says whether it holds.
+    done: bool,
 }
 
 impl Session {
@@ -38,12 +53,44 @@ impl Session {
         if *resets == Resets::None || is_off("startup_on_reset") {
             return;
         }
-        let suspected = &mut self.resetting.suspected;
-        for (name, value) in self.startup.iter().filter(|(name, _)| resets.contains(name)) {
-            if !suspected.iter().any(|known| *known.name == *name) {
-                suspected.push(Change { name: name.into(), value: Some(value.into()) });
-            }
-        }
+        self.resetting.portals.add(resets.clone());
+        let meant = self.startup.iter().filter(|(name, _)| resets.contains(name));
+        let meant =
+            meant.map(|(name, value)| Change { name: name.into(), value: Some(value.into()) });
+        self.resetting.suspect(meant);
+    }
+
+    /// These were to be restored, and were not.
+    pub(super) fn suspect_again(&mut self, changes: Vec<Change>) {
+        self.resetting.suspect(changes.into_iter());
+    }
+
+    /// These are restored, if their segment does not fail after all.
+    pub(super) fn on_restored(&mut self, changes: Vec<Change>) {
+        self.resetting.restored = changes;
+    }
+
+    /// What was restored holds, as far as its transaction does.
+    pub(super) fn keep_restored(&mut self) {
+        self.resetting.restored = Vec::new();
+    }
+
+    /// An error has undone it.
+    pub(super) fn undo_restored(&mut self) {
+        let changes = std::mem::take(&mut self.resetting.restored);
+        self.suspect_again(changes);
+    }
+
+    /// What the open transaction may have reset, it may reset now, or have reset before a savepoint behind which it
+    /// was restored.
+    pub(super) fn suspect_once_more(&mut self) {
+        let resets = std::mem::take(&mut self.resetting.portals);
+        self.suspect_resets(&resets);
+    }
+
+    /// Whether something may have been reset that was not made up for.
+    pub(super) fn suspects_resets(&self) -> bool {
+        !self.resetting.suspected.is_empty()
     }
 
     /// Whether a setting may have been reset by what the client has sent last.
@@ -70,14 +117,30 @@ impl Session {
         }
         self.suspect_unwritten(&resets);
         self.resetting.bound = resets;
+        self.resetting.bound_in = self.ticket.segment;
     }
 
-    /// A portal is executed.
-    pub(super) fn execute_resets(&mut self, portal: &[u8]) {
-        if !portal.is_empty() || is_off("startup_on_reset") {
-            return;
+    /// A portal is executed. Gives the segment if it resets all settings, and may make that certain.
+    pub(super) fn execute_resets(&mut self, portal: &[u8]) -> Option<u64> {
+        self.doubt_reset_here();
+        if !portal.is_empty() || self.resetting.bound_in != self.ticket.segment {
+            // It may be of a segment behind which the server was asked already.
+            self.suspect_once_more();
+        }
+        if !portal.is_empty() {
+            return None;
         }
         let resets = std::mem::take(&mut self.resetting.bound);
+        self.write_resets(&resets);
+        let segment = resets.are_all().then_some(self.ticket.segment)?;
+        self.resetting.all = Some(All { segment: Some(segment), done: false });
+        Some(segment)
+    }
+
+    fn write_resets(&mut self, resets: &Resets) {
+        if is_off("startup_on_reset") {
+            return;
+        }
         let meant = self.startup.iter().filter(|(name, _)| resets.contains(name));
         let behind: Vec<_> = meant.filter_map(|(name, value)| sql::setting(name, value)).collect();
         if !behind.is_empty() {
@@ -135,17 +198,19 @@ impl Session {
         if self.flow.is_skipping() {
             return;
         }
-        // The message may have deallocated it.
-        if self.questions.suspects.intersects(Effects::LOCAL) {
-            backend.statements.doubt_own(Own::Restore);
-        }
+        // Code may have deallocated it, and what has prepared it may be of a segment that fails.
+        backend.statements.doubt_own(Own::Restore);
         let mut suspected = std::mem::take(&mut self.resetting.suspected);
         // The values before it may need the rights of the session's user.
         suspected.sort_by_key(|change| change.name.eq_ignore_ascii_case("role"));
         self.prepare_own(Own::Restore, backend, out);
-        settings::write_changes(out, Own::Restore.name(), &suspected);
+        // The unnamed portal is the client's, which it may execute later in its transaction.
+        let name = Own::Restore.name();
+        settings::bind_changes(out, name, name, &suspected);
+        build::execute_once(out, name);
         self.inject(Kind::Bind, Note::Plain);
-        self.inject(Kind::Execute, Note::Restored);
+        self.inject(Kind::Execute, Note::Restored(suspected));
+        self.inject(Kind::Close, Note::Plain);
     }
 
     /// A reported setting went back to the server's default, by the client's own work. True if the client
@@ -179,17 +244,78 @@ impl Session {
         }
     }
 
-    /// The client's transaction is over, and all that was reset in it is.
-    pub(super) fn on_resets_kept(&mut self) {
-        if self.resetting.all.take().is_some() {
-            self.pins.set(PinReason::Setting, false);
+    /// A Query goes to the server, as the only thing in flight if it `may` reset all settings.
+    pub(super) fn query_resets(&mut self, may: bool) {
+        self.doubt_reset_here();
+        if may {
+            let apart = !self.open_segment && self.unsynced == Unsynced::Nothing;
+            self.resetting.all = apart.then_some(All { segment: None, done: false });
         }
     }
 
-    /// What was reset since the last ReadyForQuery was rolled back.
-    pub(super) fn on_resets_undone(&mut self) {
-        if let Some(unnamed) = self.resetting.all.take() {
-            self.questions.touched.any |= unnamed;
+    /// What was sent behind a reset of all settings may set one whose name no text shows, or an error may have
+    /// undone it.
+    pub(super) fn doubt_reset(&mut self) {
+        self.resetting.all = None;
+    }
+
+    /// Something else runs behind it in its segment, for which nobody knows when it was bound.
+    fn doubt_reset_here(&mut self) {
+        let here = Some(self.ticket.segment);
+        if self.resetting.all.is_some_and(|all| all.segment == here) {
+            self.doubt_reset();
+        }
+    }
+
+    /// A statement is complete, of a Query or of an Execute in this segment that resets all settings.
+    pub(super) fn on_reset_tag(&mut self, segment: Option<u64>, tag: &[u8]) {
+        let Some(all) = self.resetting.all.as_mut().filter(|all| all.segment == segment) else {
+            return;
+        };
+        match tag {
+            b"RESET\0" | b"DISCARD ALL\0" => all.done = true,
+            b"ROLLBACK\0" if all.done => self.doubt_reset(),
+            _ => {}
+        }
+    }
+
+    /// The client's ReadyForQuery: a reset of all settings that is complete holds if no transaction is open.
+    pub(super) fn end_reset(&mut self, status: TransactionStatus) {
+        if !self.resetting.all.is_some_and(|all| all.done) {
+            return;
+        }
+        self.doubt_reset();
+        let touched = &mut self.questions.touched;
+        let unnamed = touched.any || self.pins.contains(PinReason::Setting);
+        if status != TransactionStatus::Idle || !unnamed {
+            return;
+        }
+        touched.any = false;
+        // Of what has no name in any text, it alone outlives RESET ALL.
+        if !touched.names.iter().any(|name| **name == *"role") {
+            touched.names.insert(0, "role".into());
+        }
+        self.pins.set(PinReason::Setting, false);
+    }
+
+    /// The client has set what is not kept, and so stays where it has it.
+    pub(super) fn pin_setting(&mut self) {
+        self.doubt_reset();
+        self.pins.set(PinReason::Setting, true);
+    }
+
+    /// The transaction is over, and its portals are gone.
+    pub(super) fn forget_portals(&mut self) {
+        self.resetting.portals = Resets::None;
+    }
+}
+
+impl Resetting {
+    fn suspect(&mut self, changes: impl Iterator<Item = Change>) {
+        for change in changes {
+            if !self.suspected.iter().any(|known| known.name == change.name) {
+                self.suspected.push(change);
+            }
         }
     }
 }

@@ -548,10 +548,15 @@ const FAIL_CLOSED: [&str; 6] = [
 /// Appends Bind and Execute of changes, which are made in their order. Bound values need no quoting,
 /// whatever the server's string settings are.
 pub fn write_changes(out: &mut BytesMut, statement: &str, changes: &[Change]) {
+    bind_changes(out, "", statement, changes);
+    build::execute(out);
+}
+
+/// Bind of one of pgweir's own statements to a portal, for an array of names and one of values.
+pub fn bind_changes(out: &mut BytesMut, portal: &str, statement: &str, changes: &[Change]) {
     let names = changes.iter().map(|change| Some(change.name.as_bytes()));
     let values = changes.iter().map(|change| change.value.as_deref());
-    build::bind_arrays(out, statement, names, values);
-    build::execute(out);
+    build::bind_arrays(out, portal, statement, names, values);
 }
 
 /// Settings that many clients may have the same of.

@@ -87,15 +87,16 @@ pub fn bind_text(out: &mut BytesMut, statement: &str, params: &[Option<&[u8]>]) 
 }
 
 /// Bind of two parameters of type `text[]`, in binary form, which needs no quotes (`array_recv`); results as
-/// text, to the unnamed portal.
+/// text.
 pub fn bind_arrays<'a>(
     out: &mut BytesMut,
+    portal: &str,
     statement: &str,
     first: impl ExactSizeIterator<Item = Option<&'a [u8]>>,
     second: impl ExactSizeIterator<Item = Option<&'a [u8]>>,
 ) {
     message(out, b'B', |out| {
-        out.put_u8(0);
+        put_cstr(out, portal.as_bytes());
         put_cstr(out, statement.as_bytes());
         // One format for all: binary.
         out.put_u16(1);
@@ -134,6 +135,18 @@ fn put_value(out: &mut BytesMut, value: Option<&[u8]>) {
 /// Execute of the unnamed portal, all rows.
 pub fn execute(out: &mut BytesMut) {
     out.put_slice(&[b'E', 0, 0, 0, 9, 0, 0, 0, 0, 0]);
+}
+
+/// Execute of a portal, all rows, and its Close.
+pub fn execute_once(out: &mut BytesMut, portal: &str) {
+    message(out, b'E', |out| {
+        put_cstr(out, portal.as_bytes());
+        out.put_u32(0);
+    });
+    message(out, b'C', |out| {
+        out.put_u8(b'P');
+        put_cstr(out, portal.as_bytes());
+    });
 }
 
 /// CopyFail with a reason.

@@ -155,7 +155,7 @@ impl Session {
             if asked.catalogue.is_some() {
                 self.knowledge.on_catalogue_failed();
             }
-            if self.questions.are_open(self.pins) {
+            if self.questions.are_open(self.pins) || self.suspects_resets() {
                 self.questions.failures += 1;
                 self.pins.set(PinReason::Unproven, true);
             }
@@ -255,7 +255,7 @@ impl Session {
     /// The client has a value that is not kept, and so stays where it has it.
     pub(in crate::session) fn leave_out(&mut self, name: &str, backend: &mut Backend) {
         backend.settings.on_left_out(name);
-        self.pins.set(PinReason::Setting, true);
+        self.pin_setting();
     }
 
     /// The catalogue was read. What texts do that could not be read before: settings they touch are

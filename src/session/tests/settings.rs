@@ -310,8 +310,9 @@ fn code_that_may_reset(answer: &str) -> Pair {
     p.servers[0].received.clear();
     p.answer(0, answer);
     let restore = crate::session::own::Own::Restore.sql();
-    let ahead = format!("P(__pgweir_restore,{restore}) B(__pgweir_restore:timezone=Asia/Tokyo)");
-    p.server_got(0, &format!("{ahead} E S Q(select 1)"));
+    let name = "__pgweir_restore";
+    let ahead = format!("C({name}) P({name},{restore}) B({name},{name}:timezone=Asia/Tokyo)");
+    p.server_got(0, &format!("{ahead} E({name}) Cp({name}) S Q(select 1)"));
     p
 }
 
@@ -319,7 +320,7 @@ fn code_that_may_reset(answer: &str) -> Pair {
 fn code_that_came_to_its_reset_is_followed_by_the_value_of_the_startup() {
     let mut p = code_that_may_reset("C(DO) S(TimeZone=UTC) Z(I)");
     p.client_got(0, "C(DO) S(TimeZone=Asia/Tokyo) Z(I)");
-    p.answer(0, "1 2 D(timezone|Asia/Tokyo) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I)");
+    p.answer(0, "3 1 2 D(timezone|Asia/Tokyo) C(SELECT 1) 3 S(TimeZone=Asia/Tokyo) Z(I)");
     p.clients[0].output.clear();
     p.answer(0, "C(SELECT 1) Z(I)");
     p.client_got(0, "C(SELECT 1) Z(I)");
@@ -330,7 +331,7 @@ fn code_that_came_to_its_reset_is_followed_by_the_value_of_the_startup() {
 fn code_that_did_not_come_to_its_reset_has_reset_nothing() {
     let mut p = code_that_may_reset("C(DO) Z(I)");
     p.client_got(0, "C(DO) Z(I)");
-    p.answer(0, "1 2 D(timezone|Paris) C(SELECT 1) Z(I)");
+    p.answer(0, "3 1 2 D(timezone|Paris) C(SELECT 1) 3 Z(I)");
     p.clients[0].output.clear();
     p.answer(0, "C(SELECT 1) Z(I)");
     p.client_got(0, "C(SELECT 1) Z(I)");
@@ -508,7 +509,9 @@ fn reset_all(p: &mut Pair, count: usize) {
     p.send(0, "Q(reset all)");
     p.answer(0, "C(RESET) Z(I)");
     assert_eq!(p.part(0), Parting::Asked);
-    p.answer(0, &format!("{} Z(I)", "2 D(|t) C(SELECT 1) ".repeat(count)));
+    // The role is none of what it resets.
+    let role = "1 2 D(none|f|none|none) C(SELECT 1)";
+    p.answer(0, &format!("{role} {} Z(I)", "2 D(|t) C(SELECT 1) ".repeat(count)));
     assert_eq!(p.part(0), Parting::Free);
     assert!(p.clients[0].session.desired().is_empty());
 }
