@@ -32,6 +32,13 @@ pub(super) struct Resetting {
     pub(super) all: Option<bool>,
 }
 
+impl Resetting {
+    /// A Bind has failed, or was skipped.
+    pub(super) fn on_unbound(&mut self) {
+        self.bound = Resets::None;
+    }
+}
+
 impl Session {
     /// These settings may be reset by the client's message.
     pub(super) fn suspect_resets(&mut self, resets: &Resets) {
