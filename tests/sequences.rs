@@ -441,3 +441,19 @@ fn a_sequence_is_not_another_one_of_that_name() {
         ],
     );
 }
+
+#[test]
+fn a_table_that_was_made_since_is_not_taken_for_another_of_its_name() {
+    let (stage, _one) = stage();
+    stage.database.admin().rows(
+        "create schema other; create table other.numbered (n int, a int);
+        grant all on schema other to public; grant all on other.numbered to public",
+    );
+    let said = asks(&stage, 0, "insert into other.numbered (a) values (1)", LAST);
+    assert_eq!(said, "T E[ERROR 55000] Z[E]");
+    let mut client = stage.weir.target().connect_with(&[("application_name", "moved")]);
+    client.rows("set search_path = other");
+    client.rows("begin");
+    client.rows("insert into numbered (a) values (1)");
+    assert_eq!(client.ask(&query(LAST)), "T E[ERROR 55000] Z[E]");
+}
