@@ -49,7 +49,7 @@ fn what_a_transaction_has_drawn_is_shown_in_it_the_first_time() {
         ("insert into small (a) select 1", "select lastval() * 0"),
         ("insert into identified (a) values (1) returning i", "select lastval() * 0"),
         ("select nextval('s')", "select lastval() * 0"),
-        ("select nextval('s')", "select currval('public.s') * 0"),
+        ("select nextval('public.s')", "select currval('Public.S') * 0"),
         ("select setval('s', 7)", "select currval('s') * 0"),
     ]
     .into_iter()
@@ -100,6 +100,7 @@ fn what_a_transaction_has_not_drawn_is_not_shown_in_it() {
         ("select nextval('s') where false", "select lastval()"),
         ("explain insert into numbered (a) values (1)", "select lastval()"),
         ("insert into numbered (a) values (1)", "select currval('s')"),
+        ("select nextval('s')", "select currval('public.s')"),
         ("select setval('s', 7, false)", "select currval('s')"),
     ]
     .into_iter()
@@ -246,4 +247,213 @@ fn what_the_server_skips_stays_skipped_whoever_asks_for_numbers() {
         seen
     });
     assert_eq!(seen[3], "0");
+}
+
+/// What a client of each of these programs is told, where another has drawn from all sequences: the same as by
+/// PostgreSQL. A step is what is sent at once, and how often the server is ready then.
+fn each_is_told_the_same(asked_before: bool, programs: &[&[(Vec<u8>, usize)]]) {
+    both_with(&Setup::servers(1), |target| {
+        let mut one = target.connect_with(&[("application_name", "one")]);
+        one.rows(
+            "create table u (id serial, v int); create sequence s; create table kept (a int);
+            create function runs(text) returns void language plpgsql as $$begin execute $1; end$$;
+            create function hides() returns bigint language sql as $$select currval('s')$$",
+        );
+        one.rows("select nextval('s'), nextval('u_id_seq')");
+        let mut admin = target.connect_with(&[("application_name", "admin")]);
+        admin.rows(
+            "create schema other; create table other.u (id serial, v int);
+            create schema bare; create table bare.u (id int, v int)",
+        );
+        drop(admin);
+        let mut seen = Vec::new();
+        for (number, program) in programs.iter().enumerate() {
+            let kind = format!("kind {number}");
+            let mut two = target.connect_with(&[("application_name", &*kind)]);
+            if asked_before {
+                two.ask(&query("select lastval()"));
+            }
+            one.rows("select nextval('u_id_seq'), nextval('s')");
+            for (bytes, readies) in *program {
+                two.send(bytes);
+                seen.push(format!("{number}: {}", line(&two.ready(*readies))));
+            }
+            two.send(&query("rollback"));
+            two.ready(1);
+            drop(two);
+            seen.push(one.value("select count(*) from kept"));
+        }
+        seen
+    });
+}
+
+fn asked(text: &str) -> (Vec<u8>, usize) {
+    (query(text), 1)
+}
+
+const LAST: &str = "select lastval()";
+const FAILS: &str = "select 1 / 0";
+
+#[test]
+fn a_discard_that_was_skipped_does_not_count() {
+    let skipped = [extended(FAILS), extended(LAST), sync()].concat();
+    let behind = |more: Vec<u8>| ([skipped.clone(), more].concat(), 2);
+    let savepoint = [skipped.clone(), query("rollback to a"), query(LAST)].concat();
+    let programs = [
+        &[behind([extended(LAST), sync()].concat())][..],
+        &[behind(query(LAST))],
+        &[behind(function_call(2559))],
+        &[asked("begin; savepoint a"), (savepoint, 3)],
+        &[asked("begin; savepoint a"), (skipped.clone(), 1), asked("rollback to a"), asked(LAST)],
+    ];
+    each_is_told_the_same(false, &programs);
+    each_is_told_the_same(true, &programs);
+}
+
+#[test]
+fn a_transaction_that_fails_in_flight_has_no_number_of_others_behind_it() {
+    let ends = query("rollback; select lastval()");
+    let queries = [query("begin"), query(FAILS), ends.clone()].concat();
+    let segment = [extended("begin"), extended(FAILS), sync(), ends].concat();
+    let segments =
+        [query("begin"), query(FAILS), extended("rollback"), sync(), extended(LAST), sync()];
+    each_is_told_the_same(
+        false,
+        &[&[(queries, 3)], &[(segment, 2)], &[(segments.concat(), 4), asked(LAST)]],
+    );
+}
+
+#[test]
+fn code_that_deallocates_leaves_nobody_a_number_of_others() {
+    let by_code = "do $$begin execute 'deal' || 'locate all'; end$$";
+    let by_call = "select runs('deal' || 'locate all')";
+    for code in [by_code, by_call] {
+        let queries = [query(code), query(LAST)].concat();
+        let segments = [extended(code), sync(), extended(LAST), sync()].concat();
+        let segment = [
+            extended(code),
+            extended("insert into kept values (1)"),
+            extended("select currval('s') where false"),
+            sync(),
+        ];
+        each_is_told_the_same(
+            true,
+            &[
+                &[(queries, 2)],
+                &[(segments, 2)],
+                &[asked("begin"), asked(code), asked(LAST)],
+                &[(segment.concat(), 1)],
+            ],
+        );
+    }
+}
+
+#[test]
+fn rows_of_a_portal_are_not_those_of_one_that_was_not_bound() {
+    let texts = [
+        ("rows", "select generate_series(1, 5)"),
+        ("save", "savepoint a"),
+        ("back", "rollback to a"),
+        ("draw", "select nextval('s')"),
+        ("fail", FAILS),
+    ];
+    let parses = texts.map(|(name, text)| parse(name, text)).concat();
+    let begins = [
+        parses,
+        bind("back", "back", &[]),
+        bind("save", "save", &[]),
+        bind("", "rows", &[]),
+        execute("", 1),
+        execute("save", 0),
+        sync(),
+    ];
+    let fails = [
+        bind("fail", "fail", &[]),
+        execute("fail", 0),
+        bind("", "draw", &[]),
+        execute("", 0),
+        sync(),
+    ];
+    each_is_told_the_same(
+        false,
+        &[&[
+            asked("begin"),
+            (begins.concat(), 1),
+            (fails.concat(), 1),
+            ([execute("back", 0), sync()].concat(), 1),
+            ([execute("", 0), sync()].concat(), 1),
+            asked("select currval('s')"),
+        ]],
+    );
+    let at_once = [fails.concat(), execute("back", 0), execute("", 0), sync()].concat();
+    each_is_told_the_same(
+        false,
+        &[&[asked("begin"), (begins.concat(), 1), (at_once, 2), asked("select currval('s')")]],
+    );
+}
+
+#[test]
+fn a_sequence_is_not_another_one_of_that_name() {
+    each_is_told_the_same(
+        false,
+        &[
+            &[
+                asked("begin"),
+                asked("select nextval('other.u_id_seq')"),
+                asked("select currval('public.u_id_seq')"),
+            ],
+            &[
+                asked("begin"),
+                asked("set local search_path = other"),
+                asked("select nextval('u_id_seq')"),
+                asked("set local search_path = public"),
+                asked("select currval('u_id_seq')"),
+            ],
+            &[
+                asked("begin"),
+                asked("insert into other.u (v) values (1)"),
+                asked("select currval('public.u_id_seq')"),
+            ],
+            &[asked("begin"), asked("insert into bare.u (v) values (1)"), asked(LAST)],
+            &[
+                asked("begin"),
+                asked("create temp table u (id int, v int)"),
+                asked("insert into u (v) values (1)"),
+                asked(LAST),
+            ],
+            &[
+                asked("set search_path = other"),
+                asked("begin"),
+                asked("select nextval('u_id_seq')"),
+                asked("set search_path = public; select currval('u_id_seq')"),
+            ],
+            &[
+                asked("begin"),
+                asked("select nextval('u_id_seq')"),
+                asked("select currval('u_id_seq') > 0, hides()"),
+            ],
+            &[
+                asked("set search_path = bare"),
+                asked("begin"),
+                asked("insert into u (v) values (1)"),
+                asked(LAST),
+            ],
+        ],
+    );
+}
+
+#[test]
+fn a_table_that_was_made_since_is_not_taken_for_another_of_its_name() {
+    let (stage, _one) = stage();
+    stage.database.admin().rows(
+        "create schema other; create table other.numbered (n int, a int);
+        grant all on schema other to public; grant all on other.numbered to public",
+    );
+    let said = asks(&stage, 0, "insert into other.numbered (a) values (1)", LAST);
+    assert_eq!(said, "T E[ERROR 55000] Z[E]");
+    let mut client = stage.weir.target().connect_with(&[("application_name", "moved")]);
+    client.rows("set search_path = other");
+    client.rows("begin");
+    client.rows("insert into numbered (a) values (1)");
+    assert_eq!(client.ask(&query(LAST)), "T E[ERROR 55000] Z[E]");
 }

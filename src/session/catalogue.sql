@@ -90,14 +90,14 @@ WITH setter (call) AS (
         || CASE WHEN item.tree LIKE '%:commandType 2 %' OR item.tree LIKE '%:commandType 4 %'
             THEN ' update' ELSE '' END
     FROM item LEFT JOIN mentioned ON mentioned.number = item.number
-), filled (relation, relname, attname, sequence) AS (
-    SELECT c.oid, c.relname, a.attname, s.relname
+), filled (schema, relname, attname, sequence) AS (
+    SELECT c.relnamespace, c.relname, a.attname, s.relname
     FROM pg_catalog.pg_class s JOIN pg_catalog.pg_depend p ON p.objid = s.oid AND p.deptype = 'i'
         AND p.classid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AND p.refclassid = p.classid
     JOIN pg_catalog.pg_attribute a ON a.attrelid = p.refobjid AND a.attnum = p.refobjsubid
     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-    WHERE s.relkind = 'S' AND a.attidentity <> '' AND NOT c.relhasrules
-    UNION ALL SELECT c.oid, c.relname, a.attname, s.relname
+    WHERE s.relkind = 'S' AND s.relnamespace = c.relnamespace AND a.attidentity <> '' AND NOT c.relhasrules
+    UNION ALL SELECT c.relnamespace, c.relname, a.attname, s.relname
     FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_depend p ON p.objid = d.oid
         AND p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass::pg_catalog.oid
         AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid
@@ -107,12 +107,15 @@ WITH setter (call) AS (
     WHERE (d.adbin::text LIKE '{FUNCEXPR :funcid 1574 %'
         OR d.adbin::text LIKE '{FUNCEXPR :funcid 480 %:args ({FUNCEXPR :funcid 1574 %'
         OR d.adbin::text LIKE '{FUNCEXPR :funcid 714 %:args ({FUNCEXPR :funcid 1574 %')
-        AND NOT c.relhasrules
+        AND s.relnamespace = c.relnamespace AND NOT c.relhasrules
 )
 SELECT CASE WHEN pg_catalog.length(code) > 15000 THEN 'o' ELSE subject END, name,
     CASE WHEN pg_catalog.length(code) > 15000 THEN '' ELSE code END
 FROM named
-UNION ALL SELECT 'd', f.relname, pg_catalog.quote_ident(f.attname) || ' ' || pg_catalog.quote_ident(f.sequence)
-FROM filled f GROUP BY f.relname, f.attname, f.sequence
-HAVING pg_catalog.count(*) = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class c
-    WHERE c.relname = f.relname AND c.relkind IN ('r', 'p', 'f', 'v', 'm'))
+UNION ALL SELECT 'd', f.relname, pg_catalog.concat_ws(' ', pg_catalog.quote_ident(f.attname),
+    pg_catalog.quote_ident(f.sequence), pg_catalog.quote_ident(n.nspname))
+FROM filled f JOIN pg_catalog.pg_namespace n ON n.oid = f.schema
+WHERE (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class c
+    WHERE c.relname = f.relname AND c.relkind IN ('r', 'p', 'f', 'v', 'm')) = 1
+    AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class c
+    WHERE c.relname = f.sequence AND c.relkind = 'S') = 1

@@ -229,6 +229,14 @@ impl<N> Flow<N> {
             .any(|e| matches!(e, Entry::Sent(s) if runs(s.kind) && s.owner == Owner::Client))
     }
 
+    /// Whether a Bind of the client's is in flight.
+    pub fn binds(&self) -> bool {
+        let binds = |e: &Entry<N>| {
+            matches!(e, Entry::Sent(Sent { kind: Kind::Bind, owner: Owner::Client, .. }))
+        };
+        self.queue.iter().any(binds)
+    }
+
     /// Whether something the client itself sent is in flight.
     pub fn runs_for_client(&self) -> bool {
         self.head().is_some_and(|sent| sent.owner == Owner::Client)

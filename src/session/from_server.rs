@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::asking::Columns;
-use super::flow::{Entry, Owner, Reaction, Sent};
+use super::flow::{Entry, Kind, Owner, Reaction, Sent};
 use super::knowledge::Statement;
 use super::own::Own;
 use super::pins::PinReason;
@@ -246,6 +246,7 @@ impl Session {
                 self.retry = None;
             }
             Note::Columns { .. } => self.described.iter_mut().for_each(Described::answer),
+            Note::Forgot if sent.kind == Kind::Execute => self.sequences.on_others_discarded(),
             Note::Unlistened => self.on_unlistened(),
             Note::Returned => self.on_returned(),
             _ => {}
@@ -411,9 +412,17 @@ impl Session {
                 };
                 // Newest first: a replaced copy is removed before the old one is put back.
                 let last = dropped.len().saturating_sub(1);
+                let unbound = dropped.iter().any(binds);
                 for (back, entry) in dropped.into_iter().rev().enumerate() {
                     let (Entry::Sent(Sent { note, .. }) | Entry::Reply(note)) = entry;
                     self.undo(note, back == last, backend);
+                }
+                // What was bound since says itself what it is.
+                if unbound && !self.flow.binds() {
+                    self.on_unbound();
+                }
+                if self.keeps_others_numbers() {
+                    return Err(SessionError::NumbersKept);
                 }
                 Ok(fate)
             }
@@ -423,6 +432,14 @@ impl Session {
             }
             _ => Ok(self.explain(body, out)),
         }
+    }
+
+    /// The Bind that was sent last has failed, or was skipped: what the unnamed portal runs is not what it would
+    /// have bound.
+    fn on_unbound(&mut self) {
+        self.sequences.on_unbound();
+        self.resetting.on_unbound();
+        self.portal = None;
     }
 
     fn on_own_query_failed(&mut self) {
@@ -692,6 +709,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// The client's Bind.
+fn binds(entry: &Entry<Note>) -> bool {
+    matches!(entry, Entry::Sent(Sent { kind: Kind::Bind, owner: Owner::Client, .. }))
 }
 
 /// A Parse failed, or was skipped.

@@ -27,7 +27,7 @@ pub struct Statement {
     /// The settings that it is parsed under; `None` if nobody knows.
     pub fingerprint: Option<Box<[u8]>>,
     /// What running it may do to the session, as a number, and the catalogue that says so.
-    effects: AtomicU32,
+    effects: AtomicU64,
     read_under: AtomicU32,
     /// Name on servers.
     pub server_name: Box<[u8]>,
@@ -50,7 +50,7 @@ impl Statement {
             id,
             body: body.into(),
             fingerprint: fingerprint.map(Box::from),
-            effects: AtomicU32::new(effects.bits()),
+            effects: AtomicU64::new(effects.bits()),
             read_under: AtomicU32::new(version),
             server_name: format!("{NAME_PREFIX}{id}").into_bytes().into(),
             changed: AtomicU32::new(0),

@@ -154,7 +154,7 @@ pub(crate) enum Note {
     Draws(Draw),
     /// pgweir's own messages around a Parse under settings that were.
     ReadAs,
-    /// pgweir's own Bind and Execute of what discards numbers that others have drawn.
+    /// pgweir's own messages about what discards numbers that others have drawn.
     Forgot,
     /// Bind or Describe of a statement, by the client's name.
     Use { name: Name, statement: Arc<Statement> },
@@ -240,6 +240,9 @@ pub enum SessionError {
     /// A setting that this server had to take was refused after the client's work was sent behind it.
     #[error("the server refused a setting that it had accepted before")]
     SettingLost,
+    /// Numbers that it drew for others stay, and the client asks for its own.
+    #[error("the server refused to discard the numbers of its sequences")]
+    NumbersKept,
     /// It reports settings without end.
     #[error(transparent)]
     TooMany(#[from] settings::TooMany),

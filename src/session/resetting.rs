@@ -47,6 +47,13 @@ struct All {
     done: bool,
 }
 
+impl Resetting {
+    /// A Bind has failed, or was skipped.
+    pub(super) fn on_unbound(&mut self) {
+        self.bound = Resets::None;
+    }
+}
+
 impl Session {
     /// These settings may be reset by the client's message.
     pub(super) fn suspect_resets(&mut self, resets: &Resets) {

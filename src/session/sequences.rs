@@ -5,11 +5,15 @@
 //! is shown what it has drawn for certain, and else the others' are discarded before it asks.
 //!
 //! ```text
-//!             may draw                asks for what it may not have drawn
-//!  Foreign ──────────────> Mixed ──────────────────────────────────────────> Own
-//!     │ asks, or draws and is known to ask                                     ^
-//!     └────────────────────────────────────────────────────────────────────────┘
+//!             may draw            asks for what it may not have drawn        answered
+//!  Foreign ──────────────> Mixed ─────────────────────────────────> Coming ──────────> Own
+//!     │ asks, or draws and is known to ask                            ^ │
+//!     └───────────────────────────────────────────────────────────────┘ │ failed, or skipped
+//!     ^─────────────────────── what it was before ──────────────────────┘
 //! ```
+//!
+//! Nothing asks for a number ahead of the answer, but what the server skips where it skips the discarding: in a
+//! segment of its own that may fail, and the client's text behind it would run.
 
 use bytes::BytesMut;
 
@@ -17,8 +21,9 @@ use super::flow::Kind;
 use super::from_server::ServerFate;
 use super::own::Own;
 use super::pins::{PinReason, Pins};
+use super::texts::RUNS_CODE;
 use super::{Backend, Note, Session, TransactionStatus, Unsynced};
-use crate::sql::{self, Effects, Made};
+use crate::sql::{self, Effects, Made, Touched};
 use crate::wire::build;
 use crate::wire::error::ErrorFields;
 use crate::without::is_off;
@@ -30,12 +35,14 @@ pub(super) struct Sequences {
     drawn: Drawn,
     /// What the client is told besides, when there is no number.
     hint: Option<&'static str>,
-    /// The others' were discarded inside of a segment of the client's.
-    inside: bool,
-    /// The text that the unnamed portal runs.
-    bound: Option<Draw>,
+    /// The text that the unnamed portal runs, and the segment that binds it.
+    bound: Option<(Draw, u64)>,
     /// The client has discarded all numbers lately.
     discarded: bool,
+    /// Names may stand for other sequences and tables than earlier in the lease.
+    renamed: bool,
+    /// How often in a row others' could not be discarded, in a segment of its own.
+    failures: u8,
 }
 
 /// When a number may have been drawn.
@@ -57,8 +64,19 @@ enum Numbers {
     Foreign,
     /// Maybe both: these texts may have drawn.
     Mixed(Vec<Drawing>),
+    /// Others' are being discarded.
+    Coming(Discarding),
     /// None but those of the client.
     Own,
+}
+
+/// What is in flight to discard others' numbers.
+#[derive(Debug)]
+struct Discarding {
+    /// The client's segment that it is part of; `None` if it is one of its own.
+    inside: Option<u64>,
+    /// What the server has if it is skipped.
+    before: Box<Numbers>,
 }
 
 #[derive(Debug)]
@@ -104,14 +122,22 @@ impl Sequences {
         std::mem::take(&mut self.discarded)
     }
 
-    /// The same, by a statement that pgweir has put into the client's text.
+    /// The same, by a statement of pgweir's.
     pub(super) fn on_others_discarded(&mut self) {
         self.numbers = Numbers::Own;
+        self.failures = 0;
     }
 
-    /// Others' could not be discarded, behind an error: nothing that was meant to follow has run either.
+    /// Others' could not be discarded, or not behind an error: nothing that was meant to follow has run either.
     pub(super) fn on_forget_skipped(&mut self) {
-        self.numbers = Numbers::Foreign;
+        if let Numbers::Coming(Discarding { before, .. }) = &mut self.numbers {
+            self.numbers = std::mem::take(before);
+        }
+    }
+
+    /// A Bind has failed, or was skipped: the unnamed portal runs what it did before, or nothing.
+    pub(super) fn on_unbound(&mut self) {
+        self.bound = None;
     }
 
     /// The client has none any more, but the server may.
@@ -178,8 +204,10 @@ impl Session {
             return false;
         }
         let keeps = self.pooling.keeps();
+        let segment = Some(self.ticket.segment);
         let hint = match &self.sequences.numbers {
-            Numbers::Own => {
+            Numbers::Coming(discarding) if discarding.inside != segment => return true,
+            Numbers::Own | Numbers::Coming(_) => {
                 if asks && !keeps && !self.knowledge.asks(self.application_name()) {
                     self.knowledge.learn_sequences(self.application_name());
                 }
@@ -191,7 +219,9 @@ impl Session {
             Numbers::Foreign => return false,
             // What is drawn from now on will be asked for, and must not be mixed with others'.
             Numbers::Mixed(_) if !asks && !keeps && self.begins_to_keep_numbers() => Some(EARLIER),
-            Numbers::Mixed(drawing) if !asks || self.is_drawn(drawing, text) => return false,
+            Numbers::Mixed(drawing) if !asks || self.is_drawn(drawing, effects, text) => {
+                return false;
+            }
             Numbers::Mixed(_) if !self.flow.is_empty() && !keeps => return true,
             Numbers::Mixed(_) => Some(UNSURE),
         };
@@ -202,10 +232,10 @@ impl Session {
             }
             return false;
         }
-        // In a transaction that has failed by then, it would end a segment in which the client may have nothing
-        // that fails; and its Sync would end what the server skips behind an error of a segment without one.
+        // A transaction that has failed by then must be ended first: nothing can be discarded in it. And the Sync
+        // behind it would end what the server skips behind an error of a segment without one.
         let may_skip = self.unsynced != Unsynced::Nothing && !self.flow.is_empty();
-        if may_skip || (self.open_segment && !self.flow.is_status_known()) {
+        if may_skip || !self.flow.is_status_known() {
             return true;
         }
         self.sequences.hint = hint;
@@ -213,7 +243,8 @@ impl Session {
             self.knowledge.learn_sequences(self.application_name());
         }
         self.forget_sequences(backend, out);
-        false
+        // What is skipped with it need not wait for it.
+        !self.open_segment
     }
 
     /// Whether a Query asks for numbers behind the end of a failed transaction, in which others' cannot be
@@ -266,37 +297,83 @@ impl Session {
             && self.knowledge.asks(self.application_name())
     }
 
-    fn is_drawn(&self, drawing: &[Drawing], text: &[u8]) -> bool {
+    fn is_drawn(&self, drawing: &[Drawing], effects: Effects, text: &[u8]) -> bool {
+        let renames = RENAMES.union(Effects::SETTING).union(Effects::FUNCTION);
+        if self.sequences.renamed || effects.intersects(renames) {
+            return false;
+        }
+        // It tells tables by the names that they have where nothing was said of schemas.
+        let elsewhere = sql::NAMED_BY.iter().any(|name| self.desired.get(name).is_some());
         let catalogue = self.knowledge.catalogue();
         let options = self.reading.options(false, catalogue.as_deref());
         let done = drawing.iter().filter(|drawing| drawing.rows).map(|drawing| &*drawing.text);
-        sql::is_drawn(text, done, &options)
+        sql::is_drawn(text, done, !elsewhere, &options)
     }
 
     /// Within a segment of the client's it is part of that one, and ends no transaction.
     fn forget_sequences(&mut self, backend: &mut Backend, out: &mut BytesMut) {
-        // The segment may have deallocated it.
-        if self.questions.suspects.intersects(Effects::LOCAL) {
-            backend.statements.doubt_own(Own::Forget);
+        let suspects = self.questions.suspects;
+        // Code may have deallocated it, and its name must go on telling whether that was so: it is left alone.
+        let again =
+            suspects.intersects(RUNS_CODE.union(Effects::LOCAL)) || self.sequences.failures > 0;
+        let name = if again { ANEW } else { Own::Forget.name() };
+        let close = |session: &mut Self, out: &mut BytesMut| {
+            build::close_statement(out, name.as_bytes());
+            session.inject(Kind::Close, Note::Forgot);
+        };
+        if again {
+            close(self, out);
+            let body = [Own::Forget.sql().as_bytes(), &[0, 0, 0]].concat();
+            build::parse_body(out, name.as_bytes(), &body);
+            self.inject(Kind::Parse, Note::Forgot);
+        } else {
+            self.prepare_own(Own::Forget, backend, out);
         }
-        self.prepare_own(Own::Forget, backend, out);
-        build::bind_text(out, Own::Forget.name(), &[]);
+        build::bind_text(out, name, &[]);
         build::execute(out);
         self.inject(Kind::Bind, Note::Forgot);
         self.inject(Kind::Execute, Note::Forgot);
-        self.sequences.inside = self.open_segment;
-        if !self.open_segment {
+        if again {
+            close(self, out);
+        }
+        let inside = self.open_segment.then_some(self.ticket.segment);
+        if inside.is_none() {
             build::empty(out, b'S');
             self.inject(Kind::Sync, Note::Plain);
         }
-        self.sequences.numbers = Numbers::Own;
+        let before = Box::new(std::mem::take(&mut self.sequences.numbers));
+        self.sequences.numbers = Numbers::Coming(Discarding { inside, before });
     }
 
-    /// They could not be discarded, as in a failed transaction. In a segment of the client's that is the
-    /// error of its own message, which is skipped for it.
+    /// They could not be discarded. In a segment of the client's that is the error of its own message, which is
+    /// skipped for it. In one of its own it is tried again: the statement may be gone.
     pub(super) fn on_forget_failed(&mut self) -> ServerFate {
+        let apart =
+            matches!(self.sequences.numbers, Numbers::Coming(Discarding { inside: None, .. }));
         self.sequences.on_forget_skipped();
-        if self.sequences.inside { ServerFate::Forward } else { ServerFate::Swallow }
+        if !apart {
+            return ServerFate::Forward;
+        }
+        self.sequences.failures += 1;
+        ServerFate::Swallow
+    }
+
+    /// Others' numbers cannot be discarded, and the client's text must not run without.
+    pub(super) fn keeps_others_numbers(&self) -> bool {
+        self.sequences.failures >= MAX_FAILURES
+    }
+
+    /// Texts may do this, to these settings.
+    pub(super) fn note_renamed(&mut self, effects: Effects, touched: Option<&Touched>) {
+        let named = |touched: &Touched| {
+            let unnamed = touched.any || !touched.parameters.is_empty();
+            let all = touched.resets.are_all() || touched.may_reset.are_all();
+            let mut names = touched.names.iter();
+            unnamed || all || names.any(|name| sql::is_one_of(&sql::NAMED_BY, name))
+        };
+        if effects.intersects(RENAMES) || touched.is_some_and(named) {
+            self.sequences.renamed = true;
+        }
     }
 
     /// A text may run that may draw.
@@ -306,12 +383,16 @@ impl Session {
 
     /// A portal is to run such a text.
     pub(super) fn note_bound(&mut self, portal: &[u8], draw: Option<Draw>) {
-        self.sequences.bound = draw.filter(|_| portal.is_empty());
+        let draw = draw.filter(|_| portal.is_empty());
+        self.sequences.bound = draw.map(|draw| (draw, self.ticket.segment));
     }
 
     /// What Execute of this portal may draw.
     pub(super) fn executes_draw(&self, body: &[u8]) -> Option<Draw> {
-        self.sequences.bound.filter(|_| body.first() == Some(&0))
+        let (draw, segment) = self.sequences.bound.filter(|_| body.first() == Some(&0))?;
+        // The Bind of an earlier segment may fail yet.
+        let is_known = segment == self.ticket.segment || self.flow.is_status_known();
+        is_known.then_some(draw)
     }
 
     /// A statement of the client's is done.
@@ -343,6 +424,22 @@ fn tells_of_rows(tag: &[u8]) -> bool {
 /// Effects of what draws a number from a sequence. What only may, such as a function that nobody has
 /// read, does not count: a number that is missing is better than another client's.
 pub(super) const MAY_DRAW: Effects = Effects::DRAWS.union(Effects::SEQUENCE);
+
+/// Tries in a row to discard others' numbers.
+const MAX_FAILURES: u8 = 3;
+
+/// What discards numbers where code may have deallocated what does it elsewhere. It is not there afterwards.
+const ANEW: &str = "__pgweir_forget_anew";
+
+/// What may put something else behind a name, besides what names a setting by which that is found.
+const RENAMES: Effects = Effects::UNREAD
+    .union(Effects::DYNAMIC)
+    .union(Effects::ROUTINE)
+    .union(Effects::EXECUTE)
+    .union(Effects::UNKNOWN)
+    .union(Effects::TEMP_OBJECT)
+    .union(Effects::DDL)
+    .union(Effects::LOCAL_NAMING);
 
 /// Texts of one lease that are kept, and the longest of them.
 const MAX_DRAWING: usize = 8;

@@ -33,6 +33,7 @@ impl Session {
         }
         self.try_text(effects, text);
         self.questions.suspects |= effects;
+        self.note_renamed(effects, None);
         if effects.intersects(RUNS_CODE) {
             self.questions.ran_code = Some(self.ticket);
         }
@@ -58,6 +59,7 @@ impl Session {
         self.suspect_resets(&touched.may_reset);
         self.note_touched(&touched, parameters);
         self.questions.suspects |= touched.local.effects();
+        self.note_renamed(touched.local.effects(), Some(&touched));
         if effects.contains(Effects::DYNAMIC) {
             self.note_strings(text, parameters);
         }
@@ -215,9 +217,12 @@ const MAY_SET: Effects = Effects::SETTING
     .union(Effects::ROUTINE)
     .union(Effects::EXECUTE)
     .union(Effects::UNKNOWN)
-    .union(OF_THE_TRANSACTION)
+    .union(READ_UNDER)
     .union(Effects::DISCARD_ALL);
 
 /// What is over with the transaction.
-const OF_THE_TRANSACTION: Effects =
+const OF_THE_TRANSACTION: Effects = READ_UNDER.union(Effects::LOCAL_NAMING);
+
+/// What changes what texts mean until then.
+const READ_UNDER: Effects =
     Effects::LOCAL_SETTING.union(Effects::LOCAL_TOLD).union(Effects::LOCAL_LEXING);

@@ -52,8 +52,10 @@ impl Deed {
 pub struct Filled {
     /// Its name.
     pub column: Box<[u8]>,
-    /// The last part of the name of the sequence.
+    /// The last part of the name of the sequence, of which there is one in the database.
     pub sequence: Box<[u8]>,
+    /// The schema of both.
+    pub schema: Box<[u8]>,
 }
 
 /// What a row of the catalogue is about.
@@ -69,7 +71,8 @@ pub enum Subject {
     Relation,
     /// A table or view, with code that runs when it is written to.
     Written,
-    /// A table with a column that a sequence fills: the code is the names of both.
+    /// The only table of its name, with a column that a sequence fills: the code is the names of both, and of
+    /// their schema.
     Drawing,
 }
 
@@ -134,7 +137,7 @@ impl Catalogue {
         self.written.get(name).map(|deed| &**deed)
     }
 
-    /// The columns that sequences fill in all tables of this name.
+    /// The columns that sequences fill in the table of this name.
     pub fn drawing(&self, table: &[u8]) -> &[Filled] {
         self.drawing.get(table).map_or(&[], Vec::as_slice)
     }
@@ -274,7 +277,7 @@ impl Web {
 fn filled(code: &[u8]) -> Option<Filled> {
     let mut names = Lexer::new(code, true);
     let mut name = || Some(Box::from(fold(&names.next()?)?.as_bytes()));
-    Some(Filled { column: name()?, sequence: name()? })
+    Some(Filled { column: name()?, sequence: name()?, schema: name()? })
 }
 
 #[cfg(test)]

@@ -1,25 +1,29 @@
 //! Whether a text that asks for numbers of sequences asks for what other texts have drawn for certain.
 //!
 //! Meant for the rare case in which a session has drawn on a server where others have drawn before
-//! (docs/semantics.md "Pins"): leans to no. Sequences are known by the last part of their names.
+//! (docs/semantics.md "Pins"): leans to no. A name stands for one sequence only where it is spelt the same, by a session
+//! that has done nothing by which it may stand for another; the catalogue tells of tables whose names are theirs alone.
 
 use super::call::fold;
-use super::catalogue::Catalogue;
+use super::catalogue::{Deed, Filled};
 use super::classify::Options;
+use super::effects::Effects;
 use super::lexer::{Kind, Lexer, Token};
+use super::names::Folded;
 use super::touched;
 
 /// Whether each number that `asking` asks for was drawn by one of `drawing`, of which each is a whole text
-/// that has told of rows (`functions-sequence.html`).
+/// that has told of rows (`functions-sequence.html`). `tables`: names of tables mean what they do to the catalogue.
 pub fn is_drawn<'t>(
     asking: &[u8],
     drawing: impl Iterator<Item = &'t [u8]>,
+    tables: bool,
     options: &Options<'_>,
 ) -> bool {
     if options.multibyte_unsafe || options.truncated {
         return false;
     }
-    let reader = Reader { options };
+    let reader = Reader { options, tables };
     let mut known = Drawn::default();
     for text in drawing {
         reader.draw(text, &mut known);
@@ -28,15 +32,21 @@ pub fn is_drawn<'t>(
         !asked.is_empty()
             && asked.iter().all(|asked| match asked {
                 Asked::Last => known.last,
-                Asked::Of(sequence) => known.sequences.contains(sequence),
+                Asked::Of(sequence) => {
+                    known.sequences.contains(sequence)
+                        || known.filled.iter().any(|filled| filled.is_called(sequence))
+                }
             })
     })
 }
 
 /// Numbers that a session has.
 #[derive(Default)]
-struct Drawn {
-    sequences: Vec<Box<[u8]>>,
+struct Drawn<'c> {
+    /// By name.
+    sequences: Vec<Name>,
+    /// By a column that it fills.
+    filled: Vec<&'c Filled>,
     /// One of them at least was drawn, not only set.
     last: bool,
 }
@@ -46,14 +56,25 @@ enum Asked {
     /// By `lastval`.
     Last,
     /// By `currval`.
-    Of(Box<[u8]>),
+    Of(Name),
+}
+
+/// A name as it is spelt: the schema, and the last part.
+type Name = (Option<Box<[u8]>>, Box<[u8]>);
+
+impl Filled {
+    /// Whether this is its sequence, which has the only one of that name.
+    fn is_called(&self, (schema, name): &Name) -> bool {
+        self.sequence == *name && schema.as_ref().is_none_or(|schema| self.schema == *schema)
+    }
 }
 
 struct Reader<'o> {
     options: &'o Options<'o>,
+    tables: bool,
 }
 
-impl Reader<'_> {
+impl<'o> Reader<'o> {
     fn tokens<'t>(&self, text: &'t [u8]) -> Vec<Token<'t>> {
         Lexer::new(text, self.options.standard_conforming_strings).take(MAX_TOKENS).collect()
     }
@@ -63,6 +84,9 @@ impl Reader<'_> {
         let tokens = self.tokens(text);
         let mut asked = Vec::new();
         for (at, token) in tokens.iter().enumerate() {
+            if self.hides(token) {
+                return None;
+            }
             let rest = tokens.get(at + 1..).unwrap_or_default();
             let [open, arguments @ ..] = rest else { continue };
             let Some(name) = fold(token).filter(|_| open.kind == Kind::Open) else { continue };
@@ -76,7 +100,7 @@ impl Reader<'_> {
     }
 
     /// The only argument of a call, behind its parenthesis.
-    fn sequence(&self, arguments: &[Token<'_>]) -> Option<Box<[u8]>> {
+    fn sequence(&self, arguments: &[Token<'_>]) -> Option<Name> {
         match arguments {
             [of, open, table, comma, column, close, rest @ ..]
                 if of.is_word(b"pg_get_serial_sequence")
@@ -85,21 +109,36 @@ impl Reader<'_> {
             {
                 ends(rest).then_some(())?;
                 // The column is named as it is, the table as in a text.
-                let (table, column) = (last_name(table)?, touched::body(column)?);
-                let columns = self.catalogue()?.drawing(&table);
+                let ((schema, table), column) = (spelt(table)?, touched::body(column)?);
+                let columns = self.filled(schema.as_deref(), &table);
                 let found = columns.iter().find(|filled| *filled.column == *column)?;
-                Some(found.sequence.clone())
+                Some((Some(found.schema.clone()), found.sequence.clone()))
             }
-            [name, rest @ ..] if ends(rest) => last_name(name),
+            [name, rest @ ..] if ends(rest) => spelt(name),
             _ => None,
         }
     }
 
-    fn catalogue(&self) -> Option<&Catalogue> {
-        self.options.catalogue
+    /// Whether a function or view asks for numbers.
+    fn hides(&self, token: &Token<'_>) -> bool {
+        let (Some(catalogue), Some(name)) = (self.options.catalogue, fold(token)) else {
+            return false;
+        };
+        let deeds =
+            [catalogue.function(name.as_bytes()).flatten(), catalogue.mention(name.as_bytes())];
+        let asks = |deed: &Deed| deed.effects.contains(Effects::READS_SEQUENCE);
+        deeds.into_iter().flatten().any(asks)
     }
 
-    fn draw(&self, text: &[u8], known: &mut Drawn) {
+    /// The columns of a table that sequences fill.
+    fn filled(&self, schema: Option<&[u8]>, table: &[u8]) -> &'o [Filled] {
+        let catalogue = self.options.catalogue.filter(|_| self.tables);
+        let columns = catalogue.map_or(&[][..], |c| c.drawing(table));
+        let elsewhere = |filled: &Filled| schema.is_some_and(|schema| *filled.schema != *schema);
+        if columns.iter().any(elsewhere) { &[] } else { columns }
+    }
+
+    fn draw(&self, text: &[u8], known: &mut Drawn<'o>) {
         let mut tokens = self.tokens(text);
         while tokens.last().is_some_and(|token| token.kind == Kind::Semicolon) {
             tokens.pop();
@@ -119,8 +158,8 @@ impl Reader<'_> {
     }
 
     /// The calls that a SELECT begins with, which are made for each of its rows.
-    fn select(&self, mut tokens: &[Token<'_>], known: &mut Drawn) {
-        while let [function, open, rest @ ..] = unqualified(tokens)
+    fn select(&self, mut tokens: &[Token<'_>], known: &mut Drawn<'o>) {
+        while let [function, open, rest @ ..] = of_catalogue(tokens)
             && open.kind == Kind::Open
         {
             let Some(close) = closing(rest) else { return };
@@ -134,7 +173,7 @@ impl Reader<'_> {
                 // A third argument may say that no number was given out yet.
                 && !arguments.iter().any(|token| token.kind == Kind::Comma)
             {
-                known.sequences.extend(last_name(name));
+                known.sequences.extend(spelt(name));
             } else {
                 return;
             }
@@ -146,11 +185,18 @@ impl Reader<'_> {
     }
 
     /// Columns that are left out get their defaults, which draw numbers (`sql-insert.html`).
-    fn insert(&self, tokens: &[Token<'_>], known: &mut Drawn) {
-        let mut tokens = unqualified(tokens);
-        let Some((table, rest)) = tokens.split_first() else { return };
+    fn insert(&self, tokens: &[Token<'_>], known: &mut Drawn<'o>) {
+        let (schema, table, mut tokens) = match tokens {
+            [schema, dot, table, rest @ ..] if dot.kind == Kind::Dot => (Some(schema), table, rest),
+            [table, rest @ ..] => (None, table, rest),
+            [] => return,
+        };
         let Some(name) = fold(table) else { return };
-        tokens = rest;
+        let schema = schema.map(fold);
+        if schema.as_ref().is_some_and(Option::is_none) {
+            return;
+        }
+        let schema = schema.flatten();
         if let [as_, _, rest @ ..] = tokens
             && as_.is_word(b"as")
         {
@@ -171,25 +217,23 @@ impl Reader<'_> {
             0 => token.is_identifier(),
             _ => token.kind == Kind::Comma,
         });
-        let columns = self.catalogue().map_or(&[][..], |c| c.drawing(name.as_bytes()));
+        let columns = self.filled(schema.as_ref().map(Folded::as_bytes), name.as_bytes());
         for filled in columns.iter().filter(|_| is_list) {
             let mut names = given.iter().step_by(2).map(fold);
             if !names.any(|name| name.is_none_or(|name| *name.as_bytes() == *filled.column)) {
                 known.last = true;
-                known.sequences.push(filled.sequence.clone());
+                known.filled.push(filled);
             }
         }
     }
 }
 
-/// Without the schema before a name.
-fn unqualified<'a, 't>(mut tokens: &'a [Token<'t>]) -> &'a [Token<'t>] {
-    while let [_, dot, rest @ ..] = tokens
-        && dot.kind == Kind::Dot
-    {
-        tokens = rest;
+/// Without PostgreSQL's own schema before a name.
+fn of_catalogue<'a, 't>(tokens: &'a [Token<'t>]) -> &'a [Token<'t>] {
+    match tokens {
+        [schema, dot, rest @ ..] if dot.kind == Kind::Dot && schema.is_word(b"pg_catalog") => rest,
+        _ => tokens,
     }
-    tokens
 }
 
 /// Where the parenthesis is closed that was opened before.
@@ -226,12 +270,19 @@ fn combines(tokens: &[Token<'_>]) -> bool {
     tokens.iter().any(|token| words.iter().any(|word| token.is_word(word)))
 }
 
-/// The last part of the name in a string, as `regclass` reads it.
-fn last_name(token: &Token<'_>) -> Option<Box<[u8]>> {
+/// The name in a string, as `regclass` reads it.
+fn spelt(token: &Token<'_>) -> Option<Name> {
     let text =
         touched::body(token).filter(|text| !text.contains(&b'\'') && !text.contains(&b'\\'))?;
-    let name = Lexer::new(text, true).last()?;
-    Some(fold(&name)?.as_bytes().into())
+    let tokens: Vec<_> = Lexer::new(text, true).take(4).collect();
+    let folded = |token| Some(Box::from(fold(token)?.as_bytes()));
+    match &tokens[..] {
+        [name] => Some((None, folded(name)?)),
+        [schema, dot, name] if dot.kind == Kind::Dot => {
+            Some((Some(folded(schema)?), folded(name)?))
+        }
+        _ => None,
+    }
 }
 
 /// Tokens of one text that are looked at.
@@ -239,15 +290,21 @@ const MAX_TOKENS: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalogue::Subject;
+    use super::super::catalogue::{Catalogue, Subject};
     use super::*;
 
     fn is_drawn(asking: &str, drawing: &[&str]) -> bool {
-        let rows = [("orders", "id orders_id_seq"), ("two", "a two_a_seq"), ("two", "b \"B\"")];
+        let rows = [
+            ("orders", "id orders_id_seq public"),
+            ("two", "a two_a_seq app"),
+            ("two", "b \"B\" app"),
+        ];
         let rows = rows.map(|(name, code)| (Subject::Drawing, name.as_bytes(), code.as_bytes()));
-        let catalogue = Catalogue::new(rows.into_iter());
+        let hidden = (Subject::Function, b"hidden".as_slice(), b"select lastval()".as_slice());
+        let catalogue = Catalogue::new(rows.into_iter().chain([hidden]));
         let options = Options { catalogue: Some(&catalogue), ..Options::default() };
-        super::is_drawn(asking.as_bytes(), drawing.iter().map(|text| text.as_bytes()), &options)
+        let drawing = drawing.iter().map(|text| text.as_bytes());
+        super::is_drawn(asking.as_bytes(), drawing, true, &options)
     }
 
     #[test]
@@ -269,6 +326,8 @@ mod tests {
             ("insert into orders values (1)", false),
             ("insert into orders (select 1)", false),
             ("insert into plain (a) values (1)", false),
+            ("insert into other.orders (a) values (1)", false),
+            ("select other.nextval('s')", false),
             ("insert into two (a) values (1)", true),
             ("insert into two (a, b) values (1, 2)", false),
             ("insert into orders (a) values (1); select 1", false),
@@ -286,8 +345,10 @@ mod tests {
             "insert into orders (a) values (1)",
         ];
         for (asking, expected) in [
-            ("select currval('s')", true),
-            ("select pg_catalog.currval('S'::regclass)", true),
+            ("select currval('app.s')", true),
+            ("select pg_catalog.currval('App.S'::regclass)", true),
+            ("select currval('s')", false),
+            ("select currval('other.s')", false),
             ("select currval('\"Quoted\"'), lastval()", true),
             ("select currval('quoted')", false),
             ("select currval('t')", false),
@@ -297,8 +358,12 @@ mod tests {
             ("select currval(pg_get_serial_sequence('two', 'b')::regclass)", false),
             ("select currval($1)", false),
             ("select currval('s' || '')", false),
-            ("select currval('s'), currval('u')", false),
+            ("select currval('app.s'), currval('u')", false),
+            ("select currval('public.orders_id_seq')", true),
+            ("select currval('other.orders_id_seq')", false),
+            ("select currval(pg_get_serial_sequence('other.orders', 'id'))", false),
             ("select hidden()", false),
+            ("select currval('app.s'), hidden()", false),
         ] {
             assert_eq!(is_drawn(asking, &drawing), expected, "{asking}");
         }

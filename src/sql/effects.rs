@@ -5,7 +5,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 /// What a text may do to the session that runs it; a set of bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Effects(u32);
+pub struct Effects(u64);
 
 impl Effects {
     /// Nothing that outlives the transaction.
@@ -79,6 +79,8 @@ impl Effects {
 
     /// The same of one by which strings are read.
     pub const LOCAL_LEXING: Self = Self(1 << 29);
+    /// The same of one by which names without a schema are found.
+    pub const LOCAL_NAMING: Self = Self(1 << 32);
 
     /// Effects that a soft reset of the server undoes.
     pub const RESET_CLEAN: Self = Self(
@@ -109,12 +111,12 @@ impl Effects {
     pub(crate) const UNREADABLE: Self = Self(Self::UNKNOWN.0 | Self::NOW_LITERAL.0);
 
     /// The set as a number, to be kept where only numbers can be.
-    pub(crate) const fn bits(self) -> u32 {
+    pub(crate) const fn bits(self) -> u64 {
         self.0
     }
 
     /// What [`Effects::bits`] gave.
-    pub(crate) const fn from_bits(bits: u32) -> Self {
+    pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
@@ -176,7 +178,7 @@ impl fmt::Debug for Effects {
     }
 }
 
-const NAMES: [(Effects, &str); 32] = [
+const NAMES: [(Effects, &str); 33] = [
     (Effects::SETTING, "setting"),
     (Effects::LISTEN, "listen"),
     (Effects::CURSOR, "cursor"),
@@ -208,5 +210,6 @@ const NAMES: [(Effects, &str); 32] = [
     (Effects::LOCAL_SETTING, "local_setting"),
     (Effects::LOCAL_LEXING, "local_lexing"),
     (Effects::LOCAL_TOLD, "local_told"),
+    (Effects::LOCAL_NAMING, "local_naming"),
     (Effects::ALTERS, "alters"),
 ];

@@ -25,6 +25,9 @@ pub const UNTOLD: [&str; 9] = [
 /// Settings by which strings are read.
 pub const LEXED_UNDER: [&str; 2] = ["standard_conforming_strings", "client_encoding"];
 
+/// Settings by which a name without a schema is found (`ddl-schemas.html#DDL-SCHEMAS-PATH`).
+pub const NAMED_BY: [&str; 3] = ["search_path", "role", "session_authorization"];
+
 /// Whether a setting is one of these.
 pub fn is_one_of(list: &[&str], name: &str) -> bool {
     list.iter().any(|known| name.eq_ignore_ascii_case(known))
@@ -32,31 +35,25 @@ pub fn is_one_of(list: &[&str], name: &str) -> bool {
 
 /// Settings that a text may change for the transaction at hand, as far as they change what texts mean.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Local {
-    /// One that the server does not report.
-    pub untold: bool,
-    /// One that it reports.
-    pub told: bool,
-    /// One by which strings are read.
-    pub lexing: bool,
-}
+pub struct Local(Effects);
 
 impl Local {
     /// Of that name; any, if that is not known.
     pub(crate) fn of(name: Option<&str>) -> Self {
-        let is = |list: &[&str]| name.is_none_or(|name| is_one_of(list, name));
-        Self { untold: is(&UNTOLD), told: is(&TOLD), lexing: is(&LEXED_UNDER) }
+        let changes =
+            |(list, _): &(&[&str], Effects)| name.is_none_or(|name| is_one_of(list, name));
+        let found = CHANGING.into_iter().filter(changes);
+        Self(found.fold(Effects::PURE, |all, (_, effects)| all | effects))
     }
 
     /// What stands behind SET LOCAL (`sql-set.html`).
     pub(crate) fn of_set(tokens: &[Token<'_>]) -> Self {
         let is = |word: &[u8]| tokens.first().is_some_and(|token| token.is_word(word));
-        // SCHEMA and ROLE.
-        if is(b"schema") || is(b"role") {
-            return Self::default();
-        }
         let special = [
-            (b"time".as_slice(), "timezone"),
+            (b"schema".as_slice(), "search_path"),
+            (b"role", "role"),
+            (b"session", "session_authorization"),
+            (b"time", "timezone"),
             (b"names", "client_encoding"),
             (b"xml", "xmloption"),
         ];
@@ -70,19 +67,22 @@ impl Local {
 
     /// Both.
     pub(crate) fn add(&mut self, other: Self) {
-        self.untold |= other.untold;
-        self.told |= other.told;
-        self.lexing |= other.lexing;
+        self.0 |= other.0;
     }
 
     /// The same as effects.
     pub fn effects(self) -> Effects {
-        let of = |is: bool, effects: Effects| if is { effects } else { Effects::PURE };
-        of(self.untold, Effects::LOCAL_SETTING)
-            | of(self.told, Effects::LOCAL_TOLD)
-            | of(self.lexing, Effects::LOCAL_LEXING)
+        self.0
     }
 }
+
+/// What each of these changes.
+const CHANGING: [(&[&str], Effects); 4] = [
+    (&UNTOLD, Effects::LOCAL_SETTING),
+    (&TOLD, Effects::LOCAL_TOLD),
+    (&LEXED_UNDER, Effects::LOCAL_LEXING),
+    (&NAMED_BY, Effects::LOCAL_NAMING),
+];
 
 /// Tokens behind SET LOCAL that are looked through for the end of the name.
 pub(super) const FEW: usize = 16;

@@ -43,7 +43,7 @@ pub use self::defaults::{Argument, Defaults, defaulting, with_defaults};
 pub use self::draws::is_drawn;
 pub use self::effects::Effects;
 pub use self::lexer::{Kind, Lexer, Token};
-pub use self::local::{LEXED_UNDER, Local, TOLD, UNTOLD, is_one_of};
+pub use self::local::{LEXED_UNDER, Local, NAMED_BY, TOLD, UNTOLD, is_one_of};
 pub use self::made::{Completion, Made, with_discarded};
 pub use self::redact::redact;
 pub use self::setting::setting;

@@ -130,7 +130,15 @@ const PURE: &[&str] = &[
 
 #[test]
 fn settings_of_the_transaction_that_change_texts_are_seen() {
-    check(Effects::PURE, &["set local role app", "set local \"search_path\" = a"]);
+    check(
+        Effects::LOCAL_NAMING,
+        &[
+            "set local role app",
+            "set local \"search_path\" = a",
+            "set local schema 'a'",
+            "set local session authorization a",
+        ],
+    );
     check(
         Effects::LOCAL_SETTING,
         &["SET LOCAL array_nulls TO off", "set local xml option content"],
@@ -141,7 +149,7 @@ fn settings_of_the_transaction_that_change_texts_are_seen() {
         &["set local names 'UTF8'", "SET LOCAL Client_Encoding = 'UTF8'"],
     );
     check(
-        Effects::TEMP_OBJECT,
+        Effects::TEMP_OBJECT | Effects::LOCAL_NAMING,
         &["SET LOCAL search_path = pg_temp, public", "SET LOCAL search_path TO 'pg_temp'"],
     );
 }

@@ -616,6 +616,7 @@ const MAX_DEPTH: u8 = 3;
 
 #[cfg(test)]
 mod tests {
+    use super::super::effects::Effects;
     use super::*;
 
     fn names(text: &str) -> String {
@@ -756,25 +757,21 @@ mod tests {
 
     #[test]
     fn settings_of_the_transaction_are_told_apart() {
-        let local = |text: &str| {
-            let Local { untold, told, lexing } =
-                touched(text.as_bytes(), &Options::default()).local;
-            (untold, told, lexing)
-        };
+        let local = |text: &str| touched(text.as_bytes(), &Options::default()).local.effects();
+        let lexing = Effects::LOCAL_TOLD | Effects::LOCAL_LEXING;
         for (text, expected) in [
+            ("set local work_mem = 5; set local app.x to a", Effects::PURE),
+            ("set local work_mem = 5; set local role x", Effects::LOCAL_NAMING),
+            ("select set_config('search_path', $1, true)", Effects::LOCAL_NAMING),
+            ("set local timezone to 'UTC'", Effects::LOCAL_TOLD),
+            ("set local names 'UTF8'", lexing),
+            ("select set_config('array_nulls', 'off', true)", Effects::LOCAL_SETTING),
+            ("select set_config('app.tenant', $1, true)", Effects::PURE),
             (
-                "set local work_mem = 5; set local role x; set local search_path to a",
-                (false, false, false),
+                "select set_config($1, $2, true)",
+                lexing | Effects::LOCAL_SETTING | Effects::LOCAL_NAMING,
             ),
-            ("set local timezone to 'UTC'", (false, true, false)),
-            ("set local names 'UTF8'", (false, true, true)),
-            ("select set_config('array_nulls', 'off', true)", (true, false, false)),
-            ("select set_config('app.tenant', $1, true)", (false, false, false)),
-            ("select set_config($1, $2, true)", (true, true, true)),
-            (
-                "do $$ begin set local standard_conforming_strings = off; end $$",
-                (false, true, true),
-            ),
+            ("do $$ begin set local standard_conforming_strings = off; end $$", lexing),
         ] {
             assert_eq!(local(text), expected, "{text}");
         }

@@ -1,17 +1,20 @@
 //! Whose numbers `currval` and `lastval` give.
 
 use super::pair::{Pair, Stop};
+use crate::session::SessionError;
 use crate::sql::{Catalogue, Subject};
 
 /// A client with a server, in a database where `orders.id` is filled by a sequence.
 fn scene() -> Pair {
     let p = Pair::attached();
-    let rows = [(Subject::Drawing, b"orders".as_slice(), b"id orders_id_seq".as_slice())];
+    let rows = [(Subject::Drawing, b"orders".as_slice(), b"id orders_id_seq public".as_slice())];
     p.knowledge.learn_catalogue(Catalogue::new(rows.into_iter()));
     p
 }
 
 const FORGET: &str = "P(__pgweir_forget,DISCARD SEQUENCES) B(__pgweir_forget) E S";
+const ANEW: &str = "C(__pgweir_forget_anew) P(__pgweir_forget_anew,DISCARD SEQUENCES) \
+                    B(__pgweir_forget_anew) E C(__pgweir_forget_anew)";
 const FORGOT: &str = "1 2 C(DISCARD SEQUENCES) Z(T)";
 
 /// In a transaction, `texts` run and tell of their tags; then `asking` reaches the server behind `ahead`.
@@ -23,8 +26,15 @@ fn asks_behind(texts: &[(&str, &str)], asking: &str, ahead: &str) {
         let (text, tag) = (format!("Q({text})"), format!("C({tag}) Z(T)"));
         p.exchange(0, [&text, &text, &tag, &tag]);
     }
-    p.send(0, &format!("Q({asking})"));
-    p.server_got(0, format!("{ahead} Q({asking})").trim_start());
+    let asking = format!("Q({asking})");
+    if !ahead.is_empty() {
+        assert_eq!(p.send(0, &asking), Stop::Wait);
+        p.server_got(0, &format!("{ahead} H"));
+        p.answer(0, FORGOT);
+        return p.server_got(0, &asking);
+    }
+    p.send(0, &asking);
+    p.server_got(0, &asking);
 }
 
 #[test]
@@ -62,7 +72,9 @@ fn who_is_known_to_ask_draws_where_nobody_elses_numbers_are() {
     let mut p = scene();
     p.knowledge.learn_sequences(b"");
     p.send(0, "Q(insert into plain values (1)) Q(select lastval())");
-    p.server_got(0, &format!("{FORGET} Q(insert into plain values (1)) Q(select lastval())"));
+    p.server_got(0, &format!("{FORGET} H"));
+    p.answer(0, "1 2 C(DISCARD SEQUENCES) Z(I)");
+    p.server_got(0, "Q(insert into plain values (1)) Q(select lastval())");
     // In a segment it is part of that one.
     let mut p = scene();
     p.knowledge.learn_sequences(b"");
@@ -94,18 +106,17 @@ fn a_question_in_a_pipeline_waits_until_it_is_known_what_was_drawn() {
 #[test]
 fn where_nothing_can_be_discarded_the_numbers_stay_those_of_others() {
     let mut p = scene();
-    p.send(0, "Q(begin) Q(bad) Q(select lastval()) Q(rollback)");
-    p.server_got(0, &format!("Q(begin) Q(bad) {FORGET} Q(select lastval()) Q(rollback)"));
-    let failed = "E(25P02,no) Z(E)";
-    p.answer(0, &format!("C(BEGIN) Z(T) E(42601,no) Z(E) {failed} {failed} C(ROLLBACK) Z(I)"));
-    p.client_got(0, &format!("C(BEGIN) Z(T) E(42601,no) Z(E) {failed} C(ROLLBACK) Z(I)"));
-    p.send(0, "Q(select lastval())");
-    p.server_got(0, &format!("{FORGET} Q(select lastval())"));
+    p.send(0, "Q(begin) Q(bad) Q(rollback; select lastval())");
+    p.server_got(0, "Q(begin) Q(bad) H");
+    p.answer(0, "C(BEGIN) Z(T) E(42601,no) Z(E)");
+    p.server_got(0, "Q(rollback; DISCARD SEQUENCES; select lastval())");
     // In a segment, the error is that of the message that is skipped for it.
     let mut p = scene();
     assert_eq!(p.send(0, "Q(begin) Q(bad) P(,select lastval()) B E S"), Stop::Wait);
+    p.server_got(0, "Q(begin) Q(bad) P(,select lastval()) H");
     p.answer(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 1");
-    p.answer(0, "E(25P02,no) Z(E)");
+    p.server_got(0, &format!("{ANEW} B E S"));
+    p.answer(0, "3 E(25P02,no) Z(E)");
     p.client_got(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 1 E(25P02,no) Z(E)");
 }
 
@@ -127,11 +138,25 @@ fn the_first_error_says_why_there_is_no_number() {
         p.send(0, &format!("Q({text})"));
         p.answer(0, "C(INSERT 0 1) Z(T)");
         p.send(0, "Q(select lastval())");
+        p.answer(0, FORGOT);
         p.clients[0].output.clear();
-        p.answer(0, &format!("{FORGOT} {error} Z(E)"));
+        p.answer(0, &format!("{error} Z(E)"));
         let said = String::from_utf8_lossy(&p.clients[0].output).into_owned();
         assert_eq!(said.contains("could not tell"), hinted, "{said}");
     }
+}
+
+#[test]
+fn what_is_refused_again_and_again_ends_the_client() {
+    let mut p = scene();
+    assert_eq!(p.send(0, "Q(select lastval())"), Stop::Wait);
+    p.server_got(0, &format!("{FORGET} H"));
+    let anew = format!("{ANEW} S H");
+    for refused in ["1 E(26000,gone) Z(I)", "3 1 2 E(42501,no) Z(I)"] {
+        p.answer(0, refused);
+        p.server_got(0, &anew);
+    }
+    assert!(matches!(p.try_answer(0, "3 1 2 E(42501,no)"), Err(SessionError::NumbersKept)));
 }
 
 #[test]
