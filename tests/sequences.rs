@@ -457,3 +457,15 @@ fn a_table_that_was_made_since_is_not_taken_for_another_of_its_name() {
     client.rows("insert into numbered (a) values (1)");
     assert_eq!(client.ask(&query(LAST)), "T E[ERROR 55000] Z[E]");
 }
+
+#[test]
+fn a_portal_that_is_bound_ahead_of_a_question_is_executed_behind_it() {
+    both_with(&Setup::servers(1), |target| {
+        let mut one = target.connect();
+        one.rows("create table t (a int); create sequence s");
+        one.ask(&[parse("i", "insert into t values (1)"), sync()].concat());
+        one.ask(&[parse("q", "select currval('s') where false"), sync()].concat());
+        let pipeline = [bind("", "i", &[]), bind("p", "q", &[]), execute("", 0), sync()].concat();
+        vec![one.ask(&pipeline), one.ask(&query("select count(*) from t"))]
+    });
+}

@@ -381,7 +381,7 @@ impl Session {
         out: &mut BytesMut,
     ) {
         self.prepare_own(own, backend, out);
-        build::bind_text(out, own.name(), parameters);
+        build::bind_text(out, "", own.name(), parameters);
         build::execute(out);
         self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
         self.flow.sent(Kind::Execute, Owner::Proxy, note);

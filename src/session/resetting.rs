@@ -167,7 +167,7 @@ impl Session {
             text.extend_from_slice(&[0, 0, 0]);
             build::close_statement(out, WRITTEN.as_bytes());
             build::parse_body(out, WRITTEN.as_bytes(), &text);
-            build::bind_text(out, WRITTEN, &[]);
+            build::bind_text(out, "", WRITTEN, &[]);
             build::execute(out);
             for kind in [Kind::Close, Kind::Parse, Kind::Bind, Kind::Execute] {
                 self.inject(kind, Note::Written);

@@ -329,10 +329,18 @@ impl Session {
         } else {
             self.prepare_own(Own::Forget, backend, out);
         }
-        build::bind_text(out, name, &[]);
-        build::execute(out);
+        // Within a transaction the unnamed portal is the client's, which it may execute later.
+        let within = self.open_segment || self.status != TransactionStatus::Idle;
+        let portal = if within { name } else { "" };
+        build::bind_text(out, portal, name, &[]);
         self.inject(Kind::Bind, Note::Forgot);
         self.inject(Kind::Execute, Note::Forgot);
+        if within {
+            build::execute_once(out, portal);
+            self.inject(Kind::Close, Note::Forgot);
+        } else {
+            build::execute(out);
+        }
         if again {
             close(self, out);
         }

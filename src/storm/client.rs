@@ -277,7 +277,7 @@ fn put(out: &mut BytesMut, protocol: Protocol, sql: &str) {
             build::put_cstr(&mut body, sql.as_bytes());
             body.put_u16(0);
             build::parse_body(out, b"", &body);
-            build::bind_text(out, "", &[]);
+            build::bind_text(out, "", "", &[]);
             build::execute(out);
             build::empty(out, b'S');
         }

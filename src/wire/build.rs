@@ -72,10 +72,10 @@ pub fn close_statement(out: &mut BytesMut, name: &[u8]) {
     });
 }
 
-/// Bind of text parameters (`None` = NULL), results as text, to the unnamed portal.
-pub fn bind_text(out: &mut BytesMut, statement: &str, params: &[Option<&[u8]>]) {
+/// Bind of text parameters (`None` = NULL), results as text.
+pub fn bind_text(out: &mut BytesMut, portal: &str, statement: &str, params: &[Option<&[u8]>]) {
     message(out, b'B', |out| {
-        out.put_u8(0);
+        put_cstr(out, portal.as_bytes());
         put_cstr(out, statement.as_bytes());
         out.put_u16(0);
         out.put_u16(params.len() as u16);

@@ -15,7 +15,13 @@ fn scene() -> Pair {
 const FORGET: &str = "P(__pgweir_forget,DISCARD SEQUENCES) B(__pgweir_forget) E S";
 const ANEW: &str = "C(__pgweir_forget_anew) P(__pgweir_forget_anew,DISCARD SEQUENCES) \
                     B(__pgweir_forget_anew) E C(__pgweir_forget_anew)";
-const FORGOT: &str = "1 2 C(DISCARD SEQUENCES) Z(T)";
+/// Within a transaction, by a portal of its own.
+const FORGET_WITHIN: &str = "P(__pgweir_forget,DISCARD SEQUENCES) \
+    B(__pgweir_forget,__pgweir_forget) E(__pgweir_forget) Cp(__pgweir_forget)";
+const FORGOT_WITHIN: &str = "1 2 C(DISCARD SEQUENCES) 3 Z(T)";
+const ANEW_WITHIN: &str = "C(__pgweir_forget_anew) P(__pgweir_forget_anew,DISCARD SEQUENCES) \
+    B(__pgweir_forget_anew,__pgweir_forget_anew) E(__pgweir_forget_anew) \
+    Cp(__pgweir_forget_anew) C(__pgweir_forget_anew)";
 
 /// In a transaction, `texts` run and tell of their tags; then `asking` reaches the server behind `ahead`.
 #[track_caller]
@@ -30,7 +36,7 @@ fn asks_behind(texts: &[(&str, &str)], asking: &str, ahead: &str) {
     if !ahead.is_empty() {
         assert_eq!(p.send(0, &asking), Stop::Wait);
         p.server_got(0, &format!("{ahead} H"));
-        p.answer(0, FORGOT);
+        p.answer(0, FORGOT_WITHIN);
         return p.server_got(0, &asking);
     }
     p.send(0, &asking);
@@ -61,10 +67,10 @@ fn what_others_may_have_drawn_is_discarded_before_the_client_asks() {
         ("insert into orders (id) values (1)", "INSERT 0 1"),
         ("with x as (select 1) select * from x", "SELECT 1"),
     ] {
-        asks_behind(&[text], "select lastval()", FORGET);
+        asks_behind(&[text], "select lastval()", &format!("{FORGET_WITHIN} S"));
     }
     let drawn = [("select nextval('s')", "SELECT 1")];
-    asks_behind(&drawn, "select currval('t')", FORGET);
+    asks_behind(&drawn, "select currval('t')", &format!("{FORGET_WITHIN} S"));
 }
 
 #[test]
@@ -81,20 +87,20 @@ fn who_is_known_to_ask_draws_where_nobody_elses_numbers_are() {
     p.send(0, "P(,insert into orders values (1)) B E P(,select lastval()) B E S");
     p.server_got(
         0,
-        "P(,insert into orders values (1)) P(__pgweir_forget,DISCARD SEQUENCES) B(__pgweir_forget) E \
-         B E P(,select lastval()) B E S",
+        &format!(
+            "P(,insert into orders values (1)) {FORGET_WITHIN} B E P(,select lastval()) B E S"
+        ),
     );
-    p.answer(0, "1 1 2 C(DISCARD SEQUENCES) 2 C(INSERT 0 1) 1 2 D(7) C(SELECT 1) Z(I)");
+    p.answer(0, "1 1 2 C(DISCARD SEQUENCES) 3 2 C(INSERT 0 1) 1 2 D(7) C(SELECT 1) Z(I)");
     p.client_got(0, "1 2 C(INSERT 0 1) 1 2 D(7) C(SELECT 1) Z(I)");
 }
 
 #[test]
 fn a_question_in_a_pipeline_waits_until_it_is_known_what_was_drawn() {
     let pipeline = "P(,insert into orders (a) values (1)) B E P(,select lastval()) B E S";
-    for (tag, ahead) in [
-        ("INSERT 0 1", ""),
-        ("INSERT 0 0", "P(__pgweir_forget,DISCARD SEQUENCES) B(__pgweir_forget) E "),
-    ] {
+    for (tag, ahead) in
+        [("INSERT 0 1", &String::new()), ("INSERT 0 0", &format!("{FORGET_WITHIN} "))]
+    {
         let mut p = scene();
         assert_eq!(p.send(0, pipeline), Stop::Wait);
         p.server_got(0, "P(,insert into orders (a) values (1)) B E P(,select lastval()) H");
@@ -115,7 +121,7 @@ fn where_nothing_can_be_discarded_the_numbers_stay_those_of_others() {
     assert_eq!(p.send(0, "Q(begin) Q(bad) P(,select lastval()) B E S"), Stop::Wait);
     p.server_got(0, "Q(begin) Q(bad) P(,select lastval()) H");
     p.answer(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 1");
-    p.server_got(0, &format!("{ANEW} B E S"));
+    p.server_got(0, &format!("{ANEW_WITHIN} B E S"));
     p.answer(0, "3 E(25P02,no) Z(E)");
     p.client_got(0, "C(BEGIN) Z(T) E(42601,no) Z(E) 1 E(25P02,no) Z(E)");
 }
@@ -138,7 +144,7 @@ fn the_first_error_says_why_there_is_no_number() {
         p.send(0, &format!("Q({text})"));
         p.answer(0, "C(INSERT 0 1) Z(T)");
         p.send(0, "Q(select lastval())");
-        p.answer(0, FORGOT);
+        p.answer(0, FORGOT_WITHIN);
         p.clients[0].output.clear();
         p.answer(0, &format!("{error} Z(E)"));
         let said = String::from_utf8_lossy(&p.clients[0].output).into_owned();
