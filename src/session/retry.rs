@@ -91,6 +91,8 @@ impl Session {
         let fits = retry.bytes.len() + written.len() + rest.len() <= MAX_SEGMENT;
         match retry.stage {
             Stage::Recording if whole && fits => {}
+            // What comes behind it waits, and nothing of that was sent.
+            Stage::Recorded if fate == ClientFate::Wait && written == FLUSH => return,
             Stage::Recording | Stage::Recorded if sends => return self.retry = None,
             _ => return,
         }
@@ -171,6 +173,9 @@ impl Session {
         }
     }
 }
+
+/// A Flush.
+const FLUSH: &[u8] = &[b'H', 0, 0, 0, 4];
 
 /// Bytes of a segment that are kept.
 const MAX_SEGMENT: usize = 64 << 10;
