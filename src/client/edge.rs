@@ -347,8 +347,8 @@ fn late(class: &str, crowd: Crowd, timeout: Duration, waited: Duration) -> Repor
 /// Class, length of the queue and expected wait, for people and for programs that look for them.
 fn queue(class: &str, crowd: Crowd) -> String {
     let expected = match crowd.expected {
-        Some(wait) => format!("{:.3} s", wait.as_secs_f64()),
-        None => "not known yet".to_owned(),
+        Some(wait) if crowd.waiting > 0 => format!("{:.3} s", wait.as_secs_f64()),
+        _ => "not known yet".to_owned(),
     };
     format!("Class: \"{class}\"; clients waiting: {}; expected wait: {expected}.", crowd.waiting)
 }
