@@ -3,7 +3,6 @@
 //! Each figure is one transaction of `pgbench -S` (or one statement, for the lexer). `make bench`
 //! measures the whole proxy beside others.
 
-use pgweir::clock::Instant;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pgweir::class::{ClassId, ClassLimits};
+use pgweir::clock::Instant;
 use pgweir::pool::slots::{Demand, Freed, Size, Slots};
 use pgweir::session::flow::{Flow, Kind, Owner};
 use pgweir::session::knowledge::Knowledge;

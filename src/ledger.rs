@@ -5,13 +5,13 @@
 //! own pins, and a guard takes them out again. What is kept of the past is bounded
 //! ([`MAX_APPLICATIONS`]), whatever names clients give themselves.
 
-use crate::clock::Instant;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tracing::{debug, info};
 
+use crate::clock::Instant;
 use crate::metrics::{Metrics, PinMetrics};
 use crate::registry::Who;
 use crate::session::Cause;

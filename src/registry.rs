@@ -6,7 +6,6 @@
 mod card;
 mod room;
 
-use crate::clock::Instant;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -18,6 +17,7 @@ use rustc_hash::FxBuildHasher;
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
+use crate::clock::Instant;
 use crate::metrics::CancelOutcome;
 use crate::wire::startup::CancelKey;
 

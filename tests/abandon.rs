@@ -1,10 +1,10 @@
 //! What a client that is gone leaves on its server is rolled back in every state, and the server
 //! is good for the next client.
 
-use pgweir::clock::Instant;
 use std::time::Duration;
 
 use bytes::Buf;
+use pgweir::clock::Instant;
 use pgweir::server::{Broken, Server, Work};
 
 use super::servers::{Ground, extended_copy, send, soon, until, value};

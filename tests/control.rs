@@ -1,6 +1,5 @@
 //! The control plane against real PostgreSQL: who is let in, and at what cost in connections.
 
-use pgweir::clock::Instant;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use pgweir::metrics::Metrics;
 use pgweir::net::Target;
 use tokio::io::AsyncWriteExt;
 
+use pgweir::clock::Instant;
 use pgweir::demo::postgres::Options;
 
 use super::support::cluster::LOOKUP_PASSWORD;

@@ -1,13 +1,13 @@
 //! Servers against real PostgreSQL, and against what is none: opened, checked, cleaned, cancelled,
 //! closed, with the slot of the host held for exactly as long as there is a backend.
 
-use pgweir::clock::Instant;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Buf;
 use pgweir::auth::{Password, ServerCredential};
+use pgweir::clock::Instant;
 use pgweir::config::Share;
 use pgweir::config::{self, ServerTls, ServerTlsMode};
 use pgweir::host::{Host, HostLimits, Owner};

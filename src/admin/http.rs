@@ -3,7 +3,6 @@
 //! Every connection takes one request and is bounded in size and time, and so is their number:
 //! whoever reaches the port can neither hold memory nor slow down the relay.
 
-use crate::clock::Instant;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
@@ -24,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::remote::{self, Remote};
+use crate::clock::Instant;
 use crate::metrics::Metrics;
 
 /// Where the proxy is in its life.

@@ -1,6 +1,5 @@
 //! Clients that are gone, and what they leave behind.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::Ending;
+use crate::clock::Instant;
 use crate::metrics::{self, Abandoned, CloseReason};
 use crate::net::link::Link;
 use crate::pool::{Cleaning, Lease};

@@ -3,13 +3,14 @@
 //! Deadlines move with every transaction, always later. Re-arming a timer each time costs more than
 //! waking up once in a while to find that there is nothing to do.
 
-use crate::clock::Instant;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::task::coop;
 use tokio::time::Sleep;
+
+use crate::clock::Instant;
 
 /// The timer. `None` until a deadline is set.
 #[derive(Debug, Default)]

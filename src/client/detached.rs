@@ -1,6 +1,5 @@
 //! A client without a server: idle, or waiting for one.
 
-use crate::clock::Instant;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use super::half::Stop;
 use super::journal::Event;
 use super::waiting::Phase;
 use super::{Client, Ending, edge};
+use crate::clock::Instant;
 use crate::config::Timeouts;
 use crate::metrics::Timeout;
 use crate::net::link::Traffic;

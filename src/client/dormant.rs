@@ -1,6 +1,5 @@
 //! A client that has said nothing for a while, as small as it can be: most of those who are connected are.
 
-use crate::clock::Instant;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use super::alarm::Alarm;
 use super::half::Half;
 use super::{Client, Context};
 use crate::class::ClassId;
+use crate::clock::Instant;
 use crate::net::Stream;
 use crate::net::link::{Link, Traffic};
 use crate::pool::Pool;

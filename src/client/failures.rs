@@ -1,10 +1,11 @@
 //! Failed logins, by address: whoever guesses passwords waits for the answers.
 
-use crate::clock::Instant;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// How often logins have failed lately, by address. Those that succeed are never made to wait: many functions may share
 /// the address of one with an old password.

@@ -1,6 +1,5 @@
 //! One who has connected and not logged in, and the places it takes then.
 
-use crate::clock::Instant;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use super::login::LoginFailure;
+use crate::clock::Instant;
 use crate::config::Limits;
 use crate::registry::{Place, Rooms};
 use crate::wire::startup::Startup;

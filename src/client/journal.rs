@@ -1,13 +1,13 @@
 //! The log lines of clients that pgweir has ended, and of what it has refused them. A full pool refuses
 //! thousands: of one reason and one database there is one line in a while, which says how many had none.
 
-use crate::clock::Instant;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::info;
 
+use crate::clock::Instant;
 use crate::registry::Who;
 use crate::wire::{Report, SqlState};
 

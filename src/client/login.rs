@@ -5,7 +5,6 @@
 //! that a slow PostgreSQL never costs a client its login. Obeys
 //! `protocol-flow.html#PROTOCOL-FLOW-START-UP`.
 
-use crate::clock::Instant;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -28,6 +27,7 @@ use crate::auth::{
     AuthError, ChannelBinding, ClientLogin, ClientLoginSetup, ClientStep, Lookup, Method, Mock,
     Nonce, ServerCredential, Transport,
 };
+use crate::clock::Instant;
 use crate::config::{AuthMethod, CONSOLE, ClientTlsMode, Config};
 use crate::control::ControlError;
 use crate::metrics::{ErrorMetrics, ErrorSource, LoginResult, Metrics};

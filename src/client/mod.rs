@@ -23,7 +23,6 @@ pub mod users;
 mod waiting;
 mod welcome;
 
-use crate::clock::Instant;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -34,6 +33,7 @@ use thiserror::Error;
 use tracing::debug;
 
 use crate::class::ClassId;
+use crate::clock::Instant;
 use crate::config::{Config, Timeouts};
 use crate::ledger::Ledger;
 use crate::metrics::{ErrorSource, LoginResult, Metrics, Timeout};

@@ -1,9 +1,9 @@
 //! What transaction pooling would have made of a client that keeps its server.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 
 use super::Context;
+use crate::clock::Instant;
 use crate::ledger::Pinned;
 use crate::pool::Pool;
 use crate::pool::need::{Counted, What};

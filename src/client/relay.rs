@@ -3,7 +3,6 @@
 mod deadlines;
 mod gathering;
 
-use crate::clock::Instant;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use super::half::{Half, Stop};
 use super::listening::Joining;
 use super::observer::Observer;
 use super::{Client, Ending, Fatal, ServerLoss, edge};
+use crate::clock::Instant;
 use crate::config::OnClientGone;
 use crate::ledger::Pinned;
 use crate::metrics::{CloseReason, Counted, ErrorSource};

@@ -1,6 +1,5 @@
 //! A client in its pool's queue, at its login or later.
 
-use crate::clock::Instant;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
@@ -8,6 +7,7 @@ use std::task::Poll;
 use super::abandon::Probe;
 use super::alarm::due;
 use super::{Client, Ending, edge};
+use crate::clock::Instant;
 use crate::metrics::CancelOutcome;
 use crate::net::link::Moved;
 use crate::pool::{CheckoutError, PoolKey};

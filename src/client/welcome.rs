@@ -1,6 +1,5 @@
 //! From a login to a session: what the client is told first.
 
-use crate::clock::Instant;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use super::journal::Event;
 use super::waiting::Phase;
 use super::{Client, Context, Ending, Fatal};
 use crate::class::{ClassId, Traits};
+use crate::clock::Instant;
 use crate::metrics::CloseReason;
 use crate::net::PeerAddr;
 use crate::net::link::{Link, Traffic};

@@ -1,6 +1,5 @@
 //! Opening control connections: a slot first, then TCP, TLS and login, each in its time.
 
-use crate::clock::Instant;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use super::guarded::{Guarded, GuardedTls, Heeds};
 use super::lent::{Lent, hold, lend};
 use super::{ControlError, Step, is_lost, text};
+use crate::clock::Instant;
 use crate::config::Password;
 use crate::host::{Host, Owner, Slot};
 use crate::net::tls::postgres::ssl_mode;

@@ -101,9 +101,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lent<S> {
 
 #[cfg(test)]
 mod tests {
-    use crate::clock::Instant;
 
     use super::*;
+    use crate::clock::Instant;
     use crate::config::Share;
     use crate::host::{Host, HostLimits, Owner};
     use crate::metrics::Metrics;

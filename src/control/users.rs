@@ -9,7 +9,6 @@
 mod cache;
 mod row;
 
-use crate::clock::Instant;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +20,7 @@ use self::cache::Cache;
 use self::row::Answer;
 use super::{Control, ControlError, MAX_CONNECTIONS, Step};
 use crate::auth::{Account, Lookup, Mock, Refusal, Secret};
+use crate::clock::Instant;
 use crate::metrics::LookupResult;
 
 /// The users of one database's PostgreSQL.

@@ -8,7 +8,6 @@
 mod data;
 mod system;
 
-use crate::clock::Instant;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,6 +20,7 @@ use thiserror::Error;
 
 use self::data::{configure, make_data};
 use self::system::{Owner, during, owner_of, unprivileged};
+use crate::clock::Instant;
 
 pub use self::system::{find_binaries, free_port};
 

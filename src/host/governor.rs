@@ -16,11 +16,11 @@
 //! Invariant: those who ask are served in turns by pool, so that fifty pools make no larger a storm
 //! than one, and one with a thousand clients does not keep the others from their first server.
 
-use crate::clock::Instant;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::slots::PoolId;
+use crate::clock::Instant;
 
 /// Ceilings of what is opened; 0 is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -11,12 +11,13 @@ pub mod governor;
 mod permit;
 pub mod slots;
 
-use crate::clock::Instant;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::clock::Instant;
 
 pub use self::governor::{Ceilings, Failure};
 use self::permit::Governed;

@@ -1,6 +1,5 @@
 //! Leave to open one connection, by the host's governor.
 
-use crate::clock::Instant;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tokio::sync::oneshot;
 use super::Host;
 use super::governor::{Ceilings, Failure, Governor, Next, Seen, Ticket};
 use super::slots::PoolId;
+use crate::clock::Instant;
 
 /// The governor, and who waits for it.
 #[derive(Debug)]

@@ -19,10 +19,11 @@
 //! the queue. A pool stands in the queue once and gets one slot a turn, so pools with many waiting
 //! clients do not crowd out the others.
 
-use crate::clock::Instant;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+
+use crate::clock::Instant;
 
 /// Who wants a slot: a pool, or a control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -20,7 +20,6 @@ mod pool;
 mod stats;
 mod tally;
 
-use crate::clock::Instant;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +27,8 @@ use ::metrics::{Counter, Gauge, Key, Label as Pair, Metadata, Recorder};
 use metrics_exporter_prometheus::{
     LabelSet, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+
+use crate::clock::Instant;
 
 pub use self::class::{ClassCounts, ClassMetrics, ClassTable};
 pub use self::client::ClientMetrics;

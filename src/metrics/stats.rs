@@ -1,9 +1,9 @@
 //! What a pool has done in all and lately, for the console.
 
-use crate::clock::Instant;
 use std::time::Duration;
 
 use super::tally::Tally;
+use crate::clock::Instant;
 
 /// What one pair of database and user has done.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,6 @@
 //! The keeper of a pool: closes what is old, opens what is missing, refuses who would wait in vain, gives the host
 //! what it needs.
 
-use crate::clock::Instant;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::warn;
 
 use super::{Granted, Pool, lock};
+use crate::clock::Instant;
 use crate::metrics::CloseReason;
 
 /// Starts the keeper; it ends with its pool, or with the pool's seat, whose slots `granted` gives.

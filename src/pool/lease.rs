@@ -1,12 +1,12 @@
 //! A server in the hands of one client.
 
-use crate::clock::Instant;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Pool, lock};
 use crate::class::ClassId;
+use crate::clock::Instant;
 use crate::metrics::{Clean, CloseReason, ServerState};
 use crate::server::{self, Broken, Server};
 use crate::session::Leftovers;

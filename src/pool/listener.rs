@@ -3,7 +3,6 @@
 //! A task that lives while somebody listens. Its server takes a slot of the host, and none of the
 //! pool's own; it is opened for the first channel and closed behind the last.
 
-use crate::clock::Instant;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tracing::{info, warn};
 
 use super::channels::{Batch, Ear, MemberId, Table};
 use super::{Pool, lock};
+use crate::clock::Instant;
 use crate::host::Full;
 use crate::metrics::{CloseReason, ServerState};
 use crate::net::link::Moved;

@@ -1,11 +1,11 @@
 //! What the servers of a pool log in with: what its clients have proved, or what the configuration says.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Pool, lock};
 use crate::auth::{ScramKeys, ServerCredential};
+use crate::clock::Instant;
 
 /// What servers of this pool log in with.
 #[derive(Debug, Default)]

@@ -1,11 +1,11 @@
 //! When a connection to a server was last lost: those that have been idle since before may be as dead.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Pool;
+use crate::clock::Instant;
 use crate::metrics::CloseReason;
 
 /// When one was lost; the newest counts.

@@ -21,7 +21,6 @@ pub mod slots;
 mod trouble;
 mod waiting;
 
-use crate::clock::Instant;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,6 +32,7 @@ use tracing::warn;
 
 use crate::auth::ServerCredential;
 use crate::class::{ClassId, ClassLimits, Classes};
+use crate::clock::Instant;
 use crate::config::{PinsConfig, Share, Timeouts};
 use crate::host::{Host, Owner, Seat, Slot, UNKNOWN_CAPACITY};
 use crate::metrics::{

@@ -2,10 +2,10 @@
 //!
 //! Plain data; time is an argument. A guard counts one client for as long as it lives.
 
-use crate::clock::Instant;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::metrics::ObservedMetrics;
 
 /// What is counted.

@@ -1,6 +1,5 @@
 //! Opening servers, and what happens when that fails.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use super::slots::{Demand, Opening};
 use super::{Denied, Login, Pool, PoolSettings, lock};
 use crate::auth::ScramKeys;
 use crate::auth::ServerCredential;
+use crate::clock::Instant;
 use crate::host::Slot;
 use crate::metrics::ServerState;
 use crate::server::{self, Entry, OpenError, OpenRequest, Server};

@@ -1,9 +1,9 @@
 //! Pools that are paused: transactions end, servers are closed, and clients wait.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 
 use super::{Pool, lock};
+use crate::clock::Instant;
 use crate::metrics::CloseReason;
 
 impl Pool {

@@ -1,13 +1,13 @@
 //! Settings of logins that PostgreSQL has still to judge: one client asks it for all that come with the same
 //! meanwhile, so that a burst on a cold pool does not queue for servers that it has no use for yet.
 
-use crate::clock::Instant;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
 use super::{Pool, lock};
+use crate::clock::Instant;
 
 /// What is being judged, and how those are told that wait for it.
 #[derive(Debug, Default)]

@@ -4,11 +4,11 @@
 //! One timer does for all who wait. A timer for each of them would be set and taken back with each wait, and in a
 //! burst all would ask at once for what one can ask.
 
-use crate::clock::Instant;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Denied, Pool, lock};
+use crate::clock::Instant;
 
 /// The time of the next reminder. One at a time: an earlier one stands in for those behind it, since it finds out
 /// when the next is due.

@@ -23,8 +23,9 @@
 mod class;
 mod growth;
 
-use crate::clock::Instant;
 use std::time::Duration;
+
+use crate::clock::Instant;
 
 pub use class::Crowd;
 use class::{Class, Waiter};

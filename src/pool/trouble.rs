@@ -1,10 +1,10 @@
 //! How opening servers goes: how long to pause, what is worth saying, and whether to open any that
 //! nobody waits for.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::server::OpenError;
 
 /// Since when and why no server can be opened; forgotten as soon as one is.

@@ -1,6 +1,5 @@
 //! Clients that wait for a server: how they queue, what they are told, and why they got none.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::sync::oneshot;
 use super::slots::WaiterId;
 use super::{Cleaning, Counts, Crowd, Lease, Pool, lock};
 use crate::class::{ClassId, ClassLimits};
+use crate::clock::Instant;
 use crate::metrics::{CheckoutRefusal, ClassMetrics};
 use crate::server::{OpenError, Server};
 use crate::session::settings::Settings;

@@ -1,6 +1,5 @@
 //! Accepting connections, and what becomes of each.
 
-use crate::clock::Instant;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use crate::admin::http::Phase;
 use crate::client::guest::Places;
 use crate::client::login::{self, Arrival, CancelRequest, LoggedIn};
 use crate::client::{Client, Context, Welcomed, edge};
+use crate::clock::Instant;
 use crate::config::CONSOLE;
 use crate::metrics::{CancelOutcome, Counted, LoginResult};
 use crate::net::link::Link;

@@ -2,7 +2,6 @@
 //!
 //! Invariant: one change after the other, each checked as a whole before any of it holds.
 
-use crate::clock::Instant;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::{error, info, warn};
@@ -11,6 +10,7 @@ use super::pools::Sizes;
 use super::{Shared, lobby_limits, logins, raise_file_limit, spellings};
 use crate::admin::change::{Change, ChangeError, Pools};
 use crate::admin::console::views::Setting;
+use crate::clock::Instant;
 use crate::config::{
     self, Config, ConfigError, Database, Loaded, MAX_SERVERS, Overrides, Share, Source, Watched,
 };

@@ -1,12 +1,12 @@
 //! Ending well: no new clients, open transactions may finish, nothing is left behind.
 
-use crate::clock::Instant;
 use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::Running;
 use crate::admin::http::Phase;
+use crate::clock::Instant;
 use crate::registry::Notice;
 
 /// Closes the listeners, ends logins and idle clients at once and the others at the end of their

@@ -4,13 +4,13 @@
 //! so and has owed an answer for long: else a few hosts that connect and say no more would shut everybody out for
 //! as long as a login may take.
 
-use crate::clock::Instant;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::client::guest::Guest;
+use crate::clock::Instant;
 
 /// How many there may be; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

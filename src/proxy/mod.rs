@@ -18,7 +18,6 @@ mod signals;
 mod spellings;
 mod warm;
 
-use crate::clock::Instant;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,6 +38,7 @@ use crate::auth::Mock;
 use crate::client::guest::ClientRooms;
 use crate::client::login::LoginContext;
 use crate::client::{Common, Journal};
+use crate::clock::Instant;
 use crate::config::{Config, ConfigError, Limits, ListenAddr, Loaded, Share, Source};
 use crate::ledger::Ledgers;
 use crate::metrics::Metrics;

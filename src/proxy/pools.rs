@@ -1,6 +1,5 @@
 //! Hosts and pools, by name.
 
-use crate::clock::Instant;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +10,7 @@ use super::paused::{Paused, is_among};
 use crate::admin::change;
 use crate::class::Classes;
 use crate::client::users::Users;
+use crate::clock::Instant;
 use crate::config::{Config, Database, Share};
 use crate::host::{Ceilings, Host, HostLimits};
 use crate::metrics::Metrics;

@@ -1,7 +1,6 @@
 //! Whether PostgreSQL can be reached with a configuration: one login for each database and user that it has
 //! something to log in with for, by the same way as those of clients, and one look-up where users are looked up.
 
-use crate::clock::Instant;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use crate::auth::{Lookup, Refusal};
 use crate::class::ClassId;
 use crate::client::guest::ClientRooms;
 use crate::client::login::LoginContext;
+use crate::clock::Instant;
 use crate::config::{AuthQuery, Config};
 use crate::metrics::Metrics;
 use crate::pool::{Cleaning, Pool, WarmedBy};

@@ -1,7 +1,6 @@
 //! The log lines of logins that came to nothing. Anybody can cause as many as it likes: of one reason
 //! and one user (or address, where no user is known) there is one line in a while, and few in all.
 
-use crate::clock::Instant;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -15,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::auth::{AuthError, Refusal};
 use crate::client::login::LoginFailure;
+use crate::clock::Instant;
 use crate::net::PeerAddr;
 
 /// What the log has been told lately.

@@ -1,6 +1,5 @@
 //! Pools that have servers without any client: by a schedule, or because some are always to be idle.
 
-use crate::clock::Instant;
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
@@ -8,6 +7,7 @@ use tracing::warn;
 
 use super::{Shared, UPKEEP};
 use crate::admin::change;
+use crate::clock::Instant;
 use crate::config::{Config, Warm};
 use crate::pool::{PoolKey, WarmedBy};
 

@@ -11,7 +11,6 @@
 //! own ROLLBACK ends a failed block in which the first was skipped. A CopyFail outside COPY is
 //! ignored by PostgreSQL.
 
-use crate::clock::Instant;
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use tokio::time::timeout;
 
 use super::replies::{self, Reply, idle, within};
 use super::{Broken, CancelAddress, Cleaning, Server, ServerError, cancel};
+use crate::clock::Instant;
 use crate::wire::{ErrorFields, Reader, build};
 
 /// What a client that is gone left on its server. A message of which it sent only a part must have

@@ -1,12 +1,12 @@
 //! Cancelling what a server runs.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::timeout_at;
 use tracing::debug;
 
+use crate::clock::Instant;
 use crate::host::Host;
 use crate::net::connect::{self, Place};
 use crate::net::link::Link;

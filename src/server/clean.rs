@@ -1,12 +1,12 @@
 //! Asking a server whether it is well, and resetting its session.
 
-use crate::clock::Instant;
 use std::time::Duration;
 
 use bytes::Buf;
 
 use super::replies::{QUERY_REPLIES, Reply, idle, within};
 use super::{Broken, Server, ServerError};
+use crate::clock::Instant;
 use crate::session::proof;
 use crate::session::settings::Settings;
 use crate::wire::build;

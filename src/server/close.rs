@@ -1,6 +1,5 @@
 //! The end of a server connection.
 
-use crate::clock::Instant;
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
@@ -12,6 +11,7 @@ use tracing::warn;
 
 use super::abandon::CANCEL_AGAIN;
 use super::{CancelAddress, Entry, Server, cancel};
+use crate::clock::Instant;
 use crate::host::Slot;
 use crate::metrics::ServerState;
 use crate::net::link::Link;

@@ -13,9 +13,9 @@ mod open;
 mod replies;
 mod roll;
 
-use crate::clock::Instant;
 use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::host::Slot;
 use crate::net::link::Link;
 use crate::session::Backend;

@@ -1,6 +1,5 @@
 //! Opening a server: from TCP to the first ReadyForQuery.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::auth::{
     ChannelBinding, Nonce, ScramKeys, ServerCredential, ServerLogin, ServerLoginSetup, ServerStep,
     Transport,
 };
+use crate::clock::Instant;
 use crate::host::Slot;
 use crate::net::connect::{Connected, Place};
 use crate::net::link::Link;

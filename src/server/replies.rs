@@ -1,12 +1,12 @@
 //! Reading what a server says to pgweir itself.
 
-use crate::clock::Instant;
 use std::future::Future;
 
 use bytes::{Buf, Bytes};
 use tokio::time::timeout_at;
 
 use super::{Broken, Server, ServerError};
+use crate::clock::Instant;
 use crate::net::link::{Link, Moved};
 use crate::wire::frame::{self, HEADER};
 use crate::wire::{Malformed, Reader};

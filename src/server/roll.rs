@@ -1,11 +1,11 @@
 //! The servers that are open, for those who look.
 
-use crate::clock::Instant;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::metrics::{ServerCount, ServerState};
 
 /// One server that is open.

@@ -1,6 +1,5 @@
 //! The tables: what is known now, as rows.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +7,7 @@ use super::command::{CHANGES, Show, version};
 use super::table::{Row, Value};
 use crate::admin::change::{Changer, Finished};
 use crate::class::ClassId;
+use crate::clock::Instant;
 use crate::host::Host;
 use crate::ledger::{Ledger, Pin};
 use crate::metrics::{Metrics, PoolStats};

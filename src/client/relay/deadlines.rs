@@ -1,6 +1,5 @@
 //! The times that a lease must keep, and what happens when one has passed.
 
-use crate::clock::Instant;
 use std::io;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use super::{Asked, Recheck, Relay};
 use crate::client::alarm::due;
 use crate::client::journal::Event;
 use crate::client::{Client, Ending, ServerLoss, edge};
+use crate::clock::Instant;
 use crate::config::{OnClientGone, Timeouts};
 use crate::metrics::Timeout;
 use crate::server::Server;

@@ -5,13 +5,13 @@
 //! most. The end of a result, behind which nothing comes, is read so much later: next to nothing where as much as
 //! [`MUCH`] came before it.
 
-use crate::clock::Instant;
 use std::pin::Pin;
 use std::task::Context;
 use std::time::Duration;
 
 use tokio::time::Sleep;
 
+use crate::clock::Instant;
 use crate::net::link::{Link, Traffic};
 
 /// How the server's connection is read.

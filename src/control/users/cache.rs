@@ -3,7 +3,6 @@
 //! Bounded by two generations: what is used stays in the younger one, and when that is full, the
 //! older one is dropped. Names that do not exist are kept as those that do.
 
-use crate::clock::Instant;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::super::ControlError;
 use crate::auth::Lookup;
+use crate::clock::Instant;
 
 /// Entries by user.
 #[derive(Debug, Default)]

@@ -1,11 +1,11 @@
 //! The clients of one class in one pool (sans-IO): who of them waits, and what they have used.
 
-use crate::clock::Instant;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::WaiterId;
 use crate::class::ClassLimits;
+use crate::clock::Instant;
 
 /// Who waited when a client was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

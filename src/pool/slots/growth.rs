@@ -10,8 +10,9 @@
 //! pool all wait for the first, which may do for all of them. So servers are opened one after the
 //! other, unless leases last for longer than opening takes.
 
-use crate::clock::Instant;
 use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// What a pool has seen of waiting and returning.
 #[derive(Debug)]
