@@ -32,6 +32,17 @@ fn is_paused(stage: &Stage) -> bool {
     stage.weir.count("pgweir_pool_paused", "") == 1
 }
 
+/// A pause that waits for the transaction of a client.
+fn pausing() -> (Stage, Raw, Raw) {
+    let stage = stage(2, "");
+    let mut working = stage.weir.target().connect();
+    working.rows("begin");
+    let mut console = console(&stage);
+    console.send(&query("pause"));
+    wait_until("it is paused", || is_paused(&stage));
+    (stage, working, console)
+}
+
 #[test]
 fn a_pause_waits_for_transactions_closes_servers_and_makes_clients_wait() {
     let stage = stage(3, "");
@@ -80,12 +91,7 @@ fn who_waits_out_a_pause_in_vain_is_told_so() {
 
 #[test]
 fn the_wait_for_a_pause_can_be_cancelled_and_the_pause_holds() {
-    let stage = stage(2, "");
-    let mut working = stage.weir.target().connect();
-    working.rows("begin");
-    let mut console = console(&stage);
-    console.send(&query("pause"));
-    wait_until("it is paused", || is_paused(&stage));
+    let (stage, mut working, mut console) = pausing();
     console.cancel();
     let seen = console.ready(1);
     assert_eq!(seen[0].field('C'), "57014", "{seen:?}");
@@ -145,12 +151,7 @@ fn servers_are_replaced_as_they_become_free_and_nobody_waits() {
 
 #[test]
 fn a_pause_that_is_ended_before_it_holds_is_no_success() {
-    let stage = stage(2, "");
-    let mut working = stage.weir.target().connect();
-    working.rows("begin");
-    let mut console = console(&stage);
-    console.send(&query("pause"));
-    wait_until("it is paused", || is_paused(&stage));
+    let (stage, mut working, mut console) = pausing();
     let mut late = stage.weir.target().connect();
     late.send(&query("select 1"));
     let longest = || stage.weir.metric("pgweir_longest_wait_seconds", "");

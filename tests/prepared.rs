@@ -940,3 +940,20 @@ fn a_segment_that_is_sent_again_leaves_out_what_went_ahead_of_it() {
     let at_once = [parse("s", text), run("s", &[]), sync()].concat();
     assert_eq!(all_of(&mut late, &at_once), "1 2 D(2,1,7) C[INSERT 0 1] Z[I]");
 }
+
+#[test]
+fn a_portal_whose_bind_was_skipped_tells_nothing_of_the_statement() {
+    let seen = both_with(&Setup::servers(2), |target| {
+        let [mut one, mut other] = [(); 2].map(|()| target.connect());
+        one.rows("declare c cursor with hold for select 1 as x");
+        one.ask(&prepare("s", "select 'q'::text as y"));
+        one.ask(&[extended("select 1/0"), bind("c", "s", &[]), sync()].concat());
+        let mut seen = vec![one.ask(&[describe('P', "c"), sync()].concat())];
+        one.rows("close c");
+        other.rows("begin");
+        seen.push(one.ask(&fetch("s")));
+        other.rows("commit");
+        seen
+    });
+    assert_eq!(seen[1], "2 D(q) C[SELECT 1] Z[I]");
+}

@@ -613,14 +613,21 @@ fn a_reset_behind_which_an_error_comes_gives_the_value_of_the_startup() {
             one.rows(before);
             one.ask(&[program, failing(), sync()].concat());
             one.rows(after);
-            for end in ["", "commit"] {
-                one.rows(end);
-                seen.push(one.value("show timezone"));
-                seen.push(one.value("select current_setting('app.tenant')"));
-            }
+            seen.extend(startup_values_to_the_end(&mut one));
         }
         seen
     });
+}
+
+/// What a client has of its StartupMessage, within its transaction and behind it.
+fn startup_values_to_the_end(client: &mut Raw) -> Vec<String> {
+    let mut seen = Vec::new();
+    for end in ["", "commit"] {
+        client.rows(end);
+        seen.push(client.value("show timezone"));
+        seen.push(client.value("select current_setting('app.tenant')"));
+    }
+    seen
 }
 
 /// What was to make up for the reset is undone by what comes behind it.
@@ -648,11 +655,7 @@ fn a_reset_gives_the_value_of_the_startup_whatever_fails_behind_it() {
             for message in program {
                 one.ask(message);
             }
-            for end in ["", "commit"] {
-                one.rows(end);
-                seen.push(one.value("show timezone"));
-                seen.push(one.value("select current_setting('app.tenant')"));
-            }
+            seen.extend(startup_values_to_the_end(&mut one));
         }
         seen
     });

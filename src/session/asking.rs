@@ -34,7 +34,7 @@ pub(crate) struct Questions {
     prepared: Touched,
     /// The catalogue has changed.
     catalogue: bool,
-    /// The segment of the last text that may have run code.
+    /// The client's last change of names when the last text was sent that may run code.
     pub(super) ran_code: Option<Ticket>,
     /// What is not known yet to have run.
     pub(super) trial: Option<Trial>,

@@ -583,9 +583,8 @@ impl Session {
             Note::Forgot => self.sequences.on_forget_skipped(),
             Note::Restored(changes) => self.suspect_again(changes),
             Note::Columns { .. } => self.described = None,
-            // It may have been a Bind, whose portal is another's still.
-            Note::Use { .. } => self.portal = None,
-            Note::Described { .. }
+            Note::Use { .. }
+            | Note::Described { .. }
             | Note::Alias { .. }
             | Note::Refuse(_)
             | Note::Plain

@@ -173,10 +173,9 @@ impl Session {
         wanted: Generation,
         backend: &mut Backend,
     ) -> Copy {
-        let idle = self.status == TransactionStatus::Idle && self.flow.is_status_known();
         // A plan that turns out to be of old is made again, unless there is a transaction to lose.
-        let ignored = idle || is_off("doubt");
-        let doubted = if ignored { 0 } else { wanted.doubted };
+        let idle = self.status == TransactionStatus::Idle && self.flow.is_status_known();
+        let doubted = if idle { 0 } else { wanted.doubted };
         let wanted = Generation { doubted, ..wanted };
         backend.statements.copy_of(statement, wanted, self.ticket.segment)
     }
