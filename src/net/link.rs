@@ -8,11 +8,10 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::task::coop;
 
 use super::Stream;
 
@@ -33,7 +32,6 @@ pub struct Link {
     unflushed: bool,
     /// The peer sends no more.
     ended: bool,
-    watched: Watched,
 }
 
 /// For how much room is made.
@@ -44,13 +42,6 @@ enum Reads {
     Long,
     /// Bytes are reported from [`GATHERED`] on.
     Gathered,
-}
-
-/// Whom the runtime wakes when there is something to read, if it was told to and has not done so.
-#[derive(Debug, Default)]
-struct Watched {
-    waker: Option<Waker>,
-    on: bool,
 }
 
 /// Bytes that have passed.
@@ -85,7 +76,6 @@ impl Link {
             reads: Reads::Short,
             unflushed: false,
             ended: false,
-            watched: Watched::default(),
         }
     }
 
@@ -259,22 +249,12 @@ impl Link {
 
     /// Room in `input` is made when there is something to put there: who waits holds no buffer.
     fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
-        if self.is_watched(cx.waker()) && !self.stream.may_be_readable() {
-            return Poll::Pending;
-        }
         let read = match self.reads {
             Reads::Short => self.poll_short(cx),
             Reads::Long => self.poll_long(cx, READ),
             Reads::Gathered => self.poll_long(cx, 2 * GATHERED),
         };
-        // Who has used up its turn is woken at once instead.
-        self.watched.on = read.is_pending() && coop::has_budget_remaining();
-        let Poll::Ready(read) = read else {
-            let waker = &mut self.watched.waker;
-            waker.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
-            return Poll::Pending;
-        };
-        let read = read?;
+        let read = ready!(read)?;
         self.traffic.read += read as u64;
         self.most = self.most.max(self.input.len());
         if read == 0 {
@@ -282,12 +262,6 @@ impl Link {
             return Poll::Ready(Ok(Moved::End));
         }
         Poll::Ready(Ok(Moved::Read))
-    }
-
-    /// Whether the runtime has this waker already, for as long as there is nothing to read: asking it to
-    /// wake somebody costs more than all else of a look at a socket.
-    fn is_watched(&self, waker: &Waker) -> bool {
-        self.watched.on && self.watched.waker.as_ref().is_some_and(|own| own.will_wake(waker))
     }
 
     /// Most messages fit into a few bytes, which are copied into a buffer of just their length.
@@ -337,9 +311,12 @@ const KEPT: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::sync::Arc;
     use std::time::Duration;
 
     use tokio::net::{TcpListener, TcpStream, UnixStream};
+    use tokio::sync::Notify;
     use tokio::time::timeout;
 
     use super::*;
@@ -348,6 +325,52 @@ mod tests {
         let (one, other) = UnixStream::pair().unwrap();
         [one, other].map(|stream| Link::new(Stream::Unix(stream)))
     }
+
+    /// The runtime marks a socket readable before it wakes whom it was told to wake; who is woken by somebody else in
+    /// between has read everything by then, and must be known to the runtime again before it waits on.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+    async fn who_is_woken_by_others_while_bytes_come_is_woken_for_the_next_bytes() {
+        let pairs = (0..32).map(|_| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let nudge = Arc::new(Notify::new());
+            let asking = tokio::task::spawn_blocking({
+                let (nudge, theirs) = (Arc::clone(&nudge), theirs.into_std().unwrap());
+                move || ask(theirs, &nudge)
+            });
+            tokio::spawn(answer(Link::new(Stream::Unix(ours)), nudge));
+            asking
+        });
+        for asking in pairs.collect::<Vec<_>>() {
+            asking.await.unwrap();
+        }
+    }
+
+    async fn answer(mut link: Link, nudge: Arc<Notify>) {
+        while !link.has_ended() {
+            tokio::select! {
+                moved = link.moved(true) => drop(moved.unwrap()),
+                () = nudge.notified() => {}
+            }
+            link.output.extend_from_slice(&link.input.split());
+            link.flush().await.unwrap();
+        }
+    }
+
+    /// Every other byte comes alone.
+    fn ask(mut peer: std::os::unix::net::UnixStream, nudge: &Notify) {
+        peer.set_nonblocking(false).unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        for round in 0..ROUNDS {
+            peer.write_all(b"?").unwrap();
+            if round % 2 == 0 {
+                nudge.notify_one();
+            }
+            peer.read_exact(&mut [0]).expect("an answer");
+        }
+    }
+
+    const ROUNDS: u64 = 10_000;
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     #[tokio::test]
     async fn empty_buffers_are_given_back_by_their_true_size() {
