@@ -177,6 +177,15 @@ impl Sequences {
     }
 }
 
+/// What a text that draws or asks makes due.
+enum NumbersDue {
+    Nothing,
+    /// It is not known yet.
+    Unknown,
+    /// What is not the client's is discarded; what an error that comes of it is told with.
+    Discard(Option<&'static str>),
+}
+
 impl Session {
     /// Ahead of a text that asks for numbers or draws them: discards what is not the client's
     /// (`sql-discard.html`), so that asking fails as in a new session. True if it is not known yet whether
@@ -189,43 +198,12 @@ impl Session {
         out: &mut BytesMut,
     ) -> bool {
         let asks = effects.contains(Effects::READS_SEQUENCE);
-        let concerned = asks || effects.intersects(MAY_DRAW);
-        if !concerned || is_off("sequences") {
-            return false;
-        }
-        if self.status == TransactionStatus::Failed {
-            // What is in flight may end it, and so may what the open segment has run.
-            if !asks || !self.flow.is_empty() || !self.open_segment {
-                return asks && !self.flow.is_empty();
-            }
-        }
-        // Ahead of it nothing can be discarded, which would be a statement of the transaction.
-        if !asks && self.status == TransactionStatus::InTransaction && sets_isolation(text) {
-            return false;
-        }
-        let keeps = self.pooling.keeps();
-        let segment = Some(self.ticket.segment);
-        let hint = match &self.sequences.numbers {
-            Numbers::Coming(discarding) if discarding.inside != segment => return true,
-            Numbers::Own | Numbers::Coming(_) => {
-                if asks && !keeps && !self.knowledge.asks(self.application_name()) {
-                    self.knowledge.learn_sequences(self.application_name());
-                }
-                return false;
-            }
-            Numbers::Foreign if asks || self.may_keep_numbers() => {
-                self.sequences.drawn.earlier.then_some(EARLIER)
-            }
-            Numbers::Foreign => return false,
-            // What is drawn from now on will be asked for, and must not be mixed with others'.
-            Numbers::Mixed(_) if !asks && !keeps && self.begins_to_keep_numbers() => Some(EARLIER),
-            Numbers::Mixed(drawing) if !asks || self.is_drawn(drawing, effects, text) => {
-                return false;
-            }
-            Numbers::Mixed(_) if !self.flow.is_empty() && !keeps => return true,
-            Numbers::Mixed(_) => Some(UNSURE),
+        let hint = match self.numbers_due(effects, text) {
+            NumbersDue::Nothing => return false,
+            NumbersDue::Unknown => return true,
+            NumbersDue::Discard(hint) => hint,
         };
-        if keeps {
+        if self.pooling.keeps() {
             self.sequences.numbers = Numbers::Own;
             if asks {
                 self.would_forget_sequences();
@@ -245,6 +223,50 @@ impl Session {
         self.forget_sequences(backend, out);
         // What is skipped with it need not wait for it.
         !self.open_segment
+    }
+
+    fn numbers_due(&mut self, effects: Effects, text: &[u8]) -> NumbersDue {
+        let asks = effects.contains(Effects::READS_SEQUENCE);
+        let concerned = asks || effects.intersects(MAY_DRAW);
+        if !concerned || is_off("sequences") {
+            return NumbersDue::Nothing;
+        }
+        if self.status == TransactionStatus::Failed {
+            // What is in flight may end it, and so may what the open segment has run.
+            match (asks, self.flow.is_empty()) {
+                (true, false) => return NumbersDue::Unknown,
+                (true, true) if self.open_segment => {}
+                _ => return NumbersDue::Nothing,
+            }
+        }
+        // Ahead of it nothing can be discarded, which would be a statement of the transaction.
+        if !asks && self.status == TransactionStatus::InTransaction && sets_isolation(text) {
+            return NumbersDue::Nothing;
+        }
+        let keeps = self.pooling.keeps();
+        let segment = Some(self.ticket.segment);
+        match &self.sequences.numbers {
+            Numbers::Coming(discarding) if discarding.inside != segment => NumbersDue::Unknown,
+            Numbers::Own | Numbers::Coming(_) => {
+                if asks && !keeps && !self.knowledge.asks(self.application_name()) {
+                    self.knowledge.learn_sequences(self.application_name());
+                }
+                NumbersDue::Nothing
+            }
+            Numbers::Foreign if asks || self.may_keep_numbers() => {
+                NumbersDue::Discard(self.sequences.drawn.earlier.then_some(EARLIER))
+            }
+            Numbers::Foreign => NumbersDue::Nothing,
+            // What is drawn from now on will be asked for, and must not be mixed with others'.
+            Numbers::Mixed(_) if !asks && !keeps && self.begins_to_keep_numbers() => {
+                NumbersDue::Discard(Some(EARLIER))
+            }
+            Numbers::Mixed(drawing) if !asks || self.is_drawn(drawing, effects, text) => {
+                NumbersDue::Nothing
+            }
+            Numbers::Mixed(_) if !self.flow.is_empty() && !keeps => NumbersDue::Unknown,
+            Numbers::Mixed(_) => NumbersDue::Discard(Some(UNSURE)),
+        }
     }
 
     /// Whether a Query asks for numbers behind the end of a failed transaction, in which others' cannot be
