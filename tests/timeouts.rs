@@ -210,3 +210,27 @@ fn a_copy_that_stands_still_is_not_idle_as_in_postgresql() {
     client.send(&[query("copy t from stdin"), copy_data("1\n")].concat());
     assert_eq!(line(&client.rest()), "G E[FATAL 25P04] EOF");
 }
+
+#[test]
+fn who_cannot_send_on_since_its_server_does_not_read_is_waited_for_asleep() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("idle_in_transaction = \"300ms\""));
+    let mut admin = stage.database.admin();
+    admin.rows("create table counted (n int); insert into counted values (0)");
+    admin.rows("grant all on counted to app");
+    admin.rows("begin; lock counted");
+    let mut client = stage.client();
+    // More than all buffers on the way hold, and the Sync last, so that nothing is to be answered yet.
+    let long = extended(&format!("select '{}'", "x".repeat(1 << 20))).repeat(40);
+    let sent = [extended("update counted set n = n + 1"), long, sync()].concat();
+    let sending = client.send_in_background(sent);
+    std::thread::sleep(Duration::from_secs(1));
+    let before = cpu_seconds(stage.weir.pid());
+    std::thread::sleep(Duration::from_secs(1));
+    let spent = cpu_seconds(stage.weir.pid()) - before;
+    assert!(spent < 0.5, "{spent} s of processor time in one second");
+    assert!(!sending.is_finished(), "the buffers are longer than what was sent");
+    admin.rows("rollback");
+    let seen: Vec<_> = client.ready(1).iter().filter(|event| !event.is('D')).cloned().collect();
+    let each = " 1 2 C[SELECT 1]".repeat(40);
+    assert_eq!(line(&seen), format!("1 2 C[UPDATE 1]{each} Z[I]"));
+}

@@ -196,3 +196,13 @@ pub fn resident_kib(pid: u32) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
     line.trim().trim_end_matches("kB").trim().parse().expect("a number of kB")
 }
+
+/// The processor time of a process until now, in seconds.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("process status");
+    // The name before may hold anything; behind it, user and system time are the 12th and 13th.
+    let (_, behind) = stat.rsplit_once(')').expect("a name");
+    let ticks = behind.split_whitespace().skip(11).take(2);
+    // `USER_HZ` is 100 on all that Linux runs on here.
+    ticks.map(|ticks| ticks.parse::<f64>().expect("ticks")).sum::<f64>() / 100.0
+}

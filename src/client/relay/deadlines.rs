@@ -170,12 +170,13 @@ impl Relay<'_> {
                 return Err(self.on_idle());
             }
             // The server has yet to take what the client has sent.
-            self.client.since = now;
+            self.heard = now;
         }
         if passed(self.recheck_due()) {
             self.recheck();
         }
         if passed(self.behind_due()) {
+            self.behind_since = None;
             self.client.session.go_on();
             self.client.session.write_replies(&mut self.client.link.output);
         }
