@@ -19,9 +19,9 @@ pub(super) async fn run(pool: WeakPool<ControlManager>, wake: Arc<Notify>) {
         if size == 0 {
             // The manager wakes it a last time when it is dropped.
             wake.notified().await;
-        } else {
-            tokio::time::sleep(TICK).await;
         }
+        // A connection that it is woken for is among the pool's only after that.
+        tokio::time::sleep(TICK).await;
     }
 }
 
