@@ -10,6 +10,9 @@ use super::support::events::line;
 use super::support::raw::cancel;
 use super::support::*;
 
+/// What answers `pg_sleep` in a transaction.
+const SLEPT_ON: &str = "T D() C[SELECT 1] Z[T]";
+
 /// Waits until PostgreSQL runs a query whose text contains `what`.
 fn running(stage: &Stage, what: &str) {
     let mut admin = stage.database.admin();
@@ -232,5 +235,55 @@ fn a_full_pool_can_still_be_cancelled() {
             !client.within(Duration::from_millis(100)).is_empty()
         });
         assert_eq!(client.ask(&query("select 1")), "T D(1) C[SELECT 1] Z[I]");
+    }
+}
+
+#[test]
+fn a_cancel_that_comes_late_never_hits_the_next_statement_of_its_client() {
+    let stage = Stage::new(&Setup::servers(1));
+    let mut client = stage.client();
+    let addr = stage.weir.target().addr;
+    for round in 0..5 {
+        client.rows("begin");
+        client.send(&query("select pg_sleep(0.02)"));
+        let key = client.key.clone();
+        // A cancel of who has just begun is kept back for a moment, in which the statement ends by itself.
+        let canceler = std::thread::spawn(move || cancel(addr, &key));
+        let first = line(&client.ready(1));
+        if first.contains("E[ERROR 57014]") {
+            // Else it was slower than that.
+            client.rows("rollback");
+            canceler.join().expect("the cancel");
+            continue;
+        }
+        assert_eq!(client.ask(&query("select pg_sleep(0.3)")), SLEPT_ON, "round {round}");
+        client.rows("commit");
+        canceler.join().expect("the cancel");
+    }
+}
+
+#[test]
+fn a_cancel_that_is_read_before_its_query_cancels_it() {
+    let stage = Stage::new(&Setup::servers(2));
+    let mut client = stage.client();
+    let addr = stage.weir.target().addr;
+    for round in 0..10 {
+        if round % 2 == 0 {
+            client.rows("begin");
+        }
+        // Both come while pgweir does not look.
+        stage.weir.signal("STOP");
+        client.send(&query("select pg_sleep(30)"));
+        let key = client.key.clone();
+        let canceler = std::thread::spawn(move || cancel(addr, &key));
+        std::thread::sleep(Duration::from_millis(50));
+        stage.weir.signal("CONT");
+        let seen = line(&client.ready(1)).trim_start_matches("T ").to_owned();
+        let status = if round % 2 == 0 { 'E' } else { 'I' };
+        assert_eq!(seen, format!("E[ERROR 57014] Z[{status}]"), "round {round}");
+        canceler.join().expect("the cancel");
+        if round % 2 == 0 {
+            client.rows("rollback");
+        }
     }
 }

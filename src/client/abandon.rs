@@ -66,6 +66,8 @@ impl Probe {
 #[derive(Debug)]
 pub(super) struct Canceling {
     still_wanted: Arc<AtomicBool>,
+    /// Those before it on the same lease that had not ended.
+    earlier: usize,
     /// Whether neither its signal nor an earlier one's can come any more.
     task: JoinHandle<bool>,
 }
@@ -80,6 +82,7 @@ impl Canceling {
         earlier: Option<Self>,
     ) -> Option<Self> {
         let key = lease.cancel_key.clone()?;
+        let before = earlier.as_ref().map_or(0, |earlier| earlier.earlier + 1);
         let settings = lease.pool().settings();
         let still_wanted = Arc::new(AtomicBool::new(true));
         let wanted = Arc::clone(&still_wanted);
@@ -99,12 +102,18 @@ impl Canceling {
             };
             earlier_ended && outcome.is_settled()
         });
-        Some(Self { still_wanted, task })
+        Some(Self { still_wanted, earlier: before, task })
     }
 
     /// The query is over: a cancel that was not sent yet is not to be sent.
     pub(super) fn is_moot(&self) {
         self.still_wanted.store(false, Ordering::Release);
+    }
+
+    /// Another is not to be sent: this one is for what runs now, or there are too many.
+    pub(super) fn is_under_way(&self) -> bool {
+        let is_wanted = self.still_wanted.load(Ordering::Acquire);
+        !self.is_finished() && (is_wanted || self.earlier >= MAX_EARLIER)
     }
 
     /// Nothing more will come of it.
@@ -130,6 +139,9 @@ impl Canceling {
         });
     }
 }
+
+/// Cancels of answered statements whose end is waited for.
+const MAX_EARLIER: usize = 8;
 
 /// What a cancel is counted as.
 fn counted(outcome: CancelOutcome) -> metrics::CancelOutcome {

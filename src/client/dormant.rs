@@ -76,11 +76,21 @@ impl Dormant {
     /// Waits until there is something to do: bytes have come, a deadline may have passed, or there is a notice.
     pub(super) async fn disturbed(&mut self) -> io::Result<Option<Notice>> {
         poll_fn(|cx| {
-            if let Poll::Ready(notice) = self.registration.poll_notice(cx) {
+            let notice = self.registration.poll_notice(cx);
+            if let Poll::Ready(notice) = notice
+                && notice != Notice::Cancel
+            {
                 return Poll::Ready(Ok(Some(notice)));
             }
             if let Poll::Ready(arrived) = self.stream.poll_arrival(cx) {
+                if notice.is_ready() {
+                    // It is for what has come before it.
+                    self.registration.mailbox().tell(Notice::Cancel);
+                }
                 return Poll::Ready(arrived.map(|()| None));
+            }
+            if let Poll::Ready(notice) = notice {
+                return Poll::Ready(Ok(Some(notice)));
             }
             self.alarm.poll(cx).map(|()| Ok(None))
         })

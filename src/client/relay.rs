@@ -4,7 +4,7 @@ mod deadlines;
 mod gathering;
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use self::gathering::Gathering;
@@ -131,6 +131,10 @@ impl Client {
         });
         relay.gathering.stop(&mut relay.lease.link);
         let (rest, canceling) = (relay.rest, relay.canceling.take());
+        if relay.early_cancel.is_some() {
+            // What it is for goes to another server.
+            relay.client.registration.mailbox().tell(Notice::Cancel);
+        }
         // What counts it must not meet the next client's.
         drop(relay);
         self.count(&lease);
@@ -283,9 +287,7 @@ impl<'a> Relay<'a> {
             let inside = self.rest > 0;
             self.client.hear(inside)?;
             let stop = self.pump_client()?;
-            if self.early_cancel.is_some() {
-                self.cancel();
-            }
+            self.mind_early_cancel();
             if self.is_done().await? {
                 return Ok(());
             }
@@ -303,7 +305,12 @@ impl<'a> Relay<'a> {
             let reads = stop == Stop::More || self.reads_ahead();
             match self.woken(reads).await? {
                 Woken::Server(moved) => {
+                    let canceled =
+                        self.canceling.is_some() && self.client.session.runs_for_client();
                     self.pump_server()?;
+                    if canceled {
+                        self.on_answered();
+                    }
                     self.note_asked();
                     if moved == Moved::End {
                         return Err(self.server_lost(ServerLoss::Closed));
@@ -461,7 +468,7 @@ impl<'a> Relay<'a> {
     async fn woken(&mut self, read: bool) -> Result<Woken, Ending> {
         poll_fn(|cx| {
             if let Poll::Ready(notice) = self.client.registration.poll_notice(cx) {
-                return Poll::Ready(Ok(Woken::Told(notice)));
+                return self.poll_told(cx, notice, read);
             }
             // A client that does not read must not make us hold its rows.
             let read_server = !self.client.link.is_congested();
@@ -627,6 +634,29 @@ impl<'a> Relay<'a> {
         self.probe.start();
     }
 
+    /// A cancel is for what has come before it, which may not have been read yet.
+    fn poll_told(
+        &mut self,
+        cx: &mut Context<'_>,
+        notice: Notice,
+        read: bool,
+    ) -> Poll<Result<Woken, Ending>> {
+        if notice == Notice::Cancel
+            && !self.has_work()
+            && let Poll::Ready(moved) = self.client.link.poll_moved(cx, read)
+        {
+            self.client.registration.mailbox().tell(Notice::Cancel);
+            return Poll::Ready(moved.map(|_| Woken::Client).map_err(Ending::Lost));
+        }
+        Poll::Ready(Ok(Woken::Told(notice)))
+    }
+
+    /// Whether there is something of the client's that can be cancelled: it runs, or waits for what runs ahead of it.
+    fn has_work(&self) -> bool {
+        let Client { session, link, .. } = &*self.client;
+        session.runs_for_client() || session.holds_for_client() || Half::has_whole_message(link)
+    }
+
     fn on_notice(&mut self, notice: Notice) -> Result<(), Ending> {
         match notice {
             Notice::Cancel => {
@@ -641,18 +671,40 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
+    /// What the client had sent when pgweir's own questions kept it from being read is read by now, or is read first.
+    fn mind_early_cancel(&mut self) {
+        if self.early_cancel.is_none() || self.client.session.is_asking() {
+            return;
+        }
+        if self.has_work() {
+            self.cancel();
+        } else {
+            self.early_cancel = None;
+            self.client.registration.mailbox().tell(Notice::Cancel);
+        }
+    }
+
+    /// Once what was to be cancelled is answered, what comes next was not meant.
+    fn on_answered(&self) {
+        if let Some(canceling) = &self.canceling
+            && !self.client.session.runs_for_client()
+        {
+            canceling.is_moot();
+        }
+    }
+
     /// Cancels what the client has running. What pgweir itself runs ahead of it is not cancelled: the cancel
     /// waits until that has ended, for `timeouts.cancel` at most.
     ///
     /// False if there is nothing to cancel.
     fn cancel(&mut self) -> bool {
         let client = &*self.client;
-        let busy = self.canceling.as_ref().is_some_and(|c| !c.is_finished());
+        let busy = self.canceling.as_ref().is_some_and(Canceling::is_under_way);
         let runs = client.session.runs_for_client();
-        let waits = client.session.holds_for_client() || Half::has_whole_message(&client.link);
+        let waits = !runs && (self.has_work() || client.session.is_asking());
         let since = self.early_cancel.take().unwrap_or_else(Instant::now);
         let is_over = since.elapsed() > client.context.timeouts().cancel;
-        if !busy && !runs && waits && !is_over {
+        if !busy && waits && !is_over {
             self.early_cancel = Some(since);
             return true;
         }
