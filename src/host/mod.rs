@@ -144,7 +144,8 @@ impl Host {
     }
 
     fn apply_limits(self: &Arc<Self>) {
-        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held until they hold: others may be at it, and whoever is last has the newest.
+        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let resolved = limits.resolve(self.capacity());
         self.metrics.limit.set(resolved.host as f64);
         self.change(|slots| slots.resize(resolved));

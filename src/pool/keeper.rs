@@ -116,7 +116,7 @@ impl Pool {
     }
 
     /// Other pools of the host wait for slots that idle servers hold here.
-    fn feed_host(self: &Arc<Self>) {
+    pub(super) fn feed_host(self: &Arc<Self>) {
         if self.seat.load().host().wants_slots() {
             self.expire_idle(usize::MAX, CloseReason::Yielded, |server| server.slot.offer());
         }

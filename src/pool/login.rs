@@ -19,6 +19,12 @@ pub(super) struct Login {
     pub(super) needless: bool,
 }
 
+impl Login {
+    fn prove(&mut self, credential: ServerCredential) {
+        (self.credential, self.forgotten) = (Some(credential), None);
+    }
+}
+
 impl Pool {
     /// This is what there is to log in with by the configuration: servers that are to be idle need no client.
     pub fn know(self: &Arc<Self>, known: ServerCredential) {
@@ -29,14 +35,18 @@ impl Pool {
     /// What a client has proved since is newer. What PostgreSQL has refused is tried again once in a while, unless
     /// that is `insisted` on: it may lock the role.
     pub(super) fn adopt(&self, known: ServerCredential, insisted: bool) {
-        let (has_one, is_refused) = {
-            let login = lock(&self.login);
-            let again = |at: Instant| at.elapsed() < TRIED_AGAIN;
-            (login.credential.is_some(), login.forgotten.is_some_and(again))
-        };
-        if !has_one && (!is_refused || insisted) {
-            self.learn_credential(known);
+        if matches!(known, ServerCredential::None) {
+            return;
         }
+        {
+            let mut login = lock(&self.login);
+            let is_refused = login.forgotten.is_some_and(|at| at.elapsed() < TRIED_AGAIN);
+            if login.credential.is_some() || (is_refused && !insisted) {
+                return;
+            }
+            login.prove(known);
+        }
+        lock(&self.trouble).on_credential();
     }
 
     /// A client of this pool has logged in: servers can be logged in with what it proved.
@@ -44,9 +54,7 @@ impl Pool {
         if matches!(credential, ServerCredential::None) {
             return;
         }
-        let mut login = lock(&self.login);
-        (login.credential, login.forgotten) = (Some(credential), None);
-        drop(login);
+        lock(&self.login).prove(credential);
         lock(&self.trouble).on_credential();
     }
 

@@ -437,9 +437,9 @@ impl Pool {
             && old.init_query == new.init_query;
         self.knowledge.follow(&new.changes);
         if !same {
-            *lock(&self.role) = Role::default();
             lock(&self.login).needless = false;
             self.replace_servers();
+            *lock(&self.role) = Role::default();
         }
         lock(&self.trouble).on_reload();
         lock(&self.login).forgotten = None;
@@ -450,15 +450,15 @@ impl Pool {
 
     /// Takes the sizes of its settings, as they are on a host with so many connections.
     fn resize(&self) {
-        let settings = self.settings();
-        let size = settings.size();
-        let before = {
+        let (settings, size, before) = {
+            // Others may be at it: whoever is last has the newest.
             let mut slots = lock(&self.slots);
-            let before = slots.size();
+            let settings = self.settings();
+            let (size, before) = (settings.size(), slots.size());
             slots.resize(size);
-            before
+            self.labels.set_limit(size.max);
+            (settings, size, before)
         };
-        self.labels.set_limit(size.max);
         // What is in numbers was compared when the configuration was read.
         if settings.limits.are_shares() && size != before {
             let kept =
@@ -550,7 +550,10 @@ impl Pool {
                 Freed::Park => {
                     server.entry.park(now);
                     server.link.release_larger_buffers(KEPT_BUFFER);
-                    return slots.park(server);
+                    slots.park(server);
+                    drop(slots);
+                    // Who has begun to starve since it was looked at has asked those that were parked by then.
+                    return self.feed_host();
                 }
                 Freed::Evict => {
                     drop(slots);

@@ -55,8 +55,8 @@ impl Pool {
             match seat.try_take() {
                 Ok(slot) => {
                     if !self.spawn_open(slot) {
-                        // Who moves the pool calls this again.
-                        return None;
+                        // Who moves the pool may have counted it as opening.
+                        return Some(MOVING);
                     }
                 }
                 Err(_full) => {
@@ -68,7 +68,8 @@ impl Pool {
                     if wanted {
                         seat.starve();
                     }
-                    return None;
+                    let has_moved = !Arc::ptr_eq(&seat, &self.seat.load());
+                    return has_moved.then_some(MOVING);
                 }
             }
         }
@@ -145,8 +146,22 @@ impl Pool {
 
     /// Whether what an attempt has met says something about the next.
     pub(super) fn is_of_now(&self, attempt: &Attempt) -> bool {
-        let now = self.attempt(self.generation());
-        attempt.generation == now.generation && attempt.credential.is_same(&now.credential)
+        self.learn_of(attempt, |_| ())
+    }
+
+    /// Learns from what an attempt has met; false if it says nothing about the next. What somebody has proved
+    /// meanwhile is not lost.
+    fn learn_of(&self, attempt: &Attempt, learn: impl FnOnce(&mut Login)) -> bool {
+        let mut login = lock(&self.login);
+        let is_same = match &login.credential {
+            Some(credential) => attempt.credential.is_same(credential),
+            None => attempt.credential.is_same(&ServerCredential::None),
+        };
+        let is_of_now = is_same && attempt.generation == self.generation();
+        if is_of_now {
+            learn(&mut login);
+        }
+        is_of_now
     }
 
     /// Opens a server.
@@ -175,11 +190,10 @@ impl Pool {
             slot,
         };
         let opened = server::open(request).await.map_err(|error| self.explained(error))?;
-        if self.is_of_now(attempt) {
-            let mut login = lock(&self.login);
+        self.learn_of(attempt, |login| {
             login.keys = opened.keys.or(login.keys.take());
             login.needless = matches!(attempt.credential, ServerCredential::None);
-        }
+        });
         if let Some(capacity) = opened.capacity {
             settings.host.learn_capacity(capacity);
         }
@@ -203,8 +217,8 @@ impl Pool {
             info!(database, user, "servers can be opened again");
         }
         if is_of_now {
-            self.note_role(server.is_read_only());
-            self.learn_welcome(server.backend.settings.reported().clone());
+            self.note_role(server.is_read_only(), server.generation);
+            self.learn_welcome(server.backend.settings.reported().clone(), server.generation);
         }
         let now = Instant::now();
         lock(&self.slots).opened(now);
@@ -215,9 +229,13 @@ impl Pool {
         }
     }
 
-    fn note_role(&self, read_only: bool) {
+    /// As a server of this generation has it.
+    fn note_role(&self, read_only: bool, generation: u64) {
         let (before, now) = {
             let mut role = lock(&self.role);
+            if generation != self.generation() {
+                return;
+            }
             let before = *role;
             *role = before.after(read_only);
             (before, *role)
@@ -236,14 +254,18 @@ impl Pool {
 
     async fn on_open_error(self: &Arc<Self>, error: OpenError, attempt: &Attempt) {
         self.metrics().failed.increment(1);
-        if !self.is_of_now(attempt) {
+        let error = Arc::new(error);
+        let is_of_now = self.learn_of(attempt, |login| {
+            if error.is_bad_credential() {
+                *login = Login { forgotten: Some(Instant::now()), ..Login::default() };
+            }
+        });
+        if !is_of_now {
             lock(&self.slots).open_failed(Instant::now());
             self.keep_opening();
             return;
         }
-        let error = Arc::new(error);
         if error.is_bad_credential() {
-            *lock(&self.login) = Login { forgotten: Some(Instant::now()), ..Login::default() };
             // If so many say so that there is no room, what is believed ends by itself soon enough.
             let _ = self.refused.try_send(self.key.clone());
         }
@@ -282,6 +304,9 @@ impl Pool {
         failed.pause
     }
 }
+
+/// When to look again at what a pool needs that is being moved to another host.
+const MOVING: Duration = Duration::from_millis(1);
 
 /// Prepared statements kept on one server.
 const STATEMENT_LIMIT: usize = 200;

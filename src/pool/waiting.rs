@@ -221,8 +221,16 @@ impl Pool {
     }
 
     /// What servers report is known from now on, and told to all who waited for it.
-    pub(super) fn learn_welcome(&self, reported: Settings) {
-        *lock(&self.welcome) = Some(reported);
+    /// What a server of this generation has reported.
+    pub(super) fn learn_welcome(&self, reported: Settings, generation: u64) {
+        {
+            let mut welcome = lock(&self.welcome);
+            // What was retired meanwhile says nothing about those who come.
+            if generation != self.generation() {
+                return;
+            }
+            *welcome = Some(reported);
+        }
         let newcomers = lock(&self.slots).take_newcomers(Instant::now());
         for waiter in newcomers {
             // It may have gone.
