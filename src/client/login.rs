@@ -428,15 +428,15 @@ impl Door<'_> {
             let step = login.on_message(&answer);
             return Ok((login, step));
         }
-        let permit = self.context.derivations.acquire().await;
+        let permit = Arc::clone(&self.context.derivations).acquire_owned().await;
         let permit = permit.map_err(|_| LoginFailure::Overworked)?;
         let checked = tokio::task::spawn_blocking(move || {
             let step = login.on_message(&answer);
+            // Not before, though the client may be gone: it is for the processor.
+            drop(permit);
             (login, step)
         });
-        let checked = checked.await.map_err(|_| LoginFailure::Overworked);
-        drop(permit);
-        checked
+        checked.await.map_err(|_| LoginFailure::Overworked)
     }
 
     /// Waits until so many bytes of the client are there.

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::coop;
 
 use super::Stream;
 
@@ -195,7 +196,9 @@ impl Link {
             return Ok(None);
         }
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        match self.poll_filled(&mut cx) {
+        // Whoever has used up its turn is to know all the same.
+        let read = pin!(coop::unconstrained(poll_fn(|cx| self.poll_filled(cx))));
+        match read.poll(&mut cx) {
             Poll::Ready(moved) => moved.map(Some),
             Poll::Pending => Ok(None),
         }
