@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use pgweir::config::{Config, ConfigError, Environment, Flags, Loaded, LogConfig, Source, render};
 use pgweir::demo::{self, DemoOptions};
-use pgweir::proxy;
+use pgweir::proxy::{self, SetLogFilter};
 use pgweir::storm::{self, StormOptions};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -88,12 +88,12 @@ fn told(error: &anyhow::Error) -> String {
 fn serve(flags: Flags) -> anyhow::Result<()> {
     let source = Source::new(flags, Environment::of_process()).read()?;
     let loaded = source.load()?;
-    let _flush = start_log(&loaded.config.log)?;
+    let (_flush, set_filter) = start_log(&loaded.config.log)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     let runtime = runtime(loaded.config.workers)?;
-    runtime.block_on(proxy::run(loaded, source))?;
+    runtime.block_on(proxy::run(loaded, source, set_filter))?;
     Ok(())
 }
 
@@ -148,19 +148,37 @@ fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// Logs to stderr through a thread of its own, so that a reader that stops stops no client. What
 /// waits is written when the guard is dropped.
-fn start_log(config: &LogConfig) -> anyhow::Result<WorkerGuard> {
+fn start_log(config: &LogConfig) -> anyhow::Result<(WorkerGuard, SetLogFilter)> {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LOG_LINES)
         .finish(std::io::stderr());
     let filter = EnvFilter::try_new(&config.level).context("log.level")?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    if config.json {
-        builder.json().flatten_event(true).init();
+    let set_filter = if config.json {
+        let builder = builder.json().flatten_event(true).with_filter_reloading();
+        let handle = builder.reload_handle();
+        builder.init();
+        filter_by(move |filter| handle.reload(filter))
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).init();
-    }
-    Ok(guard)
+        let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
+        let handle = builder.reload_handle();
+        builder.init();
+        filter_by(move |filter| handle.reload(filter))
+    };
+    Ok((guard, set_filter))
+}
+
+fn filter_by<E: std::fmt::Display>(
+    reload: impl Fn(EnvFilter) -> Result<(), E> + Send + Sync + 'static,
+) -> SetLogFilter {
+    Box::new(move |level| {
+        let filter = EnvFilter::try_new(level).map_err(|error| error.to_string());
+        let reloaded = filter.and_then(|filter| reload(filter).map_err(|error| error.to_string()));
+        if let Err(error) = reloaded {
+            tracing::error!(error, "the log keeps its level");
+        }
+    })
 }
 
 #[cfg(test)]

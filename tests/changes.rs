@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::support::events::line;
 use super::support::*;
 
 /// What answers `pg_sleep`.
@@ -187,9 +188,13 @@ fn a_warm_pool_has_its_servers_before_anybody_asks() {
 }
 
 fn post(stage: &Stage, path: &str, token: &str, body: &str) -> (u16, String) {
+    request(stage, "POST", path, token, body)
+}
+
+fn request(stage: &Stage, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(stage.weir.http_addr()).expect("the HTTP address");
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all((head + body).as_bytes()).expect("a request");
@@ -227,6 +232,57 @@ fn changes_over_http_need_the_token() {
     assert_eq!(post(&stage, "/reload", "open sesame", "").0, 200);
     assert_eq!(shown(&mut console, "pools", 7), "4");
     assert!(!stage.weir.log().contains("open sesame"));
+}
+
+#[test]
+fn tables_over_http_need_the_token() {
+    let stage = stage(4);
+    let mut client = stage.client();
+    client.rows("begin");
+    let get = |path: &str, token: &str| request(&stage, "GET", path, token, "");
+    let read = |path: &str| -> Vec<serde_json::Value> {
+        let (status, body) = get(path, "open sesame");
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).expect("JSON")
+    };
+    assert_eq!(get("/show/pools", "wrong").0, 401);
+    let (status, body) = get("/show/secrets", "open sesame");
+    assert!(status == 404 && body.contains("pin_reasons"), "{body}");
+    assert_eq!(request(&stage, "POST", "/show/pools", "open sesame", "").0, 405);
+    let pool = &read("/show/pools")[0];
+    assert_eq!(
+        (&pool["database"], &pool["servers_leased"]),
+        (&stage.database.name().into(), &1.into())
+    );
+    assert_eq!(read("/show/PINS").len(), 0);
+    let id = read("/show/clients")[0]["client_id"].clone();
+    assert_eq!(post(&stage, "/kill", "open sesame", &format!("{{\"client_id\": {id}}}")).0, 200);
+    assert_eq!(line(&client.rest()), "E[FATAL 57P01] EOF");
+    wait_until("it is gone", || read("/show/clients").is_empty());
+    assert_eq!(post(&stage, "/kill", "open sesame", &format!("{{\"client_id\": {id}}}")).0, 404);
+}
+
+#[test]
+fn the_log_follows_its_level() {
+    let stage = stage(2);
+    let mut console = console(&stage);
+    let says_debug = || stage.weir.log().contains(" DEBUG ");
+    stage.client().rows("select 1");
+    assert!(!says_debug(), "{}", stage.weir.log());
+    console.rows("set log.level = 'pgweir=debug'");
+    assert_eq!(setting(&mut console, "log.level"), ("pgweir=debug".into(), "t".into()));
+    wait_until("there is more in it", || {
+        stage.client().rows("select 1");
+        says_debug()
+    });
+    console.send(&query("set log.level = 'loud'"));
+    assert_eq!(console.event().field('C'), "22023");
+    console.event();
+    console.rows("set log.level = 'error'");
+    console.rows("pause; resume");
+    console.rows("reset log.level");
+    wait_until("it says so again", || stage.weir.log().contains("Reset("));
+    assert!(!stage.weir.log().contains("Pause("), "{}", stage.weir.log());
 }
 
 #[test]

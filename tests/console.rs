@@ -247,6 +247,7 @@ fn only_admins_get_in_and_only_after_they_have_proved_who_they_are() {
     let mut raw = guest.open();
     let seen = said(&raw.log_in(&guest.startup(V3_0, &[]), "guest"));
     assert!(seen.contains("42501") && seen.contains("admin.users"), "{seen}");
+    assert!(!stage.weir.log().contains("is at the console"));
     for (user, password) in [("guest", "wrong"), ("app", "wrong"), ("nobody", "x")] {
         let target = console(&stage).as_user(user, password);
         let mut raw = target.open();
@@ -257,6 +258,54 @@ fn only_admins_get_in_and_only_after_they_have_proved_who_they_are() {
     }
     // The console's own name leads nowhere else.
     assert!(stage.client().value("select current_database()").starts_with("test_"));
+}
+
+#[test]
+fn a_reader_looks_and_changes_nothing() {
+    let readers = "users = [\"app\"]\nreaders = [\"guest\"]";
+    let guest = format!("[admin]\n{readers}\n[users.guest]\npassword = \"guest\"");
+    let stage = Stage::new(&Setup::servers(2).tables(&guest));
+    let mut reader = console(&stage).as_user("guest", "guest").connect();
+    assert_eq!(reader.rows("show version").len(), 1);
+    assert_eq!(reader.ask(&query("set timezone = 'UTC'")), "C[SET] Z[I]");
+    for change in ["set max_servers = 5", "pause", "kill 1", "reload", "reset max_servers"] {
+        assert_eq!(reader.ask(&query(change)), "E[ERROR 42501] Z[I]", "{change}");
+        let said = reader.ask(&[extended(change), sync()].concat());
+        assert!(said.ends_with("E[ERROR 42501] Z[I]"), "{change}: {said}");
+    }
+    let held = reader.rows("show config");
+    let is_kept = |row: &Vec<Option<String>>| row[2].as_deref() == Some("f");
+    assert!(held.iter().all(is_kept) && stage.client().value("select 1") == "1");
+    // What a reader may do follows the configuration.
+    stage.weir.reload(|old| old.replace(readers, "users = [\"app\", \"guest\"]"));
+    wait_until("it may", || reader.ask(&query("set max_servers = 1")) == "C[SET] Z[I]");
+    stage.weir.reload(|old| old.replace("[\"app\", \"guest\"]", "[\"app\"]"));
+    assert_eq!(line(&reader.rest()), "E[FATAL 57P01] EOF");
+}
+
+#[test]
+fn databases_show_what_is_there_of_each() {
+    let stage = Stage::new(&setup(2));
+    let name = stage.database.name().to_owned();
+    let port = stage.database.cluster().port();
+    let more = format!(
+        "[databases.other]\nhost = \"localhost\"\nport = {port}\ndbname = \"{name}\"\nuser = \"app\"\n\
+         pooling = \"session\"\nmax_servers = \"50%\"\ntls = \"disable\"\n"
+    );
+    stage.weir.reload(|old| format!("{old}\n{more}"));
+    wait_until("it is taken", || shown(&stage, "show databases").lines().count() > 1);
+    let mut clients = [stage.client(), stage.client()];
+    clients[0].rows("begin");
+    let all = shown(&stage, "show databases");
+    let expected = format!("other|localhost|{port}|{name}|app|disable|session|50%|0|0|0|f");
+    assert!(all.lines().any(|line| line == expected), "{all}");
+    let used = format!("{name}|127.0.0.1|{port}|{name}||disable|transaction|2|2|1|1|f");
+    assert!(all.lines().any(|line| line == used), "{all}");
+    clients[0].rows("commit");
+    shown(&stage, &format!("pause {name}"));
+    let paused = format!("{name}|127.0.0.1|{port}|{name}||disable|transaction|2|2|1|0|t");
+    let all = shown(&stage, "show databases");
+    assert!(all.lines().any(|line| line == paused), "{all}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz` over HTTP/1.1, and changes for those who have the token.
+//! `/metrics`, `/healthz` and `/readyz` over HTTP/1.1, and the console for those who have the token.
 //!
 //! Every connection takes one request and is bounded in size and time, and so is their number:
 //! whoever reaches the port can neither hold memory nor slow down the relay.
@@ -178,7 +178,7 @@ async fn answer(
     let allowed = if changes { "POST" } else { "GET, HEAD" };
     let is_allowed = match *request.method() {
         Method::GET | Method::HEAD => !changes,
-        Method::POST => changes || !PAGES.contains(&request.uri().path()),
+        Method::POST => changes || !is_page(request.uri().path()),
         _ => false,
     };
     if !is_allowed {
@@ -190,19 +190,26 @@ async fn answer(
         let (status, body) = remote::answer(request, state.remote).await;
         return Ok(response(status, "application/json", body));
     }
+    if request.uri().path().starts_with(remote::TABLES) {
+        let (status, body) = remote::show(request, state.remote).await;
+        return Ok(response(status, "application/json", body));
+    }
     Ok(match request.uri().path() {
         "/metrics" => metrics(state.metrics, state.count).await,
         "/healthz" => plain(StatusCode::OK, "alive\n"),
         "/readyz" => readiness(*state.phase.borrow()),
         _ => plain(
             StatusCode::NOT_FOUND,
-            "/metrics, /healthz, /readyz; POST /limits, /resize, /warm, /pause, /resume, /reconnect, /reload\n",
+            "/metrics, /healthz, /readyz, /show/pools; \
+             POST /limits, /resize, /warm, /pause, /resume, /reconnect, /kill, /reload\n",
         ),
     })
 }
 
-/// What can be read.
-const PAGES: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
+/// Whether it can be read.
+fn is_page(path: &str) -> bool {
+    ["/metrics", "/healthz", "/readyz"].contains(&path) || path.starts_with(remote::TABLES)
+}
 
 /// Rendered off the workers, which have clients to serve.
 async fn metrics(metrics: Arc<Metrics>, count: Count) -> Response<Full<Bytes>> {
@@ -274,7 +281,8 @@ mod tests {
         let (phase, receiver) = watch::channel(Phase::Starting);
         let metrics = Arc::new(Metrics::new());
         let config = Arc::new(arc_swap::ArcSwap::from_pointee(config()));
-        let remote = Remote { config, change: Arc::new(|_| Ok(())) };
+        let remote =
+            Remote { config, change: Arc::new(|_| Ok(())), rows: Arc::new(|_| Vec::new()) };
         let (metrics_there, count) = (Arc::clone(&metrics), Count(Arc::new(|| ())));
         let state = HttpState { metrics: metrics_there, count, phase: receiver, remote };
         tokio::spawn(serve(listener, state, std::future::pending()));

@@ -1,6 +1,6 @@
-//! Changes over HTTP: POST with a token.
+//! The console over HTTP, for those who have the token: changes by POST, tables by GET.
 //!
-//! The body is a JSON object; what is wrong with it is said in one, `{"error": ".."}`.
+//! The body of a change is a JSON object, a table is an array of them; what is wrong is said in one, `{"error": ".."}`.
 
 use std::sync::Arc;
 
@@ -15,7 +15,9 @@ use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
 use super::change::{Change, ChangeError, Changer, Pools};
-use super::console::command::changeable;
+use super::console::columns::columns;
+use super::console::command::{Show, changeable};
+use super::console::table::{Row, Value as Cell};
 use crate::config::{Config, Password, parse_duration};
 
 /// What changes over HTTP go by.
@@ -25,7 +27,12 @@ pub struct Remote {
     pub config: Arc<ArcSwap<Config>>,
     /// Who makes them.
     pub change: Changer,
+    /// Where tables come from.
+    pub rows: Rows,
 }
+
+/// The rows of a table now.
+pub type Rows = Arc<dyn Fn(Show) -> Vec<Row> + Send + Sync>;
 
 impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,8 +41,11 @@ impl std::fmt::Debug for Remote {
 }
 
 /// Paths, for those who ask for another.
-pub(super) const PATHS: [&str; 7] =
-    ["/limits", "/resize", "/warm", "/pause", "/resume", "/reconnect", "/reload"];
+pub(super) const PATHS: [&str; 8] =
+    ["/limits", "/resize", "/warm", "/pause", "/resume", "/reconnect", "/kill", "/reload"];
+
+/// What comes before the name of a table in its path.
+pub(super) const TABLES: &str = "/show/";
 
 /// What is answered: a status and JSON.
 pub(super) type Answer = (StatusCode, Bytes);
@@ -81,10 +91,44 @@ pub(super) async fn answer(request: Request<Incoming>, remote: Remote) -> Answer
     }
 }
 
+/// Shows the table that a request asks for.
+pub(super) async fn show(request: Request<Incoming>, remote: Remote) -> Answer {
+    let (head, _) = request.into_parts();
+    if let Err(refusal) = authorize(&head.headers, remote.config.load().admin.http_token.as_ref()) {
+        return refusal;
+    }
+    let Some(show) = head.uri.path().strip_prefix(TABLES).and_then(Show::named) else {
+        let names = Show::ALL.iter().map(|(_, name, _)| name.to_ascii_lowercase());
+        let names: Vec<_> = names.collect();
+        let error = format!("there is no such table; there are {}", names.join(", "));
+        return refused(StatusCode::NOT_FOUND, &error);
+    };
+    // There may be a hundred thousand clients.
+    let text = tokio::task::spawn_blocking(move || table(show, &(remote.rows)(show))).await;
+    match text {
+        Ok(text) => (StatusCode::OK, text.into()),
+        Err(error) => {
+            warn!(%error, "a table was not shown over HTTP");
+            refused(StatusCode::INTERNAL_SERVER_ERROR, "the table was not made")
+        }
+    }
+}
+
+/// An array of objects, a line each.
+fn table(show: Show, rows: &[Row]) -> String {
+    let columns = columns(show);
+    let object = |row: &Row| {
+        let names = columns.iter().map(|(name, _)| (*name).to_owned());
+        Value::Object(names.zip(row.iter().map(Cell::to_json)).collect()).to_string()
+    };
+    let objects: Vec<_> = rows.iter().map(object).collect();
+    format!("[{}]\n", objects.join(",\n"))
+}
+
 /// By `Authorization: Bearer TOKEN`.
 fn authorize(headers: &HeaderMap, token: Option<&Password>) -> Result<(), Answer> {
     let Some(token) = token else {
-        let text = "changes over HTTP need admin.http_token, which is not set";
+        let text = "tables and changes over HTTP need admin.http_token, which is not set";
         return Err(refused(StatusCode::FORBIDDEN, text));
     };
     let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -113,6 +157,12 @@ struct Warm {
     time: Value,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kill {
+    client_id: u32,
+}
+
 /// All pools, without a database.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -136,6 +186,10 @@ fn read(path: &str, body: &[u8]) -> Result<Change, String> {
             let time = parse_duration(&text(&time))
                 .ok_or_else(|| "\"for\" is no duration, such as \"30s\" or \"5min\"".to_owned())?;
             Ok(Change::Warm { pools: Pools { database, user }, servers, time })
+        }
+        "/kill" => {
+            let Kill { client_id } = serde_json::from_slice(body).map_err(wrong)?;
+            Ok(Change::Kill(client_id))
         }
         "/pause" => Ok(Change::Pause(which(path, body)?)),
         "/resume" => Ok(Change::Resume(which(path, body)?)),
@@ -188,7 +242,7 @@ mod tests {
             Ok(Change::Set(pairs.iter().map(owned).collect()))
         };
         let pools = Pools { database: "shop".into(), user: Some("app".into()) };
-        let cases: [(&str, &str, Result<Change, &str>); 12] = [
+        let cases: [(&str, &str, Result<Change, &str>); 14] = [
             ("/limits", r#"{"max_servers": 5}"#, set(&[("limits.max_servers", "5")])),
             ("/limits", r#"{"limits.max_servers": "50%"}"#, set(&[("limits.max_servers", "50%")])),
             ("/limits", r#"{"auth.method": "trust"}"#, Err("no setting \"auth.method\"")),
@@ -216,6 +270,8 @@ mod tests {
             ),
             ("/pause", r#"{"user": "app"}"#, Err("which database")),
             ("/pause", r#"{"databse": "shop"}"#, Err("unknown field")),
+            ("/kill", r#"{"client_id": 7}"#, Ok(Change::Kill(7))),
+            ("/kill", r#"{"client_id": -7}"#, Err("not what /kill takes")),
             ("/reload", "", Ok(Change::Reload)),
         ];
         for (path, body, expected) in cases {

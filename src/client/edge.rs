@@ -118,7 +118,8 @@ pub fn unknown_database(name: &str) -> Report {
 /// A user who has logged in, and may not use the console.
 pub fn no_admin(user: &str) -> Report {
     let text = format!("permission denied: user \"{user}\" may not use the console of pgweir");
-    Report::fatal(PERMISSION_DENIED, text).hint("The setting admin.users names those who may.")
+    Report::fatal(PERMISSION_DENIED, text)
+        .hint("The settings admin.users and admin.readers name those who may.")
 }
 
 /// pgweir is draining, to a client that is not in yet.

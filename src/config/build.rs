@@ -82,7 +82,7 @@ fn admin(context: &mut Context<'_>, raw: RawAdmin) -> Result<AdminConfig, Config
         env: raw.http_token_env,
         file: raw.http_token_file,
     })?;
-    Ok(AdminConfig { users: raw.users, http_token })
+    Ok(AdminConfig { users: raw.users, readers: raw.readers, http_token })
 }
 
 fn limits(context: &Context<'_>, mut limits: Limits) -> Limits {

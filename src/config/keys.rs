@@ -153,10 +153,11 @@ pub const KEYS: &[Key] = &[
     Key::new("pins", "sequences", Kind::Text),
     Key::new("pins", "dynamic_set", Kind::Text),
     Key::new("admin", "users", Kind::List),
+    Key::new("admin", "readers", Kind::List),
     Key::new("admin", "http_token", Kind::Secret),
     Key::new("admin", "http_token_env", Kind::Text),
     Key::new("admin", "http_token_file", Kind::Text),
-    Key::new("log", "level", Kind::Text).restart().flag("--log-level"),
+    Key::new("log", "level", Kind::Text).flag("--log-level"),
     Key::new("log", "json", Kind::Switch).restart().flag("--log-json"),
 ];
 

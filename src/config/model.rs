@@ -80,8 +80,10 @@ pub struct PinsConfig {
 /// The SQL console, which is the database [`CONSOLE`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AdminConfig {
-    /// Who may use it; without anybody there is no console.
+    /// Who may use it, and change what it shows; without anybody there is no console.
     pub users: Vec<String>,
+    /// Who may look at it.
+    pub readers: Vec<String>,
     /// What changes over HTTP are allowed by; without it there are none.
     pub http_token: Option<Password>,
 }
@@ -478,11 +480,16 @@ impl PinsConfig {
 impl AdminConfig {
     /// Whether there is a console.
     pub fn is_on(&self) -> bool {
-        !self.users.is_empty()
+        !self.users.is_empty() || !self.readers.is_empty()
     }
 
     /// Whether a user who has logged in may use it.
     pub fn lets_in(&self, user: &str) -> bool {
+        self.lets_change(user) || self.readers.iter().any(|reader| reader == user)
+    }
+
+    /// Whether such a user may change what it shows.
+    pub fn lets_change(&self, user: &str) -> bool {
         self.users.iter().any(|admin| admin == user)
     }
 }
@@ -501,6 +508,19 @@ impl ListenAddr {
             Self::Tcp(addr) => addr.ip().to_canonical().is_loopback(),
             Self::Unix(_) => true,
         }
+    }
+}
+
+/// As `sslmode` has it.
+impl fmt::Display for ServerTlsMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        })
     }
 }
 

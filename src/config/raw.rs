@@ -77,6 +77,7 @@ pub(super) struct RawPins {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawAdmin {
     pub users: Vec<String>,
+    pub readers: Vec<String>,
     pub http_token: Option<Password>,
     pub http_token_env: Option<String>,
     pub http_token_file: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::{Table, Value};
 
 use super::keys::{self, Reload};
-use super::model::Config;
+use super::model::{Config, LogConfig};
 use super::render;
 
 /// The keys that differ, by what becomes of them. No values: some are secrets.
@@ -35,7 +35,7 @@ pub fn reload(old: &Config, new: Config) -> (Config, Changes) {
         http_listen: old.http_listen,
         workers: old.workers,
         reuse_port: old.reuse_port,
-        log: old.log.clone(),
+        log: LogConfig { json: old.log.json, ..new.log },
         ..new
     };
     (next, changes)

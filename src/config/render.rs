@@ -227,9 +227,10 @@ fn pins(pins: &PinsConfig) -> Table {
 }
 
 fn admin(admin: &AdminConfig) -> Table {
-    let users = admin.users.iter().map(|user| user.clone().into());
+    let names = |users: &[String]| Value::Array(users.iter().cloned().map(Value::from).collect());
     Section::new()
-        .set("users", Value::Array(users.collect()))
+        .set("users", names(&admin.users))
+        .set("readers", names(&admin.readers))
         .secret("http_token", admin.http_token.as_ref())
         .0
 }

@@ -11,8 +11,8 @@ use super::classes;
 use super::context::{Context, join};
 use super::error::ConfigError;
 use super::model::{
-    AuthMethod, CONSOLE, ClientTlsMode, Config, Database, ListenAddr, PoolingMode, ServerTlsMode,
-    Timeouts,
+    AdminConfig, AuthMethod, CONSOLE, ClientTlsMode, Config, Database, ListenAddr, PoolingMode,
+    ServerTlsMode, Timeouts,
 };
 use super::secret::{Password, SecretKind};
 use super::units::Share;
@@ -366,16 +366,16 @@ fn users(context: &mut Context<'_>, config: &Config) -> Result<(), ConfigError> 
 }
 
 fn admin(context: &Context<'_>, config: &Config) -> Result<(), ConfigError> {
-    for user in &config.admin.users {
-        text(context, &["admin", "users"], user)?;
+    let AdminConfig { users, readers, .. } = &config.admin;
+    for (key, names) in [("users", users), ("readers", readers)] {
+        for name in names {
+            text(context, &["admin", key], name)?;
+        }
     }
     if config.admin.is_on() && config.databases.contains_key(CONSOLE) {
-        let problem = "with admin.users, this is the name of the console";
-        return Err(context.bad(
-            &["databases", CONSOLE],
-            problem,
-            "another name, or no admin.users",
-        ));
+        let problem = "with admin.users or admin.readers, this is the name of the console";
+        let expected = "another name, or neither of them";
+        return Err(context.bad(&["databases", CONSOLE], problem, expected));
     }
     Ok(())
 }

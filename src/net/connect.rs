@@ -81,8 +81,8 @@ pub enum ConnectError {
     },
     /// The server speaks no TLS and the mode demands it.
     #[error(
-        "the server at {place} does not offer TLS, which the mode `{}` demands; \
-         switch `ssl` on there, or choose another mode", mode_name(*.mode)
+        "the server at {place} does not offer TLS, which the mode `{mode}` demands; \
+         switch `ssl` on there, or choose another mode"
     )]
     TlsNotOffered {
         /// The address.
@@ -347,16 +347,6 @@ impl fmt::Display for Phase {
             Self::Connect => "connecting",
             Self::Tls => "asking for TLS",
         })
-    }
-}
-
-fn mode_name(mode: ServerTlsMode) -> &'static str {
-    match mode {
-        ServerTlsMode::Disable => "disable",
-        ServerTlsMode::Prefer => "prefer",
-        ServerTlsMode::Require => "require",
-        ServerTlsMode::VerifyCa => "verify-ca",
-        ServerTlsMode::VerifyFull => "verify-full",
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: one change after the other, each checked as a whole before any of it holds.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing::{error, info, warn};
 
@@ -19,7 +19,13 @@ use crate::registry::{Notice, Who};
 
 /// Where the configuration comes from, and what was changed since it was read.
 #[derive(Default)]
-pub(super) struct Controls(Mutex<State>);
+pub(super) struct Controls {
+    state: Mutex<State>,
+    log: OnceLock<SetLogFilter>,
+}
+
+/// Gives the log another filter (`log.level`), which has been found to be one.
+pub type SetLogFilter = Box<dyn Fn(&str) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -31,14 +37,16 @@ struct State {
 }
 
 impl Controls {
-    /// What is read at a reload, and what was read of it already.
-    pub(super) fn set_source(&self, source: Source, files: Vec<Watched>) {
+    /// What is read at a reload, what was read of it already, and who follows `log.level`.
+    pub(super) fn set_source(&self, source: Source, files: Vec<Watched>, log: SetLogFilter) {
         *self.lock() = State { source: Some(source), files, ..State::default() };
+        // It is called once.
+        let _ = self.log.set(log);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // It is whole between any two statements that could panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -220,6 +228,11 @@ impl Shared {
         self.rooms.resize(&next.limits);
         self.lobby.set_limits(lobby_limits(&next));
         raise_file_limit(&next);
+        if let Some(set_filter) = self.controls.log.get()
+            && next.log.level != self.config.load().log.level
+        {
+            set_filter(&next.log.level);
+        }
         let login = Arc::new(login);
         self.login.store(Arc::clone(&login));
         self.config.store(next);

@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::admin::console::views::Sources;
+use crate::admin::console::views::{self, Sources};
 use crate::admin::http::{self, Count, HttpState, Phase};
 use crate::admin::remote::Remote;
 use crate::auth::Mock;
@@ -49,6 +49,7 @@ use controls::Controls;
 use lobby::{Lobby, LobbyLimits};
 use pools::Pools;
 
+pub use controls::SetLogFilter;
 pub use fault::TlsFault;
 pub use reach::{Outcome, Reached, reach};
 
@@ -116,10 +117,10 @@ impl StartError {
 }
 
 /// Serves until a signal ends it.
-pub async fn run(loaded: Loaded, source: Source) -> Result<(), StartError> {
+pub async fn run(loaded: Loaded, source: Source, log: SetLogFilter) -> Result<(), StartError> {
     let Loaded { config, files, .. } = loaded;
     let running = start(config).map_err(|error| error.located(&source))?;
-    running.shared.controls.set_source(source, files);
+    running.shared.controls.set_source(source, files, log);
     signals::serve(running).await.map_err(StartError::Signals)
 }
 
@@ -197,6 +198,7 @@ impl Running {
         let mut tasks = JoinSet::new();
         if let Some(listener) = http {
             let (changer, counter) = (Arc::clone(&shared), Arc::clone(&shared));
+            let sources = shared.sources();
             let state = HttpState {
                 metrics: Arc::clone(&shared.metrics),
                 count: Count(Arc::new(move || counter.count_what_is_shown())),
@@ -204,6 +206,7 @@ impl Running {
                 remote: Remote {
                     config: Arc::clone(&shared.config),
                     change: Arc::new(move |change| changer.change(change)),
+                    rows: Arc::new(move |show| views::rows(show, &sources)),
                 },
             };
             let mut phase = shared.phase.subscribe();
@@ -273,6 +276,7 @@ impl Shared {
             registry: Arc::clone(&self.registry),
             metrics: Arc::clone(&self.metrics),
             pools: Box::new(move || pools.pools.all()),
+            config: Arc::clone(&self.config),
             hosts: Box::new(move || hosts.pools.hosts()),
             settings: Box::new(move || settings.settings()),
             change: Arc::new(move |wanted| change.change(wanted)),

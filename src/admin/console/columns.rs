@@ -10,6 +10,7 @@ pub fn columns(show: Show) -> &'static [Column] {
         Show::Pins => PINS,
         Show::PinReasons => PIN_REASONS,
         Show::Observed => OBSERVED,
+        Show::Databases => DATABASES,
         Show::Pools => POOLS,
         Show::Stats => STATS,
         Show::Classes => CLASSES,
@@ -54,6 +55,21 @@ const OBSERVED: &[Column] = &[
     ("seconds", Float),
     ("longest_seconds", Float),
     ("statement", Text),
+];
+
+const DATABASES: &[Column] = &[
+    ("database", Text),
+    ("host", Text),
+    ("port", Int),
+    ("dbname", Text),
+    ("user", Text),
+    ("tls", Text),
+    ("pooling", Text),
+    ("max_servers", Text),
+    ("clients", Int),
+    ("pools", Int),
+    ("servers", Int),
+    ("paused", Text),
 ];
 
 const POOLS: &[Column] = &[

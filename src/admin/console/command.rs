@@ -13,6 +13,8 @@ pub enum Show {
     PinReasons,
     /// What transaction pooling would pin, by what brings it about.
     Observed,
+    /// Databases of the configuration.
+    Databases,
     /// Pools and their servers.
     Pools,
     /// What each pool has done.
@@ -61,10 +63,11 @@ pub struct Unknown {
 
 impl Show {
     /// All, with their names and what they show.
-    pub const ALL: [(Self, &'static str, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str, &'static str); 13] = [
         (Self::Pins, "PINS", "clients that keep their server, why, and by which statement"),
         (Self::PinReasons, "PIN_REASONS", "pins since the start, by reason and application"),
         (Self::Observed, "OBSERVED", "pins that transaction pooling would make, by statement"),
+        (Self::Databases, "DATABASES", "databases of the configuration, and what is there of each"),
         (Self::Pools, "POOLS", "servers and waiting clients of each pool"),
         (
             Self::Stats,
@@ -79,11 +82,17 @@ impl Show {
         (Self::Version, "VERSION", "the version of pgweir"),
         (Self::Help, "HELP", "these commands"),
     ];
+
+    /// By its name, in whatever letters.
+    pub fn named(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(_, known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(show, ..)| *show)
+    }
 }
 
 /// What changes something, and how it is written.
 pub const CHANGES: [(&str, &str); 9] = [
-    ("SET key = value", "changes a setting of limits, timeouts or pins until the next reload"),
+    ("SET key = value", "changes a setting of limits, timeouts, pins or log until the next reload"),
     ("RESET key", "gives it the value of the configuration again"),
     (
         "RESIZE database[.user] servers",
@@ -282,7 +291,7 @@ pub fn changeable(name: &str) -> Option<&'static Key> {
 }
 
 /// Sections whose settings can be changed. Who may log in, and how, is for the configuration to say.
-const SECTIONS: [&str; 3] = ["limits", "timeouts", "pins"];
+const SECTIONS: [&str; 4] = ["limits", "timeouts", "pins", "log"];
 
 /// What drivers and tools set at their start, and reset.
 const HABITS: [&str; 25] = [
@@ -314,12 +323,11 @@ const HABITS: [&str; 25] = [
 ];
 
 fn show(name: &Token<'_>) -> Option<Command> {
-    let named = |known: &str| name.text.eq_ignore_ascii_case(known.as_bytes());
-    let table = Show::ALL.iter().find(|(_, known, _)| named(known));
-    if let Some((show, ..)) = table {
-        return Some(Command::Show(*show));
+    let name = std::str::from_utf8(name.text).ok()?;
+    if let Some(show) = Show::named(name) {
+        return Some(Command::Show(show));
     }
-    let parameter = PARAMETERS.iter().find(|(known, _)| named(known));
+    let parameter = PARAMETERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
     parameter.map(|(name, value)| Command::Answer(name, (*value).to_owned()))
 }
 

@@ -16,7 +16,7 @@ use pgwire::messages::response::{CommandComplete, EmptyQueryResponse};
 use super::command::{self, Command, Show};
 use super::refusal::{
     IN_FAILED_TRANSACTION, SYNTAX_ERROR, bad_type, canceled, malformed, no_portal, no_statement,
-    not_changed, too_long, too_many, unknown_command,
+    not_changed, read_only, too_long, too_many, unknown_command,
 };
 use super::table::{Column, Formats, Row, Type, data_row, row_description, send};
 use crate::admin::change::{Change, ChangeError};
@@ -44,6 +44,8 @@ pub enum Step {
 pub struct Hands<'a> {
     /// Where rows come from.
     pub rows: &'a dyn Fn(Show) -> Vec<Row>,
+    /// Whether this user may make changes.
+    pub may_change: bool,
     /// Who makes changes.
     pub change: &'a dyn Fn(&Change) -> Result<(), ChangeError>,
     /// Whether they have come about.
@@ -249,6 +251,7 @@ impl Machine {
         Ok(match command {
             Command::Show(show) => Some((hands.rows)(*show)),
             Command::Answer(_, value) => Some(vec![vec![value.clone().into()]]),
+            Command::Change(_) if !hands.may_change => return Err(read_only()),
             Command::Change(change) => {
                 if turn == Turn::First {
                     (hands.change)(change).map_err(|error| not_changed(&error))?;
@@ -523,7 +526,8 @@ mod tests {
     }
 
     fn hands() -> Hands<'static> {
-        Hands { rows: &rows, change: &change, finished: &|change| Ok(*change == Change::Reload) }
+        let finished = &|change: &Change| Ok(*change == Change::Reload);
+        Hands { rows: &rows, may_change: true, change: &change, finished }
     }
 
     /// The letters of all replies; of ReadyForQuery its status too.

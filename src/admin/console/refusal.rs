@@ -30,6 +30,14 @@ pub(super) fn not_changed(error: &ChangeError) -> Report {
     Report::error(code, error.to_string())
 }
 
+/// Who may look and no more.
+pub(super) fn read_only() -> Report {
+    let text =
+        "permission denied: the setting admin.readers lets this user look, and change nothing";
+    Report::error(INSUFFICIENT_PRIVILEGE, text)
+        .hint("The setting admin.users names those who may make changes.")
+}
+
 /// What was changed stays so.
 pub(super) fn canceled() -> Report {
     let text = "canceling statement due to user request";
@@ -66,6 +74,8 @@ pub(super) const SYNTAX_ERROR: SqlState = SqlState::new(*b"42601");
 pub(super) const IN_FAILED_TRANSACTION: SqlState = SqlState::new(*b"25P02");
 /// `invalid_sql_statement_name`
 const NO_STATEMENT: SqlState = SqlState::new(*b"26000");
+/// `insufficient_privilege`
+const INSUFFICIENT_PRIVILEGE: SqlState = SqlState::new(*b"42501");
 /// `undefined_object`
 const UNDEFINED_OBJECT: SqlState = SqlState::new(*b"42704");
 /// `invalid_parameter_value`

@@ -61,6 +61,18 @@ impl Formats {
     }
 }
 
+impl Value {
+    /// As a value of JSON.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Text(text) => text.as_str().into(),
+            Self::Int(number) => (*number).into(),
+            Self::Float(number) => (*number).into(),
+            Self::Null => serde_json::Value::Null,
+        }
+    }
+}
+
 impl Type {
     /// OID and size (`pg_type.dat`).
     fn description(self) -> (u32, i16) {

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
+
 use super::command::{CHANGES, Show, version};
 use super::table::{Row, Value};
 use crate::admin::change::{Changer, Finished};
 use crate::class::ClassId;
 use crate::clock::Instant;
+use crate::config::{Config, Database};
 use crate::host::Host;
 use crate::ledger::{Ledger, Pin};
 use crate::metrics::{Metrics, PoolStats};
 use crate::pool::Pool;
 use crate::pool::need::What;
-use crate::registry::{Card, Registry};
+use crate::registry::{Card, Registry, State};
 use crate::server;
 
 /// Where the tables get their rows from.
@@ -28,6 +31,8 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// The pools that are now.
     pub pools: Box<dyn Fn() -> Vec<Arc<Pool>> + Send + Sync>,
+    /// The configuration as it holds.
+    pub config: Arc<ArcSwap<Config>>,
     /// The hosts that are now, by address.
     pub hosts: Box<dyn Fn() -> Vec<(String, Arc<Host>)> + Send + Sync>,
     /// The settings as they hold, and which of them were changed.
@@ -54,6 +59,10 @@ pub fn rows(show: Show, sources: &Sources) -> Vec<Row> {
         Show::Pins => sources.ledger.current(Instant::now()).iter().map(pin).collect(),
         Show::PinReasons => pin_reasons(&sources.ledger),
         Show::Observed => observed(&sources.observed),
+        Show::Databases => {
+            let pools = (sources.pools)();
+            databases(&sources.config.load(), &pools, &sources.registry.clients())
+        }
         Show::Pools => pools((sources.pools)()),
         Show::Stats => sources.metrics.stats().iter().map(stats).collect(),
         Show::Classes => classes((sources.pools)()),
@@ -146,6 +155,38 @@ fn stats(pool: &PoolStats) -> Row {
         share(recent.wait_seconds * 1000.0, recent.checkouts as f64),
         share(recent.lease_seconds * 1000.0, recent.leases as f64),
     ]
+}
+
+/// In the order of their names, and last the one that stands for those that are not named.
+fn databases(config: &Config, pools: &[Arc<Pool>], clients: &[(u32, Arc<Card>)]) -> Vec<Row> {
+    let row = |name: Option<&str>, database: &Database| {
+        let is_its = |alias: &str| match name {
+            Some(name) => alias == name,
+            None => !config.databases.contains_key(alias),
+        };
+        let is_client =
+            |card: &Card| card.state().0 != State::Console && is_its(&card.who.database);
+        let clients = clients.iter().filter(|(_, card)| is_client(card)).count();
+        let pools: Vec<_> = pools.iter().filter(|pool| is_its(&pool.key().database)).collect();
+        let servers: usize = pools.iter().map(|pool| pool.servers().len()).sum();
+        let is_paused = !pools.is_empty() && pools.iter().all(|pool| pool.is_paused());
+        vec![
+            name.unwrap_or("*").into(),
+            (*database.host).into(),
+            Value::Int(database.port.into()),
+            database.dbname.as_deref().or(name).into(),
+            database.user.as_deref().into(),
+            database.tls.mode.to_string().into(),
+            config.pooling_of(database).text().into(),
+            database.max_servers.unwrap_or(config.limits.max_servers).to_string().into(),
+            clients.into(),
+            pools.len().into(),
+            servers.into(),
+            if is_paused { "t" } else { "f" }.into(),
+        ]
+    };
+    let named = config.databases.iter().map(|(name, database)| row(Some(name), database));
+    named.chain(config.fallback.iter().map(|database| row(None, database))).collect()
 }
 
 fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {

@@ -7,12 +7,12 @@ fn a_reload_tells_live_changes_from_those_that_need_a_restart() {
     let Loaded { config: old, .. } =
         load(&format!("{LEAST}[users.a]\npassword='x'\n[users.b]\npassword='y'\n"));
     let Loaded { config: new, .. } = load(
-        "listen=['127.0.0.1:1']\nworkers=3\nhttp_listen='off'\n[log]\nlevel='debug'\n[limits]\nmax_servers=5\n[timeouts]\nquery='1s'\n\
+        "listen=['127.0.0.1:1']\nworkers=3\nhttp_listen='off'\n[log]\nlevel='debug'\njson=true\n[limits]\nmax_servers=5\n[timeouts]\nquery='1s'\n\
          [auth]\nquery_user='l'\nquery_password='p'\n[users.a]\npassword='z'\n[users.c]\npassword='y'\n\
          [databases.app]\nhost='db2'\n[databases.more]\nhost='db'\n[databases.'*']\nhost='db'\n",
     );
     let changes = diff(&old, &new);
-    assert_eq!(changes.restart, ["http_listen", "listen", "log.level", "workers"]);
+    assert_eq!(changes.restart, ["http_listen", "listen", "log.json", "workers"]);
     assert_eq!(
         changes.live,
         [
@@ -21,6 +21,7 @@ fn a_reload_tells_live_changes_from_those_that_need_a_restart() {
             "auth.query_user",
             "limits.max_idle",
             "limits.max_servers",
+            "log.level",
             "timeouts.query",
             "users.a",
             "users.b",
