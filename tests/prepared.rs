@@ -957,3 +957,115 @@ fn a_portal_whose_bind_was_skipped_tells_nothing_of_the_statement() {
     });
     assert_eq!(seen[1], "2 D(q) C[SELECT 1] Z[I]");
 }
+
+/// A pool of one server, whose clients share what they parse; its database was given this.
+fn shared(setup: &str) -> (Stage, [Raw; 3]) {
+    let stage = Stage::new(&Setup::servers(1));
+    stage.database.target().connect().rows(setup);
+    let clients = [(); 3].map(|()| stage.client());
+    (stage, clients)
+}
+
+fn one_run(sql: &str, values: &[Option<&str>]) -> Vec<u8> {
+    [parse("s", sql), run("s", values), sync()].concat()
+}
+
+#[test]
+fn what_is_parsed_under_a_search_path_of_the_transaction_is_shared_with_nobody() {
+    let setup = "create schema a; create schema b; create table a.w (v int, more int); \
+                 create table b.w (v text); create table public.w (v numeric, a int, b int)";
+    for set in [
+        "set local search_path = SCHEMA",
+        "select set_config('search_path', 'SCHEMA', true)",
+        "set search_path = SCHEMA",
+    ] {
+        let (_stage, mut clients) = shared(setup);
+        for (client, schema, kept) in [(0, "a", "7"), (1, "b", "007"), (2, "public", "7")] {
+            let client = &mut clients[client];
+            client.rows("begin");
+            client.rows(&set.replace("SCHEMA", schema));
+            let inserted = client.ask(&one_run("insert into w(v) values ($1)", &[Some("007")]));
+            assert_eq!(inserted, "1 2 C[INSERT 0 1] Z[T]", "{set}, {schema}");
+            assert_eq!(client.value("select v from w"), kept, "{set}, {schema}");
+            client.rows("rollback");
+        }
+        // Who has set nothing is not given what they had.
+        let plain = clients[2].ask(&[parse("p", "select * from w"), run("p", &[]), sync()].concat());
+        assert_eq!(plain, "1 2 C[SELECT 0] Z[I]", "{set}");
+    }
+}
+
+#[test]
+fn what_another_has_parsed_gives_a_role_no_rights() {
+    let (stage, [mut one, mut other, _]) = shared("create schema sec; create table sec.x (a int)");
+    let admin = "create role reader; grant reader to app; grant select on sec.x to reader";
+    stage.database.admin().rows(admin);
+    let sql = "select * from sec.x";
+    assert_eq!(one.ask(&one_run(sql, &[])), "1 2 C[SELECT 0] Z[I]");
+    for set in ["set local role reader", "set role reader"] {
+        other.rows("begin");
+        other.rows(set);
+        assert_eq!(other.ask(&one_run(sql, &[])), "E[ERROR 42501] Z[E]", "{set}");
+        other.rows("rollback");
+    }
+}
+
+#[test]
+fn what_is_parsed_beside_temporary_objects_is_shared_with_nobody() {
+    let (_stage, [mut one, mut other, mut third]) =
+        shared("create table t (a int); insert into t values (1)");
+    // From then on the server has a schema for them.
+    third.rows("create temp table q (a int); drop table q");
+    let (select, insert) = ("select * from t", "insert into t values ($1)");
+    assert_eq!(other.ask(&[parse("before", select), sync()].concat()), "1 Z[I]");
+    assert_eq!(other.ask(&one_run(select, &[])), "1 2 D(1) C[SELECT 1] Z[I]");
+    other.rows("deallocate s");
+    one.rows("create temp table t (a text); insert into t values ('mine')");
+    assert_eq!(one.ask(&one_run(select, &[])), "1 2 D(mine) C[SELECT 1] Z[I]");
+    one.ask(&[close('S', "s"), one_run(insert, &[Some("too")])].concat());
+    assert_eq!(one.value("select count(*) from t"), "2");
+    // A table of the same name is another.
+    one.rows("drop table t; create temp table t (a text, b int)");
+    let anew = [close('S', "s"), one_run(select, &[])].concat();
+    assert_eq!(one.ask(&anew), "3 1 2 C[SELECT 0] Z[I]");
+    one.rows("drop table t");
+    assert_eq!(other.ask(&one_run(insert, &[Some("5")])), "1 2 C[INSERT 0 1] Z[I]");
+    assert_eq!(third.ask(&one_run(select, &[])), "1 2 D(1) D(5) C[SELECT 2] Z[I]");
+    // What was parsed before finds the temporary table too, and others do not.
+    let drop = "begin; create temp table t (a int) on commit drop; insert into t values (7)";
+    third.rows("create temp table other (a int); drop table other");
+    other.rows(drop);
+    other.ask(&[parse("now", select), run("now", &[]), sync()].concat());
+    other.rows("commit");
+    assert_eq!(third.ask(&fetch("s")), "2 D(1) D(5) C[SELECT 2] Z[I]");
+    assert_eq!(other.ask(&fetch("now")), "2 D(1) D(5) C[SELECT 2] Z[I]");
+}
+
+#[test]
+fn what_is_made_ahead_on_the_search_path_is_found_by_who_parses_then() {
+    let setup = "create schema late; create table late.t (a int); insert into late.t values (1); \
+                 create sequence late.s start 101; create aggregate late.g(int) \
+                 (sfunc = int4pl, stype = int, initcond = '100')";
+    let (_stage, mut clients) = shared(setup);
+    let both = &mut clients[..2];
+    for (sql, then, make, now) in [
+        ("select a from t", "D(1) C[SELECT 1]", "create table public.t (a int)", "C[SELECT 0]"),
+        ("select nextval('s')", "D(101) C[SELECT 1]", "create sequence s", "D(1) C[SELECT 1]"),
+        (
+            "select g(1)",
+            "D(101) C[SELECT 1]",
+            "create aggregate public.g(int) (sfunc = int4pl, stype = int, initcond = '0')",
+            "D(1) C[SELECT 1]",
+        ),
+    ] {
+        for client in both.iter_mut() {
+            client.rows("set search_path = public, late");
+        }
+        assert_eq!(both[0].ask(&one_run(sql, &[])), format!("1 2 {then} Z[I]"), "{sql}");
+        both[0].rows(make);
+        assert_eq!(both[1].ask(&one_run(sql, &[])), format!("1 2 {now} Z[I]"), "{sql}");
+        for client in both.iter_mut() {
+            client.rows("deallocate s");
+        }
+    }
+}

@@ -358,14 +358,14 @@ impl Session {
         let may = if code { self.may_alter() } else { Altered::Nothing };
         let others = code && suspects.contains(Effects::ALTERS);
         if (changes_plans(tag) || may == Altered::Tables)
-            && (others || !drops(tag) || !self.is_about_temporary())
+            && (others || !is_done_with_temporary(tag) || !self.is_about_temporary())
         {
             return Altered::Tables;
         }
         may.min(Altered::Doubtful)
     }
 
-    /// What is dropped may be one of the objects that no other session sees, for all that is known.
+    /// What is made or dropped may be one of the objects that no other session sees, for all that is known.
     fn is_about_temporary(&self) -> bool {
         self.questions.suspects.contains(Effects::TEMP_OBJECT)
             || self.pins.contains(PinReason::TempObject)
@@ -729,17 +729,19 @@ fn changes_catalogue(tag: &[u8]) -> bool {
     tag.starts_with(b"CREATE ") || tag.starts_with(b"ALTER ")
 }
 
-/// Commands after which a text may have columns and parameters of other types than before.
+/// Commands after which the names of a text may be those of other objects, and it have columns and parameters of
+/// other types than before.
 fn changes_plans(tag: &[u8]) -> bool {
-    let made =
-        [b"CREATE VIEW\0".as_slice(), b"CREATE TYPE\0", b"CREATE DOMAIN\0", b"CREATE FUNCTION\0"];
-    let altered = tag.starts_with(b"ALTER ") || tag.starts_with(b"DROP ");
-    (altered || made.contains(&tag)) && !is_off("ddl")
+    let words = [b"CREATE ".as_slice(), b"ALTER ", b"DROP "];
+    words.iter().any(|word| tag.starts_with(word))
+        && !tag.starts_with(b"CREATE INDEX")
+        && !is_off("ddl")
 }
 
 /// Commands of which those that are done with temporary objects make a pattern.
-fn drops(tag: &[u8]) -> bool {
-    tag.starts_with(b"DROP ") || tag.starts_with(b"DISCARD ") || runs_code(tag)
+fn is_done_with_temporary(tag: &[u8]) -> bool {
+    let words = [b"CREATE ".as_slice(), b"DROP ", b"DISCARD "];
+    words.iter().any(|word| tag.starts_with(word)) || runs_code(tag)
 }
 
 /// Commands that may have run code, by which more was done than they tell.

@@ -341,8 +341,13 @@ impl Knowledge {
         body: &[u8],
         effects: Effects,
     ) -> Arc<Statement> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = self.number();
         Arc::new(Statement::new(id, fingerprint, body, effects, self.catalogue_version()))
+    }
+
+    /// One that nobody else is given.
+    pub fn number(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What the functions and tables of the database do; nothing before it was read.

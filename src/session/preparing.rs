@@ -18,16 +18,28 @@ use crate::without::is_off;
 
 impl Session {
     /// The statement of a text that is parsed now. It is shared with whoever parses the text under
-    /// the same settings, unless these are not known, its meaning depends on the time, or PostgreSQL may
-    /// warn whoever parses it (22P06).
+    /// the same settings, unless these are not known, its meaning depends on the time, it may name temporary
+    /// objects, or PostgreSQL may warn whoever parses it (22P06).
     pub(super) fn statement_of(&self, body: &[u8], effects: Effects) -> Arc<Statement> {
         let depends_on_time = effects.contains(Effects::NOW_LITERAL) && !is_off("now");
         let warns = self.reading.escapes_in_strings && body.contains(&b'\\');
         match self.fingerprint() {
-            Some(fingerprint) if !depends_on_time && !warns => {
+            Some(fingerprint) if !depends_on_time && !warns && !self.reading.is_apart() => {
                 self.knowledge.intern(fingerprint, body, effects)
             }
             fingerprint => self.knowledge.private(fingerprint, body, effects),
+        }
+    }
+
+    /// What a statement is from now on that was parsed under other settings, or beside other objects.
+    fn statement_now(&self, statement: &Statement) -> Arc<Statement> {
+        let (body, effects) = (&statement.body, statement.effects());
+        match self.fingerprint() {
+            // So that the next Bind finds it.
+            Some(fingerprint) if self.reading.is_apart() => {
+                self.knowledge.intern(fingerprint, body, effects)
+            }
+            _ => self.statement_of(body, effects),
         }
     }
 
@@ -146,9 +158,11 @@ impl Session {
         let mut statement = Arc::clone(statement);
         let mut copy = self.copy_of(&statement, generation, backend);
         let as_it_was = if copy == Copy::Missing { self.as_it_was(&statement) } else { None };
-        let differs = matches!(copy, Copy::Missing | Copy::Stale) && !self.reads_as(&statement);
+        // One that is there was parsed when the session had no temporary objects.
+        let is_suspect = matches!(copy, Copy::Missing | Copy::Stale) || self.reading.is_apart();
+        let differs = is_suspect && !self.reads_as(&statement);
         if differs && as_it_was.is_none() {
-            statement = self.statement_of(&statement.body, statement.effects());
+            statement = self.statement_now(&statement);
             copy = self.copy_of(&statement, statement.generation(), backend);
         }
         match copy {

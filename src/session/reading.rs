@@ -21,6 +21,9 @@ pub(super) struct Reading {
     pub(super) multibyte_unsafe: bool,
     /// The open transaction may have changed a setting.
     pub(super) touched: bool,
+    /// The session may have temporary objects: what it parses means something to it alone, and this tells it from
+    /// what it has parsed beside others of them.
+    apart: Option<u64>,
     /// What the client wants and what the server began with, if `in_force` is made of just these.
     made_of: Option<(Settings, Settings)>,
 }
@@ -58,6 +61,20 @@ impl Reading {
         others
     }
 
+    /// The session may have temporary objects from now on.
+    pub(super) fn set_apart(&mut self, number: impl FnOnce() -> u64) {
+        if self.apart.is_none() {
+            self.apart = Some(number());
+            self.made_of = None;
+            self.derive();
+        }
+    }
+
+    /// It may have temporary objects.
+    pub(super) fn is_apart(&self) -> bool {
+        self.apart.is_some()
+    }
+
     /// A lease begins. Mostly its client and its server are as they were in the last one.
     pub(super) fn begin(&mut self, desired: &mut Settings, server: &mut ServerSettings) {
         if let Some((wanted, baseline)) = &mut self.made_of
@@ -83,10 +100,12 @@ impl Reading {
     /// A lease ends: the next server will have what the client wants.
     pub(super) fn end(&mut self, desired: &Settings) {
         self.touched = false;
-        if self.made_of.as_ref().is_some_and(|(wanted, _)| wanted.is_shared_with(desired)) {
+        let was_apart = self.apart.take().is_some();
+        let is_same = |(wanted, _): &(Settings, Settings)| wanted.is_shared_with(desired);
+        if !was_apart && self.made_of.as_ref().is_some_and(is_same) {
             return;
         }
-        let others = self.take_own(desired);
+        let others = self.take_own(desired) || was_apart;
         self.set_all(desired, others);
     }
 
@@ -114,6 +133,9 @@ impl Reading {
             fingerprint.push(0);
         }
         fingerprint.extend_from_slice(&self.own);
+        if let Some(number) = self.apart {
+            fingerprint.extend_from_slice(format!("{APART}\0{number}\0").as_bytes());
+        }
         self.fingerprint = fingerprint.into();
         let encoding = self.in_force.get("client_encoding").unwrap_or_default();
         self.multibyte_unsafe = sql::is_multibyte_unsafe(encoding);
@@ -149,6 +171,10 @@ impl Reading {
                 return None;
             }
         }
+        // Beside temporary objects PostgreSQL looks for names anew.
+        if self.is_apart() || own(&then, APART).is_some() {
+            return None;
+        }
         for name in sql::UNTOLD {
             differs(name, own(&then, name).as_deref(), own(&now, name).as_deref());
         }
@@ -175,6 +201,9 @@ impl Reading {
         }
     }
 }
+
+/// Stands for temporary objects in a fingerprint, as if it was a setting.
+const APART: &str = "pg_temp";
 
 /// Settings under which PostgreSQL itself reads a prepared text anew. Under others it may have other columns.
 const REREAD: [&str; 2] = ["role", "search_path"];

@@ -40,6 +40,9 @@ impl Session {
         if effects.contains(Effects::DDL) && self.creates_in_pg_temp() {
             self.questions.suspects |= Effects::TEMP_OBJECT;
         }
+        if self.questions.suspects.contains(Effects::TEMP_OBJECT) {
+            self.read_apart();
+        }
         self.reading.touched |= effects.intersects(MAY_SET);
         if effects.contains(Effects::UNREAD) {
             self.note_unread(text);
@@ -103,15 +106,23 @@ impl Session {
     /// may have changed one of them, and is not over.
     pub(super) fn is_reading_in_doubt(&self) -> bool {
         let questions = &self.questions;
-        let untold = |name: &str| sql::is_one_of(&sql::UNTOLD, name);
+        let untold = |name: &str| {
+            [&sql::UNTOLD[..], &sql::NAMED_BY].iter().any(|list| sql::is_one_of(list, name))
+        };
         let in_flight = !self.is_quiet();
         self.reading.touched
             // Where nothing is parsed, nothing is misread.
             && (self.status != TransactionStatus::Failed || in_flight)
             && (in_flight
                 || questions.touched.any
-                || questions.suspects.contains(Effects::LOCAL_SETTING)
+                || questions.suspects.intersects(UNTOLD_HERE)
                 || questions.touched.names.iter().any(|name| untold(name)))
+    }
+
+    /// The names of a text may be those of temporary objects, which are nobody else's.
+    pub(super) fn read_apart(&mut self) {
+        let knowledge = &self.knowledge;
+        self.reading.set_apart(|| knowledge.number());
     }
 
     /// Whether it is not known yet by which rules strings are read.
@@ -126,7 +137,7 @@ impl Session {
 
     /// The transaction is over, and with it what was set for it.
     pub(super) fn forget_local_settings(&mut self) {
-        self.questions.suspects = self.questions.suspects.without(OF_THE_TRANSACTION);
+        self.questions.suspects = self.questions.suspects.without(READ_UNDER);
     }
 
     /// Whether objects without a schema are temporary ones.
@@ -220,9 +231,8 @@ const MAY_SET: Effects = Effects::SETTING
     .union(READ_UNDER)
     .union(Effects::DISCARD_ALL);
 
-/// What is over with the transaction.
-const OF_THE_TRANSACTION: Effects = READ_UNDER.union(Effects::LOCAL_NAMING);
+/// What is over with the transaction: it changes what texts mean until then.
+const READ_UNDER: Effects = UNTOLD_HERE.union(Effects::LOCAL_TOLD).union(Effects::LOCAL_LEXING);
 
-/// What changes what texts mean until then.
-const READ_UNDER: Effects =
-    Effects::LOCAL_SETTING.union(Effects::LOCAL_TOLD).union(Effects::LOCAL_LEXING);
+/// Of that, what no server tells of.
+const UNTOLD_HERE: Effects = Effects::LOCAL_SETTING.union(Effects::LOCAL_NAMING);

@@ -196,6 +196,9 @@ impl Session {
         }
         self.reading.touched = false;
         self.reading.begin(&mut self.desired, &mut backend.settings);
+        if self.pins.contains(PinReason::TempObject) {
+            self.read_apart();
+        }
     }
 
     /// Pins for what no question tells: settings without a name, and what only texts show.
