@@ -21,6 +21,27 @@ const PLACES: &[(&str, &str)] = &[
     ),
     ("create table with_check (a int check (a = hold()))", "insert into with_check values (1)"),
     ("create domain checked as int check (value = hold())", "select 1::checked"),
+    (
+        "create table with_checked (a checked); create domain further as checked; create table with_further (a further)",
+        "insert into with_checked values (1)",
+    ),
+    ("select 1", "insert into with_further values (1)"),
+    (
+        "create domain filled as int default hold(); create table with_filled (a int, b filled)",
+        "insert into with_filled values (1)",
+    ),
+    (
+        "create type pair as (a int, b int); create function paired(a int) returns pair language plpgsql as \
+         'begin return row(hold(), a)::pair; end'; create cast (int as pair) with function paired(int) as assignment; \
+         create table with_pair (a pair)",
+        "select 1::pair",
+    ),
+    ("select 1", "insert into with_pair values (5)"),
+    (
+        "create function kept() returns void language plpgsql set search_path = pg_temp as \
+         'begin execute ''create table kept (a int)''; end'",
+        "select kept()",
+    ),
     ("create view with_call as select hold()", "table with_call"),
     (
         "create table ruled (a int); create rule also as on insert to ruled do also insert into with_default values (1)",

@@ -636,6 +636,26 @@ fn a_statement_too_long_to_keep_pins_until_it_is_closed() {
 }
 
 #[test]
+fn an_unnamed_statement_too_long_to_keep_waits_for_its_bind() {
+    let both = "[pins]\nmax_pinned = \"100%\"";
+    let stage = Stage::new(&Setup::servers(2).tables(both));
+    let [mut one, mut two, mut three] = [(); 3].map(|()| stage.client());
+    for (client, value) in [(&mut one, "one"), (&mut two, "two")] {
+        assert_eq!(client.ask(&[parse("", &long(value)), sync()].concat()), "1 Z[I]");
+    }
+    for (client, value) in [(&mut one, "one"), (&mut two, "two")] {
+        let bound = client.ask(&[describe('S', ""), run("", &[Some("!")]), sync()].concat());
+        assert_eq!(bound, format!("t T 2 D({value}!) C[SELECT 1] Z[I]"));
+    }
+    // From then on, and where it is bound at once, it keeps nobody's server.
+    let pinned = || stage.weir.count("pgweir_clients_pinned", "");
+    wait_until("it is gone", || pinned() == 0);
+    let at_once = [parse("", &long("three")), run("", &[Some("!")]), sync()].concat();
+    assert_eq!(three.ask(&at_once), "1 2 D(three!) C[SELECT 1] Z[I]");
+    assert_eq!(pinned(), 0);
+}
+
+#[test]
 fn an_old_plan_is_known_in_whatever_language_it_is_told() {
     let cluster = Cluster::shared();
     let middleman = Middleman::before(&cluster);
@@ -990,7 +1010,8 @@ fn what_is_parsed_under_a_search_path_of_the_transaction_is_shared_with_nobody()
             client.rows("rollback");
         }
         // Who has set nothing is not given what they had.
-        let plain = clients[2].ask(&[parse("p", "select * from w"), run("p", &[]), sync()].concat());
+        let plain =
+            clients[2].ask(&[parse("p", "select * from w"), run("p", &[]), sync()].concat());
         assert_eq!(plain, "1 2 C[SELECT 0] Z[I]", "{set}");
     }
 }

@@ -469,3 +469,35 @@ fn a_portal_that_is_bound_ahead_of_a_question_is_executed_behind_it() {
         vec![one.ask(&pipeline), one.ask(&query("select count(*) from t"))]
     });
 }
+
+/// FunctionCall of `nextval` with a sequence's number, and of `lastval`.
+#[test]
+fn numbers_drawn_by_function_calls_are_kept_once_they_are_asked_for() {
+    let stage = Stage::new(&Setup::servers(2));
+    let mut client = stage.client();
+    client.rows("create sequence s");
+    let oid = client.value("select 's'::regclass::oid").parse::<u32>().expect("a number");
+    let next = message(
+        'F',
+        &[
+            &1574_u32.to_be_bytes()[..],
+            &[0, 1, 0, 1, 0, 1],
+            &4_u32.to_be_bytes(),
+            &oid.to_be_bytes(),
+            &[0, 0],
+        ]
+        .concat(),
+    );
+    let both = |client: &mut Raw| {
+        client.rows("begin");
+        client.ask(&next);
+        let last = client.ask(&function_call(2559));
+        client.rows("rollback");
+        last
+    };
+    assert!(both(&mut client).starts_with("E[ERROR 55000]"));
+    for _ in 0..2 {
+        let last = both(&mut client);
+        assert!(last.starts_with("V"), "it is known to ask: {last}");
+    }
+}

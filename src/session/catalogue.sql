@@ -10,6 +10,7 @@ WITH setter (call) AS (
                 FROM pg_catalog.pg_aggregate a WHERE a.aggfnoid::pg_catalog.oid = p.oid)
             WHEN l.lanname IN ('c', 'internal') THEN ''
             WHEN l.lanname <> 'sql' OR p.prosrc <> '' THEN p.prosrc
+                || CASE WHEN p.proconfig::pg_catalog.text ~ 'search_path=pg_temp' THEN ' create temp table' ELSE '' END
             WHEN pg_catalog.to_jsonb(p) ->> 'prosqlbody' LIKE setter.call
                 THEN pg_catalog.pg_get_functiondef(p.oid) END
     FROM pg_catalog.pg_proc p CROSS JOIN setter
@@ -65,6 +66,20 @@ WITH setter (call) AS (
     LEFT JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
     LEFT JOIN pg_catalog.pg_type t ON t.oid = k.contypid
     WHERE k.contype = 'c' AND n.nspname <> 'information_schema'
+    UNION ALL SELECT 'r', t.typname, t.typdefaultbin::text, pg_catalog.concat_ws(' ', pg_catalog.quote_ident(b.typname),
+        CASE WHEN t.typdefaultbin::text LIKE setter.call THEN pg_catalog.pg_get_expr(t.typdefaultbin, 0::pg_catalog.oid) END)
+    FROM pg_catalog.pg_type t CROSS JOIN setter JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype AND b.typtype = 'd'
+    WHERE t.typtype = 'd' AND (t.typdefaultbin IS NOT NULL OR b.oid IS NOT NULL) AND n.nspname <> 'information_schema'
+    UNION ALL SELECT 'r', t.typname, NULL, pg_catalog.quote_ident(f.proname) || '()'
+    FROM pg_catalog.pg_cast k JOIN pg_catalog.pg_proc f ON f.oid = k.castfunc
+    JOIN pg_catalog.pg_type t ON t.oid = k.casttarget
+    WHERE k.castfunc >= 16384 AND k.casttarget >= 16384
+    UNION ALL SELECT 'w', c.relname, NULL, pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(t.typname), ' ')
+    FROM pg_catalog.pg_type t
+    JOIN pg_catalog.pg_attribute a ON a.atttypid = t.oid JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    WHERE t.oid >= 16384 AND c.relkind IN ('r', 'p', 'f', 'v') AND (t.typtype = 'd'
+        OR t.oid IN (SELECT casttarget FROM pg_catalog.pg_cast WHERE castfunc >= 16384)) GROUP BY c.relname
     UNION ALL SELECT 'r', parent.relname, NULL, pg_catalog.quote_ident(child.relname)
     FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class parent ON parent.oid = k.confrelid
     JOIN pg_catalog.pg_class child ON child.oid = k.conrelid WHERE k.contype = 'f'

@@ -81,6 +81,7 @@ impl Session {
         let private = || self.knowledge.private(self.fingerprint_if(known), kept, effects);
         let statement = current.unwrap_or_else(private);
         backend.statements.begin_unnamed(&statement, self.ticket.segment);
+        self.statements.set_unbound(!whole);
         self.begin_parse(b"", statement, true);
         if made.is_none() {
             return ClientFate::Forward;
@@ -265,6 +266,9 @@ impl Session {
             return ClientFate::Wait;
         };
         self.open_segment = true;
+        if name.is_empty() {
+            self.statements.set_unbound(false);
+        }
         self.portal = None;
         let mut made = None;
         if let Note::Use { statement, .. } = &target.note {

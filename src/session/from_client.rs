@@ -202,13 +202,17 @@ impl Session {
     /// A FunctionCall names its function by number (`protocol-message-formats.html`).
     fn on_call(&mut self, body: &[u8], backend: &mut Backend, out: &mut Out<'_>) -> ClientFate {
         let function = Reader::new(body).i32().unwrap_or_default();
-        if READS_SEQUENCE.contains(&function)
-            && self.mind_sequences(Effects::READS_SEQUENCE, b"", backend, out.server)
-        {
+        let effects = match function {
+            _ if READS_SEQUENCE.contains(&function) => Effects::READS_SEQUENCE,
+            _ if DRAWS.contains(&function) => Effects::SEQUENCE,
+            _ => Effects::PURE,
+        };
+        if self.mind_sequences(effects, b"", backend, out.server) {
             return self.wait_flushed(out);
         }
         if !LARGE_OBJECTS.contains(&function) {
-            self.note_effects(Effects::FUNCTION, b"", &Parameters::NONE);
+            self.note_effects(effects | Effects::FUNCTION, b"", &Parameters::NONE);
+            self.note_draw(effects, b"");
             self.questions.touched.any |= function == SET_CONFIG;
         }
         self.doubt_reset();
@@ -529,6 +533,9 @@ const LARGE_OBJECTS: [i32; 15] =
 
 /// `set_config`.
 const SET_CONFIG: i32 = 2078;
+
+/// `nextval` and `setval`.
+const DRAWS: [i32; 3] = [1574, 1576, 1765];
 
 /// `currval` and `lastval`.
 const READS_SEQUENCE: [i32; 2] = [1575, 2559];

@@ -60,6 +60,8 @@ pub struct ClientStatements {
     bytes: usize,
     /// How many names stand for statements that cannot be prepared again.
     unrepeatable: usize,
+    /// The unnamed statement is to be bound yet, or was when it was such a one.
+    unbound: bool,
 }
 
 impl ClientStatements {
@@ -136,9 +138,16 @@ impl ClientStatements {
         names >= MAX_NAMES || self.bytes + size > MAX_BYTES
     }
 
-    /// Some name stands for a statement that cannot be prepared on another server.
+    /// Some name stands for a statement that cannot be prepared on another server. An unnamed one is mostly bound at
+    /// once, and then only until it is.
     pub fn has_unrepeatable(&self) -> bool {
-        self.unrepeatable > 0
+        let is_long = |held: &Held| held.statement.is_unrepeatable();
+        self.unrepeatable > 0 || (self.unbound && self.confirmed.get(b"").is_some_and(is_long))
+    }
+
+    /// The unnamed statement cannot be prepared on another server, and waits to be bound; or no longer.
+    pub fn set_unbound(&mut self, unbound: bool) {
+        self.unbound = unbound;
     }
 
     /// There are others than the unnamed statement.
