@@ -723,3 +723,28 @@ fn a_reset_that_an_earlier_segment_has_bound_gives_the_value_of_the_startup() {
         without_early_reports(seen)
     });
 }
+
+#[test]
+fn what_is_set_by_the_rights_of_a_role_stays_with_its_client_and_ends_nobody() {
+    let stage = Stage::new(&Setup::servers(2));
+    stage.database.admin().rows("create role boss superuser; grant boss to app");
+    let [mut one, mut other] = [(); 2].map(|()| stage.client());
+    let show = "show log_min_duration_statement";
+    one.rows("set role boss");
+    one.rows("set log_min_duration_statement = 77000");
+    one.rows("reset role");
+    for _ in 0..2 {
+        assert_eq!(other.value(show), "-1");
+        assert_eq!(one.value(show), "77s");
+    }
+    one.rows("reset all");
+    wait_until("nobody is pinned", || stage.weir.count("pgweir_clients_pinned", "") == 0);
+    // Not even its own client could reset this alone.
+    let mut third = stage.client();
+    third.rows("begin; set local role boss; set log_min_duration_statement = 88000; commit");
+    let mut clients = [(); 2].map(|()| stage.client());
+    for client in &mut clients {
+        client.rows("begin");
+        assert_eq!(client.value(show), "-1");
+    }
+}

@@ -681,7 +681,9 @@ impl Session {
             return changes.iter().filter(is_reset).any(|c| settings::is_fail_closed(&c.name));
         }
         let is_proven = |name: &str, value: &[u8]| {
-            !settings::is_fail_closed(name) && self.knowledge.has_accepted(name, value)
+            !settings::is_fail_closed(name)
+                && !settings::may_need_a_role(name)
+                && self.knowledge.has_accepted(name, value)
         };
         if self.desired.iter().all(|(name, value)| is_proven(name, value)) {
             self.proven = Some((self.desired.clone(), version));

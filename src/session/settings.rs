@@ -526,6 +526,32 @@ pub fn is_fail_closed(name: &str) -> bool {
     name.contains('.') || FAIL_CLOSED.iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
+/// Whether a client may have set this under a role with more rights than its own (`superuser` settings, and what is
+/// called like them). `RESET ALL` resets it without them.
+pub fn may_need_a_role(name: &str) -> bool {
+    let begins = |with: &&str| name.get(..with.len()).is_some_and(|n| n.eq_ignore_ascii_case(with));
+    SUPERUSERS_LIKE.iter().any(begins) || SUPERUSERS.iter().any(|n| name.eq_ignore_ascii_case(n))
+}
+
+const SUPERUSERS_LIKE: [&str; 6] = ["allow_", "debug_", "jit_", "log_", "track_", "wal_"];
+
+const SUPERUSERS: [&str; 14] = [
+    "backtrace_functions",
+    "commit_delay",
+    "compute_query_id",
+    "deadlock_timeout",
+    "dynamic_library_path",
+    "ignore_checksum_failure",
+    "lc_messages",
+    "lo_compat_privileges",
+    "max_stack_depth",
+    "session_preload_libraries",
+    "session_replication_role",
+    "temp_file_limit",
+    "update_process_title",
+    "zero_damaged_pages",
+];
+
 const READ_ONLY: [&str; 6] = [
     "is_superuser",
     "session_authorization",

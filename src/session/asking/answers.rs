@@ -6,7 +6,7 @@ use crate::session::pins::{PinReason, Pins};
 use crate::session::reading::is_read_under;
 use crate::session::rules::DynamicSet;
 use crate::session::sequences::MAY_DRAW;
-use crate::session::settings::Room;
+use crate::session::settings::{self, Room};
 use crate::session::{Backend, Session, SessionError};
 use crate::sql::{self, Catalogue, Effects, Subject, Touched};
 use crate::wire::{Malformed, Reader};
@@ -233,6 +233,14 @@ impl Session {
         backend: &mut Backend,
     ) {
         let default = backend.settings.on_told(name, value, left);
+        if !default && settings::may_need_a_role(name) {
+            // Nobody else may be able to reset it alone, nor its own client to set it elsewhere.
+            self.owed = self.owed.max(Leftovers::Resettable);
+            let pins = self.knowledge.rules().dynamic_set == DynamicSet::Pin;
+            if pins && self.desired.get("role").is_some() {
+                self.pins.set(PinReason::Setting, true);
+            }
+        }
         match value {
             Some(value) if !default || self.startup.get(name).is_some() => {
                 if !self.adopt(name, value) {
