@@ -748,3 +748,20 @@ fn what_is_set_by_the_rights_of_a_role_stays_with_its_client_and_ends_nobody() {
         assert_eq!(client.value(show), "-1");
     }
 }
+
+#[test]
+fn a_default_that_was_learnt_ends_when_postgresql_reads_its_configuration_again() {
+    let stage = Stage::on(Cluster::with_slots(8).database(), &Setup::servers(1));
+    let [mut one, mut other] = [(); 2].map(|()| stage.client());
+    one.rows("set work_mem = '5MB'");
+    assert_eq!(other.value("show work_mem"), "4MB");
+    let mut admin = stage.database.admin();
+    admin.rows("alter system set work_mem = '16MB'");
+    admin.rows("select pg_reload_conf()");
+    wait_until("it is read", || other.value("show work_mem") == "16MB");
+    one.rows("set work_mem = '4MB'");
+    assert_eq!(other.value("show work_mem"), "16MB");
+    assert_eq!(one.value("show work_mem"), "4MB");
+    one.rows("set work_mem = '16MB'");
+    assert_eq!(other.value("show work_mem"), "16MB");
+}

@@ -58,7 +58,7 @@ impl Own {
         match self {
             Self::Set => SET,
             Self::Restore => RESTORE,
-            Self::Get => "SELECT pg_catalog.current_setting($1, true)",
+            Self::Get => GET,
             Self::Weigh => WEIGH,
             Self::Custom => CUSTOM,
             Self::Role => ROLE,
@@ -86,10 +86,15 @@ const RESTORE: &str = "SELECT name, CASE WHEN CASE WHEN source IS NOT NULL THEN 
     AS change (name, value) LEFT JOIN (SELECT pg_catalog.lower(name) AS folded, source \
     FROM pg_catalog.pg_settings) AS shown ON folded = pg_catalog.lower(name)";
 
+/// When this server has read its configuration tells whether the default is still what it was.
+const GET: &str = "SELECT pg_catalog.current_setting($1, true), NULL, NULL, NULL, \
+    (pg_catalog.date_part('epoch', pg_catalog.pg_conf_load_time()) * 1000000)::pg_catalog.int8";
+
 /// `pg_settings` shows values in their base units, so that they compare with each other only. It costs
 /// ten times what the value alone does, and is asked until the default is known.
 const WEIGH: &str = "SELECT pg_catalog.current_setting($1, true), (SELECT setting = reset_val \
-    FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) = $1)";
+    FROM pg_catalog.pg_settings WHERE pg_catalog.lower(name) = $1), NULL, NULL, \
+    (pg_catalog.date_part('epoch', pg_catalog.pg_conf_load_time()) * 1000000)::pg_catalog.int8";
 
 /// `pg_settings` does not show custom settings. What was set and reset is empty (`runtime-config-custom.html`), unless
 /// the role, the database or the configuration has a value for it, which a reset for the transaction shows.

@@ -259,6 +259,8 @@ pub struct ServerSettings {
     baseline: Settings,
     /// What RESET gives of those that are not reported, as it became known.
     defaults: Settings,
+    /// When the server has read its configuration, as far as it has said.
+    loaded: Option<i64>,
     /// Reported values now.
     reported: Settings,
     /// Values that differ from the default, reported or not.
@@ -379,6 +381,13 @@ impl ServerSettings {
     /// Whether it is known what RESET gives.
     pub fn knows_default(&self, name: &str) -> bool {
         name.contains('.') || self.default_of(name).is_some()
+    }
+
+    /// The server has read its configuration then; before, it may have had other defaults.
+    pub fn on_loaded(&mut self, at: i64) {
+        if self.loaded.replace(at) != Some(at) {
+            self.defaults = Settings::default();
+        }
     }
 
     /// RESET gives this.

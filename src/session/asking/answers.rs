@@ -28,6 +28,8 @@ pub(super) struct Value {
     is_default: bool,
     /// What this is, if that was told apart.
     default: Option<Box<[u8]>>,
+    /// When the server has read its configuration, as a number.
+    loaded: Option<i64>,
     /// It is too long to be kept.
     left_out: bool,
 }
@@ -70,6 +72,10 @@ fn statements(told: &[u8]) -> (bool, usize) {
     (by_sql == "t", others.parse().unwrap_or(0))
 }
 
+fn number(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 /// A row of the catalogue: what it is about, its name, and its code.
 type Row = (Subject, Box<[u8]>, Box<[u8]>);
 
@@ -110,7 +116,9 @@ impl Session {
             let is_default = columns.count > 1 && columns.flag()?.unwrap_or(false);
             // The role's, whose last column only sets it again.
             let default = if columns.count > 3 { columns.next()?.map(Box::from) } else { None };
-            asked.values.push(Value { shown, is_default, default, left_out: false });
+            let loaded =
+                if columns.count > 4 { columns.skip()?.next()?.and_then(number) } else { None };
+            asked.values.push(Value { shown, is_default, default, loaded, left_out: false });
         }
         Ok(())
     }
@@ -167,6 +175,9 @@ impl Session {
             if value.left_out {
                 self.leave_out(name, backend);
                 continue;
+            }
+            if let Some(loaded) = value.loaded {
+                backend.settings.on_loaded(loaded);
             }
             let known = value.shown.as_ref().filter(|_| value.is_default);
             if let Some(default) = value.default.as_ref().or(known) {
@@ -351,6 +362,11 @@ impl<'a> Columns<'a> {
             -1 => Ok(None),
             len => self.reader.bytes(usize::try_from(len).map_err(|_| Malformed::Short)?).map(Some),
         }
+    }
+
+    fn skip(&mut self) -> Result<&mut Self, Malformed> {
+        self.next()?;
+        Ok(self)
     }
 
     pub(in crate::session) fn flag(&mut self) -> Result<Option<bool>, Malformed> {
