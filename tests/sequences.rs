@@ -498,6 +498,6 @@ fn numbers_drawn_by_function_calls_are_kept_once_they_are_asked_for() {
     assert!(both(&mut client).starts_with("E[ERROR 55000]"));
     for _ in 0..2 {
         let last = both(&mut client);
-        assert!(last.starts_with("V"), "it is known to ask: {last}");
+        assert!(last.starts_with('V'), "it is known to ask: {last}");
     }
 }

@@ -245,22 +245,11 @@ impl Session {
             return self.wait_flushed(out);
         }
         let meaning = self.statements.meaning(name);
-        let mut executed = Vec::new();
-        if let Some(statement) = meaning.statement {
-            let effects = self.effects_of_statement(&statement);
-            executed = self.executed(effects, &statement.body);
-            let effects = self.with_executed(effects, &executed);
-            if let Err(refusal) = self.admit_text(effects, &statement.body) {
-                return self.refuse_message(true, out.server, refusal.report());
-            }
-            if self.must_know_names(effects)
-                || self.mind_sequences(effects, &statement.body, backend, out.server)
-            {
-                return self.wait_flushed(out);
-            }
-            self.leave_witness(effects, backend, out.server);
-            self.lend(effects, &statement.body, false, backend, out.server);
-        }
+        let ahead = meaning.statement.map(|statement| self.before_bind(&statement, backend, out));
+        let executed = match ahead.unwrap_or_else(|| Ok(Vec::new())) {
+            Ok(executed) => executed,
+            Err(fate) => return fate,
+        };
         let before = (self.flow.len(), out.server.len());
         let Some(target) = self.resolve(name, backend, out.server) else {
             return ClientFate::Wait;
@@ -297,6 +286,30 @@ impl Session {
         build::put_cstr(out.server, portal);
         build::put_cstr(out.server, &rename);
         ClientFate::Rewritten { skip: portal.len() + name.len() + 2 }
+    }
+
+    /// Does what must be done ahead of a statement that is bound; gives what it executes by SQL, or what becomes of the
+    /// Bind instead.
+    fn before_bind(
+        &mut self,
+        statement: &Statement,
+        backend: &mut Backend,
+        out: &mut Out<'_>,
+    ) -> Result<Vec<Arc<Statement>>, ClientFate> {
+        let effects = self.effects_of_statement(statement);
+        let executed = self.executed(effects, &statement.body);
+        let effects = self.with_executed(effects, &executed);
+        if let Err(refusal) = self.admit_text(effects, &statement.body) {
+            return Err(self.refuse_message(true, out.server, refusal.report()));
+        }
+        if self.must_know_names(effects)
+            || self.mind_sequences(effects, &statement.body, backend, out.server)
+        {
+            return Err(self.wait_flushed(out));
+        }
+        self.leave_witness(effects, backend, out.server);
+        self.lend(effects, &statement.body, false, backend, out.server);
+        Ok(executed)
     }
 
     /// A statement of the client's is bound to a portal; `rest` is the Bind behind the two names, and `executed` what
