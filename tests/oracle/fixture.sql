@@ -7,6 +7,10 @@ create table lookup (id int, word text);
 insert into lookup select g, 'word ' || g from generate_series(1, 5) g;
 create table other.lookup (id int, word text);
 insert into other.lookup select g, 'other ' || g from generate_series(1, 3) g;
+create schema apart;
+grant all on schema apart to public;
+create table apart.lookup (id text, more int, word int);
+insert into apart.lookup values ('2', 20, 200), ('02', 21, 201);
 create table tenants (tenant text, secret text);
 insert into tenants values ('A', 'of A'), ('A', 'of A too'), ('B', 'of B'), ('C', 'of C');
 alter table tenants enable row level security;
@@ -66,6 +70,7 @@ begin
 end $$;
 grant all on all tables in schema public to public;
 grant all on all tables in schema other to public;
+grant all on all tables in schema apart to public;
 grant all on all sequences in schema public to public;
 
 -- Back to the above, but for what programs cannot change.

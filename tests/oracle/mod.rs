@@ -133,6 +133,13 @@ fn they_are_where_clients_fall_asleep_at_once() {
 }
 
 #[test]
+fn they_are_where_names_stand_for_other_objects() {
+    let focus = vec![Area::Path, Area::Named, Area::Temporary, Area::Transaction];
+    let report = run_all(&Plan { focus, ..Plan::from_env(150) });
+    assert_eq!(report.differing(), 0, "programs differ:\n{report}");
+}
+
+#[test]
 fn postgresql_is_the_same_as_itself() {
     let report = run_all(&Plan { pooler: Kind::Nothing, ..Plan::from_env(20) });
     assert_eq!(report.differing(), 0, "the oracle is at fault:\n{report}");

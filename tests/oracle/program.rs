@@ -134,6 +134,8 @@ pub enum Area {
     Copy,
     /// Plain tables.
     Table,
+    /// What names stand for.
+    Path,
 }
 
 impl Area {
@@ -149,7 +151,8 @@ impl Area {
 }
 
 /// All of them.
-const AREAS: [Area; 27] = [
+const AREAS: [Area; 28] = [
+    Area::Path,
     Area::Login,
     Area::Transaction,
     Area::Several,

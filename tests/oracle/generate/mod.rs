@@ -5,6 +5,7 @@
 //! since sessions take turns: tables, sequences and waiting locks are each session's own.
 
 mod objects;
+mod paths;
 mod protocol;
 mod settings;
 mod superuser;
@@ -327,6 +328,7 @@ impl Generator {
 /// How much likelier an area is. What wipes everything, and what leaves nothing, is never frequent.
 fn factor(area: Area, focus: &[Area]) -> u32 {
     match (area, focus.contains(&area)) {
+        (Area::Path, false) => 0,
         (Area::Discard | Area::Copy | Area::Table, true) => 6,
         (Area::Transaction, true) => 10,
         (Area::Transaction, false) => 4,
@@ -349,8 +351,14 @@ fn makers() -> impl Iterator<Item = &'static Maker> {
 }
 
 /// All kinds of steps.
-const MAKERS: &[&[Maker]] =
-    &[transactions::MAKERS, settings::MAKERS, objects::MAKERS, protocol::MAKERS, superuser::MAKERS];
+const MAKERS: &[&[Maker]] = &[
+    transactions::MAKERS,
+    settings::MAKERS,
+    objects::MAKERS,
+    protocol::MAKERS,
+    superuser::MAKERS,
+    paths::MAKERS,
+];
 
 /// What programs are about; superusers' areas come on top.
 const STATES: &[Area] = &[
