@@ -550,10 +550,15 @@ impl Pool {
                 Freed::Park => {
                     server.entry.park(now);
                     server.link.release_larger_buffers(KEPT_BUFFER);
+                    // Who has begun to starve since it was looked at has asked those that were parked by then; who
+                    // does from now on has this one asked.
+                    let is_wanted = server.slot.host().wants_slots();
                     slots.park(server);
                     drop(slots);
-                    // Who has begun to starve since it was looked at has asked those that were parked by then.
-                    return self.feed_host();
+                    if is_wanted {
+                        self.feed_host();
+                    }
+                    return;
                 }
                 Freed::Evict => {
                     drop(slots);
