@@ -234,3 +234,19 @@ fn who_cannot_send_on_since_its_server_does_not_read_is_waited_for_asleep() {
     let each = " 1 2 C[SELECT 1]".repeat(40);
     assert_eq!(line(&seen), format!("1 2 C[UPDATE 1]{each} Z[I]"));
 }
+
+#[test]
+fn what_pgweir_asks_for_itself_for_too_long_costs_the_next_query_nothing() {
+    let stage = stage();
+    let mut client = stage.client();
+    let mut admin = stage.database.admin();
+    client.rows("select pg_advisory_lock(6)");
+    client.rows("select 1");
+    admin.rows("begin; lock table pg_catalog.pg_depend in access exclusive mode");
+    // Which state there is now, cannot be found out for a while.
+    client.rows("select pg_advisory_lock(7)");
+    client.send(&query("select pg_sleep(0.2)"));
+    std::thread::sleep(Duration::from_millis(900));
+    admin.rows("rollback");
+    assert_eq!(line(&client.ready(1)), "T D() C[SELECT 1] Z[I]");
+}

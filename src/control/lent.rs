@@ -101,7 +101,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lent<S> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::clock::Instant;
     use crate::config::Share;

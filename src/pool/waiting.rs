@@ -220,8 +220,7 @@ impl Pool {
         Ok(Queued::In(Place { pool: self, id, class, receiver, is_left: false }))
     }
 
-    /// What servers report is known from now on, and told to all who waited for it.
-    /// What a server of this generation has reported.
+    /// What servers report is known from now on, as one of this generation has said, and told to all who waited for it.
     pub(super) fn learn_welcome(&self, reported: Settings, generation: u64) {
         {
             let mut welcome = lock(&self.welcome);

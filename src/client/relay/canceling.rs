@@ -29,7 +29,7 @@ impl Relay<'_> {
     }
 
     /// Whether there is something of the client's that can be cancelled: it runs, or waits for what runs ahead of it.
-    fn has_work(&self) -> bool {
+    pub(super) fn has_work(&self) -> bool {
         let Client { session, link, .. } = &*self.client;
         session.runs_for_client() || session.holds_for_client() || Half::has_whole_message(link)
     }

@@ -202,8 +202,8 @@ impl Relay<'_> {
             // It was counted when it was cancelled.
             return Err(Ending::Ended(Box::new(edge::timed_out(Timeout::Query))));
         };
-        // What pgweir itself asks is nobody's statement.
-        if self.cancel() {
+        // What pgweir itself asks is nobody's statement, nor is what comes behind it.
+        if self.has_work() && self.cancel() {
             self.tell_canceled(asked.since.elapsed());
         }
         self.asked = Some(Asked { canceled: true, moved: self.moved(true), ..asked });
