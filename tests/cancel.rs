@@ -1,7 +1,9 @@
 //! CancelRequest (`protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS`): it ends the query of the
 //! client that it names, and never anybody else's.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -21,6 +23,12 @@ fn running(stage: &Stage, what: &str) {
          and pid <> pg_backend_pid()"
     );
     wait_until("the query runs", || admin.value(&sql) != "0");
+}
+
+/// Asks for a cancel and waits for its end, beside what the test does.
+fn cancel_beside(client: &Raw, addr: SocketAddr) -> JoinHandle<Vec<u8>> {
+    let key = client.key.clone();
+    std::thread::spawn(move || cancel(addr, &key))
 }
 
 #[test]
@@ -60,8 +68,7 @@ fn a_cancel_waits_for_what_goes_ahead_of_the_query() {
     client.send(&query("select pg_sleep(30)"));
     // Long enough for the query to be with the server, and the cancel with the client.
     assert!(client.within(Duration::from_millis(200)).is_empty());
-    let (addr, key) = (stage.weir.target().addr, client.key.clone());
-    let canceling = std::thread::spawn(move || cancel(addr, &key));
+    let canceling = cancel_beside(&client, stage.weir.target().addr);
     std::thread::sleep(Duration::from_millis(200));
     signal("CONT", &server);
     let events = line(&client.ready(1)).trim_start_matches("T ").to_owned();
@@ -211,8 +218,7 @@ fn a_server_is_not_used_again_while_a_cancel_hangs() {
     middleman.set(Fault::SwallowCancels);
     one.send(&query("select pg_sleep(0.7)"));
     running(&stage, "pg_sleep");
-    let (addr, key) = (stage.weir.target().addr, one.key.clone());
-    let cancelling = std::thread::spawn(move || cancel(addr, &key));
+    let cancelling = cancel_beside(&one, stage.weir.target().addr);
     let began = Instant::now();
     let new = two.value("select pg_backend_pid()");
     assert_ne!(new, old);
@@ -246,9 +252,8 @@ fn a_cancel_that_comes_late_never_hits_the_next_statement_of_its_client() {
     for round in 0..5 {
         client.rows("begin");
         client.send(&query("select pg_sleep(0.02)"));
-        let key = client.key.clone();
         // A cancel of who has just begun is kept back for a moment, in which the statement ends by itself.
-        let canceler = std::thread::spawn(move || cancel(addr, &key));
+        let canceler = cancel_beside(&client, addr);
         let first = line(&client.ready(1));
         if first.contains("E[ERROR 57014]") {
             // Else it was slower than that.
@@ -274,8 +279,7 @@ fn a_cancel_that_is_read_before_its_query_cancels_it() {
         // Both come while pgweir does not look.
         stage.weir.signal("STOP");
         client.send(&query("select pg_sleep(30)"));
-        let key = client.key.clone();
-        let canceler = std::thread::spawn(move || cancel(addr, &key));
+        let canceler = cancel_beside(&client, addr);
         std::thread::sleep(Duration::from_millis(50));
         stage.weir.signal("CONT");
         let seen = line(&client.ready(1)).trim_start_matches("T ").to_owned();
