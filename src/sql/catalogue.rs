@@ -88,10 +88,11 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// Reads the code of everything. Each row is what it is about, its name, and its code.
-    pub fn new<'a>(rows: impl Iterator<Item = (Subject, &'a [u8], &'a [u8])>) -> Self {
+    pub fn new<'a, C: AsRef<[u8]>>(rows: impl Iterator<Item = (Subject, &'a [u8], C)>) -> Self {
         let mut all = Gathered::default();
         let mut drawing: HashMap<_, Vec<_>, _> = HashMap::default();
         for (subject, name, code) in rows {
+            let code = code.as_ref();
             if subject == Subject::Drawing {
                 drawing.entry(name.into()).or_default().extend(filled(code));
             } else {

@@ -30,6 +30,7 @@ mod setting;
 mod shapes;
 mod shown;
 mod statements;
+mod stored;
 mod touched;
 mod whole;
 
@@ -50,6 +51,7 @@ pub use self::setting::setting;
 pub use self::shapes::Shapes;
 pub use self::shown::{Shown, shown};
 pub use self::statements::{Mention, creates_ahead, mentions};
+pub use self::stored::{Stored, named};
 pub use self::touched::{Resets, Touched, touched, touched_by_strings, touched_by_value};
 pub use self::whole::{Whole, is_empty, whole};
 

@@ -357,7 +357,7 @@ fn code_that_the_text_does_not_show_is_suspected() {
 
 #[test]
 fn code_is_read_in_the_language_that_is_known_alone() {
-    let nothing = Catalogue::new(std::iter::empty());
+    let nothing = Catalogue::default();
     let options = Options { catalogue: Some(&nothing), ..Options::default() };
     let effects = |text: &str| classify(text.as_bytes(), &options);
     for text in

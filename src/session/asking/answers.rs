@@ -8,14 +8,14 @@ use crate::session::rules::DynamicSet;
 use crate::session::sequences::MAY_DRAW;
 use crate::session::settings::{self, Room};
 use crate::session::{Backend, Session, SessionError};
-use crate::sql::{self, Catalogue, Effects, Subject, Touched};
+use crate::sql::{self, Catalogue, Effects, Stored, Touched};
 use crate::wire::{Malformed, Reader};
 use crate::without::is_off;
 
 /// Rows of the catalogue.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    rows: Vec<Row>,
+    rows: Vec<Stored>,
     bytes: usize,
 }
 
@@ -76,9 +76,6 @@ fn number(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// A row of the catalogue: what it is about, its name, and its code.
-type Row = (Subject, Box<[u8]>, Box<[u8]>);
-
 impl Session {
     /// The name of a channel that the server listens to.
     pub(in crate::session) fn on_channel_row(&mut self, row: &[u8]) -> Result<(), SessionError> {
@@ -128,19 +125,13 @@ impl Session {
         let Some(asked) = &mut self.questions.asked else { return Ok(()) };
         let Some(rows) = &mut asked.catalogue else { return Ok(()) };
         let mut columns = Columns::new(row)?;
-        let subject = match columns.next()? {
-            Some(b"f") => Subject::Function,
-            Some(b"r") => Subject::Relation,
-            Some(b"w") => Subject::Written,
-            Some(b"x") => Subject::Foreign,
-            Some(b"d") => Subject::Drawing,
-            _ => Subject::Opaque,
-        };
-        let name: Box<[u8]> = columns.next()?.unwrap_or_default().into();
-        let code: Box<[u8]> = columns.next()?.unwrap_or_default().into();
-        rows.bytes += name.len() + code.len();
+        let kind = columns.next()?.unwrap_or_default();
+        let number = columns.next()?.unwrap_or_default();
+        let name = columns.next()?.unwrap_or_default();
+        let row = Stored::new(kind, number, name, columns.next()?, columns.next()?);
+        rows.bytes += row.bytes();
         if rows.bytes <= MAX_CATALOGUE {
-            rows.rows.push((subject, name, code));
+            rows.rows.push(if is_off("functions") { row.harmless() } else { row });
         } else {
             // Nothing is known then, and everything suspect.
             rows.rows = Vec::new();
@@ -284,11 +275,7 @@ impl Session {
     /// asked for in another round.
     fn on_catalogue(&mut self, rows: &Rows) -> Effects {
         if rows.bytes <= MAX_CATALOGUE {
-            let rows = rows.rows.iter().map(|(subject, name, code)| {
-                let code: &[u8] = if is_off("functions") { b"" } else { code };
-                (*subject, &**name, code)
-            });
-            self.knowledge.learn_catalogue(Catalogue::new(rows));
+            self.knowledge.learn_catalogue(Catalogue::new(sql::named(&rows.rows)));
         } else {
             self.knowledge.refuse_catalogue();
         }
