@@ -19,6 +19,8 @@ pub struct Guest {
     heard: AtomicBool,
     /// Since when it is asked for something; `None` while it is pgweir's turn.
     asked: Mutex<Option<Instant>>,
+    /// It has failed, and is kept back before it learns so.
+    refused: AtomicBool,
     displaced: AtomicBool,
     leave: Notify,
 }
@@ -43,6 +45,16 @@ impl Guest {
     /// Since when it is.
     pub fn asked_since(&self) -> Option<Instant> {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It has failed, and would leave its place at once but for those who guess.
+    pub fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has.
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// It is to leave, for others have come.

@@ -53,6 +53,8 @@ pub struct LoginContext {
     room: Arc<Room>,
     /// Room at the console, if there is one: who looks why all others are taken needs some.
     console: Option<Arc<Room>>,
+    /// Who may be there.
+    admins: Vec<String>,
     /// Password derivations at once; a stranger can ask for them. The same over reloads, as are the turns of handshakes:
     /// what was begun by an older configuration counts.
     derivations: Arc<Semaphore>,
@@ -197,6 +199,7 @@ impl LoginContext {
                 let kept = before.and_then(|before| before.console.clone());
                 kept.unwrap_or_else(|| Room::new(MAX_CONSOLES))
             }),
+            admins: [&config.admin.users[..], &config.admin.readers[..]].concat(),
             derivations: before.map_or_else(
                 || Arc::new(Semaphore::new(DERIVATIONS)),
                 |before| Arc::clone(&before.derivations),
@@ -211,9 +214,11 @@ impl LoginContext {
         }
     }
 
-    /// Where a client for this database takes its seat.
-    fn room(&self, database: &str) -> &Arc<Room> {
-        let console = self.console.as_ref().filter(|_| database == CONSOLE);
+    /// Where this user of this database takes its seat. Who may not use the console is refused there, and takes none from
+    /// those who may.
+    fn room(&self, database: &str, user: &str) -> &Arc<Room> {
+        let is_for_console = database == CONSOLE && self.admins.iter().any(|admin| admin == user);
+        let console = self.console.as_ref().filter(|_| is_for_console);
         console.unwrap_or(&self.room)
     }
 
@@ -313,7 +318,7 @@ impl Door<'_> {
         };
         let credential = users.credential(&startup.database, &startup.user, proven);
         // Who has not proved who it is takes no place from one who can.
-        let room = self.context.room(&startup.database);
+        let room = self.context.room(&startup.database, &startup.user);
         let seat = room.enter().map_err(LoginFailure::TooManyClients)?;
         let is_session = Arc::ptr_eq(room, &self.context.room);
         let places =
@@ -342,13 +347,26 @@ impl Door<'_> {
         }
     }
 
-    /// Whoever guesses waits for each answer, in its place here.
-    async fn keep_back(&self, failure: &LoginFailure) {
+    /// Whoever guesses waits for each answer, in its place here for as long as that is nobody else's and it stays.
+    async fn keep_back(&mut self, failure: &LoginFailure) {
         let is_refused = matches!(failure, LoginFailure::Auth(AuthError::Refused { .. }));
         let allowed = self.context.delay_after;
         if let (true, Some(address)) = (is_refused && allowed > 0, self.peer.ip()) {
             let delay = self.context.failures.note(address, allowed, Instant::now());
-            tokio::time::sleep(delay).await;
+            self.guest.refuse();
+            let Some(link) = &mut self.link else { return };
+            let mut kept = pin!(tokio::time::sleep(delay));
+            loop {
+                let read = link.input.len() < EARLY_INPUT;
+                tokio::select! {
+                    () = &mut kept => return,
+                    moved = link.moved(read) => if !matches!(moved, Ok(Moved::Read | Moved::Drained)) {
+                        // It has gone without its answer.
+                        self.link = None;
+                        return;
+                    },
+                }
+            }
         }
     }
 
@@ -410,7 +428,8 @@ impl Door<'_> {
         }
         let word = self.fill(HEADER).await?.get(1..HEADER);
         let word = word.and_then(|word| word.try_into().ok()).map_or(0, u32::from_be_bytes);
-        let body = (word as usize).checked_sub(4).filter(|len| *len <= MAX_ANSWER);
+        let most = if self.context.method == Method::Cleartext { MAX_PASSWORD } else { MAX_PROOF };
+        let body = (word as usize).checked_sub(4).filter(|len| *len <= most);
         let body = body.ok_or(LoginFailure::Length)?;
         self.fill(HEADER + body).await?;
         let mut message = self.link()?.input.split_to(HEADER + body);
@@ -550,8 +569,11 @@ fn described(error: &AuthError) -> String {
     }
 }
 
-/// Longest answer to a request for authentication (`PG_MAX_AUTH_TOKEN_LENGTH`).
-const MAX_ANSWER: usize = 65_535;
+/// Longest password in clear text (`PG_MAX_AUTH_TOKEN_LENGTH`).
+const MAX_PASSWORD: usize = 65_535;
+
+/// Longest message of SCRAM or MD5, which are far shorter.
+const MAX_PROOF: usize = 2 << 10;
 
 /// What is read of a client ahead of its turn.
 const EARLY_INPUT: usize = 2 << 10;

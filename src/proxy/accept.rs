@@ -233,7 +233,8 @@ impl Admitted {
                 }
             }
             Some(None) => CancelOutcome::TooMany,
-            None => CancelOutcome::UnknownKey,
+            // Who guesses keys is told nothing, and keeps no place.
+            None => return self.shared.metrics.clients.cancels.count(CancelOutcome::UnknownKey),
         };
         self.shared.metrics.clients.cancels.count(outcome);
         request.finish().await;

@@ -1,8 +1,8 @@
 //! Connections that have not logged in yet: how many there may be, in all and from one address.
 //!
 //! When there are too many, the one that has been there longest without saying what it wants gives way, or who has said
-//! so and has owed an answer for long: else a few hosts that connect and say no more would shut everybody out for
-//! as long as a login may take.
+//! so and has owed an answer for long, or has failed and is kept back: else a few hosts that connect and say no more, or
+//! guess, would shut everybody out for as long as a login may take.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -99,14 +99,15 @@ impl State {
         None
     }
 
-    /// Of the oldest few, one who has owed an answer for so long that it is not to be expected. The others go to the
-    /// end.
+    /// Of the oldest few, one who has failed, or has owed an answer for so long that it is not to be expected. The others
+    /// go to the end.
     fn oldest_heard(&mut self, now: Instant) -> Option<Arc<Guest>> {
         for _ in 0..FEW {
             let guest = self.heard.pop_front()?;
             let Some(there) = guest.upgrade() else { continue };
             let since = there.asked_since();
-            if since.is_some_and(|since| now.saturating_duration_since(since) >= LATE) {
+            let is_late = since.is_some_and(|since| now.saturating_duration_since(since) >= LATE);
+            if is_late || there.is_refused() {
                 return Some(there);
             }
             self.heard.push_back(guest);
@@ -168,7 +169,10 @@ mod tests {
         assert!(Arc::ptr_eq(&slow, &there[2].guest), "it does not answer");
         there[2].guest.ask(false);
         assert!(lobby.lock().oldest_heard(late).is_none());
-        drop(slow);
+        there[0].guest.refuse();
+        let failed = lobby.lock().oldest_heard(Instant::now()).unwrap();
+        assert!(Arc::ptr_eq(&failed, &there[0].guest), "it only waits for its refusal");
+        drop((slow, failed));
         drop((there, fourth));
         assert!(lobby.enter(None, false).is_some());
     }

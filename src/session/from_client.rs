@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::asking::{Parameters, SUSPECT};
 use super::flow::{Kind, Owner};
+use super::knowledge::may_copy;
 use super::pins::PinReason;
 use super::preparing::NAMES_STATEMENTS;
 use super::rules::Refusal;
@@ -399,6 +400,7 @@ impl Session {
         let defaulting = || if whole { self.with_defaults(effects, body, true) } else { None };
         let made = discarding.or_else(defaulting);
         let text = made.as_ref().map_or(body, |made| &made.text);
+        let is_written = whole && !made.as_ref().is_some_and(|made| made.gave_up);
         // The Sync behind what is lent would end a segment that has failed.
         if effects.intersects(NAMES_STATEMENTS) && !self.flow.is_empty() && !self.pooling.keeps() {
             return self.wait_flushed(out);
@@ -409,10 +411,10 @@ impl Session {
         self.query_resets(effects.intersects(RESETS));
         let resets = self.note_effects(effects, text, &Parameters::NONE);
         self.note_executed_here(&executed);
-        if !whole || (effects.intersects(RESETS) && !resets.are_all()) {
+        if !is_written || (effects.intersects(RESETS) && !resets.are_all()) {
             self.doubt_reset();
         }
-        if whole {
+        if is_written {
             self.suspect_unwritten(&resets);
         } else {
             self.suspect_resets(&resets);
@@ -519,11 +521,6 @@ pub(super) fn may_start(text: &[u8], letters: &[u8]) -> bool {
     let space = |byte: &&u8| byte.is_ascii_whitespace() || **byte == b'\x0b';
     let first = text.iter().find(|byte| !space(byte));
     first.is_some_and(|byte| letters.contains(byte) || b"-/;".contains(byte))
-}
-
-/// Whether a text can begin a COPY.
-pub(super) fn may_copy(text: &[u8]) -> bool {
-    text.windows(4).any(|word| word.eq_ignore_ascii_case(b"copy"))
 }
 
 /// The functions of large objects, which libpq calls by FunctionCall: they leave nothing behind that

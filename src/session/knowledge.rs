@@ -31,6 +31,7 @@ pub struct Statement {
     read_under: AtomicU32,
     /// Name on servers.
     pub server_name: Box<[u8]>,
+    may_copy: bool,
     /// Copies on servers of an older generation are stale, or in doubt.
     changed: AtomicU32,
     doubted: AtomicU32,
@@ -53,6 +54,7 @@ impl Statement {
             effects: AtomicU64::new(effects.bits()),
             read_under: AtomicU32::new(version),
             server_name: format!("{NAME_PREFIX}{id}").into_bytes().into(),
+            may_copy: may_copy(body),
             changed: AtomicU32::new(0),
             doubted: AtomicU32::new(0),
             known_good: AtomicBool::new(false),
@@ -62,6 +64,11 @@ impl Statement {
     /// Its text was too long to keep: it lives on the server that took it, and nowhere else.
     pub fn is_unrepeatable(&self) -> bool {
         self.body.is_empty()
+    }
+
+    /// Whether it can begin a COPY.
+    pub fn may_copy(&self) -> bool {
+        self.may_copy
     }
 
     /// Its text, without types.
@@ -571,6 +578,11 @@ const MAX_ACCEPTED_BYTES: usize = 8 << 20;
 
 /// The longest that is remembered, with its name: all that a StartupMessage can hold.
 const MAX_ACCEPTED_VALUE: usize = 16 << 10;
+
+/// Whether a text can begin a COPY.
+pub(super) fn may_copy(text: &[u8]) -> bool {
+    text.windows(4).any(|word| word.eq_ignore_ascii_case(b"copy"))
+}
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,6 @@
 use bytes::BytesMut;
 
 use super::flow::Kind;
-use super::from_client::may_copy;
 use super::own::Own;
 use super::pins::PinReason;
 use super::settings::{self, Change};
@@ -186,9 +185,7 @@ impl Session {
     /// The server may be in a COPY, which takes none of pgweir's messages.
     pub(super) fn may_be_copying(&self) -> bool {
         let copies = |note: &Note| match note {
-            Note::Use { statement, .. } | Note::Parse { statement, .. } => {
-                may_copy(&statement.body)
-            }
+            Note::Use { statement, .. } | Note::Parse { statement, .. } => statement.may_copy(),
             _ => false,
         };
         !self.resetting.suspected.is_empty()

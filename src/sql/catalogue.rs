@@ -36,14 +36,14 @@ impl Deed {
 
     /// Adds what something else does; true if that is new.
     fn add(&mut self, other: &Self) -> bool {
-        let before = (self.effects, self.touched.clone());
+        let before = (self.effects, self.touched.size());
         self.effects |= other.effects;
         self.touched.any |= other.touched.any || !other.touched.parameters.is_empty();
         for name in &other.touched.names {
             self.touched.add(name);
         }
         self.touched.may_reset.add(other.touched.may_reset.clone());
-        before != (self.effects, self.touched.clone())
+        before != (self.effects, self.touched.size())
     }
 }
 
@@ -87,8 +87,11 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Reads the code of everything. Each row is what it is about, its name, and its code.
-    pub fn new<'a, C: AsRef<[u8]>>(rows: impl Iterator<Item = (Subject, &'a [u8], C)>) -> Self {
+    /// Reads the code of everything. Each row is what it is about, its name, and its code. `None` if it uses itself in
+    /// so many ways that it would take too long.
+    pub fn new<'a, C: AsRef<[u8]>>(
+        rows: impl Iterator<Item = (Subject, &'a [u8], C)>,
+    ) -> Option<Self> {
         let mut all = Gathered::default();
         let mut drawing: HashMap<_, Vec<_>, _> = HashMap::default();
         for (subject, name, code) in rows {
@@ -99,7 +102,7 @@ impl Catalogue {
                 all.add(subject, name, code);
             }
         }
-        let all = all.settle();
+        let all = all.settle()?;
         let keep = |deed: Deed| (!deed.is_nothing()).then(|| Box::new(deed));
         let of_tables = |entries: Entries| {
             let entries = entries.into_iter().filter(|(_, entry)| !entry.deed.is_only_drawing());
@@ -116,7 +119,7 @@ impl Catalogue {
         found.has_mentions = !found.relations.is_empty()
             || !found.written.is_empty()
             || found.functions.values().flatten().any(|deed| own(deed));
-        found
+        Some(found)
     }
 
     /// What a function of this name does; `None` if there is none, `Some(None)` if it does nothing.
@@ -197,10 +200,10 @@ impl Gathered {
 
     /// Who uses what does something does it too. That ends, since what is known of a name only grows, up to all there
     /// is.
-    fn settle(self) -> Self {
+    fn settle(self) -> Option<Self> {
         let mut web = Web::of(self);
-        web.settle();
-        web.untied()
+        web.settle()?;
+        Some(web.untied())
     }
 }
 
@@ -250,13 +253,16 @@ impl Web {
         self.users = users;
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Option<()> {
+        let mut left = MAX_STEPS;
         let does = |number: &usize| !self.nodes[*number].entry.deed.is_nothing();
         let mut waiting: VecDeque<_> = (0..self.nodes.len()).filter(does).collect();
         let mut waits: Vec<_> = (0..self.nodes.len()).map(|number| does(&number)).collect();
         while let Some(number) = waiting.pop_front() {
             waits[number] = false;
             let deed = self.nodes[number].entry.deed.clone();
+            let names = deed.touched.names.len();
+            left = left.checked_sub(self.users[number].len() * (1 + names * names))?;
             for user in &self.users[number] {
                 let is_new = self.nodes[*user].entry.deed.add(&deed);
                 if is_new && !std::mem::replace(&mut waits[*user], true) {
@@ -264,6 +270,7 @@ impl Web {
                 }
             }
         }
+        Some(())
     }
 
     fn untied(self) -> Gathered {
@@ -281,13 +288,16 @@ fn filled(code: &[u8]) -> Option<Filled> {
     Some(Filled { column: name()?, sequence: name()?, schema: name()? })
 }
 
+/// Names that are compared while it is found what uses what: tenths of a second.
+const MAX_STEPS: usize = 20_000_000;
+
 #[cfg(test)]
 mod tests {
     use super::super::classify::{Options, classify};
     use super::*;
 
     fn catalogue(rows: &[(Subject, &str, &str)]) -> Catalogue {
-        Catalogue::new(rows.iter().map(|(s, n, c)| (*s, n.as_bytes(), c.as_bytes())))
+        Catalogue::new(rows.iter().map(|(s, n, c)| (*s, n.as_bytes(), c.as_bytes()))).unwrap()
     }
 
     #[test]
@@ -372,8 +382,19 @@ mod tests {
         let rows = names.iter().zip(&code);
         let found = Catalogue::new(
             rows.map(|(name, code)| (Subject::Function, name.as_bytes(), code.as_bytes())),
-        );
+        )
+        .unwrap();
         let first = found.function(b"f0").flatten().expect("it does something");
         assert!(first.effects.contains(Effects::ADVISORY_LOCK));
+    }
+
+    #[test]
+    fn what_would_take_too_long_is_given_up() {
+        let names: Vec<_> = (0..1_000).map(|number| format!("f{number}")).collect();
+        let all = names.iter().map(|name| format!("perform {name}();")).collect::<String>();
+        let code: Vec<_> = (0..1_000).map(|n| format!("set a.b{n} = 1; {all}")).collect();
+        let rows = names.iter().zip(&code);
+        let rows = rows.map(|(n, c)| (Subject::Function, n.as_bytes(), c.as_bytes()));
+        assert!(Catalogue::new(rows).is_none());
     }
 }

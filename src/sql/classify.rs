@@ -290,7 +290,8 @@ impl<'a, 'o> Classifier<'a, 'o> {
 
     /// CALL of a procedure, whose name ends at the parenthesis (`sql-call.html`).
     fn called(&self, after: &mut Lexer<'_>) -> Effects {
-        let name = after.take_while(|token| token.kind != Kind::Open).last();
+        let ends = |token: &Token<'_>| matches!(token.kind, Kind::Open | Kind::Semicolon);
+        let name = after.take_while(|token| !ends(token)).last();
         let name = name.and_then(|token| fold(&token));
         let (Some(name), Some(catalogue)) = (name, self.options.catalogue) else {
             return Effects::ROUTINE;
@@ -323,7 +324,8 @@ impl<'a, 'o> Classifier<'a, 'o> {
             let reads = [b"select".as_slice(), b"values", b"table"];
             return !after.next().is_some_and(|token| reads.iter().any(|word| token.is_word(word)));
         }
-        self.lexer.clone().any(|token| token.is_word(b"from"))
+        let mut rest = self.lexer.clone().take_while(|token| token.kind != Kind::Semicolon);
+        rest.any(|token| token.is_word(b"from"))
     }
 
     fn create(&mut self) -> Statement {

@@ -119,6 +119,7 @@ pub fn with_defaults(text: &[u8], options: &Options<'_>, defaults: &Defaults<'_>
     }
     let lexer = Lexer::new(text, options.standard_conforming_strings);
     let tokens: Vec<_> = lexer.take(MAX_TOKENS).collect();
+    let mut added = 0;
     for statement in tokens.split(|token| token.kind == Kind::Semicolon) {
         made.ends &= statement.is_empty();
         if let Some((name, place)) = set(text, statement) {
@@ -127,11 +128,18 @@ pub fn with_defaults(text: &[u8], options: &Options<'_>, defaults: &Defaults<'_>
         if let (true, Some((reset, end))) = (defaults.several, reset(text, statement)) {
             let (count, sets) = defaults.behind(&reset);
             made.add(b"RESET\0", count, reset);
+            added += sets.len();
+            if added > MAX_ADDED {
+                return Some(Made::given_up(text));
+            }
             changes.extend((count > 0).then_some((end..end, sets)));
         }
     }
     if changes.is_empty() {
         return None;
+    }
+    if changes.iter().map(|(_, value)| value.len()).sum::<usize>() > MAX_ADDED {
+        return Some(Made::given_up(text));
     }
     changes.sort_by_key(|(place, _)| place.start);
     made.replace(text, changes)?;
@@ -154,6 +162,9 @@ fn in_set(name: &str, value: &[u8]) -> Vec<u8> {
 fn spaced(value: &[u8]) -> Vec<u8> {
     [b" ", &literal(value)[..]].concat()
 }
+
+/// Bytes that a text may become longer by.
+const MAX_ADDED: usize = 1 << 20;
 
 /// A name with a cast behind it, and the comma.
 const MAX_CAST: usize = 6;

@@ -301,7 +301,7 @@ mod tests {
         ];
         let rows = rows.map(|(name, code)| (Subject::Drawing, name.as_bytes(), code.as_bytes()));
         let hidden = (Subject::Function, b"hidden".as_slice(), b"select lastval()".as_slice());
-        let catalogue = Catalogue::new(rows.into_iter().chain([hidden]));
+        let catalogue = Catalogue::new(rows.into_iter().chain([hidden])).unwrap();
         let options = Options { catalogue: Some(&catalogue), ..Options::default() };
         let drawing = drawing.iter().map(|text| text.as_bytes());
         super::is_drawn(asking.as_bytes(), drawing, true, &options)

@@ -50,6 +50,8 @@ pub struct Made {
     due: Added,
     /// The last statement is such a one.
     pub(super) ends: bool,
+    /// It would have become too long, and is the text as it was.
+    pub gave_up: bool,
 }
 
 /// Statements that were put behind one of the text's own.
@@ -89,16 +91,23 @@ impl Made {
         text: &[u8],
         changes: Vec<(Range<usize>, Vec<u8>)>,
     ) -> Option<()> {
-        let mut rest = 0;
+        let (mut rest, mut ends) = (0, 0);
         for (place, value) in changes {
-            self.text.extend_from_slice(text.get(rest..place.start)?);
+            let before = text.get(rest..place.start)?;
+            self.text.extend_from_slice(before);
             self.text.extend_from_slice(&value);
             let longer = value.len() as isize - place.len() as isize;
-            self.moves.push((characters(&self.text), longer));
+            ends += characters(before) + characters(&value);
+            self.moves.push((ends, longer));
             rest = place.end;
         }
         self.text.extend_from_slice(text.get(rest..)?);
         Some(())
+    }
+
+    /// The text as it was.
+    pub(super) fn given_up(text: &[u8]) -> Self {
+        Self { text: text.to_vec(), gave_up: true, ..Self::default() }
     }
 
     /// Whether a statement that is not answered yet puts back a setting behind its RESET.

@@ -66,7 +66,10 @@ impl Stored {
 
     /// Bytes that it keeps.
     pub fn bytes(&self) -> usize {
-        self.name.len() + self.code.as_ref().map_or(0, |code| code.len()) + self.uses.len()
+        size_of::<Self>()
+            + self.name.len()
+            + self.code.as_ref().map_or(0, |code| code.len())
+            + self.uses.len()
     }
 
     /// The same without what it does.

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::{
-    Catalogue, Effects, Lexer, Options, Token, Whole, classify, is_multibyte_unsafe, whole,
+    Catalogue, Defaults, Effects, Lexer, Options, Token, Whole, classify, is_multibyte_unsafe,
+    touched, whole, with_defaults,
 };
 
 /// Without the effects that have a table of their own.
@@ -726,12 +727,44 @@ fn hostile_texts_take_linear_time() {
         "''",
         "deallocate ",
         "*/",
+        "copy;",
+        "call;",
+        "begin set ",
+        "do $$",
     ];
+    let catalogue = Catalogue::default();
+    let options = Options { catalogue: Some(&catalogue), ..Options::default() };
     for seed in seeds {
         let text = seed.repeat(1 << 18);
-        let _ = classify(text.as_bytes(), &Options::default());
+        let _ = classify(text.as_bytes(), &options);
+        let _ = touched(text.as_bytes(), &options);
         let _ = whole(text.as_bytes(), &Options::default());
     }
+}
+
+/// Code that runs texts is read again for each that it may run.
+#[test]
+fn code_within_code_is_read_so_many_times_at_most() {
+    let inner = "execute($c$x$c$ ".repeat(40);
+    let middle = format!("execute($b$ {inner} $b$ ").repeat(400);
+    let text = format!("do $a$ {} $a$", middle.repeat(3));
+    let found = touched(text.as_bytes(), &Options::default());
+    assert!(found.any, "it is not read to its end");
+}
+
+#[test]
+fn a_text_does_not_grow_without_end_by_what_its_defaults_mean() {
+    let value = vec![b'x'; 9_900];
+    let defaults = Defaults { values: vec![("a.b", &value)], several: true };
+    for (text, count) in [("reset all;", 5_000), ("set a.b to default;", 3_000)] {
+        let text = text.repeat(count);
+        let made = with_defaults(text.as_bytes(), &Options::default(), &defaults).unwrap();
+        assert!(made.gave_up);
+        assert_eq!(made.text, text.as_bytes());
+    }
+    let few = "reset all;".repeat(100);
+    let made = with_defaults(few.as_bytes(), &Options::default(), &defaults).unwrap();
+    assert!(!made.gave_up && made.text.len() > 990_000, "{}", made.text.len());
 }
 
 const BLANKS: [&str; 8] = [

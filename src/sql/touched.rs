@@ -3,6 +3,8 @@
 //! Names only: what value a setting then has is for the server to say. What has no name in the text
 //! (`set_config(a || b, ...)`) is [`Touched::any`].
 
+use std::cell::Cell;
+
 use super::call::fold;
 use super::catalogue::Catalogue;
 use super::classify::Options;
@@ -117,6 +119,17 @@ impl Touched {
         }
     }
 
+    /// Grows with what is in it.
+    pub(super) fn size(&self) -> (bool, usize, usize) {
+        let resets = match &self.may_reset {
+            Resets::None => 0,
+            Resets::Names(names) => names.len(),
+            Resets::All => usize::MAX - 1,
+            Resets::Everything => usize::MAX,
+        };
+        (self.any, self.names.len(), resets)
+    }
+
     /// What is named in another, as far as there is room.
     fn add_named(&mut self, other: &Self) {
         for name in &other.names {
@@ -143,7 +156,9 @@ pub fn touched(text: &[u8], options: &Options<'_>) -> Touched {
         return found;
     }
     let conforming = options.standard_conforming_strings;
-    Reader { conforming, depth: 0, catalogue: options.catalogue }.read(text, &mut found);
+    let left = Cell::new(MAX_READ);
+    Reader { conforming, depth: 0, catalogue: options.catalogue, left: &left }
+        .read(text, &mut found);
     found.any |= may_update_settings(text);
     found
 }
@@ -175,6 +190,8 @@ struct Reader<'c> {
     conforming: bool,
     depth: u8,
     catalogue: Option<&'c Catalogue>,
+    /// Bytes of code within the text that are still read.
+    left: &'c Cell<usize>,
 }
 
 impl Reader<'_> {
@@ -308,6 +325,12 @@ impl Reader<'_> {
     }
 
     fn code(self, code: &[u8], found: &mut Touched) {
+        // An EXECUTE has the constants around it read again.
+        let Some(left) = self.left.get().checked_sub(code.len()) else {
+            found.any = true;
+            return;
+        };
+        self.left.set(left);
         if self.depth >= MAX_DEPTH {
             found.any |= may_hold_set(code);
             return;
@@ -327,7 +350,9 @@ pub fn touched_by_strings(text: &[u8], options: &Options<'_>) -> Touched {
     let mut found = Touched::default();
     let conforming = options.standard_conforming_strings;
     let tokens: Vec<_> = Lexer::new(text, conforming).take(MAX_TOKENS).collect();
-    Reader { conforming, depth: 0, catalogue: options.catalogue }.strings(&tokens, &mut found);
+    let left = Cell::new(MAX_READ);
+    let reader = Reader { conforming, depth: 0, catalogue: options.catalogue, left: &left };
+    reader.strings(&tokens, &mut found);
     found
 }
 
@@ -343,7 +368,9 @@ pub fn touched_by_value(value: &[u8]) -> Touched {
 /// Reads code that is known from elsewhere: a function's body.
 pub(crate) fn touched_by_code(code: &[u8]) -> Touched {
     let mut found = Touched::default();
-    Reader { conforming: true, depth: 1, catalogue: None }.read(code, &mut found);
+    // There may be much of it, of which all is read at once.
+    let left = Cell::new(code.len().saturating_mul(MAX_TIMES).min(MAX_READ));
+    Reader { conforming: true, depth: 1, catalogue: None, left: &left }.read(code, &mut found);
     found
 }
 
@@ -607,6 +634,12 @@ const MAX_NAME: usize = 256;
 
 /// Tokens of a text that are looked at.
 const MAX_TOKENS: usize = 16_384;
+
+/// Bytes of code within one text that are read, over and over where it nests. A text has a MiB at most.
+const MAX_READ: usize = 4 << 20;
+
+/// How many times of itself that is, of a function's body.
+const MAX_TIMES: usize = 16;
 
 /// Tokens behind a word that are looked through.
 const FEW: usize = 64;

@@ -198,6 +198,11 @@ impl Machine {
         hands: Hands<'_>,
     ) {
         while let Some(command) = commands.front() {
+            if out.len() > MAX_SHOWN {
+                let text = "the commands before this one have shown too much for one message";
+                self.fail(&Report::error(SqlState::PROGRAM_LIMIT, text), out);
+                break;
+            }
             match self.run_one(command, turn, out, hands) {
                 Ok(true) => {}
                 Ok(false) => {
@@ -500,6 +505,9 @@ fn target(body: &[u8]) -> Result<(u8, &[u8]), Report> {
     }
     Ok((kind, name))
 }
+
+/// Bytes of answers in whose place others are still made: each may be as long as there are clients.
+const MAX_SHOWN: usize = 16 << 20;
 
 /// Bytes of one message.
 const MAX_BODY: usize = 64 << 10;

@@ -82,7 +82,7 @@ impl Session {
         let channels = self.questions.asked.as_mut().and_then(|asked| asked.channels.as_mut());
         let Some(channels) = channels else { return Ok(()) };
         let name = Columns::new(row)?.next()?.unwrap_or_default();
-        if channels.len() <= MAX_LISTENED {
+        if channels.len() <= MAX_LISTENED && name.len() <= LONGEST_NAME {
             channels.insert(name.into());
         }
         Ok(())
@@ -274,10 +274,10 @@ impl Session {
     /// The catalogue was read. What texts do that could not be read before: settings they touch are
     /// asked for in another round.
     fn on_catalogue(&mut self, rows: &Rows) -> Effects {
-        if rows.bytes <= MAX_CATALOGUE {
-            self.knowledge.learn_catalogue(Catalogue::new(sql::named(&rows.rows)));
-        } else {
-            self.knowledge.refuse_catalogue();
+        let is_whole = rows.bytes <= MAX_CATALOGUE;
+        match Catalogue::new(sql::named(&rows.rows)).filter(|_| is_whole) {
+            Some(catalogue) => self.knowledge.learn_catalogue(catalogue),
+            None => self.knowledge.refuse_catalogue(),
         }
         let mut found = Effects::PURE;
         for text in std::mem::take(&mut self.questions.unread) {
@@ -380,6 +380,9 @@ const MAX_CATALOGUE: usize = 16 << 20;
 
 /// Channels of one server that are read.
 const MAX_LISTENED: usize = 10_000;
+
+/// Bytes of a name, in whatever encoding (`NAMEDATALEN`): 63 characters of 4 at most.
+const LONGEST_NAME: usize = 63 * 4;
 
 /// What the probe's row tells in any case.
 const PROBED: [PinReason; 4] =
