@@ -118,6 +118,32 @@ fn whoever_guesses_passwords_waits_and_nobody_else_does() {
 }
 
 #[test]
+fn those_who_guess_passwords_shut_nobody_out() {
+    let setup = Setup { auth: "delay_after = 1\n".into(), ..Setup::servers(1) };
+    let stage = Stage::new(&setup.limits("max_logins = 8"));
+    let target = stage.weir.target().as_user("app", "wrong");
+    let guess = || {
+        let target = target.clone();
+        std::thread::spawn(move || line(&login(&target)))
+    };
+    // All but the first two are kept back, for longer each time, and take all places there are.
+    let guesses: Vec<_> = (0..16).map(|_| guess()).collect();
+    wait_until("they are there", || stage.weir.count("pgweir_clients", "") >= 5);
+    for _ in 0..20 {
+        assert_eq!(stage.client().value("select 1"), "1");
+    }
+    for guess in guesses {
+        let answer = guess.join().unwrap();
+        assert!(
+            ["E[FATAL 28P01] EOF", "E[FATAL 53300] EOF", "EOF"]
+                .iter()
+                .any(|end| answer.ends_with(end)),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
 fn a_client_that_leaves_while_its_user_is_looked_up_keeps_no_place() {
     let database = Cluster::shared().database();
     let middleman = Middleman::before(database.cluster());

@@ -19,7 +19,7 @@ pub struct Guest {
     heard: AtomicBool,
     /// Since when it is asked for something; `None` while it is pgweir's turn.
     asked: Mutex<Option<Instant>>,
-    /// It has failed, and is kept back before it learns so.
+    /// It has failed, and only waits to be told so.
     refused: AtomicBool,
     displaced: AtomicBool,
     leave: Notify,
@@ -47,7 +47,7 @@ impl Guest {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It has failed, and would leave its place at once but for those who guess.
+    /// It has failed: its place is for whoever comes.
     pub fn refuse(&self) {
         self.refused.store(true, Ordering::Relaxed);
     }

@@ -255,7 +255,12 @@ pub async fn login(
     match admitted {
         Ok(arrival) => Ok(arrival),
         Err(failure) => {
-            door.turn_away(&failure, &metrics.errors).await;
+            guest.refuse();
+            tokio::select! {
+                () = door.turn_away(&failure, &metrics.errors) => {}
+                // It has been told, and may not have read it yet.
+                () = guest.displaced() => {}
+            }
             Err(failure)
         }
     }
