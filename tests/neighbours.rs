@@ -1,5 +1,10 @@
 //! What one client does reaches no other, however well it is hidden; and the client keeps it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
 use super::support::events::line;
 use super::support::*;
 
@@ -337,4 +342,83 @@ fn tables_that_are_changed_beside_temporary_ones_or_by_another_pool() {
         who.rows("drop table mine");
         assert_eq!(one.ask(&find("b")), "1 2 C[SELECT 0] Z[I]", "{number}");
     }
+}
+
+/// Keeps several queries under way, whatever comes.
+fn pipelining(mut client: Raw, stop: &Arc<AtomicBool>) -> JoinHandle<u32> {
+    let stop = Arc::clone(stop);
+    let one = query("select pg_sleep(0.01)");
+    thread::spawn(move || {
+        client.send(&one.repeat(4));
+        let mut answered = 0;
+        while !stop.load(Ordering::Relaxed) {
+            client.ready(1);
+            client.send(&one);
+            answered += 1;
+        }
+        client.ready(4);
+        answered
+    })
+}
+
+#[test]
+fn who_always_has_something_under_way_lets_others_have_the_server() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("checkout = \"20s\"\ntransaction = \"2s\""));
+    let stop = Arc::new(AtomicBool::new(false));
+    let busy = [(); 2].map(|()| pipelining(stage.client(), &stop));
+    let mut other = stage.client();
+    for _ in 0..20 {
+        assert_eq!(other.value("select 1"), "1");
+    }
+    // Longer than a transaction may last: each by itself is short.
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        other.rows("begin; select 1; commit");
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in busy {
+        assert!(client.join().unwrap() > 0);
+    }
+}
+
+#[test]
+fn who_is_held_back_for_others_may_still_copy_and_end_its_transaction() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("checkout = \"20s\""));
+    stage.database.target().connect().rows("create table copied (a int)");
+    let mut client = stage.client();
+    let mut others: Vec<_> = (0..3).map(|_| stage.client()).collect();
+    for round in 0..20 {
+        for other in &mut others {
+            other.send(&query("select pg_sleep(0.002)"));
+        }
+        let copy = query("copy copied from stdin");
+        let data = [message('d', b"1\n"), message('c', b"")].concat();
+        match round % 4 {
+            0 => {
+                client.send(&[query("select 1"), copy, data, query("select 2")].concat());
+                client.ready(3);
+            }
+            1 => {
+                client.send(&[query("select 1"), copy].concat());
+                client.ready(1);
+                client.send(&[message('f', b"no\0"), query("select 2")].concat());
+                client.ready(2);
+            }
+            2 => {
+                client.send(&[query("select 1"), query("begin"), query("select 2")].concat());
+                client.ready(3);
+                client.send(&query("commit"));
+                client.ready(1);
+            }
+            _ => {
+                client.send(&[query("select 1"), extended("select 2"), sync()].concat());
+                client.send(&[extended("select 3"), sync(), query("select 4")].concat());
+                client.ready(4);
+            }
+        }
+        for other in &mut others {
+            other.ready(1);
+        }
+    }
+    assert_eq!(client.value("select count(*) from copied"), "5");
 }

@@ -40,6 +40,8 @@ struct Relay<'a> {
     fatal: Option<Fatal>,
     /// Something that the client has sent was used in this lease.
     served: bool,
+    /// A transaction of this lease is over.
+    is_past_one: bool,
     canceling: Option<Canceling>,
     /// Since when a cancel waits for the end of what pgweir itself has sent ahead of the client's request.
     early_cancel: Option<Instant>,
@@ -266,6 +268,7 @@ impl<'a> Relay<'a> {
             forwarding: false,
             fatal: None,
             served: false,
+            is_past_one: false,
             canceling: None,
             early_cancel: None,
             probe: Probe::default(),
@@ -349,7 +352,7 @@ impl<'a> Relay<'a> {
         // held back by what went ahead of it: it is its turn still.
         if !client.session.must_part()
             && Half::has_whole_message(&client.link)
-            && (!self.served || !client.pool.has_waiters() || client.session.keeps_server())
+            && (!self.served || !self.is_wanted() || client.session.keeps_server())
         {
             self.started = Some(client.since);
             return Ok(false);
@@ -376,6 +379,25 @@ impl<'a> Relay<'a> {
         let flushed = self.lease.link.flush().await;
         flushed.map_err(|error| self.server_lost(error.into()))?;
         Ok(true)
+    }
+
+    /// Whether the server is wanted back.
+    fn is_wanted(&self) -> bool {
+        self.client.draining || self.client.pool.wants_back(self.lease)
+    }
+
+    /// What a client sends ahead of its answers is kept back behind a transaction of this lease, if the server is wanted
+    /// back: else one who always has something in flight would never be done with it.
+    fn makes_way(&self) -> bool {
+        let Client { session, half, link, .. } = &*self.client;
+        self.is_past_one
+            && session.awaits_reply()
+            && session.is_between_transactions()
+            && !session.keeps_server()
+            && session.pins().is_empty()
+            && !half.is_inside_message()
+            && link.input.first().is_some_and(|tag| BEGINS.contains(tag))
+            && self.is_wanted()
     }
 
     /// The client keeps its server between transactions.
@@ -450,11 +472,11 @@ impl<'a> Relay<'a> {
     }
 
     fn pump_client(&mut self) -> Result<Stop, Ending> {
-        let client = &mut *self.client;
         // Its next transaction may be for another server.
-        if client.session.is_asking() {
+        if self.client.session.is_asking() || self.makes_way() {
             return Ok(Stop::Blocked);
         }
+        let client = &mut *self.client;
         let before = client.link.input.len();
         let stop = client.half.pump(&mut client.link, &mut client.session, Some(self.lease));
         let used = client.link.input.len() < before;
@@ -569,6 +591,11 @@ impl<'a> Relay<'a> {
         }
         session.write_barrier(backend, &mut link.output);
         self.forwarding = fate == ServerFate::Forward;
+        if header.tag == b'Z' && self.forwarding && session.is_between_transactions() {
+            self.is_past_one = true;
+            // The next one, if it is on its way already.
+            self.started = self.started.map(|_| self.client.since);
+        }
         if !self.forwarding {
             self.pass(run);
         }
@@ -659,6 +686,9 @@ impl<'a> Relay<'a> {
         }
     }
 }
+
+/// What a request begins with; COPY's data go on with one.
+const BEGINS: &[u8] = b"QPBDECFS";
 
 /// Bytes of a client that must wait which are read ahead.
 const READ_AHEAD: usize = 16 << 10;

@@ -412,9 +412,14 @@ impl Pool {
         since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
-    /// Whether clients are waiting.
-    pub fn has_waiters(&self) -> bool {
-        lock(&self.slots).has_waiters()
+    /// Whether a leased server is wanted back: by clients, by a pause, by other pools of the host, or because newer
+    /// settings hold.
+    pub fn wants_back(&self, server: &Server) -> bool {
+        if server.generation != self.generation() || self.seat.load().host().wants_slots() {
+            return true;
+        }
+        let slots = lock(&self.slots);
+        slots.has_waiters() || slots.is_paused()
     }
 
     /// Takes new settings: sizes hold at once, servers of another place or login are replaced as

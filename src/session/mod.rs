@@ -459,6 +459,11 @@ impl Session {
         self.status == TransactionStatus::Idle && self.is_quiet()
     }
 
+    /// No transaction is open and no segment, as far as the server has answered, nor does it wait for what COPY takes.
+    pub fn is_between_transactions(&self) -> bool {
+        self.status == TransactionStatus::Idle && !self.open_segment && !self.flow.is_copying_in()
+    }
+
     /// What comes up to the next Sync is dropped, but for that.
     pub fn is_skipping(&self) -> bool {
         self.flow.is_skipping()
