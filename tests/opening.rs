@@ -79,3 +79,24 @@ fn without_a_credential_no_server_is_opened_for_nobody() {
     let _late = target("new").connect();
     wait_until("servers are idle", || idle(&stage) >= 2.0);
 }
+
+#[test]
+fn who_waits_is_served_by_the_servers_that_work_though_no_other_can_be_opened() {
+    // The password is one cluster's.
+    let cluster = Cluster::with_slots(8);
+    let setup = Setup::servers(3).timeouts("checkout = \"30s\"");
+    let stage = Stage::on(cluster.database(), &setup);
+    let mut holder = stage.client();
+    holder.rows("begin");
+    stage.database.admin().rows("alter role app password 'another'");
+    let mut waiting: Vec<_> = (0..5).map(|_| stage.client()).collect();
+    for client in &mut waiting {
+        client.send(&query("select 1"));
+    }
+    let failed = failed_after_a_while(&stage);
+    assert!(failed <= 10.0, "{failed} attempts");
+    holder.rows("commit");
+    for client in &mut waiting {
+        assert!(client.ready(1).iter().any(|event| event.is('D')));
+    }
+}

@@ -85,7 +85,8 @@ impl Ground {
             entry: Entry::new(self.metrics.server(ServerState::Connecting), Arc::default(), 1),
             slot,
         };
-        server::open(request).await
+        let permit = request.slot.permit().await;
+        server::open(request, permit).await
     }
 
     /// Waits for the slot, and asserts that there was no backend any more when it became free.

@@ -419,6 +419,7 @@ fn public_text(error: &OpenError) -> &'static str {
         }
         OpenError::Broken(_) => "the connection was lost during the login",
         OpenError::TimedOut => "it did not answer in time",
+        OpenError::InitTimedOut => "it did not answer init_query in time",
     }
 }
 

@@ -315,6 +315,11 @@ impl Seat {
         self.host.lock().slots.share(&self.owner)
     }
 
+    /// See [`Slots::goes_round`].
+    pub fn goes_round(&self, now: Instant) -> bool {
+        self.host.lock().slots.goes_round(&self.owner, now)
+    }
+
     /// Queues for one slot, which will arrive in the channel; while queued, again is no more.
     pub fn starve(&self) {
         let now = Instant::now();

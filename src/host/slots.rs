@@ -22,6 +22,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Instant;
 
@@ -244,9 +245,14 @@ impl Slots {
         self.starving.len()
     }
 
-    /// The pool that has starved longest, and since when.
-    pub fn oldest(&self) -> Option<(PoolId, Instant)> {
-        self.starving.front().map(|waiting| (waiting.pool, waiting.since))
+    /// Whether a pool that has no slot has waited for long for one that this owner could give: where there are more pools
+    /// than slots, these go round.
+    pub fn goes_round(&self, owner: &Owner, now: Instant) -> bool {
+        self.starving.iter().any(|waiting| {
+            now.saturating_duration_since(waiting.since) >= LONG
+                && !self.pools.contains_key(&waiting.pool)
+                && self.feeds(owner, &waiting.owner)
+        })
     }
 
     fn grant(&mut self) -> Option<Grant> {
@@ -293,6 +299,9 @@ impl Slots {
             && (waiting.user == owner.user || self.has_room_of_user(waiting))
     }
 }
+
+/// How long a pool without a slot waits before it has one of those that have no more than their share.
+const LONG: Duration = Duration::from_millis(500);
 
 fn less(counts: &mut HashMap<Arc<str>, usize>, name: &str) {
     if let Some(count) = counts.get_mut(name) {

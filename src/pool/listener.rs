@@ -237,13 +237,9 @@ impl Pool {
         let slot = slot.map_err(NoListener::Full)?;
         let permit = slot.permit().await;
         let attempt = self.attempt(generation);
-        let mut server = match self.open(slot, &settings, &attempt).await {
-            Ok(server) => {
-                permit.opened();
-                server
-            }
+        let mut server = match self.open(slot, &settings, &attempt, permit).await {
+            Ok(server) => server,
             Err(error) => {
-                permit.failed(error.of_host());
                 let outdated = !self.is_of_now(&attempt);
                 return Err(if outdated { NoListener::Outdated } else { error.into() });
             }

@@ -120,10 +120,12 @@ impl PoolLimits {
     fn resolve(self, capacity: Option<usize>, reserve_after: Duration) -> Size {
         let all = capacity.unwrap_or(UNKNOWN_CAPACITY);
         let max = self.max.of(all).max(1);
+        let max_idle = self.max_idle.of(all).min(max);
         Size {
             max,
-            min_idle: self.min_idle.min(max),
-            max_idle: self.max_idle.of(all).min(max),
+            // One that is opened to be kept must not be closed for being too many.
+            min_idle: self.min_idle.min(max_idle),
+            max_idle,
             reserve: self.reserve,
             reserve_after,
         }
@@ -445,6 +447,7 @@ impl Pool {
             lock(&self.login).needless = false;
             self.replace_servers();
             *lock(&self.role) = Role::default();
+            lock(&self.trouble).on_other_place();
         }
         lock(&self.trouble).on_reload();
         lock(&self.login).forgotten = None;
@@ -470,14 +473,15 @@ impl Pool {
                 settings.classes.limits().iter().map(|class| class.guaranteed).sum::<usize>();
             let (database, user) = (&*self.key.database, &*self.key.user);
             let idle = settings.limits.min_idle;
-            if kept >= size.max || idle > size.max {
+            if kept >= size.max || idle > size.max_idle {
                 warn!(
                     database,
                     user,
                     max_servers = size.max,
+                    max_idle = size.max_idle,
                     guaranteed = kept,
                     min_idle = idle,
-                    "max_servers in per cent comes to too few for what is guaranteed or kept idle"
+                    "a limit in per cent comes to too few for what is guaranteed or kept idle"
                 );
             }
         }
@@ -605,12 +609,14 @@ impl Pool {
         if now.saturating_duration_since(server.opened_at) > server.lifetime {
             return Some(CloseReason::Lifetime);
         }
-        self.yields(&mut server.slot).then_some(CloseReason::Yielded)
+        self.yields(server, now).then_some(CloseReason::Yielded)
     }
 
     /// Whether another pool of the host needs this slot more: one that has nothing while this has
-    /// nobody waiting, or has more than its share.
-    fn yields(&self, slot: &mut Slot) -> bool {
+    /// nobody waiting, or has more than its share, or has had it for a while.
+    fn yields(&self, server: &mut Server, now: Instant) -> bool {
+        let is_old = now.saturating_duration_since(server.opened_at) >= QUANTUM;
+        let slot = &mut server.slot;
         let seat = self.seat.load();
         // Whatever waits here, it is more than there may be.
         if seat.host().is_lowered() && slot.offer() {
@@ -628,7 +634,8 @@ impl Pool {
         }
         // This pool may itself be among the starving; to feed it, it must keep what it has.
         let share = seat.share();
-        if total <= share || !slot.offer() {
+        let keeps = total <= share && !(is_old && seat.goes_round(now));
+        if keeps || !slot.offer() {
             return false;
         }
         seat.sated();
@@ -693,3 +700,6 @@ type Granted = mpsc::UnboundedReceiver<Slot>;
 /// How long others are waited for that read the catalogue, and how often they are looked at.
 const FIRST_READING: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(2);
+
+/// For how long a server stays with a pool that has no more than its share, while others of the host have none.
+const QUANTUM: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use super::{Denied, Login, Pool, PoolSettings, lock};
 use crate::auth::ScramKeys;
 use crate::auth::ServerCredential;
 use crate::clock::Instant;
-use crate::host::Slot;
+use crate::host::{Permit, Slot};
 use crate::metrics::ServerState;
 use crate::server::{self, Entry, OpenError, OpenRequest, Server};
 
@@ -36,12 +36,15 @@ impl Pool {
         let cost = self.seat.load().host().opening_time();
         let now = Instant::now();
         let learning = self.knowledge.is_first_reading();
-        let (failing, ahead) = {
+        let (failing, ahead, pause) = {
             let trouble = lock(&self.trouble);
-            (trouble.is_on(), trouble.lets_open_ahead(now))
+            (trouble.is_here(), trouble.lets_open_ahead(now), trouble.pause(now))
         };
         loop {
             let mut slots = lock(&self.slots);
+            if let Some(pause) = pause.filter(|_| slots.works()) {
+                return Some(pause);
+            }
             if failing && slots.counts().opening > 0 {
                 return None;
             }
@@ -103,32 +106,32 @@ impl Pool {
         }
         tokio::spawn(async move {
             let permit = slot.permit().await;
-            if !pool.still_wants_it() {
+            if !pool.still_wants_it(generation) {
                 return;
             }
             let attempt = pool.attempt(generation);
-            match pool.open(slot, &settings, &attempt).await {
-                Ok(server) => {
-                    permit.opened();
-                    pool.on_opened(Box::new(server));
-                }
-                Err(error) => {
-                    permit.failed(error.of_host());
-                    pool.on_open_error(error, &attempt).await;
-                }
+            match pool.open(slot, &settings, &attempt, permit).await {
+                Ok(server) => pool.on_opened(Box::new(server)),
+                Err(error) => pool.on_open_error(error, &attempt).await,
             }
         });
         true
     }
 
     /// Whether a server is still wanted whose turn to be opened has come; else it counts no more.
-    fn still_wants_it(&self) -> bool {
+    fn still_wants_it(self: &Arc<Self>, generation: u64) -> bool {
         let now = Instant::now();
         let ahead = lock(&self.trouble).lets_open_ahead(now);
         let mut slots = lock(&self.slots);
-        let wanted = !slots.is_opening_too_many(ahead, now);
+        let is_of_now = generation == self.generation();
+        let wanted = is_of_now && !slots.is_opening_too_many(ahead, now);
         if !wanted {
             slots.open_failed(now);
+        }
+        drop(slots);
+        if !is_of_now {
+            // What is wanted is one of the settings that hold by now.
+            self.keep_opening();
         }
         wanted
     }
@@ -170,6 +173,7 @@ impl Pool {
         slot: Slot,
         settings: &PoolSettings,
         attempt: &Attempt,
+        permit: Permit,
     ) -> Result<Server, OpenError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let count = self.metrics().server(ServerState::Connecting);
@@ -189,7 +193,7 @@ impl Pool {
             entry: Entry::new(count, Arc::clone(&self.roll), id),
             slot,
         };
-        let opened = server::open(request).await.map_err(|error| self.explained(error))?;
+        let opened = server::open(request, permit).await.map_err(|error| self.explained(error))?;
         self.learn_of(attempt, |login| {
             login.keys = opened.keys.or(login.keys.take());
             login.needless = matches!(attempt.credential, ServerCredential::None);
@@ -281,9 +285,10 @@ impl Pool {
             let waiters = {
                 let mut slots = lock(&self.slots);
                 slots.open_failed(Instant::now());
-                slots.take_waiters()
+                // Those that work serve who waits, as long as they do.
+                (!slots.works()).then(|| slots.take_waiters())
             };
-            for waiter in waiters {
+            for waiter in waiters.into_iter().flatten() {
                 let _ = waiter.send(Err(Denied::NoServer(Arc::clone(&error))));
             }
         }

@@ -142,6 +142,8 @@ pub struct Slots<S, W> {
     paused: bool,
     /// All wait for what one of them is learning from PostgreSQL, however many servers there are.
     learning: bool,
+    /// And since when, though it may take too long to wait for.
+    learning_since: Option<Instant>,
 }
 
 impl<S, W> Slots<S, W> {
@@ -165,6 +167,7 @@ impl<S, W> Slots<S, W> {
             floor: 0.0,
             paused: false,
             learning: false,
+            learning_since: None,
         };
         slots.set_classes(classes, now);
         slots
@@ -178,6 +181,7 @@ impl<S, W> Slots<S, W> {
     /// Changes sizes: a larger one holds at once, a smaller one as servers become free.
     pub fn resize(&mut self, size: Size) {
         self.size = size;
+        self.guarantee();
     }
 
     /// Changes what holds for classes. A class keeps its place for ever, and no list is shorter than the one
@@ -189,12 +193,31 @@ impl<S, W> Slots<S, W> {
                 Some(class) => {
                     // What was used by the old weight stays so.
                     class.used(self.contended);
+                    if class.limits != *limits {
+                        class.forgive(self.floor);
+                    }
                     class.limits = *limits;
                 }
                 None => self.classes.push(Class::new(*limits, self.contended)),
             }
         }
-        self.guaranteed = self.classes.iter().map(|class| class.limits.guaranteed).sum();
+        self.guarantee();
+    }
+
+    /// What is guaranteed holds as far as it leaves one server to the others: a limit in per cent may come to less than was
+    /// thought of.
+    fn guarantee(&mut self) {
+        for class in &mut self.classes {
+            class.guaranteed = class.limits.guaranteed.min(self.size.max);
+        }
+        self.guaranteed = self.classes.iter().map(|class| class.guaranteed).sum();
+        while self.guaranteed >= self.size.max.max(1) {
+            let Some(most) = self.classes.iter_mut().max_by_key(|class| class.guaranteed) else {
+                return;
+            };
+            most.guaranteed -= 1;
+            self.guaranteed -= 1;
+        }
     }
 
     /// To be called before anything changes.
@@ -322,10 +345,14 @@ impl<S, W> Slots<S, W> {
         self.pass(waiter.since);
         let id = WaiterId { class, number: self.next_waiter };
         let (floor, contended) = (self.floor, self.contended);
+        let most = floor + MOST_DEBT * self.size.max as f64;
+        // Those that are being opened, or may be.
+        let coming = self.size.max.saturating_sub(self.leased + self.closing);
+        let coming = if self.paused { 0 } else { coming };
         let Some(class) = self.classes.get_mut(usize::from(class.0)) else {
             return Err((waiter.who, Crowd { waiting: 0, expected: None }));
         };
-        class.wait(id.number, waiter, contended, floor, self.leased)?;
+        class.wait(id.number, waiter, contended, (floor, most), (self.leased, coming))?;
         self.next_waiter += 1;
         self.waiting += 1;
         Ok(id)
@@ -347,6 +374,11 @@ impl<S, W> Slots<S, W> {
     /// Whether anybody waits.
     pub fn has_waiters(&self) -> bool {
         self.waiting > 0
+    }
+
+    /// Whether there are servers that are lent, or may be.
+    pub fn works(&self) -> bool {
+        self.leased + self.free + self.idle.len() > 0
     }
 
     /// Whether anybody waits who may have one more server.
@@ -383,7 +415,10 @@ impl<S, W> Slots<S, W> {
     /// Whether one more server is to be opened.
     pub fn open(&mut self, demand: Demand, now: Instant) -> Opening {
         self.pass(now);
-        self.learning = demand.learning;
+        let since = demand.learning.then(|| self.learning_since.unwrap_or(now));
+        self.learning_since = since;
+        self.learning =
+            since.is_some_and(|since| now.saturating_duration_since(since) < LONGEST_LESSON);
         if self.paused {
             return Opening::No;
         }
@@ -645,15 +680,13 @@ impl<S, W> Slots<S, W> {
         class.room() > 0 && (class.unmet() > 0 || self.unkept(class, limit) > 0)
     }
 
-    /// Of so many servers, those that are neither leased nor kept for classes but this one. More is not kept than
-    /// leaves one to the others: a limit in per cent may come to less than was thought of.
+    /// Of so many servers, those that are neither leased nor kept for classes but this one.
     fn unkept(&self, but: &Class<W>, limit: usize) -> usize {
         if self.guaranteed == 0 {
             return usize::MAX;
         }
-        let beyond = (self.guaranteed + 1).saturating_sub(self.size.max);
         let kept: usize = self.classes.iter().map(Class::unmet).sum();
-        let kept = (kept - but.unmet()).saturating_sub(beyond);
+        let kept = kept - but.unmet();
         limit.saturating_sub(self.leased + kept)
     }
 
@@ -713,6 +746,13 @@ impl<S, W> Slots<S, W> {
         self.leased += 1;
     }
 }
+
+/// Seconds of all servers of a pool that a class may have used more than others when it begins to wait: what it used while
+/// nobody else had a claim to it for longer is not to keep it waiting as long.
+const MOST_DEBT: f64 = 10.0;
+
+/// How long nobody is helped by another server because something is being learnt.
+const LONGEST_LESSON: Duration = Duration::from_secs(1);
 
 /// When to ask again whether that has been learnt.
 const LEARNT: Duration = Duration::from_millis(2);

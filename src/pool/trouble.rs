@@ -17,6 +17,8 @@ pub(super) struct Trouble {
     /// What the log says of it already, and when it was told last.
     said: Option<(String, Instant)>,
     hold: Hold,
+    /// All that was where the pool no longer is.
+    elsewhere: bool,
 }
 
 /// Whether servers are opened that nobody waits for. Without a hold, an error that is no use
@@ -47,6 +49,11 @@ impl Trouble {
         self.failures > 0
     }
 
+    /// It has, and one attempt at a time is enough.
+    pub(super) fn is_here(&self) -> bool {
+        self.is_on() && !self.elsewhere
+    }
+
     /// Why the last attempt failed, if that may pass: it is what clients wait for.
     pub(super) fn waited_for(&self) -> Option<Arc<OpenError>> {
         self.error.clone().filter(|error| error.retry())
@@ -55,6 +62,7 @@ impl Trouble {
     /// `jitter` keeps pools from trying in step.
     pub(super) fn failed(&mut self, error: Arc<OpenError>, jitter: f64, now: Instant) -> Failed {
         self.failures = self.failures.saturating_add(1);
+        self.elsewhere = false;
         let doubled = FIRST_PAUSE.saturating_mul(1 << (self.failures - 1).min(10));
         let pause = doubled.min(LONGEST_PAUSE).mul_f64(jitter);
         self.hold = if error.needs_credential() {
@@ -86,11 +94,25 @@ impl Trouble {
         }
     }
 
+    /// For how long none is to be opened while others do the work; without an end that is known, for this long.
+    pub(super) fn pause(&self, now: Instant) -> Option<Duration> {
+        match self.hold {
+            Hold::None => None,
+            Hold::Until(then) => Some(then.saturating_duration_since(now)).filter(|d| !d.is_zero()),
+            Hold::Credential => Some(LONGEST_PAUSE),
+        }
+    }
+
     /// There is something else to log in with.
     pub(super) fn on_credential(&mut self) {
         if self.hold == Hold::Credential {
             self.hold = Hold::None;
         }
+    }
+
+    /// The pool's servers are to be opened elsewhere, or by another login: what is under way has nothing to do with that.
+    pub(super) fn on_other_place(&mut self) {
+        self.elsewhere = true;
     }
 
     /// The configuration is another: whether that helps is to be seen, and to be said.

@@ -148,6 +148,9 @@ pub enum OpenError {
     /// `timeouts.server_connect` passed.
     #[error("no answer to the login in time")]
     TimedOut,
+    /// `timeouts.server_connect` passed behind the login.
+    #[error("no answer to init_query in time")]
+    InitTimedOut,
 }
 
 impl OpenError {
@@ -158,7 +161,7 @@ impl OpenError {
             Self::Refused { error, .. } | Self::InitQuery(error) => error.is_passing(),
             Self::Broken(broken) => matches!(broken, Broken::Lost(_) | Broken::Ended),
             Self::Login(_) | Self::Forgotten => false,
-            Self::Derivation | Self::TimedOut => true,
+            Self::Derivation | Self::TimedOut | Self::InitTimedOut => true,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::auth::{
     Transport,
 };
 use crate::clock::Instant;
-use crate::host::Slot;
+use crate::host::{Permit, Slot};
 use crate::net::connect::{Connected, Place};
 use crate::net::link::Link;
 use crate::net::{self, Target};
@@ -71,7 +71,21 @@ pub struct Opened {
 /// Opens a server. When it fails or is dropped after PostgreSQL has begun a session, the slot is
 /// free only after the connection's end. What is derived from a password is derived on a thread
 /// that may block.
-pub async fn open(request: OpenRequest<'_>) -> Result<Opened, OpenError> {
+///
+/// `permit` is told how the login went; what comes behind that is no sign of how the host does.
+pub async fn open(request: OpenRequest<'_>, permit: Permit) -> Result<Opened, OpenError> {
+    let mut permit = Some(permit);
+    let opened = open_with(request, &mut permit).await;
+    if let (Err(error), Some(permit)) = (&opened, permit) {
+        permit.failed(error.of_host());
+    }
+    opened
+}
+
+async fn open_with(
+    request: OpenRequest<'_>,
+    permit: &mut Option<Permit>,
+) -> Result<Opened, OpenError> {
     // What fails in here has no session yet, and takes none of PostgreSQL's connections: one counts
     // from the StartupMessage on.
     let connected = net::connect(request.target, request.deadline.into()).await?;
@@ -102,9 +116,10 @@ pub async fn open(request: OpenRequest<'_>) -> Result<Opened, OpenError> {
             at_rest: false,
         },
     };
-    let opened = timeout_at(deadline.into(), opening.log_in(login)).await;
+    let opened = timeout_at(deadline.into(), opening.log_in(login, permit)).await;
     let (server, capacity) = (opening.server, opening.capacity);
-    match opened.unwrap_or(Err(OpenError::TimedOut)) {
+    let late = if permit.is_some() { OpenError::TimedOut } else { OpenError::InitTimedOut };
+    match opened.unwrap_or(Err(late)) {
         Ok(keys) => Ok(Opened { server, keys, capacity }),
         Err(error) => {
             server.close(close_timeout).await;
@@ -145,7 +160,11 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    async fn log_in(&mut self, login: Login) -> Result<Option<ScramKeys>, OpenError> {
+    async fn log_in(
+        &mut self,
+        login: Login,
+        permit: &mut Option<Permit>,
+    ) -> Result<Option<ScramKeys>, OpenError> {
         // Nothing else is ever put here: what a client wants is set later, by values it is known to
         // have proved a right to.
         let parameters = [("user", self.user), ("database", self.dbname)];
@@ -155,6 +174,9 @@ impl Opening<'_> {
         self.server.logged_in = true;
         self.server.backend = self.backend(parameters);
         self.capacity = self.ask_capacity().await?;
+        if let Some(permit) = permit.take() {
+            permit.opened();
+        }
         if self.server.init_query.is_some() {
             self.initialize().await?;
         }

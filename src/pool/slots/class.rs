@@ -20,6 +20,8 @@ pub struct Crowd {
 #[derive(Debug)]
 pub(super) struct Class<W> {
     pub(super) limits: ClassLimits,
+    /// Servers that are kept for it.
+    pub(super) guaranteed: usize,
     queue: BTreeMap<u64, Waiter<W>>,
     /// Those of the queue who only want to learn what servers report.
     newcomers: usize,
@@ -53,6 +55,7 @@ impl<W> Class<W> {
     pub(super) fn new(limits: ClassLimits, contended: f64) -> Self {
         Self {
             limits,
+            guaranteed: 0,
             queue: BTreeMap::new(),
             newcomers: 0,
             leased: 0,
@@ -89,7 +92,7 @@ impl<W> Class<W> {
 
     /// Servers that are kept for it and that it does not use.
     pub(super) fn unmet(&self) -> usize {
-        self.limits.guaranteed.saturating_sub(self.leased)
+        self.guaranteed.saturating_sub(self.leased)
     }
 
     /// Servers that it may still take by its own limit.
@@ -105,6 +108,11 @@ impl<W> Class<W> {
         self.used
     }
 
+    /// What it could not use under other limits is no claim.
+    pub(super) fn forgive(&mut self, floor: f64) {
+        self.used = self.used.max(floor);
+    }
+
     pub(super) fn on_leased(&mut self, contended: f64) {
         self.used(contended);
         self.leased += 1;
@@ -116,21 +124,24 @@ impl<W> Class<W> {
     }
 
     /// Queues one. A class that has waited for nothing has no claim to the time it did not use:
-    /// `floor` is what the class served last had used.
+    /// `floor` is what the class served last had used, and `most` what counts at most. `lent` servers may come back, and
+    /// `coming` ones be there soon: who will have one of these is not in anybody's way.
     pub(super) fn wait(
         &mut self,
         id: u64,
         waiter: Waiter<W>,
         contended: f64,
-        floor: f64,
-        lent: usize,
+        (floor, most): (f64, f64),
+        (lent, coming): (usize, usize),
     ) -> Result<(), (W, Crowd)> {
         let counted = self.queue.len() - self.newcomers;
-        if !waiter.newcomer && self.limits.queue_limit.is_some_and(|limit| counted >= limit) {
+        let coming = coming.min(self.room());
+        let is_full = |limit: usize| counted >= limit.saturating_add(coming);
+        if !waiter.newcomer && self.limits.queue_limit.is_some_and(is_full) {
             return Err((waiter.who, self.crowd(waiter.since, lent)));
         }
         if self.queue.is_empty() {
-            self.used = self.used(contended).max(floor);
+            self.used = self.used(contended).clamp(floor, most.max(floor));
             self.handed = None;
             self.began = Some(waiter.since);
             self.above_since = None;

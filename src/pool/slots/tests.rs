@@ -389,6 +389,38 @@ fn more_guaranteed_than_there_is_leaves_one_to_others() {
 }
 
 #[test]
+fn a_guarantee_of_all_there_is_starves_nobody_while_its_class_waits() {
+    let kept = ClassLimits { guaranteed: 5, ..limits() };
+    let (mut s, now) = full(4, &[limits(), kept], ClassId(1));
+    for n in 0..100 {
+        s.wait(DEFAULT, n, now).unwrap();
+        s.wait(ClassId(1), 1000 + n, now).unwrap();
+    }
+    let served = (0..20).filter(|_| {
+        let Freed::Hand(class, _) = back(&mut s, ClassId(1), now) else { panic!("both wait") };
+        if class == DEFAULT {
+            // It is done at once, and the other has its place.
+            let Freed::Hand(next, _) = back(&mut s, DEFAULT, now) else { panic!("both wait") };
+            assert_eq!(next, DEFAULT, "one is left to it");
+        }
+        class == DEFAULT
+    });
+    assert!(served.count() > 0);
+}
+
+#[test]
+fn a_queue_of_nobody_refuses_only_whom_no_server_is_coming_for() {
+    let none = ClassLimits { queue_limit: Some(0), ..limits() };
+    let (mut s, now) = slots_of(SIZE, &[none]);
+    for n in 0..SIZE.max as u32 {
+        s.wait(DEFAULT, n, now).unwrap();
+    }
+    assert!(s.wait(DEFAULT, 100, now).is_err());
+    let (mut s, now) = full(2, &[none], DEFAULT);
+    assert!(s.wait(DEFAULT, 100, now).is_err());
+}
+
+#[test]
 fn the_reserve_is_for_those_whom_one_more_helps() {
     let capped = ClassLimits { max_servers: Some(1), ..limits() };
     let kept = ClassLimits { guaranteed: 1, ..limits() };
@@ -476,13 +508,16 @@ fn a_full_queue_refuses_and_says_how_long_it_is() {
 #[test]
 fn newcomers_want_one_server_together_and_leave_when_they_know_enough() {
     let short = ClassLimits { queue_limit: Some(1), ..limits() };
-    let (mut s, now) = slots_of(SIZE, &[short]);
+    let (mut s, now) = slots_of(Size { max: 1, ..SIZE }, &[short]);
     let ids: Vec<_> = (0..100).map(|n| s.wait_as_newcomer(DEFAULT, n, now).unwrap()).collect();
     assert!(opens(&mut s, false, now));
     assert!(!opens(&mut s, false, now + LONG), "one does for all of them");
     assert_eq!(s.leave(ids[0], now), Some(0));
     s.wait(DEFAULT, 200, now).unwrap();
-    assert_eq!(s.wait(DEFAULT, 201, now).unwrap_err().0, 201);
+    // The one server that there may be is for the first.
+    let other = s.wait(DEFAULT, 201, now).unwrap();
+    assert_eq!(s.wait(DEFAULT, 299, now).unwrap_err().0, 299);
+    assert!(s.leave(other, now).is_some());
     assert_eq!(s.take_newcomers(now), (1..100).collect::<Vec<_>>());
     assert_eq!((s.counts().waiting, s.leave(ids[1], now)), (1, None));
     s.opened(now);
