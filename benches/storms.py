@@ -33,7 +33,7 @@ def arguments():
     parser.add_argument("--pool", type=int, default=20, help="servers of each proxy")
     parser.add_argument("--workers", type=int, default=1, help="threads of pgweir; PgBouncer has one")
     parser.add_argument("--tools", required=True, help="PostgreSQL's bin folder")
-    parser.add_argument("--pgweir", default="target/release/pgweir", type=pathlib.Path)
+    parser.add_argument("--pgweir", default="target/guided/pgweir", type=pathlib.Path)
     parser.add_argument("--pgbouncer", default=shutil.which("pgbouncer") or "/usr/sbin/pgbouncer")
     parser.add_argument("--out", help="where the report goes; printed alone if not given")
     options = parser.parse_args()
@@ -152,7 +152,7 @@ HEAD = """# Storms
 Written by `make storm`; do not edit by hand. What the words mean is in [storm.md](storm.md).
 
 Each figure is the median of {rounds} rounds, with the least and the greatest beside it where they differ. \
-Each proxy has a pool of {pool} servers and logs its clients in by SCRAM; threads of pgweir: {workers}, \
+pgweir is as `make release` builds it. Each proxy has a pool of {pool} servers and logs its clients in by SCRAM; threads of pgweir: {workers}, \
 PgBouncer has one. PostgreSQL has {slots} slots. Everything runs on one machine over loopback, the harness too, so that rates \
 and latencies are of all together. Sizes are {size:g} times what the headings say; storms that last, last \
 {seconds} s. `none`: it has no such figure, or did not get there.

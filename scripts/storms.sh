@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 need_cargo
 need_compiler
 need_contenders
-cargo build --release --locked
+# As it is to be run, like the package that stands beside it.
+scripts/release.sh
 options=(--tools "$(postgres_bin)")
 if [ -n "${ONLY:-}" ]; then
   options+=(--only "$ONLY")
