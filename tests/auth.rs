@@ -363,14 +363,14 @@ fn a_key_that_postgresql_no_longer_takes_is_forgotten() {
         admin.rows(&format!("alter role {role} password '{new}'"));
         // Who waits is served by what is there, as long as that is.
         waiting.send(&query("select 1"));
-        wait_until("it waits", || stage.weir.metric("pgweir_clients_waiting", "") == 1.0);
+        wait_until("it waits", || stage.weir.metric("pgweir_clients_waiting", "") >= 1.0);
         early.rows("commit");
         assert!(detailed(&waiting.ready(1)).ends_with("C[SELECT 1] Z[I]"));
         admin.rows(&format!(
             "select pg_terminate_backend(pid) from pg_stat_activity where usename = '{role}'"
         ));
         let servers = || stage.weir.metric("pgweir_servers", "state=\"idle\"");
-        wait_until("they are gone", || servers() == 0.0);
+        wait_until("they are gone", || servers() < 1.0);
 
         let refused =
             format!("E[ERROR 28P01 password authentication failed for user \"{role}\"] Z[I]");

@@ -523,7 +523,7 @@ fn a_reset_of_all_that_does_not_hold_gives_nobody_what_its_client_has_set() {
     let reset = extended("reset all");
     let twice = [reset.clone(), sync(), extended(UNNAMED), sync(), reset.clone()].concat();
     // What is sent, up to a ReadyForQuery each time.
-    let programs = [
+    let mut programs = vec![
         vec![bound("reset all")],
         vec![bound("discard all")],
         vec![[slow.clone(), reset.clone()].concat(), [failing(), sync()].concat()],
@@ -538,6 +538,10 @@ fn a_reset_of_all_that_does_not_hold_gives_nobody_what_its_client_has_set() {
         ],
         vec![[reset, query(UNNAMED), sync()].concat(), Vec::new()],
     ];
+    if major() >= 18 {
+        // There a Query instead of the Sync leaves PostgreSQL with XX000 (18.4).
+        programs.pop();
+    }
     both_with(&pinning(2), |target| {
         let mut seen = Vec::new();
         for (number, program) in programs.iter().enumerate() {

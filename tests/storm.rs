@@ -130,6 +130,22 @@ fn a_wrong_password_is_told_before_the_storm() {
 }
 
 #[test]
+fn a_class_may_be_of_idle_clients_alone() {
+    let stage = Stage::new(&Setup::servers(3));
+    let silent = "name=silent,functions=0,idle=20,duration=1s";
+    let busy =
+        "name=busy,profile=steady,functions=5,transactions=0,think=5ms,ramp=100ms,duration=1s";
+    let flags = ["--json", "--class", silent, "--class", busy];
+    let output = storm_command(&stage.weir.target(), &flags);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let idle = &report["classes"][0]["idle"];
+    assert_eq!((&idle["planned"], &idle["answered"]), (&20.into(), &20.into()), "{report}");
+    let nobody = storm_command(&stage.weir.target(), &["--functions", "0"]);
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("expected 1 or more"));
+}
+
+#[test]
 fn programs_read_the_report_as_json() {
     let stage = Stage::new(&Setup::servers(3));
     let flags = ["--functions", "50", "--ramp", "100ms", "--json"];

@@ -212,7 +212,7 @@ impl Class {
         let (no_ramp, no_end) = (self.ramp.is_zero(), self.duration.is_zero());
         let ends_by_time = self.transactions_per_function == 0;
         match self.profile {
-            _ if self.functions == 0 => Err(PlanError::NoFunctions { class }),
+            _ if self.functions == 0 && self.idle == 0 => Err(PlanError::NoFunctions { class }),
             Profile::Steady if no_end => {
                 Err(PlanError::NoDuration { class, what: "profile steady" })
             }
