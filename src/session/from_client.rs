@@ -411,14 +411,7 @@ impl Session {
         self.query_resets(effects.intersects(RESETS));
         let resets = self.note_effects(effects, text, &Parameters::NONE);
         self.note_executed_here(&executed);
-        if !is_written || (effects.intersects(RESETS) && !resets.are_all()) {
-            self.doubt_reset();
-        }
-        if is_written {
-            self.suspect_unwritten(&resets);
-        } else {
-            self.suspect_resets(&resets);
-        }
+        self.note_query_resets(&resets, effects.intersects(RESETS), is_written);
         backend.statements.clear_unnamed();
         self.cut_segment(|| !whole || may_copy(body));
         self.counts.queries += 1;

@@ -116,6 +116,19 @@ impl Session {
         self.suspect_resets(&Resets::Names(names));
     }
 
+    /// A Query resets these settings, if it `resets` any for certain; what that means `is_written` behind each RESET in
+    /// it, or else nowhere.
+    pub(super) fn note_query_resets(&mut self, settings: &Resets, resets: bool, is_written: bool) {
+        if !is_written || (resets && !settings.are_all()) {
+            self.doubt_reset();
+        }
+        if is_written {
+            self.suspect_unwritten(settings);
+        } else {
+            self.suspect_resets(settings);
+        }
+    }
+
     /// The text that a portal runs resets these settings.
     pub(super) fn note_bound_resets(&mut self, portal: &[u8], resets: Resets) {
         if !portal.is_empty() {
