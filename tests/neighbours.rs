@@ -421,4 +421,21 @@ fn who_is_held_back_for_others_may_still_copy_and_end_its_transaction() {
         }
     }
     assert_eq!(client.value("select count(*) from copied"), "5");
+
+    // libpq ends a COPY of the extended protocol with a Sync of its own, which alone has it answered.
+    let copy = [extended("copy copied from stdin"), sync()].concat();
+    client.send(&[query("select 1"), copy].concat());
+    client.ready(1);
+    while !client.event().is('G') {}
+    for other in &mut others {
+        other.send(&query("select 1"));
+    }
+    wait_until("they wait", || stage.weir.metric("pgweir_clients_waiting", "") >= 3.0);
+    client.send(&[message('d', b"1\n"), message('c', b"")].concat());
+    thread::sleep(Duration::from_millis(100));
+    client.send(&sync());
+    client.ready(1);
+    for other in &mut others {
+        other.ready(1);
+    }
 }

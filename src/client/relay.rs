@@ -391,7 +391,8 @@ impl<'a> Relay<'a> {
     fn makes_way(&self) -> bool {
         let Client { session, half, link, .. } = &*self.client;
         self.is_past_one
-            && session.awaits_reply()
+            // A COPY's end is answered at the Sync behind it only.
+            && session.awaits_ready()
             && session.is_between_transactions()
             && !session.keeps_server()
             && session.pins().is_empty()

@@ -28,8 +28,8 @@ enum Hold {
     #[default]
     None,
     Until(Instant),
-    /// Until there is something else to log in with.
-    Credential,
+    /// Until there is something else to log in with; where others do the work, until then.
+    Credential(Instant),
 }
 
 /// An attempt that has failed.
@@ -66,7 +66,7 @@ impl Trouble {
         let doubled = FIRST_PAUSE.saturating_mul(1 << (self.failures - 1).min(10));
         let pause = doubled.min(LONGEST_PAUSE).mul_f64(jitter);
         self.hold = if error.needs_credential() {
-            Hold::Credential
+            Hold::Credential(now + pause)
         } else if error.retry() {
             Hold::None
         } else {
@@ -90,22 +90,23 @@ impl Trouble {
         match self.hold {
             Hold::None => true,
             Hold::Until(then) => now >= then,
-            Hold::Credential => false,
+            Hold::Credential(_) => false,
         }
     }
 
-    /// For how long none is to be opened while others do the work; without an end that is known, for this long.
+    /// For how long none is to be opened while others do the work.
     pub(super) fn pause(&self, now: Instant) -> Option<Duration> {
         match self.hold {
             Hold::None => None,
-            Hold::Until(then) => Some(then.saturating_duration_since(now)).filter(|d| !d.is_zero()),
-            Hold::Credential => Some(LONGEST_PAUSE),
+            Hold::Until(then) | Hold::Credential(then) => {
+                Some(then.saturating_duration_since(now)).filter(|pause| !pause.is_zero())
+            }
         }
     }
 
     /// There is something else to log in with.
     pub(super) fn on_credential(&mut self) {
-        if self.hold == Hold::Credential {
+        if matches!(self.hold, Hold::Credential(_)) {
             self.hold = Hold::None;
         }
     }

@@ -61,7 +61,10 @@ impl Lobby {
         }
         if full || state.limits.total > 0 && state.total >= state.limits.total {
             // It leaves its place by itself, in a moment.
-            let gone = state.oldest_silent().or_else(|| state.oldest_heard(Instant::now()));
+            let failed = state.oldest_heard(|there| there.is_refused());
+            let gone = failed
+                .or_else(|| state.oldest_silent())
+                .or_else(|| state.oldest_late(Instant::now()));
             gone?.displace();
         }
         let guest = Arc::<Guest>::default();
@@ -99,15 +102,21 @@ impl State {
         None
     }
 
-    /// Of the oldest few, one who has failed, or has owed an answer for so long that it is not to be expected. The others
-    /// go to the end.
-    fn oldest_heard(&mut self, now: Instant) -> Option<Arc<Guest>> {
+    /// One who has owed an answer for so long that it is not to be expected, or has failed since it was looked for.
+    fn oldest_late(&mut self, now: Instant) -> Option<Arc<Guest>> {
+        self.oldest_heard(|there| {
+            let since = there.asked_since();
+            let is_late = since.is_some_and(|since| now.saturating_duration_since(since) >= LATE);
+            is_late || there.is_refused()
+        })
+    }
+
+    /// Such a one of the oldest few. The others go to the end.
+    fn oldest_heard(&mut self, is_it: impl Fn(&Guest) -> bool) -> Option<Arc<Guest>> {
         for _ in 0..FEW {
             let guest = self.heard.pop_front()?;
             let Some(there) = guest.upgrade() else { continue };
-            let since = there.asked_since();
-            let is_late = since.is_some_and(|since| now.saturating_duration_since(since) >= LATE);
-            if is_late || there.is_refused() {
+            if is_it(&there) {
                 return Some(there);
             }
             self.heard.push_back(guest);
@@ -165,12 +174,12 @@ mod tests {
         assert!(lobby.enter(None, false).is_none(), "all have said what they want");
         there[2].guest.ask(true);
         let late = Instant::now() + LATE;
-        let slow = lobby.lock().oldest_heard(late).unwrap();
+        let slow = lobby.lock().oldest_late(late).unwrap();
         assert!(Arc::ptr_eq(&slow, &there[2].guest), "it does not answer");
         there[2].guest.ask(false);
-        assert!(lobby.lock().oldest_heard(late).is_none());
+        assert!(lobby.lock().oldest_late(late).is_none());
         there[0].guest.refuse();
-        let failed = lobby.lock().oldest_heard(Instant::now()).unwrap();
+        let failed = lobby.lock().oldest_late(Instant::now()).unwrap();
         assert!(Arc::ptr_eq(&failed, &there[0].guest), "it only waits for its refusal");
         drop((slow, failed));
         drop((there, fourth));
