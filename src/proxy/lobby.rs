@@ -61,7 +61,7 @@ impl Lobby {
         }
         if full || state.limits.total > 0 && state.total >= state.limits.total {
             // It leaves its place by itself, in a moment.
-            let failed = state.oldest_heard(|there| there.is_refused());
+            let failed = state.oldest_heard(Guest::is_refused);
             let gone = failed
                 .or_else(|| state.oldest_silent())
                 .or_else(|| state.oldest_late(Instant::now()));
