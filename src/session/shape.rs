@@ -59,7 +59,7 @@ impl Session {
             self.described = Some(asked);
             return None;
         }
-        let statement = match self.copy_of(statement, generation, backend) {
+        let mut statement = match self.copy_of(statement, generation, backend) {
             Copy::Unsettled => return None,
             Copy::Ready | Copy::Coming => Arc::clone(statement),
             Copy::Missing | Copy::Stale => match self.with_types(name, statement) {
@@ -70,6 +70,13 @@ impl Session {
         // In a transaction that has failed PostgreSQL says that first.
         let failed = self.status == TransactionStatus::Failed && self.flow.is_status_known();
         let told = told.filter(|_| !failed && !is_off("shape"));
+        // A copy that was made between two changes has the columns of then for ever; the tables may be as they were by now.
+        let is_other =
+            matches!(Self::known(Arc::clone(&statement), told.as_ref(), backend), Known::Changed);
+        if is_other && self.copy_of(&statement, statement.generation(), backend) == Copy::Ready {
+            self.unprepare(&statement, backend, out);
+            statement = self.ensure(&statement, statement.generation(), backend, out)?;
+        }
         if told.is_some() && backend.statements.columns_of(&statement).is_none() {
             self.ask_for_columns(name, &statement, out);
             return None;
