@@ -100,3 +100,15 @@ fn who_waits_is_served_by_the_servers_that_work_though_no_other_can_be_opened() 
         assert!(client.ready(1).iter().any(|event| event.is('D')));
     }
 }
+
+#[test]
+fn who_waits_is_told_at_once_where_only_servers_of_older_settings_are_left() {
+    let stage = Stage::new(&Setup::servers(2).timeouts("checkout = \"1h\""));
+    let (mut holder, mut client) = (stage.client(), stage.client());
+    holder.rows("begin");
+    let table = format!("[databases.{}]\n", stage.database.name());
+    let wrong = format!("{table}init_query = \"selec 1\"\n");
+    stage.weir.reload(|old| old.replace(&table, &wrong));
+    assert_eq!(client.ask(&query("select 1")), "E[ERROR 42601] Z[I]");
+    holder.rows("commit");
+}

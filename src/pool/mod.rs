@@ -166,6 +166,8 @@ pub struct Pool {
     role: Mutex<Role>,
     /// Servers of an older generation are closed when they are free.
     generation: AtomicU64,
+    /// The newest generation of which a server was opened.
+    worked: AtomicU64,
     loss: Loss,
     next_id: AtomicU64,
     /// Those that are open.
@@ -218,6 +220,7 @@ impl Pool {
             class_metrics: ArcSwap::from_pointee(class_metrics),
             role: Mutex::default(),
             generation: AtomicU64::new(0),
+            worked: AtomicU64::new(u64::MAX),
             loss: Loss::new(),
             next_id: AtomicU64::new(1),
             roll: Arc::default(),

@@ -8,8 +8,8 @@ use rand::RngExt;
 use tracing::{debug, info, warn};
 
 use super::role::Role;
-use super::slots::{Demand, Opening};
-use super::{Denied, Login, Pool, PoolSettings, lock};
+use super::slots::{Demand, Opening, Slots};
+use super::{Denied, Login, Pool, PoolSettings, Waiter, lock};
 use crate::auth::ScramKeys;
 use crate::auth::ServerCredential;
 use crate::clock::Instant;
@@ -42,7 +42,7 @@ impl Pool {
         };
         loop {
             let mut slots = lock(&self.slots);
-            if let Some(pause) = pause.filter(|_| slots.works()) {
+            if let Some(pause) = pause.filter(|_| self.works(&slots)) {
                 return Some(pause);
             }
             if failing && slots.counts().opening > 0 {
@@ -76,6 +76,11 @@ impl Pool {
                 }
             }
         }
+    }
+
+    /// Whether there are servers that serve who waits, or will. Those of older settings are closed when they come back.
+    fn works(&self, slots: &Slots<Box<Server>, Waiter>) -> bool {
+        slots.works() && self.worked.load(Ordering::Relaxed) == self.generation()
     }
 
     /// The host has granted a slot after all.
@@ -221,6 +226,7 @@ impl Pool {
             info!(database, user, "servers can be opened again");
         }
         if is_of_now {
+            self.worked.store(server.generation, Ordering::Relaxed);
             self.note_role(server.is_read_only(), server.generation);
             self.learn_welcome(server.backend.settings.reported().clone(), server.generation);
         }
@@ -286,7 +292,7 @@ impl Pool {
                 let mut slots = lock(&self.slots);
                 slots.open_failed(Instant::now());
                 // Those that work serve who waits, as long as they do.
-                (!slots.works()).then(|| slots.take_waiters())
+                (!self.works(&slots)).then(|| slots.take_waiters())
             };
             for waiter in waiters.into_iter().flatten() {
                 let _ = waiter.send(Err(Denied::NoServer(Arc::clone(&error))));

@@ -64,7 +64,7 @@ impl Lobby {
             let failed = state.oldest_heard(Guest::is_refused);
             let gone = failed
                 .or_else(|| state.oldest_silent())
-                .or_else(|| state.oldest_late(Instant::now()));
+                .or_else(|| state.oldest_heard(|there| is_late(there, Instant::now())));
             gone?.displace();
         }
         let guest = Arc::<Guest>::default();
@@ -91,10 +91,13 @@ impl Lobby {
 }
 
 impl State {
+    /// One who has said nothing, or has failed since it was last looked at.
     fn oldest_silent(&mut self) -> Option<Arc<Guest>> {
         while let Some(guest) = self.silent.pop_front() {
             match guest.upgrade() {
-                Some(there) if there.was_heard() => self.heard.push_back(guest),
+                Some(there) if there.was_heard() && !there.is_refused() => {
+                    self.heard.push_back(guest);
+                }
                 Some(there) => return Some(there),
                 None => {}
             }
@@ -102,16 +105,7 @@ impl State {
         None
     }
 
-    /// One who has owed an answer for so long that it is not to be expected, or has failed since it was looked for.
-    fn oldest_late(&mut self, now: Instant) -> Option<Arc<Guest>> {
-        self.oldest_heard(|there| {
-            let since = there.asked_since();
-            let is_late = since.is_some_and(|since| now.saturating_duration_since(since) >= LATE);
-            is_late || there.is_refused()
-        })
-    }
-
-    /// Such a one of the oldest few. The others go to the end.
+    /// Such a one among the oldest few who have said what they want. The others go to the end.
     fn oldest_heard(&mut self, is_it: impl Fn(&Guest) -> bool) -> Option<Arc<Guest>> {
         for _ in 0..FEW {
             let guest = self.heard.pop_front()?;
@@ -130,6 +124,11 @@ const LATE: Duration = Duration::from_secs(3);
 
 /// What is not worth looking through.
 const FEW: usize = 64;
+
+/// It has owed an answer for so long that it is not to be expected.
+fn is_late(guest: &Guest, now: Instant) -> bool {
+    guest.asked_since().is_some_and(|since| now.saturating_duration_since(since) >= LATE)
+}
 
 fn is_there(guest: &Weak<Guest>) -> bool {
     guest.strong_count() > 0
@@ -174,12 +173,12 @@ mod tests {
         assert!(lobby.enter(None, false).is_none(), "all have said what they want");
         there[2].guest.ask(true);
         let late = Instant::now() + LATE;
-        let slow = lobby.lock().oldest_late(late).unwrap();
+        let slow = lobby.lock().oldest_heard(|there| is_late(there, late)).unwrap();
         assert!(Arc::ptr_eq(&slow, &there[2].guest), "it does not answer");
         there[2].guest.ask(false);
-        assert!(lobby.lock().oldest_late(late).is_none());
+        assert!(lobby.lock().oldest_heard(|there| is_late(there, late)).is_none());
         there[0].guest.refuse();
-        let failed = lobby.lock().oldest_late(Instant::now()).unwrap();
+        let failed = lobby.lock().oldest_heard(Guest::is_refused).unwrap();
         assert!(Arc::ptr_eq(&failed, &there[0].guest), "it only waits for its refusal");
         drop((slow, failed));
         drop((there, fourth));

@@ -1,4 +1,5 @@
-SELECT CASE WHEN pg_catalog.length(code) > 15000 THEN 'o' ELSE subject END, number, name,
+SELECT CASE WHEN pg_catalog.length(code) <= 15000 OR code IS NULL THEN subject
+        WHEN subject IN ('r', 'w') THEN 'l' ELSE 'o' END, number, name,
     CASE WHEN pg_catalog.length(code) > 15000 THEN '' ELSE code END,
     CASE WHEN tree IS NOT NULL THEN (SELECT pg_catalog.string_agg(DISTINCT (m.found)[1], ' ')
         FROM pg_catalog.regexp_matches(tree, '((?:func|fno|:rel)id [0-9]+|:commandType [2-5])', 'g') m (found)) END

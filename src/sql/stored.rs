@@ -50,6 +50,7 @@ impl Stored {
             b"r" => (Some(Subject::Relation), Place::Relations),
             b"w" => (Some(Subject::Written), Place::Relations),
             b"v" => (None, Place::Relations),
+            b"l" => (Some(Subject::Opaque), Place::Relations),
             b"d" => (Some(Subject::Drawing), Place::Relations),
             _ => (Some(Subject::Opaque), Place::Functions),
         };
@@ -177,6 +178,7 @@ mod tests {
         let rows = [
             row("p", "1574", "nextval", Some(""), ""),
             row("v", "12000", "pg_settings", None, ""),
+            row("l", "16405", "app.long", Some(""), ""),
             row("f", "16390", "O\"n", Some("select 1"), ""),
             row(
                 "w",
@@ -190,15 +192,20 @@ mod tests {
                 "16410",
                 "shown",
                 None,
-                ":commandType 2 :commandType 3 :relid 12000 funcid 99",
+                ":commandType 2 :commandType 3 :relid 12000 :relid 16405 funcid 99",
             ),
         ];
         assert_eq!(
             told(&rows),
             [
+                (Subject::Opaque, "long".into(), String::new()),
                 (Subject::Function, "O\"\"n".into(), "select 1".into()),
                 (Subject::Written, "My.T".into(), " \"nextval\"() \"O\"\"n\"() \"shown\"".into()),
-                (Subject::Relation, "shown".into(), " update insert \"pg_settings\"".into()),
+                (
+                    Subject::Relation,
+                    "shown".into(),
+                    " update insert \"pg_settings\" \"long\"".into()
+                ),
             ]
         );
     }
