@@ -6,7 +6,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustc_hash::FxBuildHasher;
@@ -31,7 +31,8 @@ pub struct Statement {
     read_under: AtomicU32,
     /// Name on servers.
     pub server_name: Box<[u8]>,
-    may_copy: bool,
+    /// Whether it can begin a COPY, once that was asked.
+    may_copy: OnceLock<bool>,
     /// Copies on servers of an older generation are stale, or in doubt.
     changed: AtomicU32,
     doubted: AtomicU32,
@@ -54,7 +55,7 @@ impl Statement {
             effects: AtomicU64::new(effects.bits()),
             read_under: AtomicU32::new(version),
             server_name: format!("{NAME_PREFIX}{id}").into_bytes().into(),
-            may_copy: may_copy(body),
+            may_copy: OnceLock::new(),
             changed: AtomicU32::new(0),
             doubted: AtomicU32::new(0),
             known_good: AtomicBool::new(false),
@@ -68,7 +69,7 @@ impl Statement {
 
     /// Whether it can begin a COPY.
     pub fn may_copy(&self) -> bool {
-        self.may_copy
+        *self.may_copy.get_or_init(|| may_copy(&self.body))
     }
 
     /// Its text, without types.
