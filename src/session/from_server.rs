@@ -260,19 +260,30 @@ impl Session {
     /// A row for pgweir: an answer, or the value that a setting has now.
     fn on_proxy_row(&mut self, body: &[u8], backend: &mut Backend) -> Result<(), SessionError> {
         match self.flow.head().map(|head| &head.note) {
-            Some(Note::Asked) => return self.on_answer_row(false, body),
-            Some(Note::Probed) => return self.on_answer_row(true, body),
-            Some(Note::Channels) => return self.on_channel_row(body),
-            Some(Note::Catalogued) => return self.on_catalogue_row(body),
-            Some(Note::Restored(_)) => return self.on_restored_row(body, backend),
-            Some(Note::Set) => {}
-            _ => return Ok(()),
+            Some(Note::Asked) => self.on_answer_row(false, body),
+            Some(Note::Probed) => self.on_answer_row(true, body),
+            Some(Note::Channels) => self.on_channel_row(body),
+            Some(Note::Catalogued) => self.on_catalogue_row(body),
+            Some(Note::Restored(_)) => self.on_restored_row(body, backend),
+            Some(Note::Set) => self.on_set_row(body, backend),
+            _ => Ok(()),
         }
+    }
+
+    /// What the server shows of settings that it was given, in their order.
+    fn on_set_row(&mut self, body: &[u8], backend: &mut Backend) -> Result<(), SessionError> {
+        let mut columns = Columns::new(body)?;
+        for _ in 0..columns.count() {
+            self.on_shown(columns.next()?.unwrap_or_default(), backend)?;
+        }
+        Ok(())
+    }
+
+    fn on_shown(&mut self, shown: &[u8], backend: &mut Backend) -> Result<(), SessionError> {
         let Some(syncing) = &mut self.syncing else { return Ok(()) };
         let (before, rest) = syncing.changes.split_at(syncing.done.min(syncing.changes.len()));
         let Some(change) = rest.first() else { return Ok(()) };
         syncing.done += 1;
-        let shown = first_column(body)?.unwrap_or_default();
         // As it mostly is.
         if change.value.as_deref() == Some(shown) && syncing.whole.is_some() {
             if syncing.waits {
@@ -759,15 +770,6 @@ fn is_own_fault(fields: &ErrorFields<'_>) -> bool {
 /// `cached plan must not change result type`: its text is translated, its routine is not.
 fn is_stale_plan(fields: &ErrorFields<'_>) -> bool {
     fields.code == b"0A000" && fields.routine == b"RevalidateCachedQuery"
-}
-
-fn first_column(row: &[u8]) -> Result<Option<&[u8]>, Malformed> {
-    let mut reader = Reader::new(row);
-    reader.u16()?;
-    match reader.i32()? {
-        -1 => Ok(None),
-        len => reader.bytes(usize::try_from(len).map_err(|_| Malformed::Short)?).map(Some),
-    }
 }
 
 /// Bytes of a message that are read before it passes.

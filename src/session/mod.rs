@@ -202,12 +202,22 @@ impl Note {
 #[derive(Debug)]
 struct Syncing {
     changes: Vec<Change>,
+    /// So many of them the server is known to have made.
     done: usize,
     /// What the server has in the end, if all is shown as it was asked for.
     whole: Option<Settings>,
     error: Option<Bytes>,
     /// The client's messages wait for it.
     waits: bool,
+}
+
+/// Messages that set a part of what a client wants, for the next server that lacks that part.
+#[derive(Debug)]
+struct Written {
+    wanted: Settings,
+    /// See [`Changes::part`].
+    part: u64,
+    bytes: Box<[u8]>,
 }
 
 /// Whose fault it is that a server refuses a setting.
@@ -339,8 +349,8 @@ pub struct Session {
     syncing: Option<Syncing>,
     /// What the client wanted when all of it was proven, and by which knowledge.
     proven: Option<(Settings, u32)>,
-    /// The messages that set all that the client wants, and what that is.
-    written: Option<(Settings, Box<[u8]>)>,
+    /// The messages that went ahead in the last lease that began with any.
+    written: Option<Written>,
     reading: Reading,
     load: Load,
     counts: Counts,
@@ -538,12 +548,12 @@ impl Session {
             // Anything may be what it calls.
             self.questions.suspects |= sql::Effects::FUNCTION;
         }
-        let Changes { list: changes, first, whole, everything } = changes;
+        let Changes { list: changes, first, whole, part } = changes;
         if changes.is_empty() {
             return Attach::Ready;
         }
         let waits = self.must_wait(&changes) && !is_off("waits");
-        self.send_changes(backend, changes.split_at(first), everything, out);
+        self.send_changes(backend, changes.split_at(first), (part, waits), out);
         let whole = whole.then(|| self.desired.clone());
         self.syncing = Some(Syncing { changes, done: 0, whole, error: None, waits });
         if waits { Attach::Wait } else { Attach::Ready }
@@ -703,14 +713,15 @@ impl Session {
         &mut self,
         backend: &mut Backend,
         (first, rest): (&[Change], &[Change]),
-        everything: bool,
+        (part, waits): (Option<u64>, bool),
         out: &mut BytesMut,
     ) {
         use crate::wire::build;
-        self.prepare_own(Own::Set, backend, out);
         let first = Some(first).filter(|first| !first.is_empty());
         for together in first.into_iter().chain(rest.split_inclusive(Change::is_encoding)) {
-            self.write_changes(together, everything, out);
+            let own = Own::setting(together.len(), waits);
+            self.prepare_own(own, backend, out);
+            self.write_changes(own, together, part, out);
             self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);
             self.flow.sent(Kind::Execute, Owner::Proxy, Note::Set);
         }
@@ -718,19 +729,32 @@ impl Session {
         self.flow.sent(Kind::Sync, Owner::Proxy, Note::Synced);
     }
 
-    /// The messages that set all that the client wants are kept.
-    fn write_changes(&mut self, changes: &[Change], everything: bool, out: &mut BytesMut) {
-        if let Some((wanted, bytes)) = &self.written
-            && everything
-            && wanted.is_shared_with(&self.desired)
+    /// The messages are kept for the next server that lacks the same part of what the client wants, which mostly is
+    /// what the client has of its own.
+    fn write_changes(
+        &mut self,
+        own: Own,
+        changes: &[Change],
+        part: Option<u64>,
+        out: &mut BytesMut,
+    ) {
+        // By which statement so many are set.
+        let part = part.filter(|_| own == Own::setting(changes.len(), false));
+        if let Some(written) = &self.written
+            && part == Some(written.part)
+            && written.wanted.is_shared_with(&self.desired)
         {
-            return out.extend_from_slice(bytes);
+            return out.extend_from_slice(&written.bytes);
         }
         let start = out.len();
-        settings::write_changes(out, Own::Set.name(), changes);
+        match own {
+            Own::Set => settings::write_changes(out, own.name(), changes),
+            _ => settings::write_few_changes(out, own.name(), changes),
+        }
         let bytes = out.get(start..).unwrap_or_default();
-        if everything && bytes.len() <= MAX_WRITTEN {
-            self.written = Some((self.desired.clone(), bytes.into()));
+        if let Some(part) = part.filter(|_| bytes.len() <= MAX_WRITTEN) {
+            self.written =
+                Some(Written { wanted: self.desired.clone(), part, bytes: bytes.into() });
         }
     }
 

@@ -7,8 +7,16 @@
 /// A statement of pgweir's own, prepared once on each server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Own {
-    /// Sets values, one after the other, and tells each.
+    /// Sets values, one after the other, and tells each in a row of its own.
     Set,
+    /// Sets one value, and tells it.
+    SetOne,
+    /// Sets so many, one after the other, and tells all in one row.
+    SetTwo,
+    /// The same.
+    SetThree,
+    /// The same.
+    SetFour,
     /// Sets those of some values that stand in the place of one that was reset, and tells each.
     Restore,
     /// Tells one value.
@@ -36,10 +44,26 @@ pub(crate) enum Own {
 }
 
 impl Own {
+    /// What sets so many values: mostly there are few, and a server has half the work with them if they are parameters of
+    /// one row. `apart`: if it refuses one, those before it are to be told.
+    pub(crate) fn setting(count: usize, apart: bool) -> Self {
+        match count {
+            1 => Self::SetOne,
+            2 if !apart => Self::SetTwo,
+            3 if !apart => Self::SetThree,
+            4 if !apart => Self::SetFour,
+            _ => Self::Set,
+        }
+    }
+
     /// Its name on the server.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Set => "__pgweir_set",
+            Self::SetOne => "__pgweir_set_1",
+            Self::SetTwo => "__pgweir_set_2",
+            Self::SetThree => "__pgweir_set_3",
+            Self::SetFour => "__pgweir_set_4",
             Self::Restore => "__pgweir_restore",
             Self::Get => "__pgweir_get",
             Self::Weigh => "__pgweir_weigh",
@@ -57,6 +81,18 @@ impl Own {
     pub(crate) const fn sql(self) -> &'static str {
         match self {
             Self::Set => SET,
+            Self::SetOne => "SELECT pg_catalog.set_config($1, $2, false)",
+            Self::SetTwo => {
+                "SELECT pg_catalog.set_config($1, $2, false), pg_catalog.set_config($3, $4, false)"
+            }
+            Self::SetThree => {
+                "SELECT pg_catalog.set_config($1, $2, false), pg_catalog.set_config($3, $4, false), \
+                 pg_catalog.set_config($5, $6, false)"
+            }
+            Self::SetFour => {
+                "SELECT pg_catalog.set_config($1, $2, false), pg_catalog.set_config($3, $4, false), \
+                 pg_catalog.set_config($5, $6, false), pg_catalog.set_config($7, $8, false)"
+            }
             Self::Restore => RESTORE,
             Self::Get => GET,
             Self::Weigh => WEIGH,

@@ -226,6 +226,12 @@ fn limit(value: &[u8]) -> Option<Duration> {
     (!time.is_zero()).then_some(time)
 }
 
+/// A timeout that is set, and under a second.
+fn is_short(value: &[u8]) -> bool {
+    // As a server shows it, `999ms` is the longest, and most are longer.
+    value.len() <= 5 && limit(value).is_some_and(|limit| limit < Duration::from_secs(1))
+}
+
 /// What limits the time of statements.
 fn is_timeout(name: &str) -> bool {
     TIMEOUTS.iter().any(|timeout| name.eq_ignore_ascii_case(timeout))
@@ -375,7 +381,7 @@ impl ServerSettings {
 
     /// Whether a timeout is set that is under a second.
     pub fn has_short(&self, name: &str) -> bool {
-        self.actual.get(name).and_then(limit).is_some_and(|limit| limit < Duration::from_secs(1))
+        self.actual.get(name).is_some_and(is_short)
     }
 
     /// Whether it is known what RESET gives.
@@ -413,12 +419,16 @@ impl ServerSettings {
     /// values before it may need the session user's rights; its reset comes first.
     pub fn changes_to(&mut self, desired: &mut Settings) -> Changes {
         if desired.unify(&mut self.actual) {
-            return Changes { list: Vec::new(), first: 0, whole: true, everything: false };
+            return Changes { list: Vec::new(), first: 0, whole: true, part: None };
         }
         let mut first = 0;
         let (mut list, mut whole) = (Vec::with_capacity(desired.entries.len()), true);
         let (mut kept_role, mut in_order) = (None, true);
+        let (mut part, mut at) = (0, 0);
         for pair in InStep::new(&self.actual, desired) {
+            let has = pair.0.map(|(_, value)| &**value);
+            let place = 1_u64.checked_shl(at).unwrap_or(0);
+            at += u32::from(pair.1.is_some());
             let (name, value) = match pair {
                 (Some((_, has)), Some((name, wanted))) if agree(has, wanted) => {
                     kept_role = kept_role.or(is_role(name).then_some(wanted));
@@ -438,13 +448,14 @@ impl ServerSettings {
                 (None, None) => continue,
             };
             // It would cut off what sets the others.
-            if is_timeout(name) && self.has_short(name) {
+            if has.is_some_and(|has| is_timeout(name) && is_short(has)) {
                 list.insert(first, Change { name: Arc::clone(name), value });
                 first += 1;
                 in_order = false;
                 continue;
             }
             in_order &= !is_role(name) && !is_encoding(name);
+            part |= if value.is_some() { place } else { 0 };
             list.push(Change { name: Arc::clone(name), value });
         }
         // Under another role than the session's user, not every value may be set.
@@ -456,10 +467,8 @@ impl ServerSettings {
         if !in_order && let Some(others) = list.get_mut(first..) {
             others.sort_by_key(Change::turn);
         }
-        let everything = in_order
-            && list.len() == desired.entries.len()
-            && list.iter().all(|change| change.value.is_some());
-        Changes { list, first, whole, everything }
+        let is_part = in_order && list.len() == part.count_ones() as usize;
+        Changes { list, first, whole, part: is_part.then_some(part) }
     }
 
     /// All changes to these settings were made, and their values are shown as they are.
@@ -488,8 +497,8 @@ pub struct Changes {
     pub first: usize,
     /// All that the client wants is set then, and nothing of it is there by default.
     pub whole: bool,
-    /// They set all that the client wants, in order of name, and nothing else.
-    pub everything: bool,
+    /// If they set nothing but what the client wants, in order of name: which of it, of its first 64 settings.
+    pub part: Option<u64>,
 }
 
 /// The settings of two maps side by side, in order of name.
@@ -509,6 +518,7 @@ impl<'a> Iterator for InStep<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let order = match (self.one.first(), self.other.first()) {
+            (Some((one, _)), Some((other, _))) if Arc::ptr_eq(one, other) => Ordering::Equal,
             (Some((one, _)), Some((other, _))) => compare(one, other),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
@@ -586,6 +596,19 @@ pub fn write_changes(out: &mut BytesMut, statement: &str, changes: &[Change]) {
     bind_changes(out, "", statement, changes);
     build::execute(out);
 }
+
+/// The same by a statement that takes each name and each value as a parameter of its own.
+pub fn write_few_changes(out: &mut BytesMut, statement: &str, changes: &[Change]) {
+    let mut parameters = [None; 2 * MAX_FEW];
+    for (pair, change) in parameters.chunks_exact_mut(2).zip(changes) {
+        pair.copy_from_slice(&[Some(change.name.as_bytes()), change.value.as_deref()]);
+    }
+    build::bind_text(out, "", statement, &parameters[..2 * changes.len().min(MAX_FEW)]);
+    build::execute(out);
+}
+
+/// So many changes are few.
+pub const MAX_FEW: usize = 4;
 
 /// Bind of one of pgweir's own statements to a portal, for an array of names and one of values.
 pub fn bind_changes(out: &mut BytesMut, portal: &str, statement: &str, changes: &[Change]) {
@@ -702,14 +725,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_has_of_its_own_is_a_part_of_what_it_wants() {
+        let wanted = [("application_name", "x"), ("lock_timeout", "2s"), ("work_mem", "2MB")];
+        for (has, part) in [
+            (vec![], Some(0b111)),
+            (vec![("application_name", "x"), ("lock_timeout", "1s")], Some(0b110)),
+            (vec![("application_name", "x"), ("work_mem", "2MB")], Some(0b010)),
+            (vec![("application_name", "x"), ("jit", "off")], None),
+            (vec![("lock_timeout", "10ms")], None),
+        ] {
+            let mut server = ServerSettings::default();
+            server.on_changed(settings(&has));
+            assert_eq!(server.changes_to(&mut settings(&wanted)).part, part, "{has:?}");
+        }
+        let role = &mut settings(&[("role", "r")]);
+        assert_eq!(ServerSettings::default().changes_to(role).part, None);
+    }
+
+    #[test]
     fn a_timeout_under_a_second_is_short() {
-        let mut server = ServerSettings::default();
-        assert!(!server.has_short("statement_timeout"));
         for (shown, short) in
             [("1ms", true), ("999ms", true), ("1500ms", false), ("1s", false), ("0", false)]
         {
-            server.on_told("statement_timeout", Some(shown.as_bytes()), false);
-            assert_eq!(server.has_short("statement_timeout"), short, "{shown}");
+            assert_eq!(is_short(shown.as_bytes()), short, "{shown}");
         }
     }
 

@@ -295,7 +295,7 @@ pub struct ServerStatements {
     /// Statements of the client that are prepared under its own names as well.
     lent: Vec<Name>,
     /// Which of pgweir's own statements are prepared, by their bits.
-    own: u16,
+    own: u32,
     /// What is not in `own` may be there all the same.
     pub(crate) own_in_doubt: bool,
 }
@@ -439,12 +439,12 @@ impl ServerStatements {
     }
 
     /// Which of pgweir's own the server has for certain, by their bits.
-    pub(crate) fn own(&self) -> u16 {
+    pub(crate) fn own(&self) -> u32 {
         self.own
     }
 
     /// How many it has for certain, pgweir's own included, if those of these are still there that were `earlier`.
-    pub(crate) fn count(&self, earlier: u16) -> usize {
+    pub(crate) fn count(&self, earlier: u32) -> usize {
         self.present().count() + (self.own | earlier).count_ones() as usize
     }
 

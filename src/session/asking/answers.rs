@@ -344,6 +344,10 @@ impl<'a> Columns<'a> {
         Ok(Self { reader, count })
     }
 
+    pub(in crate::session) fn count(&self) -> u16 {
+        self.count
+    }
+
     pub(in crate::session) fn next(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         match self.reader.i32()? {
             -1 => Ok(None),

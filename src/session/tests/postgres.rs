@@ -435,7 +435,7 @@ impl Postgres {
                 self.set_timezone("UTC");
                 self.say("C(RESET)");
             }
-            ["SELECT", "pg_catalog.set_config(name,", ..] => {
+            ["SELECT", "pg_catalog.set_config(name," | "pg_catalog.set_config($1,", ..] => {
                 let zone = portal.params[1].clone();
                 self.set_timezone(if zone == "NULL" { "UTC" } else { &zone });
                 self.say(&format!("D({}) C(SELECT 1)", self.timezone.now));

@@ -6,7 +6,7 @@ use crate::session::pins::PinReason;
 use crate::session::settings::Settings;
 use crate::session::{Attach, Backend, Leftovers, Parting, SessionError};
 
-const SET: &str = crate::session::own::Own::Set.sql();
+const SET: &str = crate::session::own::Own::SetOne.sql();
 
 /// A client that asks for a time zone at login and has server 0 for its first message.
 fn in_tokyo(servers: usize) -> Pair {
@@ -27,7 +27,7 @@ const TAKEN: &str = "1 2 D(Asia/Tokyo) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I)";
 #[test]
 fn an_unproven_value_is_waited_for_and_a_proven_one_goes_ahead() {
     let mut p = in_tokyo(2);
-    p.server_got(0, &format!("P(__pgweir_set,{SET}) B(__pgweir_set:timezone=tokyo) E S"));
+    p.server_got(0, &format!("P(__pgweir_set_1,{SET}) B(__pgweir_set_1:timezone=tokyo) E S"));
     p.answer(0, TAKEN);
     assert_eq!(p.clients[0].settled, Some(Ok(())));
     p.server_got(0, "Q(select 1)");
@@ -37,7 +37,7 @@ fn an_unproven_value_is_waited_for_and_a_proven_one_goes_ahead() {
     p.release(0);
     p.send(0, "Q(select 1)");
     assert_eq!(p.attach(0, 1), Attach::Ready);
-    let set = format!("P(__pgweir_set,{SET}) B(__pgweir_set:timezone=Asia/Tokyo) E S");
+    let set = format!("P(__pgweir_set_1,{SET}) B(__pgweir_set_1:timezone=Asia/Tokyo) E S");
     p.server_got(1, &format!("{set} Q(select 1)"));
     p.answer(1, &format!("{TAKEN} C(SELECT 1) Z(I)"));
     p.client_got(0, "C(SELECT 1) Z(I)");
@@ -67,6 +67,34 @@ fn values_are_known_as_they_are_shown_beside_others_that_are_as_asked() {
 }
 
 #[test]
+fn a_few_that_go_ahead_are_set_and_told_in_one_row() {
+    let asked = [("lock_timeout", "5"), ("timezone", "tokyo"), ("work_mem", "7MB")];
+    for (of_another, statement, row) in [
+        (None, "__pgweir_set_3", "5|Asia/Tokyo|7MB"),
+        (Some("statement_timeout"), "__pgweir_set_4", "5|0|Asia/Tokyo|7MB"),
+    ] {
+        let mut p = Pair::new(1);
+        for (name, value) in asked {
+            p.knowledge.accept(name, value.as_bytes(), value.as_bytes());
+        }
+        if let Some(name) = of_another {
+            p.servers[0].backend.settings.on_told(name, Some(b"1min"), false);
+        }
+        let client = p.client(&asked);
+        assert_eq!(p.attach(client, 0), Attach::Ready);
+        let sent = script::show_frontend(&p.servers[0].received.split());
+        assert!(sent.contains(&format!("B({statement}:lock_timeout=5=")), "{sent}");
+        p.answer(0, &format!("1 2 D({row}) C(SELECT 1) S(TimeZone=Asia/Tokyo) Z(I)"));
+        let mut desired = p.clients[client].session.desired().clone();
+        let shown: Vec<_> = desired.iter().map(|(_, value)| value).collect();
+        assert_eq!(shown, [&b"5"[..], b"Asia/Tokyo", b"7MB"]);
+        let settings = &mut p.servers[0].backend.settings;
+        assert!(settings.changes_to(&mut desired).list.is_empty());
+        assert_eq!(settings.changes_to(&mut Settings::default()).list.len(), 3);
+    }
+}
+
+#[test]
 fn clients_that_take_turns_send_the_same_each_time() {
     let mut p = Pair::new(1);
     let clients = ["1MB", "2MB"].map(|memory| (p.client(&[("work_mem", memory)]), memory));
@@ -76,7 +104,7 @@ fn clients_that_take_turns_send_the_same_each_time() {
             assert_eq!(waits == Attach::Wait, round == 0, "once it is proven, it goes ahead");
             let parse = if round == 0 && memory == "1MB" { "1 " } else { "" };
             let sent = script::show_frontend(&p.servers[0].received.split());
-            assert!(sent.ends_with(&format!("B(__pgweir_set:work_mem={memory}) E S")), "{sent}");
+            assert!(sent.ends_with(&format!("B(__pgweir_set_1:work_mem={memory}) E S")), "{sent}");
             p.answer(0, &format!("{parse}2 D({memory}) C(SELECT 1) Z(I)"));
             p.send(client, "Q(select 1)");
             p.answer(0, "C(SELECT 1) Z(I)");
@@ -95,7 +123,7 @@ fn the_next_client_gets_the_servers_default_back() {
     p.servers[0].received.clear();
     p.send(1, "Q(select 2)");
     assert_eq!(p.attach(1, 0), Attach::Ready);
-    p.server_got(0, "B(__pgweir_set:timezone=NULL) E S Q(select 2)");
+    p.server_got(0, "B(__pgweir_set_1:timezone=NULL) E S Q(select 2)");
     p.answer(0, "2 D(UTC) C(SELECT 1) S(TimeZone=UTC) Z(I) C(SELECT 1) Z(I)");
     p.client_got(1, "C(SELECT 1) Z(I)");
 }
@@ -162,7 +190,7 @@ fn a_change_of_the_clients_own_follows_it() {
     p.exchange(0, ["", set, "C(SET) S(TimeZone=Tokyo) Z(I)", "C(SET) S(TimeZone=Tokyo) Z(I)"]);
     p.release(0);
     assert_eq!(p.attach(0, 1), Attach::Ready);
-    p.server_got(1, &format!("P(__pgweir_set,{SET}) B(__pgweir_set:TimeZone=Tokyo) E S"));
+    p.server_got(1, &format!("P(__pgweir_set_1,{SET}) B(__pgweir_set_1:TimeZone=Tokyo) E S"));
 }
 
 #[test]
@@ -395,11 +423,11 @@ fn an_unreported_setting_is_asked_for_and_follows() {
     assert_eq!(p.part(0), Parting::Free);
     p.release(0);
     assert_eq!(p.attach(0, 1), Attach::Ready);
-    p.server_got(1, &format!("P(__pgweir_set,{SET}) B(__pgweir_set:work_mem=7MB) E S"));
+    p.server_got(1, &format!("P(__pgweir_set_1,{SET}) B(__pgweir_set_1:work_mem=7MB) E S"));
     // The server that still has it goes back to its default for another client.
     let other = p.client(&[]);
     p.attach(other, 0);
-    p.server_got(0, &format!("P(__pgweir_set,{SET}) B(__pgweir_set:work_mem=NULL) E S"));
+    p.server_got(0, &format!("P(__pgweir_set_1,{SET}) B(__pgweir_set_1:work_mem=NULL) E S"));
 }
 
 #[test]
