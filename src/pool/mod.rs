@@ -160,6 +160,8 @@ pub struct Pool {
     opening: Reminder,
     /// When to look whose time in the queue is over.
     deadlines: Reminder,
+    /// When to look whether servers are still kept for who gave them back.
+    kept: Reminder,
     proofs: Proofs,
     /// By number of the class.
     class_metrics: ArcSwap<Vec<Arc<ClassMetrics>>>,
@@ -216,6 +218,7 @@ impl Pool {
             trouble: Mutex::default(),
             opening: Reminder::default(),
             deadlines: Reminder::default(),
+            kept: Reminder::default(),
             proofs: Proofs::default(),
             class_metrics: ArcSwap::from_pointee(class_metrics),
             role: Mutex::default(),
@@ -538,6 +541,9 @@ impl Pool {
         let mut slots = lock(&self.slots);
         if let Some(class) = from {
             slots.returned(class, now);
+            if let Some(until) = slots.kept_until() {
+                self.watch_kept(until);
+            }
         }
         // All may have been retired meanwhile; those that are parked before are closed by that.
         let retired = server.generation != self.generation.load(Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! What a pool looks at when it is time: whether one more server is worth opening, and whose time in the queue is
-//! over.
+//! What a pool looks at when it is time: whether one more server is worth opening, whose time in the queue is over,
+//! and for whom servers are kept no longer.
 //!
 //! One timer does for all who wait. A timer for each of them would be set and taken back with each wait, and in a
 //! burst all would ask at once for what one can ask.
@@ -61,6 +61,20 @@ impl Pool {
         }
         if let Some(next) = next {
             self.watch_deadline(next);
+        }
+    }
+
+    /// Sees to it that a server that is kept until then goes to another who waits.
+    pub(super) fn watch_kept(self: &Arc<Self>, until: Instant) {
+        self.at(until, |pool| &pool.kept, Self::stop_keeping);
+    }
+
+    fn stop_keeping(self: &Arc<Self>) {
+        let next = lock(&self.slots).unkeep(Instant::now());
+        self.dispatch();
+        self.keep_opening();
+        if let Some(next) = next {
+            self.watch_kept(next);
         }
     }
 

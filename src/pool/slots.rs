@@ -17,11 +17,12 @@
 //! Invariants: opening + free + leased + idle + closing never grows past the limit and its reserve. Of two classes
 //! that wait, the one that has used less of the servers' time by its weight, while anybody waited, is served next. Within
 //! one, waiters are served in order, but under overload. A server is idle while somebody waits only
-//! if it is kept for another class or the class of those who wait has all that it may. Idle servers go out
+//! if it is kept for another class, which may be for a moment, or the class of those who wait has all that it may. Idle servers go out
 //! newest first, so that the others grow old and go, unless one that is little older suits the client better.
 
 mod class;
 mod growth;
+mod habit;
 
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub struct Size {
     pub max_idle: usize,
     /// Servers beyond `max` while somebody has waited for long.
     pub reserve: usize,
-    /// What is long.
+    /// How long somebody must have waited for that.
     pub reserve_after: Duration,
 }
 
@@ -122,6 +123,8 @@ pub struct Slots<S, W> {
     classes: Vec<Class<W>>,
     /// Servers that are kept for some of them, as their limits say.
     guaranteed: usize,
+    /// Servers that are kept for a moment for those who gave them back.
+    kept: usize,
     next_waiter: u64,
     waiting: usize,
     opening: usize,
@@ -154,6 +157,7 @@ impl<S, W> Slots<S, W> {
             idle: Vec::new(),
             classes: Vec::new(),
             guaranteed: 0,
+            kept: 0,
             next_waiter: 0,
             waiting: 0,
             opening: 0,
@@ -201,6 +205,9 @@ impl<S, W> Slots<S, W> {
                 None => self.classes.push(Class::new(*limits, self.contended)),
             }
         }
+        if self.classes.len() > 1 {
+            self.classes.iter_mut().for_each(|class| class.is_among_others(now));
+        }
         self.guarantee();
     }
 
@@ -227,6 +234,9 @@ impl<S, W> Slots<S, W> {
             return;
         }
         let before = std::mem::replace(&mut self.at, now);
+        if self.kept > 0 {
+            self.kept -= self.classes.iter_mut().map(|class| class.unkeep(now)).sum::<usize>();
+        }
         let somebody = self.waiting > 0 && !self.paused;
         // What classes use while nobody waits whom one more server would help is nobody's loss.
         if somebody && self.classes.iter().any(|class| class.waiting() > 0 && class.room() > 0) {
@@ -247,7 +257,7 @@ impl<S, W> Slots<S, W> {
         self.paused = true;
     }
 
-    /// Does so again. What was waited meanwhile says nothing of how long it will take.
+    /// Lends, keeps and opens servers again. What was waited meanwhile says nothing of how long it will take.
     pub fn resume(&mut self, now: Instant) {
         self.pass(now);
         self.paused = false;
@@ -307,6 +317,7 @@ impl<S, W> Slots<S, W> {
         self.pass(now);
         let server = self.idle.remove(at);
         self.free += 1;
+        self.want(class);
         self.lease(class);
         Some(server)
     }
@@ -343,6 +354,9 @@ impl<S, W> Slots<S, W> {
 
     fn queue(&mut self, class: ClassId, waiter: Waiter<W>) -> Result<WaiterId, (W, Crowd)> {
         self.pass(waiter.since);
+        if !waiter.newcomer {
+            self.want(class);
+        }
         let id = WaiterId { class, number: self.next_waiter };
         let (floor, contended) = (self.floor, self.contended);
         let most = floor + MOST_DEBT * self.size.max as f64;
@@ -526,10 +540,47 @@ impl<S, W> Slots<S, W> {
         self.pass(now);
         self.growth.on_returned();
         if let Some(class) = self.classes.get_mut(usize::from(class.0)) {
-            class.on_returned(self.contended);
+            class.on_returned(self.contended, self.at);
         }
         self.leased -= 1;
         self.free += 1;
+        self.keep(class);
+    }
+
+    /// Has a server that came back wait for a client of its class, if the others who wait have used more.
+    fn keep(&mut self, class: ClassId) {
+        if self.waiting == 0 {
+            return;
+        }
+        let contended = self.contended;
+        let waiting =
+            self.classes.iter_mut().filter(|class| class.waiting() > 0 && class.room() > 0);
+        let least = waiting.map(|class| class.used(contended)).min_by(f64::total_cmp);
+        let (Some(least), Some(class)) = (least, self.classes.get_mut(usize::from(class.0))) else {
+            return;
+        };
+        self.kept += usize::from(class.keep(contended, self.floor, least, self.at));
+    }
+
+    /// Until when the first of the servers is kept that are kept for a moment.
+    pub fn kept_until(&self) -> Option<Instant> {
+        if self.kept == 0 {
+            return None;
+        }
+        self.classes.iter().filter_map(Class::kept_until).min()
+    }
+
+    /// Keeps those no longer whose moment is over; tells when the next one's is.
+    pub fn unkeep(&mut self, now: Instant) -> Option<Instant> {
+        self.pass(now);
+        self.kept_until()
+    }
+
+    /// A client of a class wants a server.
+    fn want(&mut self, class: ClassId) {
+        if let Some(class) = self.classes.get_mut(usize::from(class.0)) {
+            class.on_wanted(self.at);
+        }
     }
 
     /// Where a server goes that is free.
@@ -682,7 +733,7 @@ impl<S, W> Slots<S, W> {
 
     /// Of so many servers, those that are neither leased nor kept for classes but this one.
     fn unkept(&self, but: &Class<W>, limit: usize) -> usize {
-        if self.guaranteed == 0 {
+        if self.guaranteed + self.kept == 0 {
             return usize::MAX;
         }
         let kept: usize = self.classes.iter().map(Class::unmet).sum();
@@ -740,7 +791,7 @@ impl<S, W> Slots<S, W> {
 
     fn lease(&mut self, id: ClassId) {
         if let Some(class) = self.classes.get_mut(usize::from(id.0)) {
-            class.on_leased(self.contended);
+            self.kept -= usize::from(class.on_leased(self.contended, self.at));
         }
         self.free -= 1;
         self.leased += 1;

@@ -1,9 +1,10 @@
 //! The clients of one class in one pool (sans-IO): who of them waits, and what they have used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::WaiterId;
+use super::habit::Habit;
 use crate::class::ClassLimits;
 use crate::clock::Instant;
 
@@ -26,6 +27,10 @@ pub(super) struct Class<W> {
     /// Those of the queue who only want to learn what servers report.
     newcomers: usize,
     leased: usize,
+    /// Until when servers are kept for it that it has given back, soonest first; and what it does with them.
+    kept: VecDeque<Instant>,
+    /// If there are others, to whom it matters.
+    habit: Option<Habit>,
     /// Seconds of servers used while somebody waited, over the weight; and until which of those seconds.
     used: f64,
     charged: f64,
@@ -59,6 +64,8 @@ impl<W> Class<W> {
             queue: BTreeMap::new(),
             newcomers: 0,
             leased: 0,
+            kept: VecDeque::new(),
+            habit: None,
             used: 0.0,
             charged: contended,
             pace: None,
@@ -92,7 +99,44 @@ impl<W> Class<W> {
 
     /// Servers that are kept for it and that it does not use.
     pub(super) fn unmet(&self) -> usize {
-        self.guaranteed.saturating_sub(self.leased)
+        self.guaranteed.saturating_sub(self.leased).max(self.kept.len())
+    }
+
+    /// Keeps a server that it has given back, if it is known to be back for it soon and has used less than so much, which is
+    /// what others have who wait. `floor`: as in [`Class::wait`].
+    pub(super) fn keep(&mut self, contended: f64, floor: f64, others: f64, now: Instant) -> bool {
+        let moment = self.habit.as_ref().and_then(Habit::keeps);
+        let Some(moment) = moment.filter(|_| self.queue.is_empty()) else { return false };
+        self.used = self.used(contended).max(floor);
+        let keeps = self.used < others;
+        if keeps {
+            self.kept.push_back(now + moment);
+        }
+        keeps
+    }
+
+    /// Servers are no longer kept for it that were kept until now; so many were.
+    pub(super) fn unkeep(&mut self, now: Instant) -> usize {
+        let over = std::iter::from_fn(|| self.kept.pop_front_if(|until| *until <= now));
+        over.count()
+    }
+
+    /// Until when one is.
+    pub(super) fn kept_until(&self) -> Option<Instant> {
+        self.kept.front().copied()
+    }
+
+    /// One of its clients wants a server.
+    pub(super) fn on_wanted(&mut self, now: Instant) {
+        if let Some(habit) = &mut self.habit {
+            habit.pass(self.leased, now);
+            habit.on_wanted();
+        }
+    }
+
+    /// There are other classes.
+    pub(super) fn is_among_others(&mut self, now: Instant) {
+        self.habit.get_or_insert_with(|| Habit::new(now));
     }
 
     /// Servers that it may still take by its own limit.
@@ -113,13 +157,22 @@ impl<W> Class<W> {
         self.used = self.used.max(floor);
     }
 
-    pub(super) fn on_leased(&mut self, contended: f64) {
+    /// Whether that was one that was kept for it.
+    pub(super) fn on_leased(&mut self, contended: f64, now: Instant) -> bool {
         self.used(contended);
+        if let Some(habit) = &mut self.habit {
+            habit.pass(self.leased, now);
+        }
         self.leased += 1;
+        self.kept.pop_front().is_some()
     }
 
-    pub(super) fn on_returned(&mut self, contended: f64) {
+    pub(super) fn on_returned(&mut self, contended: f64, now: Instant) {
         self.used(contended);
+        if let Some(habit) = &mut self.habit {
+            habit.pass(self.leased, now);
+            habit.on_returned(now);
+        }
         self.leased -= 1;
     }
 
