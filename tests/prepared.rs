@@ -394,6 +394,30 @@ fn code_that_deallocates_where_there_is_nothing_deallocates_all_the_same() {
 }
 
 #[test]
+fn code_that_deallocates_in_an_open_transaction_does_so_on_a_server_that_has_nothing() {
+    let seen = both_with(&Setup::servers(2), |target| {
+        let (mut client, mut other) = (target.connect(), target.connect());
+        client.rows(
+            "create function run(t text) returns void language plpgsql as 'begin execute t; end'",
+        );
+        client.ask(&prepare("s", "select $1::int"));
+        client.ask(&prepare("t", "select 2"));
+        other.rows("begin");
+        client.rows("begin; select run('select 1')");
+        let mut seen = vec![client.ask(&fetch("t"))];
+        client.rows("select run('deallocate all')");
+        client.ask(&prepare("u", "select 3"));
+        seen.push(client.ask(&fetch("u")));
+        // It wants a parameter, if it is there.
+        seen.push(client.ask_in_detail(&fetch("s")));
+        client.rows("rollback");
+        seen.extend(["s", "t", "u"].map(|name| client.ask(&fetch(name))));
+        seen
+    });
+    assert_eq!(seen[2], "E[ERROR 26000 prepared statement \"s\" does not exist] Z[E]");
+}
+
+#[test]
 fn who_parses_is_warned_though_another_was() {
     both_with(&Setup::servers(1), |target| {
         let mut client = target.connect();

@@ -134,6 +134,7 @@ impl Session {
             Some(statement) if self.is_lost(&statement, backend) => Some(Target::missing(name)),
             Some(statement) => {
                 let known = (&statement, meaning.generation);
+                self.ask_witness(name, (&statement, meaning.generation), backend, out);
                 Some(match self.ensure_as_told(name, known, meaning.columns, backend, out)? {
                     Known::Changed => Target::changed(),
                     Known::Same(statement) => {
@@ -266,6 +267,32 @@ impl Session {
         Some(Target { note: Note::Use { name: Name::default(), statement }, rename: None })
     }
 
+    /// A statement that this server lacks is there for the client unless code of the open lease has deallocated it, of
+    /// which nobody has asked yet: the error is that of the one that was left as a witness then.
+    fn ask_witness(
+        &mut self,
+        name: &[u8],
+        (statement, generation): (&Statement, Generation),
+        backend: &mut Backend,
+        out: &mut BytesMut,
+    ) {
+        let ran_code = self.questions.ran_code;
+        if !ran_code.is_some_and(|text| self.statements.is_older(name, text))
+            || !self.may_have_deallocated()
+            || !backend.statements.has_own(Own::Forget)
+            || self.copy_of(statement, generation, backend) != Copy::Missing
+            || is_off("forgotten")
+        {
+            return;
+        }
+        let witness = Own::Forget.name();
+        build::bind_text(out, witness, witness, &[]);
+        let internal = witness.as_bytes().into();
+        self.inject(Kind::Bind, Note::Alias { internal, name: name.into() });
+        build::close_portal(out, witness.as_bytes());
+        self.inject(Kind::Close, Note::Plain);
+    }
+
     /// Ahead of code that may deallocate a client's statements: that shows by one that was there before. It takes
     /// no snapshot, so that the text may still set the level of isolation.
     pub(super) fn leave_witness(
@@ -274,9 +301,11 @@ impl Session {
         backend: &mut Backend,
         out: &mut BytesMut,
     ) {
-        let shows = !effects.intersects(RUNS_CODE)
-            || !self.statements.has_named()
-            || backend.statements.has_witness();
+        // Behind it, nobody may ask before the client goes on: its own error has to tell.
+        let asks_later = self.open_segment || self.status != TransactionStatus::Idle;
+        let has_witness = backend.statements.has_own(Own::Forget)
+            || (!asks_later && backend.statements.has_witness());
+        let shows = has_witness || !effects.intersects(RUNS_CODE) || !self.statements.has_named();
         // Behind what is in flight, a Sync may end a segment that has failed, and in a failed transaction a
         // Parse fails that the client has not sent.
         let can = self.flow.is_empty() || (self.open_segment && self.flow.is_status_known());

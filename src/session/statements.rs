@@ -98,6 +98,12 @@ impl ClientStatements {
         }
     }
 
+    /// Whether the client has this name since before a text of its own.
+    pub(super) fn is_older(&self, name: &[u8], text: Ticket) -> bool {
+        self.confirmed.get(name).is_some_and(|held| held.ticket <= text)
+            && self.in_flight.get(name).is_none()
+    }
+
     /// What the client was told of a statement.
     pub(super) fn told(&self, name: &[u8]) -> Option<&Told> {
         self.confirmed.get(name)?.told.as_deref()
@@ -113,7 +119,7 @@ impl ClientStatements {
         self.confirmed.get(name).is_some_and(|held| held.statement.text() == statement.text())
     }
 
-    /// The same, to be added to; `None` if there is no such statement.
+    /// What the client was told of the columns of a statement, to be added to; `None` if there is no such statement.
     pub(super) fn told_mut(&mut self, name: &[u8]) -> Option<&mut Told> {
         Some(self.confirmed.get_mut(name)?.told.get_or_insert_default())
     }

@@ -66,8 +66,17 @@ pub fn parse_body(out: &mut BytesMut, name: &[u8], body: &[u8]) {
 
 /// Close of a prepared statement.
 pub fn close_statement(out: &mut BytesMut, name: &[u8]) {
+    close(out, b'S', name);
+}
+
+/// Close of a portal.
+pub fn close_portal(out: &mut BytesMut, name: &[u8]) {
+    close(out, b'P', name);
+}
+
+fn close(out: &mut BytesMut, of: u8, name: &[u8]) {
     message(out, b'C', |out| {
-        out.put_u8(b'S');
+        out.put_u8(of);
         put_cstr(out, name);
     });
 }
@@ -143,10 +152,7 @@ pub fn execute_once(out: &mut BytesMut, portal: &str) {
         put_cstr(out, portal.as_bytes());
         out.put_u32(0);
     });
-    message(out, b'C', |out| {
-        out.put_u8(b'P');
-        put_cstr(out, portal.as_bytes());
-    });
+    close_portal(out, portal.as_bytes());
 }
 
 /// CopyFail with a reason.
