@@ -77,11 +77,6 @@ fn a_cancel_waits_for_what_goes_ahead_of_the_query() {
     assert_eq!(client.value("show work_mem"), "9MB");
 }
 
-fn signal(name: &str, pid: &str) {
-    let status = std::process::Command::new("kill").args([&format!("-{name}"), pid]).status();
-    assert!(status.expect("kill").success());
-}
-
 #[test]
 fn a_cancel_that_names_nobody_or_an_idle_client_does_nothing() {
     let seen = both(|target| {

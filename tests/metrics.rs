@@ -1,6 +1,5 @@
 //! What `/metrics` counts, label by label (`docs/metrics.md`).
 
-use std::process::Command;
 use std::time::Duration;
 
 use super::support::events::line;
@@ -10,11 +9,6 @@ use super::support::*;
 fn counted(stage: &Stage, name: &str, labels: &str, expected: f64) {
     let what = format!("{name}{{{labels}}} is {expected}");
     wait_until(&what, || (stage.weir.metric(name, labels) - expected).abs() < 0.5);
-}
-
-fn kill(signal: &str, pid: &str) {
-    let status = Command::new("kill").args([&format!("-{signal}"), pid]).status();
-    assert!(status.expect("kill").success());
 }
 
 /// Waits until PostgreSQL runs a query whose text contains `what`.
@@ -202,7 +196,7 @@ fn cancels_beyond_their_bound_are_too_many() {
     tenants[1].rows("select 1");
     let server = tenants[0].value("select pg_backend_pid()");
     // A server that does not answer to its client's settings: nobody looks at cancels meanwhile.
-    kill("STOP", &server);
+    signal("STOP", &server);
     tenants[1].send(&query("select 2"));
     counted(&stage, "pgweir_servers", "state=\"leased\"", 1.0);
     let (addr, key) = (target.addr, tenants[1].key.clone());
@@ -213,7 +207,7 @@ fn cancels_beyond_their_bound_are_too_many() {
         })
         .collect();
     counted(&stage, "pgweir_cancels_total", "outcome=\"too_many\"", 4.0);
-    kill("CONT", &server);
+    signal("CONT", &server);
     for cancel in cancels {
         cancel.join().expect("the cancel ends");
     }
@@ -368,8 +362,8 @@ fn the_end_of_the_process_closes_servers_for_a_drain() {
     let stage = Stage::new(&Setup::servers(1));
     let server = stage.client().value("select pg_backend_pid()");
     // It does not end while it is stopped, and pgweir waits for it with its HTTP server up.
-    kill("STOP", &server);
+    signal("STOP", &server);
     stage.weir.signal("TERM");
     counted(&stage, "pgweir_servers_closed_total", "reason=\"drain\"", 1.0);
-    kill("CONT", &server);
+    signal("CONT", &server);
 }

@@ -173,6 +173,24 @@ fn the_server_of_a_pinned_client_ends_while_nothing_runs() {
 }
 
 #[test]
+fn a_server_that_ends_before_it_has_its_clients_settings_is_replaced() {
+    let stage = Stage::new(&Setup::servers(1));
+    let target = stage.weir.target();
+    let mut tenants = ["1", "2"].map(|tenant| target.connect_with(&[("app.tenant", tenant)]));
+    assert_eq!(tenants[1].value("show app.tenant"), "2");
+    let server = tenants[0].value("select pg_backend_pid()");
+    // So that it does not answer.
+    signal("STOP", &server);
+    tenants[1].send(&query("show app.tenant"));
+    let leased = || stage.weir.count("pgweir_servers", "state=\"leased\"");
+    wait_until("the client has that server", || leased() == 1);
+    stage.database.admin().rows(&format!("select pg_terminate_backend({server})"));
+    signal("CONT", &server);
+    assert_eq!(line(&tenants[1].ready(1)), "T D(2) C[SHOW] Z[I]");
+    assert_eq!(tenants[0].value("show app.tenant"), "1");
+}
+
+#[test]
 fn requests_before_terminate_run_and_later_ones_do_not() {
     let seen = both(|target| {
         let mut one = target.connect();

@@ -106,7 +106,7 @@ impl Canceling {
     }
 
     /// The query is over: a cancel that was not sent yet is not to be sent.
-    pub(super) fn is_moot(&self) {
+    pub(super) fn call_off(&self) {
         self.still_wanted.store(false, Ordering::Release);
     }
 
@@ -128,7 +128,7 @@ impl Canceling {
 
     /// Gives the server back once no signal can hit the next client's query.
     pub(super) fn check_in_after(self, lease: Lease, cleaning: Cleaning) {
-        self.is_moot();
+        self.call_off();
         lease.entry.clean();
         tokio::spawn(async move {
             if self.ended().await {

@@ -213,11 +213,13 @@ pub fn bad_frame(error: BadFrame) -> Option<Report> {
 /// A server was lost while a client depended on it.
 pub fn server_lost(loss: &ServerLoss) -> Report {
     match loss {
-        ServerLoss::Io(_) | ServerLoss::Closed | ServerLoss::InsideMessage => Report::fatal(
-            SqlState::CONNECTION_FAILURE,
-            "server connection lost while executing a statement",
-        )
-        .hint("Whether a statement that was running took effect is not known."),
+        ServerLoss::Io(_) | ServerLoss::Closed | ServerLoss::Silent | ServerLoss::InsideMessage => {
+            Report::fatal(
+                SqlState::CONNECTION_FAILURE,
+                "server connection lost while executing a statement",
+            )
+            .hint("Whether a statement that was running took effect is not known.")
+        }
         ServerLoss::BadFrame(_) | ServerLoss::Session(_) => {
             Report::fatal(SqlState::PROTOCOL_VIOLATION, "the database server broke the protocol")
                 .detail(format!("{loss}."))

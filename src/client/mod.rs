@@ -161,6 +161,9 @@ pub enum ServerLoss {
     /// It closed the connection.
     #[error("it closed the connection")]
     Closed,
+    /// It did not answer in time.
+    #[error("it did not answer in time")]
+    Silent,
     /// It sent what no server may send.
     #[error("{0}")]
     BadFrame(#[from] BadFrame),
@@ -192,7 +195,7 @@ impl fmt::Display for Fatal {
 impl ServerLoss {
     /// Whether it is its connection that is lost, and no fault of what was said.
     fn is_of_connection(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::Closed | Self::InsideMessage)
+        matches!(self, Self::Io(_) | Self::Closed | Self::Silent | Self::InsideMessage)
     }
 }
 

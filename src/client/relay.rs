@@ -153,23 +153,29 @@ impl Client {
         if self.session.is_asking() {
             deadline += CATALOGUE_TIME;
         }
-        loop {
-            let mut relay = Relay::new(self, lease, deadline);
+        let mut relay = Relay::new(self, lease, Instant::now());
+        let lost = loop {
             relay.pump_server()?;
-            if let Some(result) = self.session.sync_result() {
+            if relay.rest == 0
+                && let Some(result) = relay.client.session.sync_result()
+            {
                 return Ok(result.err());
             }
-            let moved = tokio::time::timeout_at(deadline.into(), lease.link.moved(true)).await;
-            match moved {
+            let moved = relay.lease.link.moved(true);
+            match tokio::time::timeout_at(deadline.into(), moved).await {
                 Ok(Ok(Moved::Read | Moved::Drained)) => {}
-                Ok(Err(error)) => return Err(Ending::ServerLost(error.into())),
-                Ok(Ok(Moved::End)) | Err(_) => return Err(Ending::ServerLost(ServerLoss::Closed)),
+                Ok(Err(error)) => break error.into(),
+                Ok(Ok(Moved::End)) => break ServerLoss::Closed,
+                Err(_) => break ServerLoss::Silent,
             }
-        }
+        };
+        drop(relay);
+        lease.pool().on_lost();
+        Err(Ending::ServerLost(lost))
     }
 
-    /// The server did not take the settings: the message that needed it is refused with the server's
-    /// own error, and did not run.
+    /// The server did not take the settings: the message that needed it goes to another, or is refused with the
+    /// server's own error, and did not run.
     fn on_settings_refused(
         &mut self,
         lease: Lease,
@@ -177,6 +183,18 @@ impl Client {
     ) -> Result<(), Ending> {
         self.session.detach();
         self.registration.set_server(None);
+        let another = match &refused {
+            Ok(_) => self.session.was_refused_proven(),
+            Err(ending) => {
+                matches!(ending, Ending::ServerLost(ServerLoss::Io(_) | ServerLoss::Closed))
+            }
+        };
+        if another && self.refusals < MAX_REFUSALS {
+            // The message is still at the head of the input, and goes to another server.
+            self.refusals += 1;
+            lease.evict(CloseReason::Broken);
+            return Ok(());
+        }
         let body = match refused {
             Ok(body) => body,
             Err(ending) => {
@@ -184,12 +202,6 @@ impl Client {
                 return Err(ending);
             }
         };
-        if self.session.was_refused_proven() && self.refusals < MAX_REFUSALS {
-            // The message is still at the head of the input, and goes to another server.
-            self.refusals += 1;
-            lease.evict(CloseReason::Broken);
-            return Ok(());
-        }
         lease.check_in(Cleaning::SoftReset, Instant::now());
         if let Ok(Some(header)) = frame::frontend(&self.link.input) {
             let out = &mut self.link.output;
@@ -292,7 +304,7 @@ impl<'a> Relay<'a> {
             self.client.hear(inside)?;
             let stop = self.pump_client()?;
             self.mind_early_cancel();
-            if self.is_done().await? {
+            if self.try_to_part().await? {
                 return Ok(());
             }
             self.note_asked();
@@ -319,7 +331,7 @@ impl<'a> Relay<'a> {
                     if moved == Moved::End {
                         return Err(self.server_lost(ServerLoss::Closed));
                     }
-                    if self.is_done().await? {
+                    if self.try_to_part().await? {
                         return Ok(());
                     }
                 }
@@ -327,7 +339,7 @@ impl<'a> Relay<'a> {
                 Woken::Joined(joined) => {
                     self.joining = None;
                     self.client.session.on_joined(joined);
-                    if self.is_done().await? {
+                    if self.try_to_part().await? {
                         return Ok(());
                     }
                 }
@@ -337,9 +349,9 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Whether the server can go: nothing in flight, and if the client has sent more, somebody else
-    /// was waiting before.
-    async fn is_done(&mut self) -> Result<bool, Ending> {
+    /// Lets the server go if it can: nothing is in flight, and if the client has sent more, somebody else was
+    /// waiting before. What must be known of the session first is asked. True if it may go.
+    async fn try_to_part(&mut self) -> Result<bool, Ending> {
         let client = &*self.client;
         if !client.session.may_release()
             || self.rest > 0
@@ -546,7 +558,7 @@ impl<'a> Relay<'a> {
         let Some(header) = header else { return Ok(false) };
         let session = &mut self.client.session;
         let len = input.len().min(header.total());
-        if session.passes_row(header) {
+        if session.pass_row(header) {
             self.forwarding = true;
             run.end += len;
             self.rest = header.total() - len;
@@ -697,7 +709,7 @@ const READ_AHEAD: usize = 16 << 10;
 /// How long the catalogue may take that a server reads before it takes settings.
 const CATALOGUE_TIME: Duration = Duration::from_mins(1);
 
-/// Servers that may refuse a client's settings though others took them, before it is told.
+/// Servers that may refuse a client's settings though others took them, or be lost before they have, until it is told.
 const MAX_REFUSALS: u8 = 4;
 
 /// `read_only_sql_transaction` (`errcodes-appendix.html`).

@@ -42,11 +42,11 @@ impl Session {
         }
     }
 
-    /// Whether a message passes whatever is in it, and nothing follows from it: [`Session::on_server`]
-    /// would say the same.
-    pub fn passes_row(&mut self, header: Header) -> bool {
+    /// Passes a message, if it passes whatever is in it and nothing follows from it: [`Session::on_server`] would
+    /// forward it, too.
+    pub fn pass_row(&mut self, header: Header) -> bool {
         let added = self.made.as_ref().is_some_and(sql::Made::is_adding);
-        !added && self.flow.passes_row(header.tag)
+        !added && self.flow.pass_row(header.tag)
     }
 
     /// A message from the server, of which `body` holds what [`Session::is_server_inspectable`]
@@ -99,7 +99,7 @@ impl Session {
         if backend.settings.is_hushed() && self.told.get(name) == Some(value) {
             return Ok(ServerFate::Swallow);
         }
-        if default && self.is_told_startup(name, out) {
+        if default && self.tell_startup(name, out) {
             return Ok(ServerFate::Swallow);
         }
         // Before PostgreSQL 14, what the RESET does is told before the statement behind it puts the value back.
@@ -151,7 +151,7 @@ impl Session {
                 }
                 Ok(ServerFate::Swallow)
             }
-            Reaction::Pass(Owner::Client) if tag == b't' && self.is_described_again() => {
+            Reaction::Pass(Owner::Client) if tag == b't' && self.note_description() => {
                 Ok(ServerFate::Swallow)
             }
             Reaction::Pass(Owner::Client) | Reaction::Failed(Owner::Client) => {
@@ -163,7 +163,7 @@ impl Session {
                     if tag == b'C' {
                         self.on_reset_tag(None, body);
                     }
-                    if self.is_added(tag, body, out) {
+                    if self.take_added(tag, body, out) {
                         return Ok(ServerFate::Swallow);
                     }
                     if tag == b'C' {
@@ -192,10 +192,10 @@ impl Session {
         }
     }
 
-    /// Whether the client gets no reply that is to a statement which was put behind one of its Query. Behind
+    /// Takes what answers a statement that was put behind one of the client's Query; true if it did. Behind
     /// the last of the text, it gets that of the RESET: PostgreSQL commits before it says that the last
     /// statement is complete (`exec_simple_query`).
-    fn is_added(&mut self, tag: u8, body: &[u8], out: &mut BytesMut) -> bool {
+    fn take_added(&mut self, tag: u8, body: &[u8], out: &mut BytesMut) -> bool {
         let Some(made) = &mut self.made else { return false };
         if tag != b'C' {
             return made.is_adding();
@@ -398,7 +398,9 @@ impl Session {
     ) -> Result<ServerFate, SessionError> {
         let fields = ErrorFields::read(body);
         if fields.is_fatal() {
-            let unseen = self.survives_loss();
+            // Nothing of the client's was sent while settings are waited for.
+            let waits = self.syncing.as_ref().is_some_and(|syncing| syncing.waits);
+            let unseen = waits || self.survives_loss();
             return Ok(if unseen { ServerFate::Swallow } else { ServerFate::Forward });
         }
         self.doubt_reset();
@@ -633,7 +635,7 @@ impl Session {
         let owner = match self.flow.on_backend(b'Z')? {
             Reaction::Pass(owner) | Reaction::Failed(owner) => owner,
             Reaction::Popped(sent) => {
-                let sent = match self.is_recovered(sent) {
+                let sent = match self.take_recovered(sent) {
                     Ok(()) => return Ok(ServerFate::Swallow),
                     Err(sent) => sent,
                 };
@@ -667,7 +669,7 @@ impl Session {
         }
         self.end_reset(status);
         self.tell_discarded(out);
-        if status == TransactionStatus::Idle && self.holds_ready(backend, out) {
+        if status == TransactionStatus::Idle && self.hold_ready(backend, out) {
             return Ok(ServerFate::Swallow);
         }
         Ok(ServerFate::Forward)
@@ -740,8 +742,7 @@ fn changes_catalogue(tag: &[u8]) -> bool {
     tag.starts_with(b"CREATE ") || tag.starts_with(b"ALTER ")
 }
 
-/// Commands after which the names of a text may be those of other objects, and it have columns and parameters of
-/// other types than before.
+/// Commands after which names in a text may mean other objects, and its columns and parameters may have other types.
 fn changes_plans(tag: &[u8]) -> bool {
     let words = [b"CREATE ".as_slice(), b"ALTER ", b"DROP "];
     words.iter().any(|word| tag.starts_with(word))
@@ -749,7 +750,7 @@ fn changes_plans(tag: &[u8]) -> bool {
         && !is_off("ddl")
 }
 
-/// Commands of which those that are done with temporary objects make a pattern.
+/// Commands that may make or drop temporary objects.
 fn is_done_with_temporary(tag: &[u8]) -> bool {
     let words = [b"CREATE ".as_slice(), b"DROP ", b"DISCARD "];
     words.iter().any(|word| tag.starts_with(word)) || runs_code(tag)

@@ -172,6 +172,12 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Sends a signal to a process.
+pub fn signal(name: &str, pid: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), pid]).status();
+    assert!(status.expect("kill").success());
+}
+
 /// What psql prints for one query, on both streams; `environment` overrides the target's.
 pub fn psql(target: &Target, environment: &[(&str, &str)], sql: &str) -> String {
     let output = Command::new("psql")

@@ -52,7 +52,7 @@ impl Relay<'_> {
         if let Some(canceling) = &self.canceling
             && !self.client.session.runs_for_client()
         {
-            canceling.is_moot();
+            canceling.call_off();
         }
     }
 
