@@ -29,9 +29,11 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:6432";
 pub const DEFAULT_HTTP_LISTEN: &str = "127.0.0.1:9632";
 /// PostgreSQL's port.
 const DEFAULT_PORT: u16 = 5432;
+/// Wrong passwords from one address until its answers are delayed: more than a fleet that was given an old one sends at
+/// once by mistake.
+const DEFAULT_DELAY_AFTER: u32 = 30;
 /// Long enough to spare PostgreSQL a look-up per login of a burst, short enough that nobody notices
 /// a changed password being believed.
-const DEFAULT_DELAY_AFTER: u32 = 30;
 const DEFAULT_CACHE_TTL: Duration = Duration::from_secs(1);
 /// What PostgreSQL itself goes by. Only superusers may read `pg_authid`; where pgweir should have less,
 /// `auth.query` names a SECURITY DEFINER function. Names are written out in full, so that no object of

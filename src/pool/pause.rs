@@ -15,7 +15,7 @@ impl Pool {
         self.listener.look();
     }
 
-    /// Does so again. What is there now may be another PostgreSQL.
+    /// Lends and opens servers again. What is there now may be another PostgreSQL.
     pub fn resume(self: &Arc<Self>) {
         self.knowledge.forget_accepted();
         lock(&self.slots).resume(Instant::now());

@@ -65,8 +65,8 @@ impl Shared {
         self.load(&mut state, source, Overrides::default(), Sizes::Forgotten)
     }
 
-    /// Takes what has become of the secrets, user lists and certificates that the configuration names: they are
-    /// replaced by others than who edits it, who may be at it now. Blocks for a look at each.
+    /// Takes what has become of the secrets, user lists and certificates that the configuration names. Other programs
+    /// replace them than who edits the configuration, which may be half edited now and is not read. Blocks for a look at each.
     pub(super) fn follow_files(self: &Arc<Self>) {
         let mut state = self.controls.lock();
         if !state.files.iter().any(Watched::has_changed) {

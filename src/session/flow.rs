@@ -382,9 +382,9 @@ impl<N> Flow<N> {
         self.sent(Kind::Barrier, Owner::Proxy, note);
     }
 
-    /// Whether a message from the server is one of the many that change nothing here: a row of a Query or
+    /// Passes a message from the server if it is one of the many that change nothing here: a row of a Query or
     /// Execute of the client's, a line of its COPY among them, or the description of such rows.
-    pub fn passes_row(&mut self, tag: u8) -> bool {
+    pub fn pass_row(&mut self, tag: u8) -> bool {
         let Some(Entry::Sent(head)) = self.queue.front() else { return false };
         let passes = match tag {
             b'D' | b'd' => matches!(head.kind, Kind::Query | Kind::Execute),

@@ -128,7 +128,7 @@ impl Statement {
 pub struct Generation {
     /// How often it was to be parsed again.
     pub changed: u32,
-    /// Of the tables' doubts, those that it was last parsed behind.
+    /// How often tables had been doubted when it was last parsed.
     pub doubted: u32,
 }
 
@@ -280,11 +280,10 @@ impl Knowledge {
         let changes = self.changes.load();
         inner.invalidate_behind(changes.tables.load(Ordering::Acquire));
         let size = body.len() + fingerprint.len() + STATEMENT_OVERHEAD;
-        if inner.statement_bytes + size > MAX_STATEMENT_BYTES {
-            return self.private(Some(fingerprint), body, effects);
-        }
+        let is_full = inner.statement_bytes + size > MAX_STATEMENT_BYTES;
         let statement = match inner.statements.entry(key) {
             Entry::Occupied(found) => Arc::clone(found.get()),
+            Entry::Vacant(_) if is_full => return self.private(Some(fingerprint), body, effects),
             Entry::Vacant(free) => {
                 let statement = self.statement(Some(fingerprint), body, effects);
                 let statement = Arc::clone(free.insert(statement));
@@ -327,7 +326,7 @@ impl Knowledge {
         self.changes.load().code.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The same, where it is being read again here.
+    /// The same, by what runs behind a reading of the code here, which has yet to be answered: others read it again.
     pub fn code_changed_elsewhere(&self) {
         let seen = self.changes.load().code.fetch_add(1, Ordering::AcqRel) + 1;
         self.code_seen.store(seen, Ordering::Release);
@@ -392,7 +391,7 @@ impl Knowledge {
         self.catalogue_first.load(Ordering::Acquire)
     }
 
-    /// That is over, or lost.
+    /// Whoever was reading it for the first time has done so, or is lost.
     pub fn first_reading_over(&self) {
         self.catalogue_first.store(false, Ordering::Release);
     }
@@ -407,14 +406,14 @@ impl Knowledge {
         }
     }
 
-    /// Whether that is so.
+    /// Whether the code could not be read, so that nobody tries for now.
     pub fn is_catalogue_refused(&self) -> bool {
         self.catalogue_refused.load(Ordering::Relaxed)
     }
 
-    /// Whether the caller is to have the catalogue read: whoever comes before it was read, and one after it was
-    /// found to be old.
-    pub fn wants_catalogue(&self) -> bool {
+    /// Makes the caller the one who has the catalogue read, if it is to be: whoever comes before it was read, and one
+    /// after it was found to be old.
+    pub fn claim_reading(&self) -> bool {
         let is_settled = self.catalogue_settled.load(Ordering::Acquire);
         let code = self.changes.load().code.load(Ordering::Acquire);
         let is_behind = self.code_seen.load(Ordering::Acquire) != code;
@@ -629,22 +628,22 @@ mod tests {
         let changes = Arc::default();
         let (one, two) = (Knowledge::new(Arc::clone(&changes)), Knowledge::new(changes));
         for pool in [&one, &two] {
-            assert!(pool.wants_catalogue());
+            assert!(pool.claim_reading());
             pool.learn_catalogue(Catalogue::default());
         }
         // Who changes it reads it.
         one.code_changed_elsewhere();
-        assert!(!one.wants_catalogue() && !one.is_catalogue_behind());
-        assert!(two.wants_catalogue() && !two.is_catalogue_behind());
+        assert!(!one.claim_reading() && !one.is_catalogue_behind());
+        assert!(two.claim_reading() && !two.is_catalogue_behind());
         one.code_changed_elsewhere();
-        assert!(!two.wants_catalogue() && two.is_catalogue_behind());
+        assert!(!two.claim_reading() && two.is_catalogue_behind());
         two.allow_reading();
-        assert!(two.wants_catalogue() && !two.is_catalogue_behind());
+        assert!(two.claim_reading() && !two.is_catalogue_behind());
         // Nobody read it of those whose clients changed it.
         two.code_changed();
-        assert!(two.wants_catalogue() && !two.is_catalogue_behind());
+        assert!(two.claim_reading() && !two.is_catalogue_behind());
         two.follow(&Arc::default());
-        assert!(two.wants_catalogue() && two.catalogue().is_none());
+        assert!(two.claim_reading() && two.catalogue().is_none());
     }
 
     #[test]

@@ -433,10 +433,9 @@ impl Session {
         self.listening.may_change(self.questions.suspects) && !self.flow.is_status_known()
     }
 
-    /// The client's transaction is over. What was heard meanwhile comes ahead of its ReadyForQuery, which
-    /// waits until the pool's server listens, or has told all that the client's own has. Gives whether
-    /// it waits.
-    pub(super) fn holds_ready(&mut self, backend: &Backend, out: &mut BytesMut) -> bool {
+    /// The client's transaction is over. Writes what was heard meanwhile ahead of its ReadyForQuery, and holds that
+    /// back until the pool's server listens, or has told all that the client's own has. True if it is held back.
+    pub(super) fn hold_ready(&mut self, backend: &Backend, out: &mut BytesMut) -> bool {
         if self.leaves_channels(backend) {
             self.questions.suspects |= Effects::LISTEN;
         }

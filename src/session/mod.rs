@@ -542,7 +542,7 @@ impl Session {
         for change in &changes.list {
             self.note_initial(&change.name, backend);
         }
-        if self.knowledge.wants_catalogue() {
+        if self.knowledge.claim_reading() {
             self.ask_for_catalogue(backend, out);
         } else if self.knowledge.is_catalogue_behind() {
             // Anything may be what it calls.
@@ -640,7 +640,7 @@ impl Session {
         })
     }
 
-    /// The same, shared.
+    /// Its `application_name` as it was told, sharing memory.
     pub fn application(&self) -> Option<&Arc<[u8]>> {
         self.told.entry("application_name").map(|(_, name)| name)
     }

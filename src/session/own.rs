@@ -11,11 +11,11 @@ pub(crate) enum Own {
     Set,
     /// Sets one value, and tells it.
     SetOne,
-    /// Sets so many, one after the other, and tells all in one row.
+    /// Sets two values, one after the other, and tells both in one row.
     SetTwo,
-    /// The same.
+    /// Sets three in one row.
     SetThree,
-    /// The same.
+    /// Sets four in one row.
     SetFour,
     /// Sets those of some values that stand in the place of one that was reset, and tells each.
     Restore,

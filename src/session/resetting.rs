@@ -230,9 +230,9 @@ impl Session {
         self.inject(Kind::Close, Note::Plain);
     }
 
-    /// A reported setting went back to the server's default, by the client's own work. True if the client
-    /// is told the value of its StartupMessage instead.
-    pub(super) fn is_told_startup(&mut self, name: &str, out: &mut BytesMut) -> bool {
+    /// A reported setting went back to the server's default, by the client's own work. Tells the client the value of its
+    /// StartupMessage instead, if that holds for it; true if so.
+    pub(super) fn tell_startup(&mut self, name: &str, out: &mut BytesMut) -> bool {
         if !self.suspects_reset(name) {
             return false;
         }
@@ -276,7 +276,7 @@ impl Session {
         self.resetting.all = None;
     }
 
-    /// Something else runs behind it in its segment, for which nobody knows when it was bound.
+    /// Another statement runs behind a reset in its segment, and may have been bound before it.
     fn doubt_reset_here(&mut self) {
         let here = Some(self.ticket.segment);
         if self.resetting.all.is_some_and(|all| all.segment == here) {

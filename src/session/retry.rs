@@ -107,8 +107,8 @@ impl Session {
         }
     }
 
-    /// ParameterDescription comes; true if the client has it already.
-    pub(super) fn is_described_again(&mut self) -> bool {
+    /// Takes notice of a ParameterDescription; true if the client has it already.
+    pub(super) fn note_description(&mut self) -> bool {
         let Some(retry) = &mut self.retry else { return false };
         match retry.stage {
             Stage::Again => std::mem::take(&mut retry.described),
@@ -138,8 +138,8 @@ impl Session {
         Ok(())
     }
 
-    /// A Sync was answered; true if it was that of the failed segment, which is then due again.
-    pub(super) fn is_recovered(&mut self, sync: Sent<Note>) -> Result<(), Sent<Note>> {
+    /// A Sync was answered. Takes it if it was that of the failed segment, which is due again then; else gives it back.
+    pub(super) fn take_recovered(&mut self, sync: Sent<Note>) -> Result<(), Sent<Note>> {
         let Some(retry) = &mut self.retry else { return Err(sync) };
         let Stage::Recovering(entries) = &mut retry.stage else { return Err(sync) };
         let mut entries = std::mem::take(entries);

@@ -12,8 +12,8 @@
 //!     ^─────────────────────── what it was before ──────────────────────┘
 //! ```
 //!
-//! Nothing asks for a number ahead of the answer, but what the server skips where it skips the discarding: in a
-//! segment of its own that may fail, and the client's text behind it would run.
+//! No text asks for a number before the discarding is answered, since that may fail, but inside a segment of the
+//! client's own: there an error skips both.
 
 use bytes::BytesMut;
 

@@ -154,7 +154,8 @@ pub struct Room {
 impl Room {
     /// What a client may have set and takes from server to server.
     pub const CLIENT: Self = Self { names: 1_024, bytes: 1 << 20 };
-    /// The same with those under which texts are read, which are few: what they are must be known.
+    /// The same and 16 names and 1 MiB more, for the settings under which texts are read: they are few, and must be
+    /// known even where there is no room for others.
     pub const CLIENT_READING: Self = Self { names: 1_024 + 16, bytes: 2 << 20 };
     /// What a server may report, and a client be told. PostgreSQL 18 reports 15, of which only `search_path` is ever long.
     pub const REPORTED: Self = Self { names: 200, bytes: 256 << 10 };

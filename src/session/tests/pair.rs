@@ -94,7 +94,7 @@ impl Pair {
         };
         // No scenario is about the catalogue unless it says so.
         pair.knowledge.refuse_catalogue();
-        pair.knowledge.wants_catalogue();
+        pair.knowledge.claim_reading();
         pair.client(&[]);
         pair
     }
