@@ -3,6 +3,8 @@
 //! PL/pgSQL puts its own words between statements, so that here every word counts wherever it stands.
 //! That finds too much rather than too little.
 
+use std::collections::BTreeSet;
+
 use super::call;
 use super::effects::Effects;
 use super::lexer::{Kind, Lexer, Token};
@@ -16,7 +18,7 @@ pub(crate) struct Code {
     pub(crate) effects: Effects,
     pub(crate) touched: Touched,
     /// Names in it, each of which may be a function or a table.
-    pub(crate) uses: Vec<Box<[u8]>>,
+    pub(crate) uses: BTreeSet<Box<[u8]>>,
     /// It may write to tables.
     pub(crate) writes: bool,
 }
@@ -124,8 +126,8 @@ fn word(token: &Token<'_>, next: &Token<'_>, code: &mut Code) {
         _ => Effects::PURE,
     };
     if code.uses.len() < MAX_USES {
-        if !code.uses.iter().any(|used| **used == *name) {
-            code.uses.push(name.into());
+        if !code.uses.contains(name) {
+            code.uses.insert(name.into());
         }
     } else {
         code.effects |= Effects::ROUTINE;
