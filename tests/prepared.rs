@@ -418,6 +418,18 @@ fn code_that_deallocates_in_an_open_transaction_does_so_on_a_server_that_has_not
 }
 
 #[test]
+fn a_long_error_of_a_named_statement_comes_whole() {
+    let value = "x".repeat(100_000);
+    let seen = both(|target| {
+        let mut client = target.connect();
+        client.ask(&prepare("s", "select $1::int"));
+        let bind = bind("", "s", &[Some(&value)]);
+        vec![client.ask_in_detail(&[bind, execute("", 0), sync()].concat())]
+    });
+    assert!(seen[0].len() > value.len() && seen[0].contains("22P02"), "{:.200}", seen[0]);
+}
+
+#[test]
 fn who_parses_is_warned_though_another_was() {
     both_with(&Setup::servers(1), |target| {
         let mut client = target.connect();

@@ -472,7 +472,7 @@ impl Session {
             return ServerFate::Swallow;
         }
         let hint = self.hint_of_sequence(&fields);
-        if hint.is_none() && self.made.is_none() {
+        if (hint.is_none() && self.made.is_none()) || !error::is_whole(body) {
             return ServerFate::Forward;
         }
         let made = self.made.as_ref();
@@ -492,12 +492,14 @@ impl Session {
         let fields = ErrorFields::read(body);
         // Of a segment of its own, the client hears nothing.
         let apart = !self.flow.fails_client();
+        // A longer one is about values, and passes as it is.
+        let is_whole = error::is_whole(body);
         match &sent.note {
-            Note::Alias { internal, name } if !is_off("missing") => {
+            Note::Alias { internal, name } if is_whole && !is_off("missing") => {
                 error::rewrite_message(out, body, internal, name);
                 ServerFate::Swallow
             }
-            Note::Duplicate { name, existing, .. } => {
+            Note::Duplicate { name, existing, .. } if is_whole => {
                 error::rewrite_message(out, body, &existing.server_name, name);
                 ServerFate::Swallow
             }
@@ -515,7 +517,7 @@ impl Session {
                 ServerFate::Forward
             }
             // Whatever is wrong with it, the client knows it by its own name.
-            Note::Use { name, statement } | Note::Columns { name, statement } => {
+            Note::Use { name, statement } | Note::Columns { name, statement } if is_whole => {
                 if fields.code == b"26000" {
                     backend.statements.remove(statement);
                     backend.statements.clear_unnamed();

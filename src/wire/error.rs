@@ -257,12 +257,21 @@ impl<'a> ErrorFields<'a> {
     }
 }
 
-/// Appends an ErrorResponse with every field of `body`, under another severity.
+/// Whether a body is all there: of a long one, only the beginning is read. Two NULs stand side by side at its end alone.
+pub fn is_whole(body: &[u8]) -> bool {
+    body.ends_with(&[0, 0])
+}
+
+/// Appends an ErrorResponse with every field of `body`, under another severity. The field in which it is cut off ends
+/// there, and is the last.
 pub fn with_severity(out: &mut BytesMut, body: &[u8], severity: &str) {
     super::build::message(out, b'E', |out| {
         let mut reader = Reader::new(body);
         while let Ok(field) = reader.u8() {
-            let Ok(text) = reader.cstr() else { break };
+            if field == 0 {
+                break;
+            }
+            let text = reader.cstr().unwrap_or_else(|_| whole_characters(reader.rest()));
             out.put_u8(field);
             out.put_slice(if matches!(field, b'S' | b'V') { severity.as_bytes() } else { text });
             out.put_u8(0);
@@ -271,7 +280,18 @@ pub fn with_severity(out: &mut BytesMut, body: &[u8], severity: &str) {
     });
 }
 
-/// Appends an ErrorResponse with every field of `body`, and with `from` in its message replaced.
+/// Without the part of a character at its end.
+fn whole_characters(text: &[u8]) -> &[u8] {
+    match std::str::from_utf8(text) {
+        Err(error) if error.error_len().is_none() => {
+            text.get(..error.valid_up_to()).unwrap_or(text)
+        }
+        _ => text,
+    }
+}
+
+/// Appends an ErrorResponse with every field of `body`, which [is whole](is_whole), and with `from` in its message
+/// replaced.
 pub fn rewrite_message(out: &mut BytesMut, body: &[u8], from: &[u8], to: &[u8]) {
     super::build::message(out, b'E', |out| {
         let mut reader = Reader::new(body);
@@ -292,8 +312,8 @@ pub fn rewrite_message(out: &mut BytesMut, body: &[u8], from: &[u8], to: &[u8]) 
     });
 }
 
-/// Appends an ErrorResponse with every field of `body`, with what `moved` makes of its position, and with a hint
-/// besides.
+/// Appends an ErrorResponse with every field of `body`, which [is whole](is_whole), with what `moved` makes of its
+/// position, and with a hint besides.
 pub fn explained(
     out: &mut BytesMut,
     body: &[u8],
