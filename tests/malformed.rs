@@ -286,3 +286,17 @@ fn random_mutations_of_a_startup_packet_trouble_nobody_else() {
         round += 1;
     }
 }
+
+#[test]
+fn what_was_asked_before_a_malformed_message_is_done() {
+    for bad in [b"z\0\0\0\x04", b"Q\0\0\0\x03"] {
+        let seen = both(|target| {
+            let mut client = target.connect();
+            client.rows("create table t (a int)");
+            let insert = query("insert into t values (1)");
+            client.send(&[&insert[..], &insert, bad].concat());
+            vec![line(&client.rest()), target.connect().value("select count(*) from t")]
+        });
+        assert_eq!(seen[1], "2");
+    }
+}

@@ -103,7 +103,15 @@ impl Half {
         session: &mut Session,
         server: Option<&mut Server>,
     ) -> Result<Option<Stop>, Ending> {
-        let Some(header) = frame::frontend(&link.input)? else { return Ok(Some(Stop::More)) };
+        let header = match frame::frontend(&link.input) {
+            Ok(Some(header)) => header,
+            Ok(None) => return Ok(Some(Stop::More)),
+            // What was asked before it is answered first.
+            Err(_) if session.awaits_ready() && !session.is_copying_in() => {
+                return Ok(Some(Stop::Blocked));
+            }
+            Err(fault) => return Err(fault.into()),
+        };
         let end = link.input.len().min(header.total());
         let body = &link.input[HEADER..end];
         if !is_inspectable(header, body) {
