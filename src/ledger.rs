@@ -1,7 +1,7 @@
 //! Who is pinned now and why, and how often and how long that was so far; or would be, where clients are
 //! observed.
 //!
-//! Plain data behind one lock. Invariant: knows neither sockets nor sessions; a client's task enters its
+//! Plain data behind one lock. Invariant: knows no sockets, and of sessions only why they pin; a client's task enters its
 //! own pins, and a guard takes them out again. What is kept of the past is bounded
 //! ([`MAX_APPLICATIONS`]), whatever names clients give themselves.
 

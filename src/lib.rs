@@ -6,7 +6,7 @@
 //!
 //! - [`without`]: what tests turn off in a debug build; knows no other module
 //! - [`clock`]: points in time; knows no other module
-//! - [`metrics`]: names, labels and handles; knows no other module
+//! - [`metrics`]: names, labels and handles; knows no other module but the clock
 //! - [`wire`] (sans-IO): bytes to messages and back
 //! - [`sql`] (sans-IO): a lexer; what a statement may do to the session
 //! - [`auth`] (sans-IO): SCRAM, MD5, cleartext exchanges of both sides; secrets

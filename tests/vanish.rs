@@ -191,6 +191,36 @@ fn a_server_that_ends_before_it_has_its_clients_settings_is_replaced() {
 }
 
 #[test]
+fn a_server_that_ends_while_a_client_logs_in_is_replaced() {
+    let stage = Stage::new(&Setup::servers(1));
+    let server = stage.client().value("select pg_backend_pid()");
+    signal("STOP", &server);
+    let target = stage.weir.target();
+    // No server has judged that yet.
+    let coming = std::thread::spawn(move || {
+        target.connect_with(&[("work_mem", "7MB")]).value("show work_mem")
+    });
+    let leased = || stage.weir.count("pgweir_servers", "state=\"leased\"");
+    wait_until("the client has that server", || leased() == 1);
+    stage.database.admin().rows(&format!("select pg_terminate_backend({server})"));
+    signal("CONT", &server);
+    assert_eq!(coming.join().expect("its value"), "7MB");
+}
+
+/// It reads late, but its machine acknowledges what it is sent.
+#[test]
+fn a_client_that_reads_late_is_not_gone() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("client_dead = \"1s\""));
+    let mut client = stage.client();
+    // More than both ends of the connection hold.
+    let many = "select repeat('x', 8000) from generate_series(1, 4000)";
+    client.send(&query(many));
+    std::thread::sleep(Duration::from_secs(4));
+    let events = client.ready(1);
+    assert_eq!(line(&events[events.len() - 2..]), "C[SELECT 4000] Z[I]");
+}
+
+#[test]
 fn requests_before_terminate_run_and_later_ones_do_not() {
     let seen = both(|target| {
         let mut one = target.connect();

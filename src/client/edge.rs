@@ -1,7 +1,8 @@
 //! Where an error becomes what a client is told: severity, SQLSTATE, message, DETAIL, HINT.
 //!
-//! Invariant: no other module chooses a SQLSTATE for an error of pgweir's own, and nothing that a
-//! client must not know (why a user is unknown, where PostgreSQL is) is written here. Codes are those
+//! Invariant: nothing that a client must not know (why a user is unknown, where PostgreSQL is) is written here. What a
+//! session or a login refuses by itself has its SQLSTATE where it is refused (`session/`, `auth/error.rs`), and the
+//! console its own. Codes are those
 //! that PostgreSQL gives in the same case, so that drivers do what they would do there
 //! (`errcodes-appendix.html`; docs/semantics.md "Errors").
 
@@ -220,6 +221,11 @@ pub fn server_lost(loss: &ServerLoss) -> Report {
             )
             .hint("Whether a statement that was running took effect is not known.")
         }
+        ServerLoss::Unready => Report::fatal(
+            SqlState::CONNECTION_FAILURE,
+            "server connections were lost before they had the client's settings",
+        )
+        .hint("Nothing of the last request ran. Connect again."),
         ServerLoss::BadFrame(_) | ServerLoss::Session(_) => {
             Report::fatal(SqlState::PROTOCOL_VIOLATION, "the database server broke the protocol")
                 .detail(format!("{loss}."))

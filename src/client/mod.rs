@@ -161,9 +161,12 @@ pub enum ServerLoss {
     /// It closed the connection.
     #[error("it closed the connection")]
     Closed,
-    /// It did not answer in time.
+    /// It did not take the client's settings in time.
     #[error("it did not answer in time")]
     Silent,
+    /// It, and others in its place, were lost before they had the client's settings, so that nothing of the client's ran.
+    #[error("it was lost before it had the client's settings")]
+    Unready,
     /// It sent what no server may send.
     #[error("{0}")]
     BadFrame(#[from] BadFrame),
@@ -197,9 +200,29 @@ impl ServerLoss {
     fn is_of_connection(&self) -> bool {
         matches!(self, Self::Io(_) | Self::Closed | Self::Silent | Self::InsideMessage)
     }
+
+    /// How many of the tries it costs that a client has until a server has taken its settings; `None` if another would
+    /// do the same. Each that is silent is waited for.
+    fn tries(&self) -> Option<u8> {
+        match self {
+            Self::Io(_) | Self::Closed => Some(1),
+            Self::Silent => Some(2),
+            _ => None,
+        }
+    }
 }
 
 impl Ending {
+    /// What it is where a server was to take the client's settings.
+    fn before_settings(self) -> Self {
+        match self {
+            Self::ServerLost(loss) if loss.tries().is_some() => {
+                Self::ServerLost(ServerLoss::Unready)
+            }
+            other => other,
+        }
+    }
+
     /// What it counts as where it ends a login.
     pub fn at_login(&self) -> LoginResult {
         match self {

@@ -5,6 +5,7 @@ mod deadlines;
 mod gathering;
 
 use std::future::poll_fn;
+use std::io;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -57,8 +58,7 @@ struct Relay<'a> {
     /// The client is pinned, for those who look.
     pinned: Option<(Pinned, Counted)>,
     recheck: Recheck,
-    /// When it was last looked whether the server's machine is there.
-    looked: Instant,
+    watch: Watch,
     /// When the client was last at work, or the server for it.
     heard: Instant,
     /// The answer that the server owes; only kept while `timeouts.query` is on.
@@ -74,6 +74,13 @@ struct Relay<'a> {
 struct Recheck {
     last: Instant,
     stirred: bool,
+}
+
+/// When it was last looked whether both machines are there, and whether the client's is watched closely since.
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    looked: Instant,
+    closely: bool,
 }
 
 /// Bytes of the server's input that pass as they are, and where the next message begins.
@@ -133,6 +140,9 @@ impl Client {
             (ending, _) => ending,
         });
         relay.gathering.stop(&mut relay.lease.link);
+        if relay.watch.closely {
+            relay.client.link.stream().watch(None);
+        }
         let (rest, canceling) = (relay.rest, relay.canceling.take());
         if relay.early_cancel.is_some() {
             // What it is for goes to another server.
@@ -183,15 +193,14 @@ impl Client {
     ) -> Result<(), Ending> {
         self.session.detach();
         self.registration.set_server(None);
-        let another = match &refused {
-            Ok(_) => self.session.was_refused_proven(),
-            Err(ending) => {
-                matches!(ending, Ending::ServerLost(ServerLoss::Io(_) | ServerLoss::Closed))
-            }
+        let tries = match &refused {
+            Ok(_) => self.session.was_refused_proven().then_some(1),
+            Err(Ending::ServerLost(loss)) => loss.tries(),
+            Err(_) => None,
         };
-        if another && self.refusals < MAX_REFUSALS {
+        if let Some(tries) = tries.filter(|_| self.refusals < MAX_REFUSALS) {
             // The message is still at the head of the input, and goes to another server.
-            self.refusals += 1;
+            self.refusals += tries;
             lease.evict(CloseReason::Broken);
             return Ok(());
         }
@@ -199,7 +208,7 @@ impl Client {
             Ok(body) => body,
             Err(ending) => {
                 lease.evict(CloseReason::Broken);
-                return Err(ending);
+                return Err(ending.before_settings());
             }
         };
         lease.check_in(Cleaning::SoftReset, Instant::now());
@@ -290,7 +299,7 @@ impl<'a> Relay<'a> {
             observer: None,
             pinned: None,
             recheck: Recheck { last: started, stirred: false },
-            looked: started,
+            watch: Watch { looked: started, closely: false },
             heard: started,
             asked: None,
             gone_since: None,
@@ -388,9 +397,18 @@ impl<'a> Relay<'a> {
                 return Err(Ending::Ended(Box::new(edge::pin_refused(refusal))));
             }
         }
-        let flushed = self.lease.link.flush().await;
-        flushed.map_err(|error| self.server_lost(error.into()))?;
+        self.flush_server().await.map_err(|error| self.server_lost(error.into()))?;
         Ok(true)
+    }
+
+    /// What the client has sent behind its answers, as CopyData of a COPY that has failed, the server takes or is lost.
+    async fn flush_server(&mut self) -> io::Result<()> {
+        if self.lease.link.output.is_empty() {
+            return Ok(());
+        }
+        let patience = self.client.context.timeouts().server_close;
+        let flushed = tokio::time::timeout(patience, self.lease.link.flush()).await;
+        flushed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Whether the server is wanted back.
@@ -710,7 +728,7 @@ const READ_AHEAD: usize = 16 << 10;
 const CATALOGUE_TIME: Duration = Duration::from_mins(1);
 
 /// Servers that may refuse a client's settings though others took them, or be lost before they have, until it is told.
-const MAX_REFUSALS: u8 = 4;
+pub(super) const MAX_REFUSALS: u8 = 4;
 
 /// `read_only_sql_transaction` (`errcodes-appendix.html`).
 const READ_ONLY: &[u8] = b"25006";

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::journal::Event;
+use super::relay::MAX_REFUSALS;
 use super::waiting::Phase;
 use super::{Client, Context, Ending, Fatal};
 use crate::class::{ClassId, Traits};
@@ -170,15 +171,28 @@ impl Client {
 
     /// Takes a server for a moment, to learn what it reports and whether it takes the settings.
     async fn try_settings(&mut self) -> Result<Settings, Ending> {
-        let mut lease = self.first_lease().await?;
-        self.registration.set_server(Some(lease.backend.pid));
-        lease.entry.lend(self.card.who.id);
-        let server: &mut Server = &mut lease;
-        let settled = match self.session.attach(&mut server.backend, &mut server.link.output) {
-            Attach::Ready if self.session.is_quiet() => Ok(None),
-            Attach::Ready | Attach::Wait => self.settle(&mut lease).await,
-        };
-        self.on_settings_tried(lease, settled)
+        let mut lost = 0;
+        loop {
+            let mut lease = self.first_lease().await?;
+            self.registration.set_server(Some(lease.backend.pid));
+            lease.entry.lend(self.card.who.id);
+            let server: &mut Server = &mut lease;
+            let settled = match self.session.attach(&mut server.backend, &mut server.link.output) {
+                Attach::Ready if self.session.is_quiet() => Ok(None),
+                Attach::Ready | Attach::Wait => self.settle(&mut lease).await,
+            };
+            let tries = match &settled {
+                Err(Ending::ServerLost(loss)) => loss.tries(),
+                _ => None,
+            };
+            let Some(tries) = tries.filter(|_| lost < MAX_REFUSALS) else {
+                return self.on_settings_tried(lease, settled);
+            };
+            lost += tries;
+            self.session.detach();
+            self.registration.set_server(None);
+            lease.evict(CloseReason::Broken);
+        }
     }
 
     async fn first_lease(&mut self) -> Result<Lease, Ending> {
@@ -224,7 +238,7 @@ impl Client {
             }
             Err(ending) => {
                 lease.evict(CloseReason::Broken);
-                Err(ending)
+                Err(ending.before_settings())
             }
         }
     }

@@ -134,6 +134,7 @@ pub const KEYS: &[Key] = &[
     Key::new("timeouts", "server_idle", Kind::Duration),
     Key::new("timeouts", "server_lifetime", Kind::Duration),
     Key::new("timeouts", "server_check", Kind::Duration),
+    Key::new("timeouts", "client_dead", Kind::Duration),
     Key::new("timeouts", "server_dead", Kind::Duration),
     Key::new("timeouts", "server_close", Kind::Duration),
     Key::new("timeouts", "cancel", Kind::Duration),

@@ -308,6 +308,9 @@ pub struct Timeouts {
     /// Idle time after which a server is checked before use.
     #[serde(deserialize_with = "units::duration")]
     pub server_check: Duration,
+    /// How long a client's machine may acknowledge nothing while the client has a server.
+    #[serde(deserialize_with = "units::duration")]
+    pub client_dead: Duration,
     /// How long a server's machine may leave unacknowledged what was sent.
     #[serde(deserialize_with = "units::duration")]
     pub server_dead: Duration,
@@ -412,6 +415,7 @@ impl Default for Timeouts {
             server_idle: secs(600),
             server_lifetime: secs(3600),
             server_check: secs(30),
+            client_dead: secs(60),
             server_dead: secs(15),
             server_close: secs(5),
             cancel: secs(5),

@@ -199,6 +199,7 @@ fn timeouts(timeouts: &Timeouts) -> Table {
         .span("server_idle", timeouts.server_idle)
         .span("server_lifetime", timeouts.server_lifetime)
         .span("server_check", timeouts.server_check)
+        .span("client_dead", timeouts.client_dead)
         .span("server_dead", timeouts.server_dead)
         .span("server_close", timeouts.server_close)
         .span("cancel", timeouts.cancel)

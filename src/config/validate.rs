@@ -216,6 +216,7 @@ fn timeouts(context: &Context<'_>, timeouts: &Timeouts) -> Result<(), ConfigErro
         ("server_connect", timeouts.server_connect),
         ("server_idle", timeouts.server_idle),
         ("server_lifetime", timeouts.server_lifetime),
+        ("client_dead", timeouts.client_dead),
         ("server_dead", timeouts.server_dead),
         ("server_close", timeouts.server_close),
         ("cancel", timeouts.cancel),

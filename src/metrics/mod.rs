@@ -1,4 +1,4 @@
-//! Names, labels and handles of what pgweir counts; knows no other module.
+//! Names, labels and handles of what pgweir counts; knows no other module but the clock.
 //!
 //! Owns: the registry behind `/metrics`. Handles are looked up once, when what they count is
 //! created, and passed down in structs; counting is then one atomic operation, with no look-up and

@@ -9,31 +9,38 @@ use nix::sys::socket::{getsockopt, setsockopt};
 use socket2::{Socket, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// Sets them for a client. One that is gone without a word is noticed while idle by keepalive probes, and
-/// while it owes acknowledgements by `TCP_USER_TIMEOUT`, after [`DEAD_AFTER`] either way. So is one that reads nothing for
-/// so long though there is something to be read.
+/// Sets them for a client. While it is idle it may be a function that is frozen until its next call, which acknowledges
+/// nothing: probes keep the tables of NAT alive, and only after long the client is gone. `TCP_USER_TIMEOUT` would end the
+/// connection to one that reads nothing for a while, too, though its machine is there.
 pub(super) fn of_client(socket: &Socket) -> io::Result<()> {
-    apply(socket, DEAD_AFTER)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(DEAD_AFTER))?;
-    Ok(())
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&patient())
 }
 
 /// Sets them for a server. `TCP_USER_TIMEOUT` would end the connection to one that waits for a lock and reads nothing
 /// meanwhile: [`owes_acknowledgement`] tells it from one that is gone.
 pub(super) fn of_server(socket: &Socket, dead_after: Duration) -> io::Result<()> {
-    apply(socket, dead_after)
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&within(dead_after))
 }
 
-fn apply(socket: &Socket, dead_after: Duration) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
+/// Notices within so long that a client is gone, or else as [`of_client`] does.
+pub(super) fn watch(socket: &Socket, dead_after: Option<Duration>) -> io::Result<()> {
+    socket.set_tcp_keepalive(&dead_after.map_or_else(patient, within))
+}
+
+fn patient() -> TcpKeepalive {
+    let keepalive = TcpKeepalive::new().with_time(PAUSE).with_interval(PAUSE);
+    keepalive.with_retries(PATIENT_COUNT)
+}
+
+fn within(dead_after: Duration) -> TcpKeepalive {
     // Half of the time until the first probe, the other half for the probes. The system counts in seconds, and not far.
     let seconds = |part: u32| (dead_after / part).clamp(Duration::from_secs(1), LONGEST_SILENCE);
-    let keepalive = TcpKeepalive::new()
+    TcpKeepalive::new()
         .with_time(seconds(2))
         .with_interval(seconds(2 * KEEPALIVE_COUNT))
-        .with_retries(KEEPALIVE_COUNT);
-    socket.set_tcp_keepalive(&keepalive)
+        .with_retries(KEEPALIVE_COUNT)
 }
 
 /// Whether what was sent, or a probe of a peer that takes nothing, was sent again and again for so long and was not
@@ -86,8 +93,11 @@ nix::setsockopt_impl!(LowWater, libc::SOL_SOCKET, libc::SO_RCVLOWAT, usize, SetU
 
 /// Unanswered probes after which the peer is gone.
 const KEEPALIVE_COUNT: u32 = 3;
-/// How long the bytes sent to a client may stay unacknowledged, and to a server where nothing else is said; as long as
-/// the probes need, because Linux lets `TCP_USER_TIMEOUT` decide for probes too (`tcp(7)`).
+/// From one probe of an idle client to the next: gateways forget connections after 350 s and more.
+const PAUSE: Duration = Duration::from_mins(5);
+/// Comes to 35 minutes, which is longer than `timeouts.idle_client` by default.
+const PATIENT_COUNT: u32 = 6;
+/// How long a server may acknowledge nothing where nothing else is said.
 pub(super) const DEAD_AFTER: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
@@ -109,14 +119,21 @@ mod tests {
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         client.connect(&listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
-        for socket in [&listener, &accepted] {
-            assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        let probes = |socket: &Socket| {
             let idle = socket.tcp_keepalive_time().unwrap();
             let interval = socket.tcp_keepalive_interval().unwrap();
-            let count = socket.tcp_keepalive_retries().unwrap();
-            assert_eq!((idle, idle + interval * count), (DEAD_AFTER / 2, DEAD_AFTER));
+            (idle, idle + interval * socket.tcp_keepalive_retries().unwrap())
+        };
+        let minutes = Duration::from_mins;
+        for socket in [&listener, &accepted] {
+            assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+            assert_eq!(probes(socket), (minutes(5), minutes(35)));
             #[cfg(target_os = "linux")]
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(DEAD_AFTER));
+            assert_eq!(socket.tcp_user_timeout().unwrap(), None);
         }
+        watch(&accepted, Some(minutes(1))).unwrap();
+        assert_eq!(probes(&accepted), (minutes(1) / 2, minutes(1)));
+        watch(&accepted, None).unwrap();
+        assert_eq!(probes(&accepted), (minutes(5), minutes(35)));
     }
 }

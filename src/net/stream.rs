@@ -152,6 +152,15 @@ impl Stream {
         self.tcp().is_some_and(|tcp| super::options::owes_acknowledgement(tcp, silence))
     }
 
+    /// Finds out within so long that a client's machine is gone, also while nothing is sent to it; with `None` after
+    /// half an hour.
+    pub fn watch(&self, dead_after: Option<Duration>) {
+        if let Some(tcp) = self.tcp() {
+            // Of a connection that is lost already, its next use tells.
+            let _ = super::options::watch(&SockRef::from(tcp), dead_after);
+        }
+    }
+
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(tcp) => Some(tcp),

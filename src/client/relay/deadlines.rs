@@ -144,17 +144,32 @@ impl Relay<'_> {
         due(self.behind_since?, BEHIND)
     }
 
-    /// A server may think for as long as it likes, but its machine acknowledges what it is sent.
+    /// A server may think for as long as it likes, and a client read as late as it likes, but their machines acknowledge
+    /// what they are sent.
     fn dead_due(&self) -> Option<Instant> {
-        due(self.looked, self.client.context.timeouts().server_dead / LOOKS)
+        due(self.watch.looked, self.pause())
+    }
+
+    fn pause(&self) -> Duration {
+        let Timeouts { server_dead, client_dead, .. } = *self.client.context.timeouts();
+        server_dead.min(client_dead) / LOOKS
     }
 
     fn look(&mut self, now: Instant) -> Result<(), Ending> {
-        self.looked = now;
+        self.watch.looked = now;
+        let Timeouts { server_dead, client_dead, .. } = *self.client.context.timeouts();
         // It is found out at the next look at the latest.
-        let silence = self.client.context.timeouts().server_dead / LOOKS * (LOOKS - 1);
-        if self.lease.link.stream().owes_acknowledgement(silence) {
-            return Err(self.server_lost(ServerLoss::Io(io::ErrorKind::TimedOut.into())));
+        let pause = self.pause();
+        let timed_out = || io::Error::from(io::ErrorKind::TimedOut);
+        if self.lease.link.stream().owes_acknowledgement(server_dead.saturating_sub(pause)) {
+            return Err(self.server_lost(ServerLoss::Io(timed_out())));
+        }
+        let stream = self.client.link.stream();
+        if stream.owes_acknowledgement(client_dead.saturating_sub(pause)) {
+            return Err(Ending::Lost(timed_out()));
+        }
+        if !std::mem::replace(&mut self.watch.closely, true) {
+            stream.watch(Some(client_dead));
         }
         Ok(())
     }
