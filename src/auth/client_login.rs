@@ -101,7 +101,7 @@ impl ClientLogin {
         let user = setup.user.clone();
         let (state, step) = match setup.method {
             Method::Trust => trust(&setup.lookup),
-            Method::Md5 if !has_scram_secret(&setup.lookup) => ask_md5(&setup, mock),
+            Method::Md5 if has_md5(&setup.lookup, mock) => ask_md5(&setup, mock),
             Method::Md5 | Method::Scram => ask_scram(setup, mock),
             Method::Cleartext => ask_cleartext(setup, mock),
         };
@@ -247,8 +247,12 @@ fn verifier(lookup: &Lookup) -> Option<ScramVerifier> {
     account(lookup).and_then(|account| account.verifier()).cloned()
 }
 
-fn has_scram_secret(lookup: &Lookup) -> bool {
-    account(lookup).is_some_and(|account| matches!(account.secret(), Secret::Scram(_)))
+/// Whether the hash that MD5 needs is there; for who may not log in, as for others.
+fn has_md5(lookup: &Lookup, mock: &Mock) -> bool {
+    match account(lookup) {
+        Some(account) => !matches!(account.secret(), Secret::Scram(_)),
+        None => mock.is_md5(),
+    }
 }
 
 /// A stored password is good for every method; recovered keys for SCRAM only.

@@ -1,7 +1,7 @@
 //! What a user lookup returns, and what stands in for a user who may not log in.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::error::Refusal;
 use super::scram::{self, Iterations, ScramParams};
@@ -10,24 +10,34 @@ use super::secret::{Key, ScramVerifier, Secret};
 /// Length of a made-up salt: that of PostgreSQL, or it would show.
 const MOCK_SALT_LEN: usize = 16;
 
-/// Shown to users who do not exist: a salt that is always the same for one name, and the iterations
-/// that verifiers usually have here.
+/// Shown to users who do not exist: a salt that is always the same for one name, and the iterations and the method
+/// that users have here, as far as is known.
 #[derive(Debug, Clone)]
 pub struct Mock {
     key: Key,
     iterations: Arc<AtomicU32>,
+    /// Where `auth.method` is `md5`, PostgreSQL asks those for a SCRAM proof who have a verifier.
+    is_md5: Arc<AtomicBool>,
 }
 
 impl Mock {
     /// `key` is a secret of this proxy, from a cryptographic source. Processes that serve the same
     /// users should share it, else a user who does not exist has another salt at each.
     pub fn new(key: Key, iterations: Iterations) -> Self {
-        Self { key, iterations: Arc::new(iterations.get().into()) }
+        Self { key, iterations: Arc::new(iterations.get().into()), is_md5: Arc::default() }
     }
 
-    /// A verifier that there is: users that do not exist have as many iterations from now on.
-    pub fn learn(&self, verifier: &ScramVerifier) {
-        self.iterations.store(verifier.params.iterations().get(), Ordering::Relaxed);
+    /// A user that there is: those that do not exist are asked in the same way from now on.
+    fn learn(&self, secret: &Secret) {
+        if let Secret::Scram(verifier) = secret {
+            self.iterations.store(verifier.params.iterations().get(), Ordering::Relaxed);
+        }
+        self.is_md5.store(!matches!(secret, Secret::Scram(_)), Ordering::Relaxed);
+    }
+
+    /// Whether those are asked for an MD5 hash where that may be.
+    pub(super) fn is_md5(&self) -> bool {
+        self.is_md5.load(Ordering::Relaxed)
     }
 
     /// Salt and iterations for a name.
@@ -63,6 +73,7 @@ impl Account {
     /// milliseconds of CPU, and the time would tell such a user from one who does not exist. Its salt
     /// is the one that `mock` shows for the name, so that it survives a restart.
     pub fn new(user: &str, secret: Secret, mock: &Mock) -> Self {
+        mock.learn(&secret);
         let verifier = match &secret {
             Secret::Plain(password) => Some(ScramVerifier::derive(password, &mock.params(user))),
             Secret::Scram(verifier) => Some(verifier.clone()),

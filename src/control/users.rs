@@ -148,9 +148,6 @@ impl Users {
                 return Lookup::Refused(Refusal::NoPassword);
             }
         };
-        if let Secret::Scram(verifier) = &secret {
-            self.mock.learn(verifier);
-        }
         let (user, mock) = (user.to_owned(), self.mock.clone());
         let account = match secret {
             Secret::Scram(_) | Secret::Md5(_) => Ok(Account::new(&user, secret, &mock)),

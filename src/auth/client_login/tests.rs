@@ -30,6 +30,9 @@ fn md5(password: &str) -> Secret {
 }
 
 fn begin(method: Method, lookup: Lookup, transport: Transport) -> (ClientLogin, ClientStep) {
+    let mock = mock();
+    // As others have it here.
+    Account::new("other", md5("password"), &mock);
     let setup = ClientLoginSetup {
         user: "u".into(),
         method,
@@ -38,7 +41,7 @@ fn begin(method: Method, lookup: Lookup, transport: Transport) -> (ClientLogin, 
         md5_salt: [1, 2, 3, 4],
         transport,
     };
-    ClientLogin::start(setup, &mock())
+    ClientLogin::start(setup, &mock)
 }
 
 fn answerer(credential: ServerCredential, transport: Transport) -> ServerLogin {
@@ -149,6 +152,30 @@ fn refusals_look_all_the_same() {
     }
     let (end, _) = login(Method::Scram, found("u", md5("pencil")), "pencil", &tls());
     assert!(matches!(end, End::Client(AuthError::Refused { refusal: Refusal::Md5Hash, .. })));
+}
+
+#[test]
+fn who_does_not_exist_is_asked_as_others_are() {
+    for (secret, code) in
+        [(scram("pencil"), SASL), (md5("pencil"), MD5_PASSWORD), (plain("p"), MD5_PASSWORD)]
+    {
+        let mock = mock();
+        let account = Lookup::Found(Arc::new(Account::new("u", secret, &mock)));
+        for lookup in [account, Lookup::Refused(Refusal::Unknown)] {
+            let setup = ClientLoginSetup {
+                user: "u".into(),
+                method: Method::Md5,
+                lookup,
+                nonce: Nonce::new([5; 18]),
+                md5_salt: [0; 4],
+                transport: Transport::Plain,
+            };
+            let (_, ClientStep::Send(request)) = ClientLogin::start(setup, &mock) else {
+                panic!("a request comes first")
+            };
+            assert!(bodies(&request)[0].starts_with(&code.to_be_bytes()));
+        }
+    }
 }
 
 #[test]
