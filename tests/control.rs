@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pgweir::auth::{Iterations, Key, Lookup, Mock, Secret};
 use pgweir::config::Share;
-use pgweir::config::{DEFAULT_AUTH_QUERY, Password, ServerTls, ServerTlsMode};
+use pgweir::config::{ChannelBindingMode, DEFAULT_AUTH_QUERY, Password, ServerTls, ServerTlsMode};
 use pgweir::control::{Control, ControlError, ControlTarget, Users};
 use pgweir::host::{Host, HostLimits, Owner};
 use pgweir::metrics::Metrics;
@@ -82,7 +82,7 @@ fn server(port: u16) -> Target {
 }
 
 fn server_in(mode: ServerTlsMode, port: u16) -> Target {
-    let tls = ServerTls { mode, ca: None };
+    let tls = ServerTls { mode, ca: None, channel_binding: ChannelBindingMode::Prefer };
     let database = pgweir::config::Database {
         host: "127.0.0.1".into(),
         port,

@@ -9,7 +9,7 @@ use bytes::Buf;
 use pgweir::auth::{Password, ServerCredential};
 use pgweir::clock::Instant;
 use pgweir::config::Share;
-use pgweir::config::{self, ServerTls, ServerTlsMode};
+use pgweir::config::{self, ChannelBindingMode, ServerTls, ServerTlsMode};
 use pgweir::host::{Host, HostLimits, Owner};
 use pgweir::metrics::{Metrics, PoolMetrics, ServerState};
 use pgweir::net::Target;
@@ -126,7 +126,11 @@ fn target(port: u16) -> Target {
         dbname: None,
         user: None,
         password: None,
-        tls: ServerTls { mode: ServerTlsMode::Disable, ca: None },
+        tls: ServerTls {
+            mode: ServerTlsMode::Disable,
+            ca: None,
+            channel_binding: ChannelBindingMode::Prefer,
+        },
         init_query: None,
         max_servers: None,
         listen: None,

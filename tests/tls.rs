@@ -228,7 +228,7 @@ fn servers_are_reached_by_tls_in_every_mode_that_has_it() {
 fn by_name(database: &Database, ca: &Certificate) -> String {
     format!(
         "[databases.by_name]\nhost = \"localhost\"\nport = {}\ndbname = \"{}\"\n\
-         tls = \"verify-full\"\nca = \"{}\"\n",
+         tls = \"verify-full\"\nca = \"{}\"\nchannel_binding = \"require\"\n",
         database.cluster().port(),
         database.name(),
         ca.cert().display()
@@ -293,6 +293,14 @@ fn servers_that_ask_for_md5_or_a_cleartext_password_are_logged_in_to() {
         };
         let stage = Stage::on(database, &setup);
         assert_eq!(stage.client().value("select current_user"), "older", "{method}");
+        let bound = Setup {
+            database: format!("{}\nchannel_binding = \"require\"", setup.database),
+            ..setup
+        };
+        let stage = Stage::on(stage.database.cluster().database(), &bound);
+        let (code, message, _) = refusal(&stage.weir.target());
+        assert_eq!(code, "08001", "{message}");
+        wait_until("the reason is logged", || stage.weir.log().contains("channel binding"));
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::auth::{Secret, parse_userlist};
 
 use super::context::{Context, Ways, join};
+use super::dsn::SYSTEM;
 use super::env::Environment;
 use super::error::ConfigError;
 use super::layers::Layers;
@@ -314,11 +315,21 @@ fn database(
         dbname: raw.dbname,
         user: raw.user,
         password,
-        tls: ServerTls { mode: raw.tls.unwrap_or(ServerTlsMode::Prefer), ca: raw.ca },
+        tls: ServerTls {
+            mode: raw.tls.unwrap_or(ServerTlsMode::Prefer),
+            ca: raw.ca.map(trusted),
+            channel_binding: raw.channel_binding.unwrap_or_default(),
+        },
         init_query: raw.init_query,
         max_servers: raw.max_servers,
         listen: raw.listen,
         pooling: raw.pooling,
         observe: raw.observe,
     })
+}
+
+/// The file of trusted certificates that a name stands for: `system` is what this system trusts, as libpq says it.
+pub fn trusted(ca: PathBuf) -> PathBuf {
+    let system = || openssl_probe::probe().cert_file;
+    if ca.as_os_str() == SYSTEM { system().unwrap_or(ca) } else { ca }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as PlainError, StrDeserializer};
 
-use super::model::ServerTlsMode;
+use super::model::{ChannelBindingMode, ServerTlsMode};
 use super::secret::Password;
 
 /// What a connection string says.
@@ -29,6 +29,8 @@ pub struct Dsn {
     pub tls: Option<ServerTlsMode>,
     /// `sslrootcert`.
     pub ca: Option<PathBuf>,
+    /// `channel_binding`.
+    pub channel_binding: Option<ChannelBindingMode>,
     /// Parameters that mean nothing to a pool of servers and were passed over.
     pub ignored: Vec<String>,
 }
@@ -85,8 +87,24 @@ pub enum DsnError {
 }
 
 /// libpq's parameters for one connection of one application: a pool decides these by itself.
-const IGNORED: [&str; 4] =
-    ["application_name", "connect_timeout", "fallback_application_name", "gssencmode"];
+const IGNORED: [&str; 13] = [
+    "application_name",
+    "client_encoding",
+    "connect_timeout",
+    "fallback_application_name",
+    "gssencmode",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "krbsrvname",
+    "sslcompression",
+    "sslsni",
+    "tcp_user_timeout",
+];
+
+/// The name of the certificates that this system trusts, as of libpq 16.
+pub(super) const SYSTEM: &str = "system";
 
 impl Dsn {
     /// Reads a connection string.
@@ -127,6 +145,7 @@ struct Parts {
     dbname: Option<String>,
     tls: Option<ServerTlsMode>,
     ca: Option<PathBuf>,
+    channel_binding: Option<ChannelBindingMode>,
     ignored: Vec<String>,
 }
 
@@ -169,14 +188,20 @@ impl Parts {
             "dbname" => self.dbname = some(decode("dbname", value)?),
             "sslmode" => self.tls = Some(parse_mode(value)?),
             "sslrootcert" => self.ca = Some(decode("sslrootcert", value)?.into()),
-            // Used where both sides can; a promise that it always is cannot be given here.
-            "channel_binding" if value == "require" => {
-                return Err(DsnError::Value {
-                    name: "channel_binding",
-                    expected: "prefer or disable (it is used whenever the server offers it)",
-                });
+            "channel_binding" => {
+                self.channel_binding = match value {
+                    "require" => Some(ChannelBindingMode::Require),
+                    "prefer" => Some(ChannelBindingMode::Prefer),
+                    // It costs nothing where both sides can.
+                    "disable" => None,
+                    _ => {
+                        return Err(DsnError::Value {
+                            name: "channel_binding",
+                            expected: "disable, prefer or require",
+                        });
+                    }
+                };
             }
-            "channel_binding" => {}
             name if IGNORED.contains(&name) => self.ignored.push(name.to_owned()),
             name => {
                 return Err(DsnError::Parameter { name: name.to_owned() });
@@ -187,13 +212,17 @@ impl Parts {
 
     fn finish(self) -> Result<Dsn, DsnError> {
         let user = self.user.ok_or(DsnError::NoUser)?;
+        // What a system trusts has signed for many names.
+        let by_system = self.ca.as_ref().is_some_and(|ca| ca.as_os_str() == SYSTEM);
+        let tls = self.tls.or(by_system.then_some(ServerTlsMode::VerifyFull));
         Ok(Dsn {
             password: self.password,
             host: self.host.unwrap_or_else(|| "localhost".to_owned()),
             port: self.port.unwrap_or(5432),
             dbname: self.dbname.unwrap_or_else(|| user.clone()),
-            tls: self.tls,
+            tls,
             ca: self.ca,
+            channel_binding: self.channel_binding,
             ignored: self.ignored,
             user,
         })
@@ -299,6 +328,18 @@ mod tests {
         for (text, error) in cases {
             assert_eq!(Dsn::parse(text), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_system_trusts_is_for_the_right_host_only() {
+        let read = |text: &str| (dsn(text).tls, dsn(text).channel_binding);
+        let verified = (Some(ServerTlsMode::VerifyFull), Some(ChannelBindingMode::Require));
+        let text = "postgres://u@h/d?sslrootcert=system&channel_binding=require&keepalives=1";
+        assert_eq!(read(text), verified);
+        assert_eq!(dsn(text).ignored, ["keepalives"]);
+        assert_eq!(read("postgres://u@h/d?sslrootcert=/a.pem"), (None, None));
+        let error = Dsn::parse("postgres://u@h/d?channel_binding=requires").expect_err("a slip");
+        assert!(error.to_string().contains("prefer"), "{error}");
     }
 
     #[test]

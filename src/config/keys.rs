@@ -204,6 +204,7 @@ pub const DATABASE_KEYS: &[&str] = &[
     "password_file",
     "tls",
     "ca",
+    "channel_binding",
     "init_query",
     "max_servers",
     "listen",

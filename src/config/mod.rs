@@ -29,16 +29,16 @@ mod validate;
 mod warm;
 mod watched;
 
-pub use self::build::{DEFAULT_AUTH_QUERY, DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN};
+pub use self::build::{DEFAULT_AUTH_QUERY, DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN, trusted};
 pub use self::dsn::{Dsn, DsnError};
 pub use self::env::Environment;
 pub use self::error::{ConfigError, Origin};
 pub use self::flags::Flags;
 pub use self::keys::{CLASS_KEYS, DATABASE_KEYS, KEYS, Key, Kind, Reload, USER_KEYS, WARM_KEYS};
 pub use self::model::{
-    AdminConfig, AuthConfig, AuthMethod, AuthQuery, CONSOLE, ClientTls, ClientTlsMode, Config,
-    Database, Limits, ListenAddr, LogConfig, OnClientGone, PinsConfig, PoolingMode, ServerTls,
-    ServerTlsMode, Timeouts, User,
+    AdminConfig, AuthConfig, AuthMethod, AuthQuery, CONSOLE, ChannelBindingMode, ClientTls,
+    ClientTlsMode, Config, Database, Limits, ListenAddr, LogConfig, OnClientGone, PinsConfig,
+    PoolingMode, ServerTls, ServerTlsMode, Timeouts, User,
 };
 pub use self::reload::{Changes, diff, reload};
 pub use self::render::{render, settings};

@@ -139,6 +139,17 @@ pub enum ServerTlsMode {
     VerifyFull,
 }
 
+/// Whether a login to PostgreSQL is bound to its TLS connection, with libpq's meanings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChannelBindingMode {
+    /// If the server offers it.
+    #[default]
+    Prefer,
+    /// Always: who cannot bind it is not logged in to.
+    Require,
+}
+
 /// How clients prove who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthConfig {
@@ -229,6 +240,8 @@ pub struct ServerTls {
     pub mode: ServerTlsMode,
     /// Trusted certificates, PEM; required by the verify modes.
     pub ca: Option<PathBuf>,
+    /// Whether logins are bound to it.
+    pub channel_binding: ChannelBindingMode,
 }
 
 /// Sizes; every one is a bound.

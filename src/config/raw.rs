@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::model::{
-    AuthMethod, ClientTlsMode, Limits, LogConfig, OnClientGone, PoolingMode, ServerTlsMode,
-    Timeouts,
+    AuthMethod, ChannelBindingMode, ClientTlsMode, Limits, LogConfig, OnClientGone, PoolingMode,
+    ServerTlsMode, Timeouts,
 };
 use super::secret::Password;
 use super::units::{Count, Port, Share, Span};
@@ -137,6 +137,7 @@ pub(super) struct RawDatabase {
     pub password_file: Option<PathBuf>,
     pub tls: Option<ServerTlsMode>,
     pub ca: Option<PathBuf>,
+    pub channel_binding: Option<ChannelBindingMode>,
     pub init_query: Option<String>,
     pub max_servers: Option<Share>,
     pub listen: Option<ListenMode>,

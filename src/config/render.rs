@@ -117,6 +117,7 @@ fn database(database: &Database) -> Table {
         .secret("password", database.password.as_ref())
         .name("tls", database.tls.mode)
         .path("ca", database.tls.ca.as_ref())
+        .name("channel_binding", database.tls.channel_binding)
         .text("init_query", database.init_query.as_ref());
     let section = match database.listen {
         Some(mode) => section.name("listen", mode),

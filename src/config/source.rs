@@ -218,6 +218,9 @@ fn database(dsn: &Dsn) -> Table {
     if let Some(ca) = &dsn.ca {
         table.insert("ca".into(), ca.to_string_lossy().into_owned().into());
     }
+    if let Some(mode) = dsn.channel_binding.and_then(|mode| Value::try_from(mode).ok()) {
+        table.insert("channel_binding".into(), mode);
+    }
     table
 }
 

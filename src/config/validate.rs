@@ -439,7 +439,8 @@ fn server_tls(
         Some(ca) => certificates(context, &join(table, "ca"), ca),
         None if verifies => {
             let problem = "it is missing, and `tls` asks for a verified certificate";
-            let expected = "the path of a PEM file with the trusted certificates (sslrootcert)";
+            let expected =
+                "the path of a PEM file with the trusted certificates (sslrootcert), or system";
             Err(context.bad(&join(table, "ca"), problem, expected))
         }
         None => Ok(()),

@@ -14,7 +14,7 @@ use super::guarded::{Guarded, GuardedTls, Heeds};
 use super::lent::{Lent, hold, lend};
 use super::{ControlError, Step, is_lost, text};
 use crate::clock::Instant;
-use crate::config::Password;
+use crate::config::{ChannelBindingMode, Password};
 use crate::host::{Host, Owner, Slot};
 use crate::net::tls::postgres::ssl_mode;
 use crate::net::{Stream, Target, dial};
@@ -61,6 +61,9 @@ impl ControlManager {
         ));
         let server = &target.server;
         login.ssl_mode(ssl_mode(server.connector().mode(), server.host()));
+        if server.channel_binding() == ChannelBindingMode::Require {
+            login.channel_binding(tokio_postgres::config::ChannelBinding::Require);
+        }
         if let Some(password) = &target.password {
             login.password(password.reveal());
         }

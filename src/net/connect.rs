@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{Database, ServerTlsMode};
+use crate::config::{ChannelBindingMode, Database, ServerTlsMode};
 use crate::wire::startup;
 
 use super::stream::Stream;
@@ -29,6 +29,7 @@ pub struct Target {
     from: Option<IpAddr>,
     /// How long it may owe acknowledgements.
     dead_after: Duration,
+    binding: ChannelBindingMode,
 }
 
 /// A connection on which nothing of the protocol was said yet but the request for TLS.
@@ -148,7 +149,13 @@ impl Target {
             tls,
             from: None,
             dead_after: options::DEAD_AFTER,
+            binding: database.tls.channel_binding,
         })
+    }
+
+    /// Whether logins are bound to its TLS connections.
+    pub fn channel_binding(&self) -> ChannelBindingMode {
+        self.binding
     }
 
     /// The same, with connections over TCP coming from an address of this machine.

@@ -14,6 +14,7 @@ use crate::auth::{
     Transport,
 };
 use crate::clock::Instant;
+use crate::config::ChannelBindingMode;
 use crate::host::{Permit, Slot};
 use crate::net::connect::{Connected, Place};
 use crate::net::link::Link;
@@ -296,7 +297,8 @@ impl Login {
             remembered: request.remembered.clone(),
             nonce: Nonce::new(rand::random()),
             transport,
-            require_channel_binding: false,
+            require_channel_binding: request.target.channel_binding()
+                == ChannelBindingMode::Require,
         };
         Self {
             derives: matches!(request.credential, ServerCredential::Password(_)),

@@ -17,7 +17,7 @@ use crate::auth::{
     ChannelBinding, Nonce, Password, ScramKeys, ServerCredential, ServerLogin, ServerLoginSetup,
     ServerStep, Transport,
 };
-use crate::config::{Database, Dsn, ServerTls, ServerTlsMode};
+use crate::config::{Database, Dsn, ServerTls, ServerTlsMode, trusted};
 use crate::net::link::Link;
 use crate::net::tls::TlsFileError;
 use crate::net::{Connected, Target, connect};
@@ -195,7 +195,11 @@ fn database(dsn: &Dsn) -> Database {
         dbname: None,
         user: None,
         password: None,
-        tls: ServerTls { mode: dsn.tls.unwrap_or(ServerTlsMode::Prefer), ca: dsn.ca.clone() },
+        tls: ServerTls {
+            mode: dsn.tls.unwrap_or(ServerTlsMode::Prefer),
+            ca: dsn.ca.clone().map(trusted),
+            channel_binding: dsn.channel_binding.unwrap_or_default(),
+        },
         init_query: None,
         max_servers: None,
         listen: None,

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::Acceptor;
-use crate::config::{Database, ServerTls, ServerTlsMode};
+use crate::config::{ChannelBindingMode, Database, ServerTls, ServerTlsMode};
 use crate::net::stream::Stream;
 
 /// A folder of certificates: `NAME.crt` beside `NAME.key`.
@@ -121,7 +121,7 @@ pub(crate) fn database(
         dbname: None,
         user: None,
         password: None,
-        tls: ServerTls { mode, ca },
+        tls: ServerTls { mode, ca, channel_binding: ChannelBindingMode::Prefer },
         init_query: None,
         max_servers: None,
         listen: None,
