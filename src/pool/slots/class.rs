@@ -27,7 +27,7 @@ pub(super) struct Class<W> {
     /// Those of the queue who only want to learn what servers report.
     newcomers: usize,
     leased: usize,
-    /// Until when servers are kept for it that it has given back, soonest first; and what it does with them.
+    /// Until when servers are kept for it that it has given back, oldest first; and what it does with them.
     kept: VecDeque<Instant>,
     /// If there are others, to whom it matters.
     habit: Option<Habit>,
@@ -117,13 +117,15 @@ impl<W> Class<W> {
 
     /// Servers are no longer kept for it that were kept until now; so many were.
     pub(super) fn unkeep(&mut self, now: Instant) -> usize {
-        let over = std::iter::from_fn(|| self.kept.pop_front_if(|until| *until <= now));
-        over.count()
+        // They are kept for less and less long where leases become shorter.
+        let before = self.kept.len();
+        self.kept.retain(|until| *until > now);
+        before - self.kept.len()
     }
 
     /// Until when one is.
     pub(super) fn kept_until(&self) -> Option<Instant> {
-        self.kept.front().copied()
+        self.kept.iter().min().copied()
     }
 
     /// One of its clients wants a server.

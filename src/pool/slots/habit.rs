@@ -36,11 +36,9 @@ impl Habit {
         self.at = self.at.max(now);
         self.busy += passed * leased as f64;
         let moment = self.moment();
-        while self
-            .returns
-            .pop_front_if(|since| now.saturating_duration_since(*since) > moment)
-            .is_some()
-        {
+        let is_over = |since: &Instant| now.saturating_duration_since(*since) > moment;
+        while self.returns.front().is_some_and(is_over) {
+            self.returns.pop_front();
             self.learn(0.0);
         }
     }
