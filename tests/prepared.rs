@@ -418,6 +418,33 @@ fn code_that_deallocates_in_an_open_transaction_does_so_on_a_server_that_has_not
 }
 
 #[test]
+fn a_failed_transaction_ends_by_a_named_rollback_that_the_server_never_had() {
+    both_with(&Setup::servers(2), |target| {
+        let (mut client, mut other) = (target.connect(), target.connect());
+        client.rows(
+            "create function run(t text) returns void language plpgsql as 'begin execute t; end'",
+        );
+        client.ask(&prepare("end", "rollback"));
+        other.rows("begin");
+        let mut seen = Vec::new();
+        for (text, last) in [("select 1/0", "end"), ("select 1", "end"), ("deallocate all", "end")]
+        {
+            client.rows("begin");
+            let run = query(&format!("select run('{text}')"));
+            // Before it is known how that ends, and after.
+            client.send(&[&run[..], &fetch(last)].concat());
+            seen.push(line(&client.ready(2)));
+            client.ask(&query("rollback"));
+            client.rows("begin");
+            seen.push(client.ask(&run));
+            seen.push(client.ask(&fetch(last)));
+            client.rows("rollback");
+        }
+        seen
+    });
+}
+
+#[test]
 fn a_long_error_of_a_named_statement_comes_whole() {
     let value = "x".repeat(100_000);
     let seen = both(|target| {

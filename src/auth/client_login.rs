@@ -101,7 +101,7 @@ impl ClientLogin {
         let user = setup.user.clone();
         let (state, step) = match setup.method {
             Method::Trust => trust(&setup.lookup),
-            Method::Md5 if has_md5(&setup.lookup, mock) => ask_md5(&setup, mock),
+            Method::Md5 if has_md5(&setup.lookup, &setup.user, mock) => ask_md5(&setup, mock),
             Method::Md5 | Method::Scram => ask_scram(setup, mock),
             Method::Cleartext => ask_cleartext(setup, mock),
         };
@@ -248,10 +248,10 @@ fn verifier(lookup: &Lookup) -> Option<ScramVerifier> {
 }
 
 /// Whether the hash that MD5 needs is there; for who may not log in, as for others.
-fn has_md5(lookup: &Lookup, mock: &Mock) -> bool {
+fn has_md5(lookup: &Lookup, user: &str, mock: &Mock) -> bool {
     match account(lookup) {
         Some(account) => !matches!(account.secret(), Secret::Scram(_)),
-        None => mock.is_md5(),
+        None => mock.is_md5(user),
     }
 }
 

@@ -16,15 +16,16 @@ const MOCK_SALT_LEN: usize = 16;
 pub struct Mock {
     key: Key,
     iterations: Arc<AtomicU32>,
-    /// Where `auth.method` is `md5`, PostgreSQL asks those for a SCRAM proof who have a verifier.
-    is_md5: Arc<AtomicBool>,
+    /// Where `auth.method` is `md5`, PostgreSQL asks those for a SCRAM proof who have a verifier: whether there are such
+    /// users, and whether there are others.
+    kinds: Arc<[AtomicBool; 2]>,
 }
 
 impl Mock {
     /// `key` is a secret of this proxy, from a cryptographic source. Processes that serve the same
     /// users should share it, else a user who does not exist has another salt at each.
     pub fn new(key: Key, iterations: Iterations) -> Self {
-        Self { key, iterations: Arc::new(iterations.get().into()), is_md5: Arc::default() }
+        Self { key, iterations: Arc::new(iterations.get().into()), kinds: Arc::default() }
     }
 
     /// A user that there is: those that do not exist are asked in the same way from now on.
@@ -32,12 +33,19 @@ impl Mock {
         if let Secret::Scram(verifier) = secret {
             self.iterations.store(verifier.params.iterations().get(), Ordering::Relaxed);
         }
-        self.is_md5.store(!matches!(secret, Secret::Scram(_)), Ordering::Relaxed);
+        let [scram, others] = &*self.kinds;
+        let kind = if matches!(secret, Secret::Scram(_)) { scram } else { others };
+        kind.store(true, Ordering::Relaxed);
     }
 
-    /// Whether those are asked for an MD5 hash where that may be.
-    pub(super) fn is_md5(&self) -> bool {
-        self.is_md5.load(Ordering::Relaxed)
+    /// Whether one who does not exist is asked for an MD5 hash where that may be: as all others, or where there are some
+    /// of each kind, always the same for one name.
+    pub(super) fn is_md5(&self, user: &str) -> bool {
+        let [scram, others] = &*self.kinds;
+        match (scram.load(Ordering::Relaxed), others.load(Ordering::Relaxed)) {
+            (true, true) => self.params(user).salt().first().is_some_and(|byte| byte % 2 == 0),
+            (_, others) => others,
+        }
     }
 
     /// Salt and iterations for a name.

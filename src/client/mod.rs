@@ -206,7 +206,7 @@ impl ServerLoss {
     fn tries(&self) -> Option<u8> {
         match self {
             Self::Io(_) | Self::Closed => Some(1),
-            Self::Silent => Some(2),
+            Self::Silent => Some(3),
             _ => None,
         }
     }

@@ -201,6 +201,8 @@ impl Client {
         if let Some(tries) = tries.filter(|_| self.refusals < MAX_REFUSALS) {
             // The message is still at the head of the input, and goes to another server.
             self.refusals += tries;
+            // What it has waited for that server is no wait in the queue.
+            self.since = Instant::now();
             lease.evict(CloseReason::Broken);
             return Ok(());
         }
@@ -615,7 +617,7 @@ impl<'a> Relay<'a> {
         if header.tag == b'E' {
             let fields = ErrorFields::read(body);
             context.common.metrics.errors.count(ErrorSource::Server, fields.code);
-            if fields.is_fatal() {
+            if fields.is_fatal() && fate == ServerFate::Forward {
                 self.fatal = Some(Fatal::new(&fields));
             }
             *refused_write |= fields.code == READ_ONLY;

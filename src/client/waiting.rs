@@ -37,6 +37,8 @@ struct Wait {
     since: Instant,
     /// When the client is to be told of it.
     notice: Option<Instant>,
+    /// Whether its machine is there is watched closely.
+    watched: bool,
     probe: Probe,
 }
 
@@ -50,7 +52,20 @@ impl Client {
         mut coming: Pin<&mut impl Future<Output = Result<T, CheckoutError>>>,
     ) -> Result<Result<T, Report>, Ending> {
         let notice = due(since, self.context.timeouts().wait_notice);
-        let mut wait = Wait { phase, since, notice, probe: Probe::default() };
+        let mut wait = Wait { phase, since, notice, watched: false, probe: Probe::default() };
+        let waited = self.waited(&mut wait, coming.as_mut()).await;
+        if wait.watched {
+            self.link.stream().watch(None);
+        }
+        waited
+    }
+
+    async fn waited<T>(
+        &mut self,
+        wait: &mut Wait,
+        mut coming: Pin<&mut impl Future<Output = Result<T, CheckoutError>>>,
+    ) -> Result<Result<T, Report>, Ending> {
+        let phase = wait.phase;
         loop {
             if self.link.input.len() >= WAITING_INPUT {
                 // What is not read does not tell that its side has ended.
@@ -68,7 +83,7 @@ impl Client {
                 }
                 Woken::Moved(moved) => wait.on_moved(moved)?,
                 Woken::Alarm => {
-                    self.tell_standing(&mut wait);
+                    self.tell_standing(wait);
                     wait.probe.send(&self.session, &mut self.link, false)?;
                 }
             }
@@ -129,6 +144,9 @@ impl Client {
         if wait.notice.take_if(|due| *due <= Instant::now()).is_some() {
             let standing = self.pool.standing(self.class, wait.since);
             edge::waiting(&standing, self.pool.key()).encode(&mut self.link.output);
+            // It waits for long: it is to be there when its turn comes.
+            self.link.stream().watch(Some(self.context.timeouts().client_dead));
+            wait.watched = true;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::auth::{Secret, parse_userlist};
@@ -13,8 +13,8 @@ use super::env::Environment;
 use super::error::ConfigError;
 use super::layers::Layers;
 use super::model::{
-    AdminConfig, AuthConfig, AuthMethod, AuthQuery, ClientTls, ClientTlsMode, Config, Database,
-    Limits, ListenAddr, OnClientGone, PinsConfig, ServerTls, ServerTlsMode, User,
+    AdminConfig, AuthConfig, AuthMethod, AuthQuery, ChannelBindingMode, ClientTls, ClientTlsMode,
+    Config, Database, Limits, ListenAddr, OnClientGone, PinsConfig, ServerTls, ServerTlsMode, User,
 };
 use super::raw::{Raw, RawAdmin, RawAuth, RawDatabase, RawPins, RawTls, RawUser};
 use super::secret::Password;
@@ -305,6 +305,7 @@ fn database(
         env: raw.password_env,
         file: raw.password_file,
     })?;
+    let tls = server_tls(context, &table, (raw.tls, raw.ca, raw.channel_binding))?;
     let host = raw.host.ok_or_else(|| {
         let expected = "a name, an address, or the directory of a Unix socket";
         context.bad(&join(&table, "host"), "it is missing", expected)
@@ -315,11 +316,7 @@ fn database(
         dbname: raw.dbname,
         user: raw.user,
         password,
-        tls: ServerTls {
-            mode: raw.tls.unwrap_or(ServerTlsMode::Prefer),
-            ca: raw.ca.map(trusted),
-            channel_binding: raw.channel_binding.unwrap_or_default(),
-        },
+        tls,
         init_query: raw.init_query,
         max_servers: raw.max_servers,
         listen: raw.listen,
@@ -328,8 +325,34 @@ fn database(
     })
 }
 
-/// The file of trusted certificates that a name stands for: `system` is what this system trusts, as libpq says it.
+fn server_tls(
+    context: &Context<'_>,
+    table: &[&str],
+    (mode, ca, binding): (Option<ServerTlsMode>, Option<PathBuf>, Option<ChannelBindingMode>),
+) -> Result<ServerTls, ConfigError> {
+    let by_system = ca.as_deref().is_some_and(is_system);
+    let usual = if by_system { ServerTlsMode::VerifyFull } else { ServerTlsMode::Prefer };
+    let mode = mode.unwrap_or(usual);
+    // They have signed for many names: another's certificate would do.
+    if by_system && mode != ServerTlsMode::VerifyFull {
+        let problem = "it does not check the name, and `ca` is what this system trusts";
+        return Err(context.bad(&join(table, "tls"), problem, "verify-full"));
+    }
+    let channel_binding = binding.unwrap_or_default();
+    if channel_binding == ChannelBindingMode::Require && mode == ServerTlsMode::Disable {
+        let problem = "there is nothing to bind to: `tls` is disable";
+        return Err(context.bad(&join(table, "channel_binding"), problem, "prefer, or TLS"));
+    }
+    Ok(ServerTls { mode, ca: ca.map(trusted), channel_binding })
+}
+
+/// Whether it stands for what this system trusts, as libpq says it (`sslrootcert`).
+pub fn is_system(ca: &Path) -> bool {
+    ca.as_os_str() == SYSTEM
+}
+
+/// The file of trusted certificates that a name stands for.
 pub fn trusted(ca: PathBuf) -> PathBuf {
     let system = || openssl_probe::probe().cert_file;
-    if ca.as_os_str() == SYSTEM { system().unwrap_or(ca) } else { ca }
+    if is_system(&ca) { system().unwrap_or(ca) } else { ca }
 }

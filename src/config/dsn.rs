@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as PlainError, StrDeserializer};
 
+use super::build::is_system;
 use super::model::{ChannelBindingMode, ServerTlsMode};
 use super::secret::Password;
 
@@ -213,8 +214,14 @@ impl Parts {
     fn finish(self) -> Result<Dsn, DsnError> {
         let user = self.user.ok_or(DsnError::NoUser)?;
         // What a system trusts has signed for many names.
-        let by_system = self.ca.as_ref().is_some_and(|ca| ca.as_os_str() == SYSTEM);
+        let by_system = self.ca.as_deref().is_some_and(is_system);
         let tls = self.tls.or(by_system.then_some(ServerTlsMode::VerifyFull));
+        if by_system && tls != Some(ServerTlsMode::VerifyFull) {
+            return Err(DsnError::Value {
+                name: "sslmode",
+                expected: "verify-full, which sslrootcert=system needs",
+            });
+        }
         Ok(Dsn {
             password: self.password,
             host: self.host.unwrap_or_else(|| "localhost".to_owned()),
@@ -338,8 +345,13 @@ mod tests {
         assert_eq!(read(text), verified);
         assert_eq!(dsn(text).ignored, ["keepalives"]);
         assert_eq!(read("postgres://u@h/d?sslrootcert=/a.pem"), (None, None));
-        let error = Dsn::parse("postgres://u@h/d?channel_binding=requires").expect_err("a slip");
-        assert!(error.to_string().contains("prefer"), "{error}");
+        for (parameters, expected) in [
+            ("channel_binding=requires", "prefer"),
+            ("sslrootcert=system&sslmode=require", "verify-full"),
+        ] {
+            let error = Dsn::parse(&format!("postgres://u@h/d?{parameters}")).expect_err("a slip");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 
     #[test]

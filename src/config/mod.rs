@@ -29,7 +29,9 @@ mod validate;
 mod warm;
 mod watched;
 
-pub use self::build::{DEFAULT_AUTH_QUERY, DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN, trusted};
+pub use self::build::{
+    DEFAULT_AUTH_QUERY, DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN, is_system, trusted,
+};
 pub use self::dsn::{Dsn, DsnError};
 pub use self::env::Environment;
 pub use self::error::{ConfigError, Origin};

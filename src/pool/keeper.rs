@@ -117,7 +117,9 @@ impl Pool {
 
     /// Other pools of the host wait for slots that idle servers hold here.
     pub(super) fn feed_host(self: &Arc<Self>) {
-        if self.seat.load().host().wants_slots() {
+        // What is kept for a moment is not idle for want of work.
+        let is_kept = || lock(&self.slots).kept_until().is_some();
+        if self.seat.load().host().wants_slots() && !is_kept() {
             self.expire_idle(usize::MAX, CloseReason::Yielded, |server| server.slot.offer());
         }
     }

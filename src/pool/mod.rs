@@ -541,9 +541,6 @@ impl Pool {
         let mut slots = lock(&self.slots);
         if let Some(class) = from {
             slots.returned(class, now);
-            if let Some(until) = slots.kept_until() {
-                self.watch_kept(until);
-            }
         }
         // All may have been retired meanwhile; those that are parked before are closed by that.
         let retired = server.generation != self.generation.load(Ordering::Relaxed);
@@ -551,6 +548,13 @@ impl Pool {
         if let Some(reason) = unwanted {
             drop(slots);
             return self.evict(server, reason);
+        }
+        // Where others of the host have none, it is not to be idle.
+        if let Some(class) = from.filter(|_| !server.slot.host().wants_slots()) {
+            slots.keep(class);
+            if let Some(until) = slots.kept_until() {
+                self.watch_kept(until);
+            }
         }
         loop {
             match slots.freed(now) {
@@ -596,8 +600,14 @@ impl Pool {
         self.expire_idle(usize::MAX, CloseReason::Broken, |server| {
             !server.was_used(now, check) || server.is_stale()
         });
+        self.hand_out(|_| true);
+    }
+
+    /// Gives the newest idle servers to those who wait, as far as they fit.
+    fn hand_out(self: &Arc<Self>, fits: impl Fn(&mut Server) -> bool) {
         loop {
-            let dispatched = lock(&self.slots).dispatch(Instant::now());
+            let now = Instant::now();
+            let dispatched = lock(&self.slots).dispatch_if(now, |server| fits(server));
             let Some((server, class, waiter)) = dispatched else { return };
             if let Err(Ok(back)) = waiter.send(Ok(server)) {
                 self.free(back, Some(class), Instant::now());

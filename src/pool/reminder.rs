@@ -70,8 +70,10 @@ impl Pool {
     }
 
     fn stop_keeping(self: &Arc<Self>) {
-        let next = lock(&self.slots).unkeep(Instant::now());
-        self.dispatch();
+        let now = Instant::now();
+        let next = lock(&self.slots).unkeep(now);
+        // Those that were kept have just been used. Older ones would have to be asked first.
+        self.hand_out(|server| server.was_used(now, JUST_USED) && !server.is_stale());
         self.keep_opening();
         if let Some(next) = next {
             self.watch_kept(next);
@@ -92,6 +94,9 @@ impl Pool {
         });
     }
 }
+
+/// One that was used so lately is as good as one that comes back.
+const JUST_USED: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -544,12 +544,12 @@ impl<S, W> Slots<S, W> {
         }
         self.leased -= 1;
         self.free += 1;
-        self.keep(class);
     }
 
-    /// Has a server that came back wait for a client of its class, if the others who wait have used more.
-    fn keep(&mut self, class: ClassId) {
-        if self.waiting == 0 {
+    /// Has a server that came back, and may be parked, wait for a client of its class, if the others who wait have used
+    /// more.
+    pub fn keep(&mut self, class: ClassId) {
+        if self.waiting == 0 || self.paused || self.idle.len() >= self.most_idle(self.at) {
             return;
         }
         let contended = self.contended;
@@ -603,7 +603,16 @@ impl<S, W> Slots<S, W> {
 
     /// Takes an idle server for one who waits, if a change of limits lets him have it now.
     pub fn dispatch(&mut self, now: Instant) -> Option<(S, ClassId, W)> {
-        if self.waiting == 0 {
+        self.dispatch_if(now, |_| true)
+    }
+
+    /// The same, if the newest idle one `fits`.
+    pub fn dispatch_if(
+        &mut self,
+        now: Instant,
+        fits: impl FnOnce(&mut S) -> bool,
+    ) -> Option<(S, ClassId, W)> {
+        if self.waiting == 0 || !self.idle.last_mut().is_some_and(fits) {
             return None;
         }
         let server = self.idle.pop()?;

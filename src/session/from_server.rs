@@ -398,9 +398,9 @@ impl Session {
     ) -> Result<ServerFate, SessionError> {
         let fields = ErrorFields::read(body);
         if fields.is_fatal() {
-            // Nothing of the client's was sent while settings are waited for.
-            let waits = self.syncing.as_ref().is_some_and(|syncing| syncing.waits);
-            let unseen = waits || self.survives_loss();
+            // Ahead of what the client sends, its settings are taken elsewhere.
+            let is_ahead = self.syncing.is_some() && !self.flow.holds_for_client();
+            let unseen = is_ahead || self.survives_loss();
             return Ok(if unseen { ServerFate::Swallow } else { ServerFate::Forward });
         }
         self.doubt_reset();

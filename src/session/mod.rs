@@ -719,7 +719,10 @@ impl Session {
         use crate::wire::build;
         let first = Some(first).filter(|first| !first.is_empty());
         for together in first.into_iter().chain(rest.split_inclusive(Change::is_encoding)) {
-            let own = Own::setting(together.len(), waits);
+            // Of one row, so much is read at most.
+            let bytes = together.iter().filter_map(|change| change.value.as_ref().map(|v| v.len()));
+            let is_long = bytes.sum::<usize>() >= from_server::MAX_OWN_ROW / 2;
+            let own = Own::setting(together.len(), waits || is_long);
             self.prepare_own(own, backend, out);
             self.write_changes(own, together, part, out);
             self.flow.sent(Kind::Bind, Owner::Proxy, Note::Plain);

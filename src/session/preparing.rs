@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::asking::{DEALLOCATES, Parameters};
+use super::extended::write_describe;
 use super::flow::Kind;
 use super::knowledge::{Generation, NAME_PREFIX, Statement};
 use super::own::Own;
@@ -134,7 +135,7 @@ impl Session {
             Some(statement) if self.is_lost(&statement, backend) => Some(Target::missing(name)),
             Some(statement) => {
                 let known = (&statement, meaning.generation);
-                self.ask_witness(name, (&statement, meaning.generation), backend, out);
+                self.ask_witness(name, (&statement, meaning.generation), backend, out)?;
                 Some(match self.ensure_as_told(name, known, meaning.columns, backend, out)? {
                     Known::Changed => Target::changed(),
                     Known::Same(statement) => {
@@ -268,14 +269,16 @@ impl Session {
     }
 
     /// A statement that this server lacks is there for the client unless code of the open lease has deallocated it, of
-    /// which nobody has asked yet: the error is that of the one that was left as a witness then.
+    /// which nobody has asked yet: the error is that of the one that was left as a witness then. `None` if it may not be
+    /// there, for what an earlier segment in flight does. It returns no rows, so that a Describe of it is let through in a
+    /// failed transaction, too (`exec_describe_statement_message`).
     fn ask_witness(
         &mut self,
         name: &[u8],
         (statement, generation): (&Statement, Generation),
         backend: &mut Backend,
         out: &mut BytesMut,
-    ) {
+    ) -> Option<()> {
         let ran_code = self.questions.ran_code;
         if !ran_code.is_some_and(|text| self.statements.is_older(name, text))
             || !self.may_have_deallocated()
@@ -283,14 +286,15 @@ impl Session {
             || self.copy_of(statement, generation, backend) != Copy::Missing
             || is_off("forgotten")
         {
-            return;
+            return Some(());
         }
-        let witness = Own::Forget.name();
-        build::bind_text(out, witness, witness, &[]);
-        let internal = witness.as_bytes().into();
-        self.inject(Kind::Bind, Note::Alias { internal, name: name.into() });
-        build::close_portal(out, witness.as_bytes());
-        self.inject(Kind::Close, Note::Plain);
+        if !self.flow.is_status_known() {
+            return None;
+        }
+        let witness = Own::Forget.name().as_bytes();
+        write_describe(out, witness);
+        self.inject(Kind::Describe, Note::Alias { internal: witness.into(), name: name.into() });
+        Some(())
     }
 
     /// Ahead of code that may deallocate a client's statements: that shows by one that was there before. It takes

@@ -69,11 +69,6 @@ pub fn close_statement(out: &mut BytesMut, name: &[u8]) {
     close(out, b'S', name);
 }
 
-/// Close of a portal.
-pub fn close_portal(out: &mut BytesMut, name: &[u8]) {
-    close(out, b'P', name);
-}
-
 fn close(out: &mut BytesMut, of: u8, name: &[u8]) {
     message(out, b'C', |out| {
         out.put_u8(of);
@@ -152,7 +147,7 @@ pub fn execute_once(out: &mut BytesMut, portal: &str) {
         put_cstr(out, portal.as_bytes());
         out.put_u32(0);
     });
-    close_portal(out, portal.as_bytes());
+    close(out, b'P', portal.as_bytes());
 }
 
 /// CopyFail with a reason.

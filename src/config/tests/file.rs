@@ -198,6 +198,16 @@ const BAD: &[(&str, usize, &[&str])] = &[
         &["limits.max_idle", "30%", "20%", "limits.max_servers"],
     ),
     ("[limits]\nmax_clients = 0", 2, &["limits.max_clients", "from 1 to"]),
+    (
+        "[databases.a]\nhost = 'h'\nca = 'system'\ntls = 'require'",
+        4,
+        &["databases.a.tls", "verify-full"],
+    ),
+    (
+        "[databases.a]\nhost = 'h'\ntls = 'disable'\nchannel_binding = 'require'",
+        4,
+        &["databases.a.channel_binding", "nothing to bind to"],
+    ),
     ("[limits]\nmin_idle = 30", 2, &["limits.min_idle", "limits.max_idle"]),
     (
         "[limits]\nmin_idle = 10\n[databases.a]\nhost='h'\nmax_servers = 2",

@@ -47,6 +47,7 @@ fn full(size: usize, classes: &[ClassLimits], class: ClassId) -> (Slots<u32, u32
 
 fn back(s: &mut Slots<u32, u32>, class: ClassId, now: Instant) -> Freed<u32> {
     s.returned(class, now);
+    s.keep(class);
     s.freed(now)
 }
 
@@ -777,6 +778,7 @@ proptest! {
                     } else if op == 5 && !m.leased.is_empty() {
                         let (class, server) = m.leased.remove(0);
                         s.returned(class, now);
+                        s.keep(class);
                         server
                     } else {
                         continue;
