@@ -11,11 +11,28 @@ SCENARIOS = {}
 
 @dataclass
 class Figure:
-    """What is measured; `better` is "low", "high" or "" where neither is."""
+    """What is measured; `better` is "low", "high" or "" where neither is.
+
+    `most` and `least` are what pgweir's median is to keep.
+    """
 
     name: str
     better: str = "low"
     digits: int = 0
+    most: float | None = None
+    least: float | None = None
+
+    def aim(self):
+        """In words; empty without one."""
+        most = "" if self.most is None else f"at most {self.most:g}"
+        least = "" if self.least is None else f"at least {self.least:g}"
+        return ", ".join(text for text in (least, most) if text)
+
+    def is_met(self, number):
+        """Whether a number keeps it; none does not."""
+        if number is None:
+            return False
+        return (self.most is None or number <= self.most) and (self.least is None or number >= self.least)
 
 
 @dataclass
@@ -90,5 +107,5 @@ def scenario(what, *figures):
     return register
 
 
-ERRORS = Figure("errors")
+ERRORS = Figure("errors", most=0)
 GOODPUT = Figure("transactions/s", "high")

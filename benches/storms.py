@@ -88,6 +88,23 @@ def section(name, rounds):
     return text + report.table(["", *names], rows)
 
 
+def aims(results):
+    """What pgweir is to keep: a row for each, and whether it does, by medians."""
+    for name, rounds in results.items():
+        for number, figure in enumerate(SCENARIOS[name].figures):
+            if figure.aim():
+                found = median(rounds, "pgweir", number)
+                is_met = figure.is_met(found)
+                shown = value(figure, [found])
+                yield is_met, [name, figure.name, figure.aim(), shown, "met" if is_met else "**missed**"]
+
+
+def verdict(results):
+    """Those rows as a table."""
+    rows = [row for _, row in aims(results)]
+    return "## What pgweir is to keep\n\n" + report.table(["scenario", "", "aim", "pgweir", ""], rows)
+
+
 def losses(results):
     """Where pgweir does worse than PgBouncer, by medians."""
     rows = []
@@ -118,7 +135,7 @@ def worse(figure, ours, theirs):
 
 
 def main():
-    """All scenarios that were chosen."""
+    """All scenarios that were chosen; 1 if pgweir does not keep what it is to."""
     options = arguments()
     # So that what was started is ended, whoever ends this.
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -133,11 +150,13 @@ def main():
     # What is asked of a running PostgreSQL is known by now.
     machine = report.machine(options, version)
     parts = [HEAD.format(**vars(options), slots=SLOTS), machine]
+    parts.append(verdict(results))
     parts += [section(name, rounds) for name, rounds in results.items()]
     text = "\n".join([*parts, losses(results)])
     print(text)
     if options.out:
         pathlib.Path(options.out).write_text(text)
+    return int(not all(is_met for is_met, _ in aims(results)))
 
 
 # The modules whose import registers the scenarios.

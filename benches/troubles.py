@@ -43,8 +43,16 @@ def recovery(storm, stopped, ready):
     """Seconds from when PostgreSQL was ready until as much is committed as before it stopped."""
     rate = lambda point: point["all"]["transaction"]["count"] / max(point["span"], 0.001)
     before = statistics.median(rate(point) for point in storm.points(1, stopped))
-    good = [point["at"] for point in storm.points(ready) if rate(point) >= 0.9 * before]
-    return good[0] - ready if good else None
+    return lasting(storm, ready, lambda point: rate(point) >= 0.9 * before)
+
+
+def lasting(storm, since, is_good):
+    """Seconds from then on until all points of a second are good: one may be what was held back before."""
+    for point in storm.points(since):
+        second = storm.points(point["at"], point["at"] + 1)
+        if all(is_good(one) for one in second):
+            return point["at"] - since
+    return None
 
 
 # Seconds of the storm at which logins become slow, are refused, and are as in the beginning; and its end.
@@ -56,6 +64,8 @@ TIMES = 10
     f"logins to PostgreSQL take {TIMES} times as long for 10 s, and are refused for 10 s; servers live for 0.1 s",
     Figure("connections under way at once before, at most"),
     Figure("while logins are slow"),
+    Figure("afterwards", ""),
+    Figure("fewer while they are slow than before and afterwards (1: yes)", "high", least=1),
     Figure("connections tried in the densest second, while they are refused"),
     Figure("seconds to 90 % of the throughput, when they are let in", digits=2),
     Figure("transactions/s before", "high"),
@@ -81,13 +91,15 @@ def governor(stage):
             under_way = lambda since, until: connections(stage.postgres, one.role, since, until).in_flight
             rates = lambda since, until: goodput(storm.points(since, until))
             before = rates(2, SLOW)
-            back = [p["at"] for p in storm.points(relented - storm.began) if goodput([p]) >= 0.9 * before]
+            is_back = lambda point, before=before: goodput([point]) >= 0.9 * before
             yield one.name, [
                 under_way(storm.began + 2, slow),
                 # Those that began before are over by then.
                 under_way(slow + 1, refused),
+                under_way(relented + 5, float("inf")),
+                int(under_way(slow + 1, refused) < min(under_way(storm.began + 2, slow), under_way(relented + 5, float("inf")))),
                 densest([when for when in middle.arrivals if refused + 0.1 <= when < relented]),
-                back[0] - (relented - storm.began) if back else None,
+                lasting(storm, relented - storm.began, is_back),
                 before,
                 rates(slow - storm.began + 1, refused - storm.began),
                 rates(relented - storm.began + 5, OVER),
@@ -123,7 +135,7 @@ STOP, LENGTH = 5, 45
     Figure("others' wait p99 before, ms", digits=1),
     Figure("others' longest wait, ms", digits=1),
     Figure("seconds until others' p99 is within twice what it was", digits=1),
-    Figure("errors of others"),
+    Figure("errors of others", most=0),
     Figure("frozen clients cut", ""),
 )
 def freeze(stage):
@@ -163,11 +175,11 @@ def is_calm(storm, second, usual):
 
 @scenario(
     "the pool is set from 20 to 5 to 40 servers under 60 clients that work",
-    Figure("most servers at 20", ""),
+    Figure("most servers at 20", "", most=20),
     Figure("seconds until there are 5", digits=2),
-    Figure("most servers at 5, afterwards", ""),
+    Figure("most servers at 5, afterwards", "", most=5),
     Figure("seconds until there are 40", digits=2),
-    Figure("most servers at 40", ""),
+    Figure("most servers at 40", "", least=40, most=40),
     ERRORS,
 )
 def resize(stage):

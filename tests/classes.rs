@@ -119,6 +119,45 @@ fn what_is_kept_for_a_class_is_there_when_it_comes() {
     second.ready(1);
 }
 
+/// A class whose one client asks again at once has its server kept for it in between, and others have it when the client is
+/// done.
+#[test]
+fn what_a_class_gives_back_is_kept_for_a_moment_and_no_longer() {
+    let small = "[[classes]]\nname = \"small\"\napplication_name = \"small\"\n";
+    let stage = stage(2, small);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let is_over = || over.load(std::sync::atomic::Ordering::Relaxed);
+    let work = query("select pg_sleep(0.02)");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            let mut greedy = stage.client();
+            let work = &work;
+            scope.spawn(move || {
+                while !is_over() {
+                    greedy.ask(work);
+                }
+            });
+        }
+        let waits = |class: &str| {
+            let name = "pgweir_class_checkout_wait_seconds_count";
+            stage.weir.count(name, &format!("class=\"{class}\""))
+        };
+        let mut client = named(&stage, "small");
+        // On a busy machine it may be away for longer, so that it has to wait.
+        wait_until("the client has its server each time", || {
+            let before = waits("small");
+            (0..20).for_each(|_| _ = client.ask(&work));
+            waits("small") - before <= 5
+        });
+        let before = waits("default");
+        wait_until("both servers are the others'", || {
+            let leased = stage.weir.count("pgweir_class_servers_leased", "class=\"default\"");
+            leased == 2 && waits("default") > before + 20
+        });
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
 #[test]
 fn a_transaction_that_begins_lazily_holds_no_server_until_it_does_something() {
     let lazy = "[[classes]]\nname = \"lazy\"\napplication_name = \"lazy\"\nlazy_begin = true\n";

@@ -305,11 +305,13 @@ impl Session {
         backend: &mut Backend,
         out: &mut BytesMut,
     ) {
+        if !effects.intersects(RUNS_CODE) || !self.statements.has_named() {
+            return;
+        }
         // Behind it, nobody may ask before the client goes on: its own error has to tell.
         let asks_later = self.open_segment || self.status != TransactionStatus::Idle;
-        let has_witness = backend.statements.has_own(Own::Forget)
+        let shows = backend.statements.has_own(Own::Forget)
             || (!asks_later && backend.statements.has_witness());
-        let shows = has_witness || !effects.intersects(RUNS_CODE) || !self.statements.has_named();
         // Behind what is in flight, a Sync may end a segment that has failed, and in a failed transaction a
         // Parse fails that the client has not sent.
         let can = self.flow.is_empty() || (self.open_segment && self.flow.is_status_known());
