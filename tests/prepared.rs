@@ -372,13 +372,15 @@ fn a_literal_means_on_every_server_what_it_meant_at_its_parse() {
     assert_eq!(seen[6], "ISO, DMY2020-03-02");
 }
 
+/// A function that runs what no text shows.
+const RUN: &str =
+    "create function run(t text) returns void language plpgsql as 'begin execute t; end'";
+
 #[test]
 fn code_that_deallocates_where_there_is_nothing_deallocates_all_the_same() {
     both_with(&Setup::servers(2), |target| {
         let (mut client, mut other) = (target.connect(), target.connect());
-        client.rows(
-            "create function run(t text) returns void language plpgsql as 'begin execute t; end'",
-        );
+        client.rows(RUN);
         client.ask(&prepare("s", "select 1"));
         other.rows("begin");
         client.rows("select run('deallocate all')");
@@ -397,9 +399,7 @@ fn code_that_deallocates_where_there_is_nothing_deallocates_all_the_same() {
 fn code_that_deallocates_in_an_open_transaction_does_so_on_a_server_that_has_nothing() {
     let seen = both_with(&Setup::servers(2), |target| {
         let (mut client, mut other) = (target.connect(), target.connect());
-        client.rows(
-            "create function run(t text) returns void language plpgsql as 'begin execute t; end'",
-        );
+        client.rows(RUN);
         client.ask(&prepare("s", "select $1::int"));
         client.ask(&prepare("t", "select 2"));
         other.rows("begin");
@@ -421,9 +421,7 @@ fn code_that_deallocates_in_an_open_transaction_does_so_on_a_server_that_has_not
 fn a_failed_transaction_ends_by_a_named_rollback_that_the_server_never_had() {
     both_with(&Setup::servers(2), |target| {
         let (mut client, mut other) = (target.connect(), target.connect());
-        client.rows(
-            "create function run(t text) returns void language plpgsql as 'begin execute t; end'",
-        );
+        client.rows(RUN);
         client.ask(&prepare("end", "rollback"));
         other.rows("begin");
         let mut seen = Vec::new();

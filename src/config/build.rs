@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::{Secret, parse_userlist};
 
 use super::context::{Context, Ways, join};
-use super::dsn::SYSTEM;
 use super::env::Environment;
 use super::error::ConfigError;
 use super::layers::Layers;
@@ -19,6 +18,7 @@ use super::model::{
 use super::raw::{Raw, RawAdmin, RawAuth, RawDatabase, RawPins, RawTls, RawUser};
 use super::secret::Password;
 use super::source::Loaded;
+use super::trusted::{is_system, trusted, usual_mode};
 use super::units::Share;
 use super::{classes, validate, warm};
 use crate::session::pins::{PinReason, Pins};
@@ -330,11 +330,8 @@ fn server_tls(
     table: &[&str],
     (mode, ca, binding): (Option<ServerTlsMode>, Option<PathBuf>, Option<ChannelBindingMode>),
 ) -> Result<ServerTls, ConfigError> {
-    let by_system = ca.as_deref().is_some_and(is_system);
-    let usual = if by_system { ServerTlsMode::VerifyFull } else { ServerTlsMode::Prefer };
-    let mode = mode.unwrap_or(usual);
-    // They have signed for many names: another's certificate would do.
-    if by_system && mode != ServerTlsMode::VerifyFull {
+    let mode = mode.unwrap_or_else(|| usual_mode(ca.as_deref()));
+    if ca.as_deref().is_some_and(is_system) && mode != ServerTlsMode::VerifyFull {
         let problem = "it does not check the name, and `ca` is what this system trusts";
         return Err(context.bad(&join(table, "tls"), problem, "verify-full"));
     }
@@ -344,15 +341,4 @@ fn server_tls(
         return Err(context.bad(&join(table, "channel_binding"), problem, "prefer, or TLS"));
     }
     Ok(ServerTls { mode, ca: ca.map(trusted), channel_binding })
-}
-
-/// Whether it stands for what this system trusts, as libpq says it (`sslrootcert`).
-pub fn is_system(ca: &Path) -> bool {
-    ca.as_os_str() == SYSTEM
-}
-
-/// The file of trusted certificates that a name stands for.
-pub fn trusted(ca: PathBuf) -> PathBuf {
-    let system = || openssl_probe::probe().cert_file;
-    if is_system(&ca) { system().unwrap_or(ca) } else { ca }
 }

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as PlainError, StrDeserializer};
 
-use super::build::is_system;
 use super::model::{ChannelBindingMode, ServerTlsMode};
 use super::secret::Password;
+use super::trusted::is_system;
 
 /// What a connection string says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,9 +103,6 @@ const IGNORED: [&str; 13] = [
     "sslsni",
     "tcp_user_timeout",
 ];
-
-/// The name of the certificates that this system trusts, as of libpq 16.
-pub(super) const SYSTEM: &str = "system";
 
 impl Dsn {
     /// Reads a connection string.
@@ -213,7 +210,6 @@ impl Parts {
 
     fn finish(self) -> Result<Dsn, DsnError> {
         let user = self.user.ok_or(DsnError::NoUser)?;
-        // What a system trusts has signed for many names.
         let by_system = self.ca.as_deref().is_some_and(is_system);
         let tls = self.tls.or(by_system.then_some(ServerTlsMode::VerifyFull));
         if by_system && tls != Some(ServerTlsMode::VerifyFull) {

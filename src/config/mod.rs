@@ -24,14 +24,13 @@ mod secret;
 mod source;
 #[cfg(test)]
 mod tests;
+mod trusted;
 mod units;
 mod validate;
 mod warm;
 mod watched;
 
-pub use self::build::{
-    DEFAULT_AUTH_QUERY, DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN, is_system, trusted,
-};
+pub use self::build::{DEFAULT_AUTH_QUERY, DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN};
 pub use self::dsn::{Dsn, DsnError};
 pub use self::env::Environment;
 pub use self::error::{ConfigError, Origin};
@@ -46,6 +45,7 @@ pub use self::reload::{Changes, diff, reload};
 pub use self::render::{render, settings};
 pub use self::secret::{Password, SecretKind};
 pub use self::source::{Loaded, Overrides, Source};
+pub use self::trusted::{is_system, trusted, usual_mode};
 pub use self::units::{Share, format_duration, parse_duration};
 pub use self::validate::MAX_SERVERS;
 pub use self::warm::Warm;

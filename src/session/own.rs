@@ -45,7 +45,8 @@ pub(crate) enum Own {
 
 impl Own {
     /// What sets so many values: mostly there are few, and a server has half the work with them if they are parameters of
-    /// one row. `apart`: if it refuses one, those before it are to be told.
+    /// one row. `apart`: each has a row of its own, since those ahead of one that is refused are to be told, or all in one
+    /// would be too long to be read.
     pub(crate) fn setting(count: usize, apart: bool) -> Self {
         match count {
             1 => Self::SetOne,

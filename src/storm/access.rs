@@ -17,7 +17,7 @@ use crate::auth::{
     ChannelBinding, Nonce, Password, ScramKeys, ServerCredential, ServerLogin, ServerLoginSetup,
     ServerStep, Transport,
 };
-use crate::config::{Database, Dsn, ServerTls, ServerTlsMode, is_system, trusted};
+use crate::config::{Database, Dsn, ServerTls, is_system, trusted, usual_mode};
 use crate::net::link::Link;
 use crate::net::tls::TlsFileError;
 use crate::net::{Connected, Target, connect};
@@ -189,9 +189,7 @@ impl Access {
 }
 
 fn database(dsn: &Dsn) -> Database {
-    // They have signed for many names.
     let by_system = dsn.ca.as_deref().is_some_and(is_system);
-    let usual = if by_system { ServerTlsMode::VerifyFull } else { ServerTlsMode::Prefer };
     Database {
         host: dsn.host.clone(),
         port: dsn.port,
@@ -199,7 +197,7 @@ fn database(dsn: &Dsn) -> Database {
         user: None,
         password: None,
         tls: ServerTls {
-            mode: dsn.tls.filter(|_| !by_system).unwrap_or(usual),
+            mode: dsn.tls.filter(|_| !by_system).unwrap_or_else(|| usual_mode(dsn.ca.as_deref())),
             ca: dsn.ca.clone().map(trusted),
             channel_binding: dsn.channel_binding.unwrap_or_default(),
         },
