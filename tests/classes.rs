@@ -282,6 +282,58 @@ fn one_who_waits_for_long_is_told_once_what_for_and_who_is_ahead() {
 }
 
 #[test]
+fn one_who_waits_for_long_is_told_what_is_really_in_the_way() {
+    let vip = "[[classes]]\nname = \"vip\"\napplication_name = \"vip\"\nguaranteed = 1\n";
+    let soon = "wait_notice = \"300ms\"\ncheckout = \"1s\"\nserver_connect = \"10s\"";
+    type Trouble = fn(&Stage, &Middleman);
+    let nothing: Trouble = |_, _| ();
+    let causes: [(Setup, Trouble, &str, &str); 4] = [
+        (
+            Setup::servers(2).tables(vip),
+            nothing,
+            "what is left of 2 servers is kept for other classes",
+            "one of 2 servers, of which others are kept for other classes",
+        ),
+        (
+            Setup::servers(2).limits("max_servers_user = 1"),
+            nothing,
+            "all 1 connections of the user are in use",
+            "a server (all 1 connections of the user are in use)",
+        ),
+        (
+            Setup::servers(2),
+            |_, middleman| middleman.set(Fault::Silence),
+            "connections to the database server are being opened",
+            "a server, which was being opened",
+        ),
+        (
+            Setup::servers(2),
+            |stage, _| {
+                let name = stage.database.name();
+                let mut admin = stage.database.cluster().admin("postgres");
+                admin.rows(&format!("alter database {name} allow_connections false"));
+            },
+            "the database server refuses more than it has",
+            "one of the servers that it has, since PostgreSQL refuses more",
+        ),
+    ];
+    for (setup, trouble, notice, error) in causes {
+        let cluster = Cluster::shared();
+        let middleman = Middleman::before(&cluster);
+        let setup = setup.behind(&middleman).timeouts(soon);
+        let stage = Stage::on(cluster.database(), &setup);
+        let mut holder = stage.client();
+        holder.rows("begin");
+        trouble(&stage, &middleman);
+        let mut other = stage.client();
+        other.send(&query("select 1"));
+        let seen = other.ready(1);
+        assert!(seen[0].is('N') && seen[0].field('M').ends_with(notice), "{seen:?}");
+        assert!(seen[1].is('E') && seen[1].field('M').contains(error), "{seen:?}");
+    }
+}
+
+#[test]
 fn the_reserve_helps_those_who_have_waited_long_and_goes_again() {
     let setup = Setup::servers(1).limits("reserve = 1").timeouts("reserve = \"300ms\"");
     let stage = Stage::new(&setup);

@@ -15,6 +15,7 @@ use super::login::LoginFailure;
 use crate::auth::{AuthError, LoginError};
 use crate::config::format_duration;
 use crate::control::{ControlError, Step};
+use crate::host::Full;
 use crate::metrics::Timeout;
 use crate::pool::{Cause, CheckoutError, Counts, Crowd, PoolKey, Standing};
 use crate::server::OpenError;
@@ -259,9 +260,11 @@ pub fn waiting(standing: &Standing, pool: &PoolKey) -> Report {
         Cause::PoolFull(size) => format!("all {size} servers are taken"),
         Cause::ClassFull(size) => format!("all {size} servers that the class may have are taken"),
         Cause::Kept(size) => format!("what is left of {size} servers is kept for other classes"),
-        Cause::HostFull => "the database server's connections are all taken".to_owned(),
+        Cause::HostFull(full) => full.to_string(),
         Cause::Opening => "connections to the database server are being opened".to_owned(),
         Cause::Unreachable => "the database server cannot be reached".to_owned(),
+        Cause::Refused => "the database server refuses more than it has".to_owned(),
+        Cause::Return => "one that is in use is to come back soon".to_owned(),
     };
     let text = format!(
         "waiting for a database connection of database \"{database}\", user \"{user}\": {cause}"
@@ -305,10 +308,23 @@ fn full(
             format!("one of {size} servers, of which others are kept for other classes"),
             "Make transactions shorter, raise limits.max_servers, or lower guaranteed of the other classes.",
         ),
-        Cause::HostFull => (
-            "one more server than the limits of the host, the database or the user allow"
-                .to_owned(),
-            "Make transactions shorter, or raise limits.max_servers_host, max_servers_database or max_servers_user.",
+        Cause::HostFull(limit) => (
+            format!("a server ({limit})"),
+            match limit {
+                Full::Host { .. } => "Make transactions shorter, or raise limits.max_servers_host.",
+                Full::Database { .. } => {
+                    "Make transactions shorter, or raise limits.max_servers_database."
+                }
+                Full::User { .. } => "Make transactions shorter, or raise limits.max_servers_user.",
+            },
+        ),
+        Cause::Refused => (
+            "one of the servers that it has, since PostgreSQL refuses more".to_owned(),
+            "The log of pgweir says why PostgreSQL refuses them.",
+        ),
+        Cause::Return => (
+            "a server, of which one was to come back soon".to_owned(),
+            "Make transactions shorter, or raise queue_timeout of the class.",
         ),
         Cause::Opening | Cause::Unreachable | Cause::Paused => (
             "a server, which was being opened".to_owned(),
@@ -444,7 +460,6 @@ mod tests {
 
     use super::*;
     use crate::auth::{Refusal, Request, ScramClientError};
-    use crate::host::Full;
     use crate::server::ServerError;
 
     fn key() -> PoolKey {

@@ -310,6 +310,11 @@ impl Seat {
         Ok(Slot { host, pool: self.pool, owner, offered: false })
     }
 
+    /// Which limit is in the way of one more slot, if one is.
+    pub fn full(&self) -> Option<Full> {
+        self.host.lock().slots.room(&self.owner).err()
+    }
+
     /// See [`Slots::share`].
     pub fn share(&self) -> usize {
         self.host.lock().slots.share(&self.owner)

@@ -269,7 +269,8 @@ impl Slots {
         *self.users.entry(Arc::clone(&owner.user)).or_insert(0) += 1;
     }
 
-    fn room(&self, owner: &Owner) -> Result<(), Full> {
+    /// Whether there is a slot for an owner, or which limit is in the way.
+    pub fn room(&self, owner: &Owner) -> Result<(), Full> {
         let SlotLimits { host, database, user } = self.limits;
         if host > 0 && self.used >= host {
             return Err(Full::Host { limit: host });

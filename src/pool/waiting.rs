@@ -10,6 +10,7 @@ use super::slots::WaiterId;
 use super::{Cleaning, Counts, Crowd, Lease, Pool, lock};
 use crate::class::{ClassId, ClassLimits};
 use crate::clock::Instant;
+use crate::host::Full;
 use crate::metrics::{CheckoutRefusal, ClassMetrics};
 use crate::server::{OpenError, Server};
 use crate::session::settings::Settings;
@@ -112,11 +113,15 @@ pub enum Cause {
     /// What is left of so many servers is kept for other classes.
     Kept(usize),
     /// The host, the database or the user has all the connections that it may.
-    HostFull,
+    HostFull(Full),
     /// Connections to PostgreSQL are being opened, as fast as it keeps up with.
     Opening,
     /// PostgreSQL lets nobody in.
     Unreachable,
+    /// PostgreSQL refuses the pool more than the servers it has.
+    Refused,
+    /// One of its servers, which is to come back before a new one could be there.
+    Return,
 }
 
 /// How a client's wait stands.
@@ -308,16 +313,20 @@ impl Pool {
             return Cause::Unreachable;
         }
         let limit = self.class_limits(class).max_servers;
-        let is_host_down = self.seat.load().host().governor().is_open;
+        let seat = self.seat.load();
+        let (is_host_down, full) = (seat.host().governor().is_open, seat.full());
+        let is_refused = lock(&self.trouble).pause(Instant::now()).is_some();
         let slots = lock(&self.slots);
+        let (opening, max) = (slots.counts().opening, slots.size().max);
         match limit {
             Some(limit) if slots.is_class_full(class) => Cause::ClassFull(limit),
-            _ if slots.total() >= slots.size().max => Cause::PoolFull(slots.size().max),
+            _ if slots.total() - opening >= max => Cause::PoolFull(max),
             // Another pool has found that out.
-            _ if slots.counts().opening > 0 && is_host_down => Cause::Unreachable,
-            _ if slots.counts().opening > 0 => Cause::Opening,
-            _ if !slots.may_have(class) => Cause::Kept(slots.size().max),
-            _ => Cause::HostFull,
+            _ if opening > 0 && is_host_down => Cause::Unreachable,
+            _ if opening > 0 => Cause::Opening,
+            _ if !slots.may_have(class) => Cause::Kept(max),
+            _ if is_refused => Cause::Refused,
+            _ => full.map_or(Cause::Return, Cause::HostFull),
         }
     }
 }
