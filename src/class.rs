@@ -241,6 +241,11 @@ impl Classes {
         classes
     }
 
+    /// Servers that are guaranteed to classes together.
+    pub fn guaranteed(&self) -> usize {
+        self.limits.iter().map(|class| class.guaranteed).sum()
+    }
+
     /// What holds for one.
     pub fn limits_of(&self, id: ClassId) -> ClassLimits {
         *self.limits.get(usize::from(id.0)).unwrap_or(&self.limits[0])

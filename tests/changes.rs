@@ -116,6 +116,32 @@ fn what_cannot_be_is_refused_by_name_and_changes_nothing() {
     assert_eq!(setting(&mut console, "limits.max_servers"), ("4".into(), "f".into()));
 }
 
+#[test]
+fn a_pool_is_not_made_too_small_for_what_is_kept_in_it() {
+    let classes = "[[classes]]\nname = \"vip\"\nuser = \"app\"\nguaranteed = 3\n";
+    let setup = Setup::servers(6).tables(ADMIN).tables(classes).limits("min_idle = 2");
+    let stage = Stage::new(&setup);
+    let mut console = console(&stage);
+    let name = stage.database.name();
+    for (what, size, parts) in [
+        ("", 3, &["3 servers are too few", "3 are guaranteed", "classes.guaranteed"][..]),
+        (".app", 2, &["3 are guaranteed", "classes.guaranteed"]),
+        (".lookup", 1, &["fewer than limits.min_idle, 2"]),
+    ] {
+        console.send(&query(&format!("resize {name}{what} {size}")));
+        let refusal = console.event();
+        assert_eq!(refusal.field('C'), "22023", "{what} {size}");
+        for part in parts {
+            assert!(refusal.field('M').contains(part), "{part}: {}", refusal.field('M'));
+        }
+        assert!(console.event().is('Z'));
+    }
+    // Nothing is kept for anybody in pools of others.
+    console.rows(&format!("resize {name}.lookup 2; resize {name} 4"));
+    stage.client();
+    assert_eq!(shown(&mut console, "pools", 7), "4");
+}
+
 /// Nobody has to be asked first, when there may be no room to ask.
 #[test]
 fn a_limit_becomes_a_share_of_what_the_host_has_at_once() {
@@ -185,6 +211,30 @@ fn a_warm_pool_has_its_servers_before_anybody_asks() {
         "{}",
         refusal.field('M')
     );
+}
+
+#[test]
+fn a_schedule_warms_a_pool_for_its_time_and_lets_it_go() {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a date").as_secs();
+    let at = format!("{:02}:{:02}", now / 3600 % 24, now / 60 % 60);
+    let database = Cluster::shared().database();
+    let warm = format!(
+        "[[warm]]\ndatabase = \"{}\"\nuser = \"app\"\nservers = 3\nat = \"{at}\"\nfor = \"1h\"",
+        database.name()
+    );
+    let setup = Setup { secret: database.target().password, ..Setup::servers(5) };
+    let setup = setup.tables(ADMIN).tables(&warm).timeouts("server_idle = \"200ms\"");
+    let stage = Stage::on(database, &setup);
+    wait_until("it is warm before any client", || backends(&stage) == 3);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(backends(&stage), 3, "idle for longer than they may be else");
+    stage.weir.reload(|old| old.replace("for = \"1h\"", "for = \"1s\""));
+    // What was wanted last time holds for 15 s.
+    let until = Instant::now() + Duration::from_secs(40);
+    while backends(&stage) > 0 {
+        assert!(Instant::now() < until, "it is still warm");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn post(stage: &Stage, path: &str, token: &str, body: &str) -> (u16, String) {

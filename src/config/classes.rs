@@ -12,7 +12,7 @@ use super::model::{AuthMethod, Config, ListenAddr};
 use super::raw::RawClass;
 use super::units::{Count, format_duration};
 use super::validate::{self, MAX_SERVERS};
-use crate::class::{Class, ClassLimits, DEFAULT, Glob, Rules};
+use crate::class::{Class, ClassLimits, Classes, DEFAULT, Glob, Rules};
 
 /// Classes at most: each login goes through the list.
 const MOST: usize = 64;
@@ -181,18 +181,27 @@ fn matches(
     Ok(())
 }
 
-/// What is kept for classes must be there in each pool, and leave something to those for whom nothing is
-/// kept. The reserve comes on top of a pool's own limit, but not of those that it shares.
+/// What is kept for classes must be there in each pool that they can come to, and leave something to those for whom
+/// nothing is kept. The reserve comes on top of a pool's own limit, but not of those that it shares.
 fn guarantees(context: &Context<'_>, config: &Config) -> Result<(), ConfigError> {
-    let kept: usize = config.classes.iter().map(|class| class.limits.guaranteed).sum();
-    let Some(first) = config.classes.iter().position(|class| class.limits.guaranteed > 0) else {
-        return Ok(());
+    let named = config.classes.iter().filter_map(|class| class.rules.database.as_deref());
+    let databases = config.databases.keys().map(String::as_str).chain(["*"]).chain(named);
+    databases.map(|alias| guarantees_in(context, config, alias)).collect()
+}
+
+fn guarantees_in(context: &Context<'_>, config: &Config, alias: &str) -> Result<(), ConfigError> {
+    let kept = guaranteed(config, alias, None);
+    let Some(database) = config.database(alias).filter(|_| kept > 0) else { return Ok(()) };
+    let is_there = |class: &Class| {
+        let elsewhere = class.rules.database.as_ref().is_some_and(|name| name != alias);
+        class.limits.guaranteed > 0 && !elsewhere
     };
-    let first = first.to_string();
+    let first = config.classes.iter().position(is_there).unwrap_or_default().to_string();
     let path = ["classes", &first, "guaranteed"];
     let problem = format!("{kept} servers are guaranteed to classes together");
-    if let Some((key, least)) = validate::least_servers(config).filter(|(_, least)| kept >= *least)
-    {
+    let key = if config.databases.contains_key(alias) { alias } else { "*" };
+    let least = validate::least_servers_of(config, key, database);
+    if let Some((key, least)) = least.filter(|(_, least)| kept >= *least) {
         let expected = format!("fewer than {key}, {least}: others need one");
         return Err(context.bad(&path, problem, expected));
     }
@@ -206,5 +215,24 @@ fn guarantees(context: &Context<'_>, config: &Config) -> Result<(), ConfigError>
             Err(context.bad(&path, problem, expected))
         }
         _ => Ok(()),
+    }
+}
+
+/// Servers that are kept for classes in the pool of a database and a user; where none is named, in the one of the
+/// database's pools where they are most.
+pub fn guaranteed(config: &Config, alias: &str, user: Option<&str>) -> usize {
+    let classes = Arc::new(Classes::new(&config.classes, config.timeouts.checkout, None));
+    let kept = |user| classes.in_pool(alias, user).guaranteed();
+    if config.database(alias).is_none_or(|database| database.user.is_some()) {
+        // Clients of all names share one pool.
+        return kept(None);
+    }
+    match user {
+        Some(user) => kept(Some(user)),
+        None => {
+            let named = config.classes.iter().filter_map(|class| class.rules.user.as_deref());
+            // No user has an empty name.
+            named.chain([""]).map(|user| kept(Some(user))).max().unwrap_or(0)
+        }
     }
 }

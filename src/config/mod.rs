@@ -31,6 +31,7 @@ mod warm;
 mod watched;
 
 pub use self::build::{DEFAULT_AUTH_QUERY, DEFAULT_HTTP_LISTEN, DEFAULT_LISTEN};
+pub use self::classes::guaranteed;
 pub use self::dsn::{Dsn, DsnError};
 pub use self::env::Environment;
 pub use self::error::{ConfigError, Origin};

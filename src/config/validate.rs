@@ -137,16 +137,28 @@ fn min_idle(context: &Context<'_>, config: &Config) -> Result<(), ConfigError> {
 
 /// The least number of servers that some pool may have, alone or with others, and the key that says so; what is in
 /// per cent may come to anything.
-pub(super) fn least_servers(config: &Config) -> Option<(String, usize)> {
-    let limits = &config.limits;
+fn least_servers(config: &Config) -> Option<(String, usize)> {
     let fallback = config.fallback.iter().map(|entry| ("*", entry));
     let named = config.databases.iter().map(|(alias, entry)| (alias.as_str(), entry));
-    let pools = named.chain(fallback).map(|(alias, entry)| match entry.max_servers {
+    let pools = named.chain(fallback);
+    pools
+        .filter_map(|(alias, entry)| least_servers_of(config, alias, entry))
+        .chain(least_shared(config))
+        .min_by_key(|(_, count)| *count)
+}
+
+/// The same of the pools of one database.
+pub(super) fn least_servers_of(
+    config: &Config,
+    alias: &str,
+    database: &Database,
+) -> Option<(String, usize)> {
+    let (key, own) = match database.max_servers {
         Some(own) => (format!("databases.{alias}.max_servers"), own),
-        None => ("limits.max_servers".to_owned(), limits.max_servers),
-    });
-    let pools = pools.filter_map(|(key, share)| Some((key, number(share)?)));
-    pools.chain(least_shared(config)).min_by_key(|(_, count)| *count)
+        None => ("limits.max_servers".to_owned(), config.limits.max_servers),
+    };
+    let own = number(own).map(|own| (key, own));
+    own.into_iter().chain(least_shared(config)).min_by_key(|(_, count)| *count)
 }
 
 /// The same of the limits that a pool shares with others, which hold for its reserve too.

@@ -475,8 +475,7 @@ impl Pool {
         };
         // What is in numbers was compared when the configuration was read.
         if settings.limits.are_shares() && size != before {
-            let kept =
-                settings.classes.limits().iter().map(|class| class.guaranteed).sum::<usize>();
+            let kept = settings.classes.guaranteed();
             let (database, user) = (&*self.key.database, &*self.key.user);
             let idle = settings.limits.min_idle;
             if kept >= size.max || idle > size.max_idle {

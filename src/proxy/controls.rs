@@ -261,13 +261,13 @@ impl Shared {
         let _one_at_a_time = self.controls.lock();
         let config = self.config.load();
         check_pools(&config, pools)?;
-        let kept: usize = config.classes.iter().map(|class| class.limits.guaranteed).sum();
+        let kept = config::guaranteed(&config, &pools.database, pools.user.as_deref());
         if let Share::Count(count) = size
             && count <= kept
             && kept > 0
         {
             let text = format!(
-                "{count} servers are too few: {kept} are guaranteed to classes, and others need one"
+                "{count} servers are too few: {kept} are guaranteed to classes (classes.guaranteed), and others need one"
             );
             return Err(ChangeError::Invalid(text));
         }

@@ -117,6 +117,24 @@ fn a_bad_file_is_refused_with_line_key_and_what_was_expected() {
 }
 
 #[test]
+fn guarantees_of_classes_that_share_no_pool_are_not_added_up() {
+    let databases = "[databases.a]\nhost='h'\nmax_servers=5\n[databases.b]\nhost='h'\n";
+    let class = |name: &str, rule: &str, kept| {
+        format!("[[classes]]\nname='{name}'\n{rule}\nguaranteed={kept}\n")
+    };
+    let by_database = class("x", "database='a'", 4) + &class("y", "database='b'", 19);
+    let users = "[auth]\nmethod='trust'\n";
+    let by_user = class("x", "user='u'", 4) + &class("y", "user='v'", 4);
+    for classes in [by_database, users.to_owned() + &by_user] {
+        let text = format!("{databases}{classes}");
+        assert_eq!(load(&text).config.classes.len(), 2, "{text}");
+    }
+    let both = class("x", "user='u'", 3) + &class("y", "database='a'", 2);
+    let message = refusal(&format!("{databases}{users}{both}"));
+    assert!(message.contains("databases.a.max_servers, 5"), "{message}");
+}
+
+#[test]
 fn without_a_database_the_error_says_what_to_do() {
     for message in [refusal(""), refusal("[limits]\nmax_servers = 5")] {
         for way in ["--upstream", "PGWEIR_UPSTREAM", "--config", "[databases.NAME]"] {
@@ -340,6 +358,16 @@ const BAD: &[(&str, usize, &[&str])] = &[
         "[limits]\nmax_servers_user=10\nmax_servers=8\nreserve=4\n[databases.a]\nhost='h'\n[[classes]]\nname='a'\nguaranteed=6",
         9,
         &["classes[0].guaranteed", "6 servers", "limits.reserve, 4", "limits.max_servers_user, 10"],
+    ),
+    (
+        "[databases.a]\nhost='h'\nmax_servers=5\n[databases.b]\nhost='h'\n[[classes]]\nname='a'\ndatabase='b'\nguaranteed=9\n[[classes]]\nname='b'\ndatabase='a'\nguaranteed=3\n[[classes]]\nname='c'\nguaranteed=2",
+        13,
+        &["classes[1].guaranteed", "5 servers", "databases.a.max_servers, 5"],
+    ),
+    (
+        "[databases.a]\nhost='h'\nuser='u'\nmax_servers=5\n[auth]\nmethod='trust'\n[[classes]]\nname='a'\nuser='x'\nguaranteed=3\n[[classes]]\nname='b'\nuser='y'\nguaranteed=2",
+        10,
+        &["classes[0].guaranteed", "5 servers", "databases.a.max_servers, 5"],
     ),
     ("[limits]\nmax_servers = 1\nmax_servers = 2", 3, &["duplicate key"]),
     ("[limits\n", 1, &["]"]),
