@@ -57,7 +57,8 @@ pub fn compare(program: &Program, direct: &Record, through: &Record) -> Verdict 
             // In a transaction, an error that only one side has changes all that follows.
             let elsewhere = ends(theirs) != ends(ours) || skips(step, theirs, ours);
             // From then on the setting is another.
-            if rule == Rule::TemporaryBuffers || !rule.goes_on() && elsewhere {
+            let is_over = rule == Rule::TemporaryBuffers || past.loses_slots(step, rule);
+            if is_over || !rule.goes_on() && elsewhere {
                 return verdict;
             }
         }

@@ -157,6 +157,8 @@ pub struct Past {
     /// Which sequences a session must be able to ask for: those that it has drawn from since clients of
     /// its kind were first told.
     drawn: BTreeSet<(usize, &'static str, String)>,
+    /// Sessions that have made a temporary replication slot, which PostgreSQL drops at any error.
+    slots: BTreeSet<usize>,
 }
 
 impl Past {
@@ -165,6 +167,10 @@ impl Past {
     pub fn on_step(&mut self, step: &Step, class: &str, rule: Option<Rule>, ran: bool) {
         if matches!(step.act, Act::LogIn(_)) {
             self.drawn.retain(|(session, ..)| *session != step.session);
+            self.slots.remove(&step.session);
+        }
+        if step.sql().contains("pg_create_physical_replication_slot") {
+            self.slots.insert(step.session);
         }
         if rule == Some(Rule::LoudSequence) {
             self.learnt.insert(class.to_owned());
@@ -185,6 +191,11 @@ impl Past {
         } else if has_parse(step) {
             self.parsed.insert(step.session);
         }
+    }
+
+    /// Whether a step that failed on one side only has dropped what the session has on the other.
+    pub fn loses_slots(&self, step: &Step, rule: Rule) -> bool {
+        rule == Rule::LoudSequence && self.slots.contains(&step.session)
     }
 
     fn has_parsed(&self, step: &Step) -> bool {
