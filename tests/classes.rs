@@ -176,6 +176,10 @@ fn a_transaction_that_begins_lazily_holds_no_server_until_it_does_something() {
     assert_eq!(first.ask(&query("commit")), "C[COMMIT] Z[I]");
     assert_eq!(second.ready(1).len(), 4);
     assert_eq!(second.ask(&query("rollback")), "C[ROLLBACK] Z[I]");
+    // By the extended protocol, too.
+    assert_eq!(second.ask(&[extended("begin"), sync()].concat()), "1 2 C[BEGIN] Z[T]");
+    assert_eq!(stage.database.admin().value(state), "0");
+    assert_eq!(second.ask(&[extended("commit"), sync()].concat()), "1 2 C[COMMIT] Z[I]");
     // One that only begins is told as one that holds a server is.
     assert_eq!(second.ask(&query("begin")), "C[BEGIN] Z[T]");
     assert_eq!(second.event().field('C'), "25P03");

@@ -117,6 +117,13 @@ impl Half {
         if !is_inspectable(header, body) {
             return Ok(Some(Stop::More));
         }
+        if server.is_none()
+            && matches!(header.tag, b'P' | b'B')
+            && let Some(length) = session.answer_segment_lazily(&link.input, &mut link.output)
+        {
+            (self.rest, self.onwards, self.grows) = (length, Onwards::Nowhere, false);
+            return Ok(None);
+        }
         let fate = match server {
             Some(server) => {
                 let mut out = Out { client: &mut link.output, server: &mut server.link.output };

@@ -245,7 +245,7 @@ impl Session {
         self.flow.reply(note);
     }
 
-    fn end_segment(&mut self) {
+    pub(super) fn end_segment(&mut self) {
         self.open_segment = false;
         self.ticket.segment += 1;
     }
@@ -502,7 +502,7 @@ impl Session {
                     && reported(&self.desired) == reported(&self.startup)))
     }
 
-    fn answer(&mut self, write: impl FnOnce(&mut BytesMut, TransactionStatus)) {
+    pub(super) fn answer(&mut self, write: impl FnOnce(&mut BytesMut, TransactionStatus)) {
         let mut bytes = BytesMut::new();
         write(&mut bytes, self.status);
         self.reply(Note::Answer(bytes.freeze()));

@@ -9,8 +9,9 @@ use bytes::BytesMut;
 use super::flow::Kind;
 use super::from_client::may_start;
 use super::{Backend, Note, Session, SessionError, TransactionStatus, Unsynced};
-use crate::sql::{self, Whole};
-use crate::wire::{Report, SqlState, build};
+use crate::sql::{self, Effects, Whole};
+use crate::wire::frame::{self, HEADER};
+use crate::wire::{Reader, Report, SqlState, build};
 
 /// Where a session stands with them.
 #[derive(Debug, Default)]
@@ -47,36 +48,87 @@ impl Session {
     /// Answers a Query of a client without a server if it begins a transaction, ends one in which nothing was done,
     /// or is in vain since that one has failed.
     pub(super) fn answer_lazily(&mut self, text: &[u8]) -> bool {
-        let here = self.lazy.begun == Begun::Here;
-        if !(self.lazy.allowed || here) {
+        if !self.may_answer_lazily() {
             return false;
         }
-        // What stands before it without a Sync may be part of the transaction.
-        let alone = self.is_quiet() && self.unsynced == Unsynced::Nothing;
-        if !alone || self.pooling.keeps() {
-            return false;
-        }
-        let failed = here && self.status == TransactionStatus::Failed;
+        let failed = self.is_begun_here() && self.status == TransactionStatus::Failed;
         if failed && self.cannot_run(text) && !sql::is_empty(text) {
             self.answer_in_vain();
             return true;
         }
-        let whole =
-            may_start(text, LETTERS).then(|| sql::whole(text, &self.reading.options(false, None)));
-        let (tag, begins) = match (whole.flatten(), self.status) {
-            (Some(Whole::Begin), TransactionStatus::Idle) => ("BEGIN", true),
-            (Some(Whole::StartTransaction), TransactionStatus::Idle) => ("START TRANSACTION", true),
-            (Some(Whole::Commit), _) if here && !failed => ("COMMIT", false),
-            (Some(Whole::Commit | Whole::Rollback), _) if here => ("ROLLBACK", false),
-            _ => return false,
-        };
-        (self.lazy.begun, self.status) = if begins {
-            (Begun::Here, TransactionStatus::InTransaction)
-        } else {
-            (Begun::There, TransactionStatus::Idle)
-        };
+        let Some(tag) = self.run_lazily(text) else { return false };
         self.answer_query(tag);
         true
+    }
+
+    /// The same of a segment of the extended protocol that is all there, at the head of what a client without a server
+    /// has sent; tells how long it is.
+    pub fn answer_segment_lazily(&mut self, input: &[u8], out: &mut BytesMut) -> Option<usize> {
+        if !self.may_answer_lazily() {
+            return None;
+        }
+        let segment = Segment::read(input)?;
+        let meaning = self.statements.meaning(segment.name);
+        let parsed = match segment.parsed {
+            // PostgreSQL says that it is taken.
+            Some(_) if meaning.statement.is_some() && !segment.name.is_empty() => return None,
+            Some(body) if self.statements.is_full(segment.name.len() + body.len()) => return None,
+            Some(body) => Some(body),
+            None => None,
+        };
+        let held = meaning.statement;
+        let tag = self.run_lazily(parsed.or(held.as_ref().map(|held| &*held.body))?)?;
+        if let Some(body) = parsed {
+            let statement = self.statement_of(body, Effects::PURE);
+            self.begin_parse(segment.name, statement, false);
+        }
+        self.end_segment();
+        self.answer(|out, status| {
+            build::empty(out, b'2');
+            if segment.described {
+                build::empty(out, b'n');
+            }
+            build::command_complete(out, tag);
+            build::ready_for_query(out, status.byte());
+        });
+        self.write_replies(out);
+        Some(segment.length)
+    }
+
+    /// Whether a command that begins or ends a transaction may be answered here.
+    fn may_answer_lazily(&self) -> bool {
+        // What stands before it without a Sync may be part of the transaction.
+        (self.lazy.allowed || self.is_begun_here())
+            && self.is_quiet()
+            && self.unsynced == Unsynced::Nothing
+            && !self.pooling.keeps()
+    }
+
+    /// The tag of a text that begins a transaction here, or ends one that was begun here.
+    fn run_lazily(&mut self, text: &[u8]) -> Option<&'static str> {
+        if !may_start(text, LETTERS) {
+            return None;
+        }
+        let here = self.is_begun_here();
+        let failed = self.status == TransactionStatus::Failed;
+        let whole = sql::whole(text, &self.reading.options(false, None))?;
+        let (tag, begun, status) = match (whole, self.status) {
+            (Whole::Begin, TransactionStatus::Idle) => {
+                ("BEGIN", Begun::Here, TransactionStatus::InTransaction)
+            }
+            (Whole::StartTransaction, TransactionStatus::Idle) => {
+                ("START TRANSACTION", Begun::Here, TransactionStatus::InTransaction)
+            }
+            (Whole::Commit, _) if here && !failed => {
+                ("COMMIT", Begun::There, TransactionStatus::Idle)
+            }
+            (Whole::Commit | Whole::Rollback, _) if here => {
+                ("ROLLBACK", Begun::There, TransactionStatus::Idle)
+            }
+            _ => return None,
+        };
+        (self.lazy.begun, self.status) = (begun, status);
+        Some(tag)
     }
 
     fn answer_in_vain(&mut self) {
@@ -119,6 +171,74 @@ impl Session {
         self.lazy.begun = Begun::There;
         if status == self.status { Ok(()) } else { Err(SessionError::NotBegun) }
     }
+}
+
+/// Messages that run one statement without parameters: perhaps a Parse; a Bind of the unnamed portal, perhaps its
+/// Describe, its Execute, a Sync.
+#[derive(Debug)]
+struct Segment<'a> {
+    /// The name of the statement.
+    name: &'a [u8],
+    /// What its Parse has behind the name.
+    parsed: Option<&'a [u8]>,
+    described: bool,
+    /// Of all.
+    length: usize,
+}
+
+impl<'a> Segment<'a> {
+    fn read(input: &'a [u8]) -> Option<Self> {
+        let mut rest = input;
+        let (mut tag, mut body) = take_message(&mut rest)?;
+        let mut parsed = None;
+        if tag == b'P' {
+            let mut reader = Reader::new(body);
+            let name = reader.cstr().ok()?;
+            let behind = reader.rest();
+            reader.cstr().ok()?;
+            if reader.u16() != Ok(0) {
+                return None;
+            }
+            reader.finish().ok()?;
+            parsed = Some((name, behind));
+            (tag, body) = take_message(&mut rest)?;
+        }
+        // The unnamed portal.
+        let mut bind = Reader::new(body.strip_prefix(b"\0").filter(|_| tag == b'B')?);
+        let name = bind.cstr().ok()?;
+        let (formats, values) = (bind.u16().ok()?, bind.u16().ok()?);
+        let columns = bind.u16().ok()?;
+        if (formats, values) != (0, 0) || parsed.is_some_and(|(parsed, _)| parsed != name) {
+            return None;
+        }
+        for _ in 0..columns {
+            bind.u16().ok().filter(|format| *format <= 1)?;
+        }
+        bind.finish().ok()?;
+        (tag, body) = take_message(&mut rest)?;
+        let described = tag == b'D';
+        if described {
+            if body != b"P\0" {
+                return None;
+            }
+            (tag, body) = take_message(&mut rest)?;
+        }
+        // With any limit of rows: there are none.
+        if tag != b'E' || body.len() != 5 || body[0] != 0 || take_message(&mut rest)? != (b'S', b"")
+        {
+            return None;
+        }
+        let length = input.len() - rest.len();
+        Some(Self { name, parsed: parsed.map(|(_, body)| body), described, length })
+    }
+}
+
+/// The next message, if it is all there.
+fn take_message<'a>(input: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let header = frame::frontend(input).ok()??;
+    let body = input.get(HEADER..header.total())?;
+    *input = &input[header.total()..];
+    Some((header.tag, body))
 }
 
 /// What PostgreSQL says.

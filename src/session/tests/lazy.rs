@@ -46,6 +46,65 @@ fn one_in_which_nothing_was_done_ends_without_a_server() {
 }
 
 #[test]
+fn so_does_one_by_the_extended_protocol() {
+    let mut p = lazy();
+    assert_eq!(p.send(0, "P(,begin) B() Dp() E() S"), Stop::More);
+    p.client_got(0, "1 2 n C(BEGIN) Z(T)");
+    assert_eq!(p.send(0, "P(c,commit) B(c) E(,1) S"), Stop::More);
+    p.client_got(0, "1 2 C(COMMIT) Z(I)");
+    // They are statements from now on, as others are.
+    assert_eq!(p.send(0, "B() E() S B(c) E() S"), Stop::More);
+    p.client_got(0, "2 C(BEGIN) Z(T) 2 C(COMMIT) Z(I)");
+    p.send(0, "B() E() S P(,select 1) B() E() S");
+    p.client_got(0, "2 C(BEGIN) Z(T)");
+    p.attach(0, 0);
+    p.server_got(0, "Q(BEGIN)");
+    p.answer(0, "C(BEGIN) Z(T)");
+    p.server_got(0, "P(,select 1) B E S");
+    p.answer(0, "1 2 D(1) C(SELECT 1) Z(T)");
+    p.client_got(0, "1 2 D(1) C(SELECT 1) Z(T)");
+    // On a server that has never seen its Parse.
+    p.exchange(
+        0,
+        [
+            "B(c) E() S",
+            "P(__pgweir_1,commit) B(__pgweir_1) E S",
+            "1 2 C(COMMIT) Z(I)",
+            "2 C(COMMIT) Z(I)",
+        ],
+    );
+}
+
+#[test]
+fn a_segment_that_does_more_than_that_is_for_the_server() {
+    for segment in [
+        "P(,begin) B() E() P(,select 1) B() E() S",
+        "P(,begin) B() E()",
+        "P(,begin) B() E() H",
+        "P(,begin) B() E() E() S",
+        "P(,begin) B(,portal) E(portal) S",
+        "P(,begin) B(other) E() S",
+        "P(,begin) S",
+        "P(,begin) D() S",
+        "P(,begin read only) B() E() S",
+        "P(,commit) B() E() S",
+        "B(none) E() S",
+    ] {
+        let mut p = lazy();
+        assert!(matches!(p.send(0, segment), Stop::NeedServer(_)), "{segment}");
+        p.client_got(0, "");
+    }
+    // PostgreSQL says that the name is taken.
+    let mut p = lazy();
+    p.send(0, "P(b,begin) B(b) E() S P(,rollback) B() E() S");
+    p.client_got(0, "1 2 C(BEGIN) Z(T) 1 2 C(ROLLBACK) Z(I)");
+    assert_eq!(p.send(0, "P(b,begin) B(b) E() S"), Stop::NeedServer(b'P'));
+    // Nor is what stands behind a Parse without a Sync a segment of its own.
+    let mut p = lazy();
+    assert_eq!(p.send(0, "C(x) P(,begin) B() E() S"), Stop::NeedServer(b'P'));
+}
+
+#[test]
 fn what_is_more_than_that_is_for_the_server() {
     for text in ["begin read only", "begin; select 1", "commit", "rollback", "start transaction;;x"]
     {

@@ -259,6 +259,13 @@ impl Client {
         if !is_inspectable(header, body) {
             return Some(Stop::More);
         }
+        if peer.is_none()
+            && matches!(header.tag, b'P' | b'B')
+            && let Some(length) = self.session.answer_segment_lazily(&self.input, &mut self.output)
+        {
+            (self.rest, self.forward) = (length, false);
+            return None;
+        }
         let mut none = BytesMut::new();
         let (backend, server) = match peer {
             Some(peer) => (Some(&mut peer.backend), &mut peer.received),
