@@ -1161,3 +1161,21 @@ fn what_is_made_ahead_on_the_search_path_is_found_by_who_parses_then() {
         }
     }
 }
+
+#[test]
+fn a_close_behind_a_parse_that_failed_closes_what_sql_has_prepared() {
+    let stage = Stage::new(&Setup::servers(2));
+    let mut client = stage.client();
+    client.rows("prepare a as select 'by SQL'");
+    let pipeline = [
+        parse("a", "select 'by Parse'"),
+        sync(),
+        close('S', "a"),
+        parse("a", "select 'anew'"),
+        sync(),
+    ];
+    let seen = "E[ERROR 42P05] Z[I] 3 1 Z[I]";
+    client.send(&pipeline.concat());
+    assert_eq!(line(&client.ready(2)), seen);
+    assert_eq!(client.ask(&[run("a", &[]), sync()].concat()), "2 D(anew) C[SELECT 1] Z[I]");
+}

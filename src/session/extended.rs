@@ -379,6 +379,14 @@ impl Session {
     ) -> ClientFate {
         let leased = backend.is_some();
         match statement_name(body) {
+            // Where its Parse has failed, it is one of SQL's PREPARE that is closed.
+            Some(name)
+                if leased
+                    && self.may_have_sql_prepared()
+                    && self.must_wait_for(&self.statements.meaning(name)) =>
+            {
+                ClientFate::Wait
+            }
             Some(name) => {
                 self.open_segment = true;
                 if let Some(backend) = backend {
