@@ -136,6 +136,27 @@ fn where_one_server_was_lost_the_others_are_asked_before_they_are_used() {
     assert_ne!(one.value("select pg_backend_pid()"), silent);
 }
 
+#[test]
+fn servers_whose_machine_is_gone_are_lost_and_replaced() {
+    let database = Cluster::shared().database();
+    let middleman = Middleman::before(database.cluster());
+    let setup = Setup::servers(2).timeouts("server_dead = \"2s\"").behind(&middleman);
+    let stage = Stage::on(database, &setup);
+    let (mut working, mut silent) = (stage.client(), stage.client());
+    silent.rows("begin");
+    working.send(&query("select pg_sleep(1000)"));
+    let leased = || stage.weir.count("pgweir_servers", "state=\"leased\"");
+    wait_until("both have their servers", || leased() == 2);
+    middleman.die();
+    // What the one asks is never acknowledged, and the other only waits.
+    silent.send(&query("select 1"));
+    for client in [&mut silent, &mut working] {
+        let seen = client.ready(1);
+        assert!(seen[0].is('E') && seen[0].field('C').starts_with("08"), "{seen:?}");
+    }
+    assert_eq!(stage.client().value("select 1"), "1");
+}
+
 /// Its machine acknowledges what it is sent, and that it can take no more.
 #[test]
 fn a_server_that_waits_and_reads_nothing_is_not_lost() {

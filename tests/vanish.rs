@@ -220,6 +220,42 @@ fn a_client_that_reads_late_is_not_gone() {
     assert_eq!(line(&events[events.len() - 2..]), "C[SELECT 4000] Z[I]");
 }
 
+/// It sends no FIN and no RST, as when a function's machine is frozen for good or unplugged.
+#[test]
+fn a_client_whose_machine_is_gone_gives_its_server_back() {
+    let many = query("select repeat('x', 8000) from generate_series(1, 40000)");
+    for last in [query("begin"), query("select pg_sleep(1000)"), many] {
+        let stage = Stage::new(&Setup::servers(1).timeouts("client_dead = \"2s\""));
+        let mut gone = stage.client();
+        gone.send(&last);
+        let leased = || stage.weir.count("pgweir_servers", "state=\"leased\"");
+        wait_until("it has its server", || leased() == 1);
+        gone.die();
+        assert_eq!(stage.client().value("select 1"), "1");
+        wait_until("nobody holds on to it", || stage.weir.count("pgweir_clients", "") == 0);
+        assert_eq!(active_queries(&stage, "pg_sleep(1000)"), "0");
+    }
+}
+
+#[test]
+fn a_client_whose_machine_is_gone_leaves_the_queue() {
+    // What one is told while it waits is never acknowledged.
+    for notice in ["0", "\"100ms\""] {
+        let timeouts = format!("client_dead = \"2s\"\ncheckout = \"1h\"\nwait_notice = {notice}");
+        let stage = Stage::new(&Setup::servers(1).timeouts(&timeouts));
+        let mut holder = stage.client();
+        holder.rows("begin");
+        let mut gone = stage.client();
+        gone.send(&query("select 1"));
+        let waiting = || stage.weir.count("pgweir_clients_waiting", "");
+        wait_until("it waits", || waiting() == 1);
+        gone.die();
+        let clients = || stage.weir.count("pgweir_clients", "");
+        wait_until("it has left", || waiting() == 0 && clients() == 1);
+        assert_eq!(holder.value("select 1"), "1");
+    }
+}
+
 #[test]
 fn requests_before_terminate_run_and_later_ones_do_not() {
     let seen = both(|target| {

@@ -56,3 +56,6 @@ impl Alarm {
 pub(super) fn due(since: Instant, timeout: Duration) -> Option<Instant> {
     if timeout.is_zero() { None } else { Some(since + timeout) }
 }
+
+/// How often it is looked in the time after which a machine is given up.
+pub(super) const LOOKS: u32 = 3;

@@ -1,13 +1,16 @@
 //! A client in its pool's queue, at its login or later.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::abandon::Probe;
-use super::alarm::due;
+use super::alarm::{LOOKS, due};
 use super::{Client, Ending, edge};
 use crate::clock::Instant;
+use crate::config::Timeouts;
 use crate::metrics::CancelOutcome;
 use crate::net::link::Moved;
 use crate::pool::{CheckoutError, PoolKey};
@@ -37,7 +40,9 @@ struct Wait {
     since: Instant,
     /// When the client is to be told of it.
     notice: Option<Instant>,
-    /// Whether its machine is there is watched closely.
+    /// When it is looked next whether its machine is there.
+    look: Instant,
+    /// Whether that is watched closely.
     watched: bool,
     probe: Probe,
 }
@@ -51,8 +56,10 @@ impl Client {
         since: Instant,
         mut coming: Pin<&mut impl Future<Output = Result<T, CheckoutError>>>,
     ) -> Result<Result<T, Report>, Ending> {
-        let notice = due(since, self.context.timeouts().wait_notice);
-        let mut wait = Wait { phase, since, notice, watched: false, probe: Probe::default() };
+        let Timeouts { wait_notice, client_dead, .. } = *self.context.timeouts();
+        let notice = due(since, wait_notice);
+        let look = since + LONG.min(client_dead / LOOKS);
+        let mut wait = Wait { phase, since, notice, look, watched: false, probe: Probe::default() };
         let waited = self.waited(&mut wait, coming.as_mut()).await;
         if wait.watched {
             self.link.stream().watch(None);
@@ -71,7 +78,8 @@ impl Client {
                 // What is not read does not tell that its side has ended.
                 wait.probe.start();
             }
-            self.alarm.set([wait.probe.due(), wait.notice].into_iter().flatten().min());
+            let due = [Some(wait.look), wait.probe.due(), wait.notice];
+            self.alarm.set(due.into_iter().flatten().min());
             match self.woken_in_queue(coming.as_mut()).await? {
                 Woken::Came(came) => {
                     return Ok(came.map_err(|error| phase.report(&error, self.pool.key())));
@@ -83,6 +91,7 @@ impl Client {
                 }
                 Woken::Moved(moved) => wait.on_moved(moved)?,
                 Woken::Alarm => {
+                    self.look_in_queue(wait)?;
                     self.tell_standing(wait);
                     wait.probe.send(&self.session, &mut self.link, false)?;
                 }
@@ -144,10 +153,27 @@ impl Client {
         if wait.notice.take_if(|due| *due <= Instant::now()).is_some() {
             let standing = self.pool.standing(self.class, wait.since);
             edge::waiting(&standing, self.pool.key()).encode(&mut self.link.output);
-            // It waits for long: it is to be there when its turn comes.
-            self.link.stream().watch(Some(self.context.timeouts().client_dead));
-            wait.watched = true;
         }
+    }
+
+    /// Looks whether a client that waits for long is still there when its turn comes, if that is due.
+    fn look_in_queue(&self, wait: &mut Wait) -> Result<(), Ending> {
+        let now = Instant::now();
+        if now < wait.look {
+            return Ok(());
+        }
+        let dead = self.context.timeouts().client_dead;
+        let pause = dead / LOOKS;
+        wait.look = now + pause;
+        let stream = self.link.stream();
+        // What it was told meanwhile keeps the system from asking.
+        if stream.owes_acknowledgement(dead.saturating_sub(pause)) {
+            return Err(Ending::Lost(io::ErrorKind::TimedOut.into()));
+        }
+        if !std::mem::replace(&mut wait.watched, true) {
+            stream.watch(Some(dead));
+        }
+        Ok(())
     }
 }
 
@@ -171,6 +197,9 @@ impl Phase {
         }
     }
 }
+
+/// After so long a wait is a long one.
+const LONG: Duration = Duration::from_secs(5);
 
 /// Bytes read ahead from a client that waits for a server.
 const WAITING_INPUT: usize = 64 << 10;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::cluster::Cluster;
+use super::raw::die;
 
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,11 @@ impl Middleman {
     pub fn mute(&self) {
         let accepted = self.shared.accepted.load(Ordering::Relaxed);
         self.shared.muted.store(accepted, Ordering::Relaxed);
+    }
+
+    /// The machine of PostgreSQL is gone: what pgweir sends on the connections of now is not acknowledged any more.
+    pub fn die(&self) {
+        self.shared.open.lock().expect("no panic while locked").iter().for_each(die);
     }
 
     /// Cuts every connection now.

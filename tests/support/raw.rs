@@ -16,6 +16,13 @@ use super::events::{Event, detailed, line};
 use super::messages::{cancel_request, message, query};
 use super::scram;
 
+/// The kernel drops whatever comes for this end, as if its machine were gone.
+pub fn die(stream: &TcpStream) {
+    // BPF_RET | BPF_K: no byte of any segment passes.
+    let nothing = [socket2::SockFilter::new(0x06, 0, 0, 0)];
+    socket2::SockRef::from(stream).attach_filter(&nothing).expect("SO_ATTACH_FILTER");
+}
+
 /// A connection before, during or after its login.
 pub struct Raw {
     stream: TcpStream,
@@ -276,6 +283,11 @@ impl Raw {
     pub fn reset(self) {
         let socket = socket2::SockRef::from(&self.stream);
         socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+    }
+
+    /// Its machine is gone: nothing that is sent to it is acknowledged any more.
+    pub fn die(&self) {
+        die(&self.stream);
     }
 
     fn parse(&mut self) -> Option<Event> {

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::{Asked, Recheck, Relay};
-use crate::client::alarm::due;
+use crate::client::alarm::{LOOKS, due};
 use crate::client::journal::Event;
 use crate::client::{Client, Ending, ServerLoss, edge};
 use crate::clock::Instant;
@@ -243,9 +243,6 @@ const PIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often they are looked at from then on.
 const PIN_RECHECK: Duration = Duration::from_secs(30);
-
-/// How often it is looked in the time after which a server is given up.
-const LOOKS: u32 = 3;
 
 /// How long a ReadyForQuery waits for notifications that the client's own server has told already.
 const BEHIND: Duration = Duration::from_secs(2);
