@@ -148,6 +148,68 @@ fn a_database_whose_logins_become_slow_gets_fewer_at_once() {
     load.stop();
 }
 
+/// A pool for each of so many users, all of them cold, and a client of each that comes now.
+fn cold_pools(users: usize, limits: &str) -> usize {
+    let database = Cluster::shared().database();
+    let middleman = Middleman::before(database.cluster());
+    let mut setup = Setup::servers(5).limits(limits).behind(&middleman);
+    let mut names = Vec::new();
+    for number in 0..users {
+        let name = format!("{}_user_{number}", database.name());
+        database.admin().rows(&format!("create role {name} login password 'x'"));
+        setup = setup.tables(&format!("[users.{name}]\nsecret = \"x\""));
+        names.push(name);
+    }
+    let stage = Stage::on(database, &setup);
+    middleman.set(Fault::Slow(Duration::from_millis(300)));
+    let clients: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let target = stage.weir.target().as_user(name, "x");
+            std::thread::spawn(move || target.connect().value("select current_user"))
+        })
+        .collect();
+    for (client, name) in clients.into_iter().zip(&names) {
+        assert_eq!(client.join().expect("a client"), *name);
+    }
+    assert_eq!(stage.weir.count(OPENED, ""), users as u64, "one for each");
+    middleman.most_slowed()
+}
+
+#[test]
+fn many_cold_pools_together_are_no_storm_on_their_host() {
+    let most = cold_pools(24, "");
+    // It finds out how many the host keeps up with: two, four, eight, and what is left.
+    assert!(most <= 12, "{most} at once");
+    let most = cold_pools(12, "connects_at_once = 3");
+    assert!(most <= 3, "{most} at once");
+}
+
+#[test]
+fn a_database_that_says_nothing_is_tried_by_one_at_a_time() {
+    let cluster = Cluster::shared();
+    let middleman = Middleman::before(&cluster);
+    let setup = Setup::servers(10).timeouts("server_connect = \"200ms\"").behind(&middleman);
+    let stage = Stage::on(cluster.database(), &setup);
+    let mut clients: Vec<_> = (0..5).map(|_| stage.client()).collect();
+    middleman.set(Fault::Silence);
+    middleman.cut();
+    for client in &mut clients {
+        client.send(&query("select 1"));
+    }
+    wait_until("the circuit is open", || stage.weir.count("pgweir_host_circuit_open", "") == 1);
+    let failed = || stage.weir.count("pgweir_servers_failed_total", "");
+    let before = failed();
+    std::thread::sleep(Duration::from_secs(2));
+    let tried = failed() - before;
+    assert!(tried <= 8, "{tried} attempts in 2 s");
+    middleman.set(Fault::None);
+    for client in &mut clients {
+        assert_eq!(client.ready(1).len(), 4);
+    }
+    assert_eq!(stage.weir.count("pgweir_host_circuit_open", ""), 0);
+}
+
 /// What a pool of the test's database may have now.
 fn max_servers(stage: &Stage) -> String {
     let mut console = stage.weir.target();

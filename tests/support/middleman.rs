@@ -41,6 +41,8 @@ struct Shared {
     accepted: AtomicUsize,
     /// Of the first so many connections nothing comes back any more.
     muted: AtomicUsize,
+    slowed: AtomicUsize,
+    most_slowed: AtomicUsize,
 }
 
 impl Middleman {
@@ -54,6 +56,8 @@ impl Middleman {
             open: Mutex::new(Vec::new()),
             accepted: AtomicUsize::new(0),
             muted: AtomicUsize::new(0),
+            slowed: AtomicUsize::new(0),
+            most_slowed: AtomicUsize::new(0),
         });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -69,6 +73,11 @@ impl Middleman {
     /// Its port on loopback.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How many new connections have been slow at once.
+    pub fn most_slowed(&self) -> usize {
+        self.shared.most_slowed.load(Ordering::Relaxed)
     }
 
     /// From now on.
@@ -113,7 +122,12 @@ impl Shared {
         match self.fault() {
             Fault::SwallowCancels if cancels => return silence(&mut near),
             Fault::Silence => return silence(&mut near),
-            Fault::Slow(delay) => std::thread::sleep(delay),
+            Fault::Slow(delay) => {
+                let slowed = self.slowed.fetch_add(1, Ordering::Relaxed) + 1;
+                self.most_slowed.fetch_max(slowed, Ordering::Relaxed);
+                std::thread::sleep(delay);
+                self.slowed.fetch_sub(1, Ordering::Relaxed);
+            }
             Fault::Answer(bytes) => {
                 near.write_all(&bytes)?;
                 near.shutdown(Shutdown::Write)?;
