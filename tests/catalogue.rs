@@ -110,6 +110,83 @@ fn what_code_in_the_catalogue_does_pins() {
     }
 }
 
+/// What code does that does not stand there as it is run.
+const HIDDEN: &[&str] = &[
+    // Strings whose escapes and quotes are others' letters and comments.
+    r"do E'begin\ncreate\ntemp\ntable secret (a int);\nperform\npg_advisory_lock(7);\nend'",
+    r"do $$begin execute E'create\ntemp\ntable secret (a int)'; end$$",
+    r"do 'begin perform ''--''; create temp table secret (a int); end'",
+    r"do $$begin execute 'select ''--'', pg_advisory_lock(7)'; end$$",
+    r"select unconforming()",
+    r"select escaped()",
+    // Functions that are known by name alone, or not at all.
+    r"do $$begin perform made_elsewhere(); end$$",
+    r"do $$begin perform long(); end$$",
+    // Names of which PostgreSQL keeps a part.
+    r"select a23456789_123456789_123456789_123456789_123456789_123456789_12345()",
+    r"select cut()",
+    r"insert into b23456789_123456789_123456789_123456789_123456789_123456789_12345 values (1)",
+    // Names of settings that are put together.
+    r"select set_config('app.'::text || 'hidden', 'x', false)",
+    r"select set_config('app.hid'::text || 'den', 'x', false)",
+    r"do $$begin perform set_config('app.'::varchar || 'hidden', 'x', false); end$$",
+];
+
+#[test]
+fn what_is_not_spelt_out_reaches_nobody_else() {
+    let database = Cluster::shared().database();
+    let mut owner = database.target().connect();
+    let take = "begin perform pg_advisory_lock(7); return null; end";
+    for made in [
+        r"create function unconforming() returns void language plpgsql set standard_conforming_strings = off as
+          $$declare x text; begin x := 'a\'b'; create temp table secret (a int); x := 'c\'d'; end$$",
+        r"create function leaky() returns int language sql as 'select 1 from pg_advisory_lock(7)'",
+        r#"create function escaped() returns int language plpgsql as 'begin return U&"leak\0079"(); end'"#,
+        "create function a23456789_123456789_123456789_123456789_123456789_123456789_123() returns int \
+         language sql as 'select 1 from pg_advisory_lock(7)'",
+        "create function cut() returns int language plpgsql as \
+         'begin return a23456789_123456789_123456789_123456789_123456789_123456789_123456(); end'",
+        "create table b23456789_123456789_123456789_123456789_123456789_123456789_123 (a int)",
+        &format!("create function taking() returns trigger language plpgsql as '{take}'"),
+        "create trigger taking before insert on \
+         b23456789_123456789_123456789_123456789_123456789_123456789_123 for each row execute function taking()",
+        &format!(
+            "create function long() returns int language plpgsql as $$begin {} perform pg_advisory_lock(7); \
+             return 1; end$$",
+            "perform 1; ".repeat(2_000)
+        ),
+    ] {
+        owner.rows(made);
+    }
+    let stage = Stage::on(database, &Setup::servers(1).timeouts("checkout = \"300ms\""));
+    stage.client().rows("select 1");
+    // pgweir has read the catalogue by now.
+    owner.rows("create function made_elsewhere() returns int language sql as 'select 1 from pg_advisory_lock(7)'");
+    let seen = "select concat(current_setting('app.hidden', true), to_regclass('pg_temp.secret'), \
+                (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()))";
+    for text in HIDDEN {
+        let mut one = stage.client();
+        one.rows(text);
+        let mut other = stage.client();
+        let answer = other.ask(&query(seen));
+        // Its server is another's for as long as that has something there.
+        assert!(
+            ["E[ERROR 53300] Z[I]", "T D(0) C[SELECT 1] Z[I]"].contains(&&*answer),
+            "{text}: {answer}"
+        );
+        let own = one.value(seen);
+        assert_ne!(own, "0", "{text}");
+        one.send(&terminate());
+        wait_until("it is gone", || stage.weir.count("pgweir_clients", "") == 1);
+        let mut last = String::new();
+        wait_until("the server is free", || {
+            last = other.ask(&query(seen));
+            last != "E[ERROR 53300] Z[I]"
+        });
+        assert_eq!(last, "T D(0) C[SELECT 1] Z[I]", "{text}");
+    }
+}
+
 #[test]
 fn the_catalogue_is_read_while_tables_are_locked() {
     let stage = furnished(&Setup::servers(1));

@@ -143,9 +143,7 @@ impl<'a> Name<'a> {
     }
 
     fn may_call_after_word(&self, place: &Place<'a>, name: &[u8]) -> bool {
-        let Some(before) = Folded::new(self.before.text) else {
-            return false;
-        };
+        let before = Folded::new(self.before.text);
         let before = before.as_bytes();
         if !keywords::is_keyword(before) || BEFORE_NAMES.contains(&before) {
             return false;
@@ -170,8 +168,8 @@ impl<'a> Name<'a> {
 /// The name of an identifier; quoted ones keep their case.
 pub(crate) fn fold(token: &Token<'_>) -> Option<Folded> {
     match token.kind {
-        Kind::Word => Folded::new(token.text),
-        Kind::QuotedIdentifier => Folded::exact(token.unquoted()),
+        Kind::Word => Some(Folded::new(token.text)),
+        Kind::QuotedIdentifier => Some(Folded::exact(token.unquoted())),
         _ => None,
     }
 }

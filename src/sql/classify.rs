@@ -4,10 +4,13 @@
 //! stand (`pg_temp`, TEMP, ...), and by the names before an opening parenthesis: [`call`](super::call)
 //! knows which of these may be calls of a function.
 
+use super::builtins;
 use super::call::{Name, Place, fold};
 use super::catalogue::{Catalogue, Deed};
 use super::code;
+use super::composed::constant;
 use super::effects::Effects;
+use super::keywords;
 use super::lexer::{Kind, Lexer, Token};
 use super::literals;
 use super::local::{self, Local};
@@ -228,10 +231,7 @@ impl<'a, 'o> Classifier<'a, 'o> {
 
     /// Judges a statement by its first word.
     fn begin(&mut self, token: Token<'a>) -> Statement {
-        let Some(word) = Folded::new(token.text) else {
-            self.effects |= Effects::UNKNOWN;
-            return Statement::Other;
-        };
+        let word = Folded::new(token.text);
         self.runs = Runs::of(word.as_bytes(), self.lexer.clone());
         match word.as_bytes() {
             b"select" => return Statement::Select,
@@ -307,13 +307,37 @@ impl<'a, 'o> Classifier<'a, 'o> {
         let Some(catalogue) = self.options.catalogue else { return Effects::ROUTINE };
         let mut language = after.clone().take(4).skip_while(|token| !token.is_word(b"language"));
         let is_other = language.nth(1).is_some_and(|token| !token.is_word(b"plpgsql"));
-        let text = after.take(3).find_map(|token| touched::body(&token)).filter(|_| !is_other);
+        let text = after.take(3).find_map(|token| constant(&token)).filter(|_| !is_other);
         let Some(text) = text else { return Effects::ROUTINE };
-        let code = code::read(text);
+        let code = code::read(&text);
         let written = |name| catalogue.written(name).filter(|_| code.writes);
         let behind = |name| catalogue.mention(name).into_iter().chain(written(name));
         let uses = code.uses.iter().flat_map(|name| behind(name));
-        uses.fold(code.effects | self.options.vouched, |effects, deed| effects | deed.effects)
+        let known = code.effects | self.options.vouched | self.calls(&text, catalogue);
+        uses.fold(known, |effects, deed| effects | deed.effects)
+    }
+
+    /// What the functions may do that code calls, those included of which the catalogue does not know.
+    fn calls(&self, code: &[u8], catalogue: &Catalogue) -> Effects {
+        let mut effects = Effects::PURE;
+        let mut name = Token::START;
+        for token in Lexer::new(code, true) {
+            let name = std::mem::replace(&mut name, token);
+            if token.kind != Kind::Open || !name.is_identifier() {
+                continue;
+            }
+            let function = fold(&name);
+            let function = function.as_ref().map_or(&b""[..], |name| name.as_bytes());
+            let is_keyword = name.kind == Kind::Word && keywords::never_calls(function);
+            if is_keyword || builtins::is_harmless(function) {
+                continue;
+            }
+            effects |= match catalogue.function(function) {
+                Some(deed) => deed.map_or(Effects::PURE, |deed| deed.effects),
+                None => Effects::FUNCTION | Effects::UNREAD,
+            };
+        }
+        effects
     }
 
     /// Whether a COPY may put rows into a table: COPY FROM does, and a statement in parentheses may

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::call;
+use super::composed::constant;
 use super::effects::Effects;
 use super::lexer::{Kind, Lexer, Token};
 use super::names::Folded;
@@ -46,8 +47,8 @@ pub(crate) fn foreign(text: &[u8]) -> Code {
 pub fn effects_of_strings(text: &[u8], conforming: bool) -> Effects {
     let mut code = Code::default();
     for token in Lexer::new(text, conforming).take(MAX_TOKENS) {
-        if let Some(string) = touched::body(&token) {
-            read_level(string, 0, &mut code);
+        if let Some(string) = constant(&token) {
+            read_level(&string, 0, &mut code);
         }
     }
     code.effects
@@ -62,7 +63,7 @@ pub fn effects_of_value(value: &[u8]) -> Effects {
 
 fn read_level(text: &[u8], depth: u8, code: &mut Code) {
     let tokens: Vec<_> = Lexer::new(text, true).take(MAX_TOKENS + 1).collect();
-    if tokens.len() > MAX_TOKENS || tokens.iter().any(|t| t.kind == Kind::Unterminated) {
+    if tokens.len() > MAX_TOKENS || tokens.iter().any(is_in_doubt) {
         code.effects |= Effects::ROUTINE;
     }
     let runs_text = tokens.iter().any(|token| token.is_word(b"execute"));
@@ -74,10 +75,10 @@ fn read_level(text: &[u8], depth: u8, code: &mut Code) {
                 word(token, &next, code);
             }
             Kind::Text | Kind::EscapeText | Kind::DollarText if runs_text => {
-                if let Some(inner) = touched::body(token)
+                if let Some(inner) = constant(token)
                     && depth < MAX_DEPTH
                 {
-                    read_level(inner, depth + 1, code);
+                    read_level(&inner, depth + 1, code);
                 }
             }
             _ => {}
@@ -87,6 +88,16 @@ fn read_level(text: &[u8], depth: u8, code: &mut Code) {
         // What a composed text names nobody can see, but its words mostly stand in it.
         code.effects |= Effects::EXECUTE | Effects::DYNAMIC;
         code.writes = true;
+    }
+}
+
+/// Whether what stands in a token, or behind it, may be something else than it seems: a name that escapes spell, or a
+/// string that ends elsewhere where `standard_conforming_strings` is off.
+fn is_in_doubt(token: &Token<'_>) -> bool {
+    match token.kind {
+        Kind::Unterminated | Kind::UnicodeIdentifier => true,
+        Kind::Text => token.text.windows(2).any(|pair| pair == br"\'"),
+        _ => false,
     }
 }
 
@@ -102,11 +113,9 @@ fn has_only_plain_texts(tokens: &[Token<'_>]) -> bool {
 }
 
 fn word(token: &Token<'_>, next: &Token<'_>, code: &mut Code) {
-    let Some(folded) = (match token.kind {
+    let folded = match token.kind {
         Kind::Word => Folded::new(token.text),
         _ => Folded::exact(token.unquoted()),
-    }) else {
-        return;
     };
     let name = folded.as_bytes();
     code.effects |= match name {

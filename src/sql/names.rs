@@ -12,23 +12,33 @@ pub(crate) struct Folded {
 }
 
 impl Folded {
-    /// Folds an unquoted identifier; `None` when it is too long to be a name of ours.
-    pub(crate) fn new(word: &[u8]) -> Option<Self> {
-        let mut folded = Self::exact(word)?;
+    /// Folds an unquoted identifier.
+    pub(crate) fn new(word: &[u8]) -> Self {
+        let mut folded = Self::exact(word);
         folded.bytes.make_ascii_lowercase();
-        Some(folded)
+        folded
     }
 
     /// A quoted identifier, whose case stands.
-    pub(crate) fn exact(name: &[u8]) -> Option<Self> {
+    pub(crate) fn exact(name: &[u8]) -> Self {
+        let name = &name[..kept(name)];
         let mut bytes = [0; LONGEST_NAME];
-        bytes.get_mut(..name.len())?.copy_from_slice(name);
-        Some(Self { bytes, len: name.len() })
+        bytes[..name.len()].copy_from_slice(name);
+        Self { bytes, len: name.len() }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
+}
+
+/// Bytes of a name that PostgreSQL keeps: as many characters, of UTF-8, as have room.
+pub(crate) fn kept(name: &[u8]) -> usize {
+    if name.len() <= LONGEST_NAME {
+        return name.len();
+    }
+    let goes_on = |byte: u8| byte & 0xC0 == 0x80;
+    (1..=LONGEST_NAME).rev().find(|end| !goes_on(name[*end])).unwrap_or(LONGEST_NAME)
 }
 
 /// A fixed set of names, hashed at compile time.

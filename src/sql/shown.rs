@@ -111,8 +111,8 @@ fn called(tokens: &[Token<'_>]) -> Option<Shown> {
         return None;
     }
     let folded = match name.kind {
-        Kind::Word => Folded::new(name.text)?,
-        _ => Folded::exact(name.unquoted())?,
+        Kind::Word => Folded::new(name.text),
+        _ => Folded::exact(name.unquoted()),
     };
     let kind = watched(folded.as_bytes(), &[]);
     let locks = kind == Effects::ADVISORY_LOCK && !folded.as_bytes().starts_with(b"pg_advisory_un");

@@ -514,14 +514,10 @@ fn call(tokens: &[Token<'_>], found: &mut Touched) {
         let name = arguments.first().and_then(string);
         return found.local.add(Local::of(name));
     }
-    let [value, after, ..] = arguments else {
+    let Some(value) = arguments.first().filter(|_| is_alone(&arguments[1..])) else {
         found.any = true;
         return;
     };
-    if !matches!(after.kind, Kind::Comma | Kind::Cast) {
-        found.any = true;
-        return;
-    }
     match (parameter(value), string(value)) {
         (Some(number), _) if found.parameters.len() < MAX_NAMES => found.parameters.push(number),
         (None, Some(name)) if resets(arguments) => found.may_reset(name),
@@ -530,6 +526,23 @@ fn call(tokens: &[Token<'_>], found: &mut Touched) {
             Some(name) => found.add(name),
             None => found.any = true,
         },
+    }
+}
+
+/// Whether nothing is made of the first argument, behind which these stand, but a cast that changes nothing.
+fn is_alone(behind: &[Token<'_>]) -> bool {
+    let is_text = |token: &Token<'_>| token.is_word(b"text") || token.is_word(b"varchar");
+    match behind {
+        [comma, ..] if comma.kind == Kind::Comma => true,
+        [cast, name, comma, ..] if cast.kind == Kind::Cast && comma.kind == Kind::Comma => {
+            is_text(name)
+        }
+        [cast, schema, dot, name, comma, ..]
+            if cast.kind == Kind::Cast && dot.kind == Kind::Dot && comma.kind == Kind::Comma =>
+        {
+            schema.is_word(b"pg_catalog") && is_text(name)
+        }
+        _ => false,
     }
 }
 
@@ -718,6 +731,10 @@ mod tests {
             ("select set_config('a' || 'b', 'x', false)", "?"),
             ("select set_config(E'wo\\x72k', 'x', false)", "?"),
             ("select set_config('work_mem'::text, 'x', false)", "work_mem"),
+            ("select set_config($1::pg_catalog.varchar, 'x', false)", "$1"),
+            ("select set_config('app.'::text || 'b', 'x', false)", "?"),
+            ("select set_config($1::text || '.b', 'x', false)", "?"),
+            ("select set_config('work_mem_x'::varchar(8), 'x', false)", "?"),
             ("select set_config('a.b', null, false)", "a.b ~a.b"),
             ("select set_config(key, f(value, 1), true) from x", ""),
             ("SELECT set_config(name, 'a, b', false) FROM pg_settings WHERE name = 'a_b'", "a_b"),

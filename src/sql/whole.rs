@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::classify::Options;
 use super::keywords;
 use super::lexer::{Kind, Lexer, Token};
-use super::names::{Folded, LONGEST_NAME};
+use super::names::{Folded, kept};
 
 /// A text that is exactly one command, whatever comments and semicolons stand around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub(crate) fn statement_name<'a>(token: &Token<'a>) -> Option<Cow<'a, [u8]>> {
     match token.kind {
         Kind::Word => {
             let keyword = Folded::new(token.text);
-            if keyword.is_some_and(|word| !keywords::may_name_statement(word.as_bytes())) {
+            if !keywords::may_name_statement(keyword.as_bytes()) {
                 return None;
             }
             Some(shorten(lower(token.text)))
@@ -126,13 +126,7 @@ fn undouble(name: &[u8]) -> Cow<'_, [u8]> {
 
 /// Cuts a name to the length that PostgreSQL keeps, at the end of a UTF-8 character.
 fn shorten(name: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
-    if name.len() <= LONGEST_NAME {
-        return name;
-    }
-    let mut len = LONGEST_NAME;
-    while len > 0 && name.get(len).is_some_and(|byte| byte & 0xC0 == 0x80) {
-        len -= 1;
-    }
+    let len = kept(&name);
     match name {
         Cow::Borrowed(name) => Cow::Borrowed(name.get(..len).unwrap_or_default()),
         Cow::Owned(mut name) => {
