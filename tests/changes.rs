@@ -171,6 +171,9 @@ fn a_change_holds_until_it_is_taken_back_or_the_configuration_is_read_again() {
     console.rows("set max_servers = 2; set timeouts.checkout = '7s'");
     assert_eq!(setting(&mut console, "limits.max_servers"), ("2".into(), "t".into()));
     assert_eq!(setting(&mut console, "timeouts.checkout"), ("7s".into(), "t".into()));
+    // What drivers send between two users of a connection undoes nothing, and says so.
+    assert_eq!(console.ask(&query("reset all")), "N[NOTICE 00000] C[RESET] Z[I]");
+    assert_eq!(setting(&mut console, "limits.max_servers"), ("2".into(), "t".into()));
     console.rows("reset max_servers");
     assert_eq!(setting(&mut console, "limits.max_servers"), ("4".into(), "f".into()));
     let name = stage.database.name();

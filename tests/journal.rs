@@ -77,6 +77,34 @@ fn the_same_has_one_line_in_a_while_and_the_rest_is_counted() {
 }
 
 #[test]
+fn each_reason_has_a_line_of_its_own() {
+    let classes = "[[classes]]\nname = \"short\"\napplication_name = \"short\"\nqueue_limit = 0\n";
+    let stage = Stage::new(&Setup::servers(1).timeouts("checkout = \"100ms\"").tables(classes));
+    let mut holder = stage.client();
+    holder.rows("begin");
+    for (application, reason) in
+        [("patient", "timed out waiting"), ("short", "too many clients of")]
+    {
+        let mut client = stage.weir.target().connect_with(&[("application_name", application)]);
+        assert_eq!(client.ask(&query("select 1")), "E[ERROR 53300] Z[I]");
+        let told = || lines(&stage, "a client got no server");
+        wait_until(reason, || told().iter().any(|line| line.contains(reason)));
+    }
+}
+
+#[test]
+fn one_whose_server_is_ended_has_a_line() {
+    let stage = Stage::new(&Setup::servers(1));
+    let mut client = stage.client();
+    client.rows("begin");
+    let pid = client.value("select pg_backend_pid()");
+    stage.database.admin().rows(&format!("select pg_terminate_backend({pid})"));
+    assert_eq!(line(&client.rest()), "E[FATAL 57P01] EOF");
+    wait_until("it is told", || !lines(&stage, "a client was ended").is_empty());
+    assert_names(&lines(&stage, "a client was ended")[0], &stage, "", "57P01");
+}
+
+#[test]
 fn who_leaves_gives_up_or_is_drained_has_no_line() {
     let setup = Setup::servers(1).timeouts("checkout = \"10s\"");
     let mut stage = Stage::new(&setup);

@@ -39,7 +39,14 @@ pub struct Journal {
     told: Mutex<HashMap<Key, Told>>,
 }
 
-type Key = (Event, SqlState, Arc<str>);
+/// What befell clients of one database for one reason: a code, and its text without numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    event: Event,
+    code: SqlState,
+    reason: Box<str>,
+    database: Arc<str>,
+}
 
 #[derive(Debug)]
 struct Told {
@@ -62,7 +69,9 @@ impl Journal {
     /// Writes a line, if it is time for one.
     pub(super) fn tell(&self, line: &Line<'_>, now: Instant) {
         let Line { event, who, application, report, lasted } = line;
-        let key = (*event, report.code, Arc::clone(&who.database));
+        let reason = without_numbers(&report.message);
+        let database = Arc::clone(&who.database);
+        let key = Key { event: *event, code: report.code, reason, database };
         let Some(left_out) = self.admit(key, now) else { return };
         info!(
             client = who.id,
@@ -82,9 +91,9 @@ impl Journal {
     /// Says how many have had no line where none has come since, and forgets the rest. To be called every few
     /// seconds.
     pub fn upkeep(&self, now: Instant) {
-        for ((event, code, database), left_out) in self.take_old(now) {
-            let code = code.text();
-            info!(database = &*database, code, left_out, "the same again: {}", event.text());
+        for (Key { event, code, reason, database }, left_out) in self.take_old(now) {
+            let (code, reason, database) = (code.text(), &*reason, &*database);
+            info!(database, code, reason, left_out, "the same again: {}", event.text());
         }
     }
 
@@ -119,6 +128,23 @@ impl Journal {
     }
 }
 
+/// So that the same text about another number is the same.
+fn without_numbers(text: &str) -> Box<str> {
+    let mut kept = String::new();
+    for character in text.chars().take(LONGEST) {
+        let is_digit = character.is_ascii_digit();
+        if !is_digit {
+            kept.push(character);
+        } else if !kept.ends_with('#') {
+            kept.push('#');
+        }
+    }
+    kept.into()
+}
+
+/// Characters of a reason that count.
+const LONGEST: usize = 200;
+
 /// For how long the same has no line again.
 const TOLD_ONCE_IN: Duration = Duration::from_secs(5);
 
@@ -130,7 +156,15 @@ mod tests {
     use super::*;
 
     fn key(database: &str) -> Key {
-        (Event::Refused, SqlState::TOO_MANY_CONNECTIONS, database.into())
+        let (event, code) = (Event::Refused, SqlState::TOO_MANY_CONNECTIONS);
+        Key { event, code, reason: "full".into(), database: database.into() }
+    }
+
+    #[test]
+    fn reasons_are_the_same_whatever_their_numbers() {
+        let [short, long] = ["waited 0.3 s for one of 5", "waited 12.4 s for one of 10"];
+        assert_eq!(without_numbers(short), without_numbers(long));
+        assert_eq!(&*without_numbers(short), "waited #.# s for one of #");
     }
 
     #[test]

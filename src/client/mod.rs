@@ -318,10 +318,11 @@ impl Client {
     fn tell(&self, event: Event, ending: &Ending) {
         let is_drain = |report: &Report| [edge::draining(), edge::shutting_down()].contains(report);
         let told = match ending {
+            // Its server was ended by an administrator of PostgreSQL, in the same words.
             Ending::ServerFatal(Fatal(report)) => Some((**report).clone()),
-            ending => ending.report(),
+            ending => ending.report().filter(|report| !is_drain(report)),
         };
-        if let Some(report) = told.filter(|report| !is_drain(report)) {
+        if let Some(report) = told {
             self.tell_of(event, &report, self.registration.lasted(Instant::now()));
         }
     }

@@ -2,7 +2,7 @@
 
 use super::command::Show;
 use super::table::{Column, Type};
-use Type::{Float, Int, Text};
+use Type::{Bool, Float, Int, Text};
 
 /// The columns of a table.
 pub fn columns(show: Show) -> &'static [Column] {
@@ -69,7 +69,7 @@ const DATABASES: &[Column] = &[
     ("clients", Int),
     ("pools", Int),
     ("servers", Int),
-    ("paused", Text),
+    ("paused", Bool),
 ];
 
 const POOLS: &[Column] = &[
@@ -91,7 +91,7 @@ const POOLS: &[Column] = &[
     ("observed_needed_peak", Int),
     ("observed_pinned", Int),
     ("observed_pinned_peak", Int),
-    ("paused", Text),
+    ("paused", Bool),
     ("longest_wait_seconds", Float),
 ];
 
@@ -140,14 +140,14 @@ const HOSTS: &[Column] = &[
     ("circuit", Text),
 ];
 
-const CONFIG: &[Column] = &[("key", Text), ("value", Text), ("changed", Text)];
+const CONFIG: &[Column] = &[("key", Text), ("value", Text), ("changed", Bool)];
 
 const CLIENTS: &[Column] = &[
     ("client_id", Int),
     ("user", Text),
     ("database", Text),
     ("address", Text),
-    ("tls", Text),
+    ("tls", Bool),
     ("state", Text),
     ("connected", Text),
     ("state_seconds", Float),
@@ -165,7 +165,7 @@ const SERVERS: &[Column] = &[
     ("open_seconds", Float),
     ("unused_seconds", Float),
     ("address", Text),
-    ("tls", Text),
+    ("tls", Bool),
 ];
 
 const HELP: &[Column] = &[("command", Text), ("shows", Text)];

@@ -183,10 +183,13 @@ fn reset(tokens: &[Token<'_>]) -> Option<Command> {
         Some(_) => None,
         None => {
             let is_known = is_habit(&name) || ["all", "role"].contains(&&*name);
-            is_known.then_some(Command::Accepted("RESET"))
+            is_known.then_some(Command::Accepted(RESET))
         }
     }
 }
+
+/// The tag of what a driver sends before it gives a connection to its next user.
+pub const RESET: &str = "RESET";
 
 /// It would be in a section that can be changed, which has no such key.
 fn is_misspelt(name: &str) -> bool {

@@ -13,10 +13,10 @@ use pgwire::messages::extendedquery::{
 };
 use pgwire::messages::response::{CommandComplete, EmptyQueryResponse};
 
-use super::command::{self, Command, Show};
+use super::command::{self, Command, RESET, Show};
 use super::refusal::{
     IN_FAILED_TRANSACTION, SYNTAX_ERROR, bad_type, canceled, malformed, no_portal, no_statement,
-    not_changed, read_only, too_long, too_many, unknown_command,
+    not_changed, read_only, stays, too_long, too_many, unknown_command,
 };
 use super::table::{Column, Formats, Row, Type, data_row, row_description, send};
 use crate::admin::change::{Change, ChangeError};
@@ -235,6 +235,9 @@ impl Machine {
         let Some(made) = Self::run(command, turn, hands)? else { return Ok(false) };
         for row in &made {
             data_row(row, &Formats::TEXT, out);
+        }
+        if *command == Command::Accepted(RESET) {
+            stays().encode(out);
         }
         self.complete(command, made.len(), out);
         Ok(true)

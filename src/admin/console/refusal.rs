@@ -68,6 +68,13 @@ pub(super) fn bad_type(tag: u8) -> Report {
     Report::fatal(SqlState::PROTOCOL_VIOLATION, text)
 }
 
+/// A driver's reset is no operator's: nothing that all clients feel is undone by it.
+pub(super) fn stays() -> Report {
+    Report::notice("settings that were changed at the console stay as they are").hint(
+        "RESET of a setting, or RELOAD for all of them, gives back what the configuration says.",
+    )
+}
+
 /// `syntax_error`
 pub(super) const SYNTAX_ERROR: SqlState = SqlState::new(*b"42601");
 /// `in_failed_sql_transaction`

@@ -13,6 +13,8 @@ pub enum Value {
     Int(i64),
     /// `float8`.
     Float(f64),
+    /// `bool`.
+    Bool(bool),
     /// Nothing, whatever the type of its column.
     Null,
 }
@@ -26,6 +28,8 @@ pub enum Type {
     Int,
     /// `float8`.
     Float,
+    /// `bool`.
+    Bool,
 }
 
 /// A column: its name and type.
@@ -68,6 +72,7 @@ impl Value {
             Self::Text(text) => text.as_str().into(),
             Self::Int(number) => (*number).into(),
             Self::Float(number) => (*number).into(),
+            Self::Bool(is) => (*is).into(),
             Self::Null => serde_json::Value::Null,
         }
     }
@@ -80,7 +85,14 @@ impl Type {
             Self::Text => (25, -1),
             Self::Int => (20, 8),
             Self::Float => (701, 8),
+            Self::Bool => (16, 1),
         }
+    }
+}
+
+impl From<bool> for Value {
+    fn from(is: bool) -> Self {
+        Self::Bool(is)
     }
 }
 
@@ -129,6 +141,8 @@ pub fn data_row(row: &[Value], formats: &Formats, out: &mut BytesMut) {
             (Value::Int(number), false) => put(number.to_string().as_bytes(), &mut data),
             (Value::Float(number), true) => put(&number.to_be_bytes(), &mut data),
             (Value::Float(number), false) => put(number.to_string().as_bytes(), &mut data),
+            (Value::Bool(is), true) => put(&[u8::from(*is)], &mut data),
+            (Value::Bool(is), false) => put(if *is { b"t" } else { b"f" }, &mut data),
             (Value::Null, _) => data.put_i32(-1),
         }
     }
@@ -165,6 +179,12 @@ mod tests {
             &0.5_f64.to_be_bytes(),
         ];
         assert_eq!(&out[..], expected.concat());
+        out.clear();
+        data_row(&[Value::from(true), Value::from(false)], &Formats::TEXT, &mut out);
+        assert_eq!(&out[..], b"D\0\0\0\x10\0\x02\0\0\0\x01t\0\0\0\x01f");
+        out.clear();
+        data_row(&[Value::from(true)], &Formats::new(vec![true]), &mut out);
+        assert_eq!(&out[..], b"D\0\0\0\x0b\0\x01\0\0\0\x01\x01");
         out.clear();
         data_row(&[Value::from(None::<&str>)], &Formats::TEXT, &mut out);
         assert_eq!(&out[..], b"D\0\0\0\x0a\0\x01\xff\xff\xff\xff");

@@ -182,7 +182,7 @@ fn databases(config: &Config, pools: &[Arc<Pool>], clients: &[(u32, Arc<Card>)])
             clients.into(),
             pools.len().into(),
             servers.into(),
-            if is_paused { "t" } else { "f" }.into(),
+            is_paused.into(),
         ]
     };
     let named = config.databases.iter().map(|(name, database)| row(Some(name), database));
@@ -215,7 +215,7 @@ fn pools(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
             needed.peak.into(),
             pinned.now.into(),
             pinned.peak.into(),
-            if pool.is_paused() { "t" } else { "f" }.into(),
+            pool.is_paused().into(),
             seconds(pool.longest_wait(now)),
         ]
     };
@@ -266,8 +266,7 @@ fn host(address: &str, host: &Arc<Host>) -> Row {
 }
 
 fn setting(setting: Setting) -> Row {
-    let changed = if setting.changed { "t" } else { "f" };
-    vec![setting.key.into(), setting.value.into(), changed.into()]
+    vec![setting.key.into(), setting.value.into(), setting.changed.into()]
 }
 
 fn client(id: u32, card: &Card, lasted: Duration) -> Row {
@@ -276,7 +275,7 @@ fn client(id: u32, card: &Card, lasted: Duration) -> Row {
         (*card.who.user).into(),
         (*card.who.database).into(),
         (*card.who.address).into(),
-        if card.tls { "t" } else { "f" }.into(),
+        card.tls.into(),
         card.state().0.text().into(),
         time(card.since),
         seconds(lasted),
@@ -299,7 +298,7 @@ fn servers(mut pools: Vec<Arc<Pool>>) -> Vec<Row> {
             seconds(now.saturating_duration_since(card.opened_at)),
             seconds(card.unused(now)),
             (*card.address).into(),
-            if card.tls { "t" } else { "f" }.into(),
+            card.tls.into(),
         ]
     };
     let of_pool = |pool: &Arc<Pool>| {
