@@ -20,6 +20,7 @@ mod dormant;
 mod drain;
 mod failover;
 mod governor;
+mod in_flight;
 mod journal;
 mod lifecycle;
 mod limits;

@@ -245,6 +245,12 @@ impl Session {
             return self.wait_flushed(out);
         }
         let meaning = self.statements.meaning(name);
+        if let Some(statement) = &meaning.statement
+            && self.must_know_settings(&statement.body)
+            && self.lacks(name, statement, meaning.generation, backend)
+        {
+            return self.wait_flushed(out);
+        }
         let ahead = meaning.statement.map(|statement| self.before_bind(&statement, backend, out));
         let executed = match ahead.unwrap_or_else(|| Ok(Vec::new())) {
             Ok(executed) => executed,
@@ -328,6 +334,7 @@ impl Session {
         let draw = self.note_draw(statement.effects(), &statement.body);
         self.note_bound(portal, draw);
         self.note_bound_resets(portal, resets);
+        self.suspect_undone(&statement.body);
     }
 
     pub(super) fn on_execute(&mut self, body: &[u8]) -> ClientFate {
@@ -354,7 +361,14 @@ impl Session {
             self.send(Kind::Describe, note);
             return ClientFate::Forward;
         };
-        let tried = self.statements.meaning(name).tried;
+        let meaning = self.statements.meaning(name);
+        if let Some(statement) = &meaning.statement
+            && self.must_know_settings(&statement.body)
+            && self.lacks(name, statement, meaning.generation, backend)
+        {
+            return self.wait_flushed(out);
+        }
+        let tried = meaning.tried;
         let before = (self.flow.len(), out.server.len());
         let Some(target) = self.resolve(name, backend, out.server) else {
             return ClientFate::Wait;
@@ -379,12 +393,7 @@ impl Session {
     ) -> ClientFate {
         let leased = backend.is_some();
         match statement_name(body) {
-            // Where its Parse has failed, it is one of SQL's PREPARE that is closed.
-            Some(name)
-                if leased
-                    && self.may_have_sql_prepared()
-                    && self.must_wait_for(&self.statements.meaning(name)) =>
-            {
+            Some(name) if backend.as_deref().is_some_and(|b| self.closes_in_doubt(name, b)) => {
                 ClientFate::Wait
             }
             Some(name) => {
@@ -403,6 +412,14 @@ impl Session {
             None if leased => self.pass(Kind::Close),
             None => ClientFate::NeedServer,
         }
+    }
+
+    /// Which statement a Close is about depends on earlier segments in flight: one of SQL's PREPARE where a Parse of its
+    /// name fails, and one that was lent where that does.
+    fn closes_in_doubt(&self, name: &[u8], backend: &Backend) -> bool {
+        let meaning = self.statements.meaning(name);
+        let is_lent = backend.statements.is_lent(name) && !self.flow.is_status_known();
+        is_lent || (self.may_have_sql_prepared() && self.must_wait_for(&meaning))
     }
 
     /// Closes what only this client can have a use for.

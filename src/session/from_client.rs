@@ -261,7 +261,8 @@ impl Session {
 
     fn on_sync(&mut self, backend: Option<&mut Backend>, out: &mut BytesMut) -> ClientFate {
         let unsynced = std::mem::take(&mut self.unsynced);
-        let restores = self.open_segment || self.flow.is_empty();
+        let within = self.open_segment;
+        let restores = within || self.flow.is_empty();
         if backend.is_some() && !self.flow.is_skipping() {
             match unsynced {
                 Unsynced::Nothing => {}
@@ -273,6 +274,7 @@ impl Session {
         self.end_segment();
         if let Some(backend) = backend {
             if restores && !self.may_be_copying() {
+                self.resetting.restoring |= within;
                 self.restore(backend, out);
             }
             self.send(Kind::Sync, Note::Plain);
@@ -412,6 +414,7 @@ impl Session {
         let resets = self.note_effects(effects, text, &Parameters::NONE);
         self.note_executed_here(&executed);
         self.note_query_resets(&resets, effects.intersects(RESETS), is_written);
+        self.suspect_undone(text);
         backend.statements.clear_unnamed();
         self.cut_segment(|| !whole || may_copy(body));
         self.counts.queries += 1;

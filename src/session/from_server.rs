@@ -340,7 +340,7 @@ impl Session {
         }
         match body {
             b"DEALLOCATE\0" => {
-                if let Some(Some(name)) = self.deallocating.pop_front() {
+                if let Some((_, Some(name))) = self.deallocating.pop_front() {
                     self.statements.remove(&name);
                     backend.statements.take_back(&name);
                 }
@@ -352,7 +352,7 @@ impl Session {
                 self.sequences.on_discarded();
                 self.on_statements_gone(backend);
                 backend.settings.on_reset_all();
-                self.resetting.discarded = true;
+                self.on_discarded();
             }
             tag => {
                 if changes_catalogue(tag) {
@@ -659,6 +659,7 @@ impl Session {
         if self.is_quiet() {
             // Of what failed or was skipped.
             self.deallocating.clear();
+            self.resetting.restoring = false;
             if status == TransactionStatus::Idle {
                 self.sequences.on_transaction_end();
             }
@@ -670,7 +671,7 @@ impl Session {
             self.tell_changes(backend, out)?;
         }
         self.end_reset(status);
-        self.tell_discarded(out);
+        self.tell_discarded(backend, out);
         if status == TransactionStatus::Idle && self.hold_ready(backend, out) {
             return Ok(ServerFate::Swallow);
         }

@@ -322,7 +322,7 @@ pub struct Session {
     /// Why the last server refused the client's settings.
     fault: Fault,
     /// Names that the client's text deallocates, one for each DEALLOCATE tag.
-    deallocating: VecDeque<Option<Name>>,
+    deallocating: VecDeque<(u64, Option<Name>)>,
     /// The portal bound last, if its description is to be noted.
     portal: Option<Portal>,
     described: Option<Described>,

@@ -124,7 +124,7 @@ impl Session {
         }
         match meaning.statement {
             // One of SQL's PREPARE has the same name here and there.
-            None if !name.is_empty() && self.may_have_sql_prepared() => {
+            None if self.may_have_sql_prepared() && may_be_sqls(name) => {
                 self.questions.suspects |= Effects::EXECUTE;
                 self.note_executed();
                 Some(Target { note: Note::Plain, rename: None })
@@ -145,6 +145,22 @@ impl Session {
                 })
             }
         }
+    }
+
+    /// Whether the server lacks a statement of the client's, so that it has to be prepared for the message at hand.
+    pub(super) fn lacks(
+        &self,
+        name: &[u8],
+        statement: &Arc<Statement>,
+        generation: Generation,
+        backend: &mut Backend,
+    ) -> bool {
+        let copy = if name.is_empty() {
+            backend.statements.unnamed(statement, self.ticket.segment)
+        } else {
+            self.copy_of(statement, generation, backend)
+        };
+        matches!(copy, Copy::Missing | Copy::Stale)
     }
 
     /// Prepares a statement where the server lacks it. Under other settings than the client's Parse
@@ -344,7 +360,9 @@ impl Session {
         out: &mut BytesMut,
     ) {
         let names = effects.intersects(NAMES_STATEMENTS) && !is_off("lend");
-        if !names || self.pooling.keeps() || self.status == TransactionStatus::Failed {
+        // What the open segment has run may have ended a transaction that had failed.
+        let failed = self.status == TransactionStatus::Failed && !self.open_segment;
+        if !names || self.pooling.keeps() || failed {
             return;
         }
         // The Sync of its own would end what the client has begun.
@@ -373,10 +391,13 @@ impl Session {
         if !effects.contains(Effects::DEALLOCATE) || self.pooling.keeps() {
             return;
         }
+        let segment = self.ticket.segment;
+        // What an earlier one has left has failed, or was skipped.
+        self.deallocating.retain(|(sent, _)| *sent == segment);
         for mention in sql::mentions(text, &self.reading.options(false, None)) {
             if let Mention::Deallocates(name) = mention {
                 let own = self.statements.meaning(&name).statement.is_some();
-                self.deallocating.push_back(own.then(|| Name::from(&name[..])));
+                self.deallocating.push_back((segment, own.then(|| Name::from(&name[..]))));
             }
         }
     }
@@ -464,5 +485,10 @@ pub(super) const MISSING: &str = "__pgweir_missing";
 /// Effects of texts that name prepared statements.
 pub(super) const NAMES_STATEMENTS: Effects =
     Effects::EXECUTE.union(Effects::SQL_PREPARE).union(Effects::DEALLOCATE);
+
+/// A name that the server may have by SQL's PREPARE; pgweir's own are other clients' statements there.
+fn may_be_sqls(name: &[u8]) -> bool {
+    !name.is_empty() && !name.starts_with(NAME_PREFIX.as_bytes())
+}
 
 const _: () = assert!(MISSING.len() > NAME_PREFIX.len());

@@ -20,6 +20,8 @@ use crate::without::is_off;
 pub(super) struct Resetting {
     /// Values of the StartupMessage of settings that may have been reset.
     pub(super) suspected: Vec<Change>,
+    /// Some are being restored, or were, in segments of the client's, since nothing was in flight.
+    pub(super) restoring: bool,
     /// What was restored since the last ReadyForQuery, which an error would undo.
     restored: Vec<Change>,
     /// What the text resets that the unnamed portal runs.
@@ -85,6 +87,10 @@ impl Session {
     pub(super) fn undo_restored(&mut self) {
         let changes = std::mem::take(&mut self.resetting.restored);
         self.suspect_again(changes);
+        // It commits at once, and what stood behind it did not.
+        if self.resetting.discarded {
+            self.suspect_resets(&Resets::Everything);
+        }
     }
 
     /// What the open transaction may have reset, it may reset now, or have reset before a savepoint behind which it
@@ -92,6 +98,15 @@ impl Session {
     pub(super) fn suspect_once_more(&mut self) {
         let resets = std::mem::take(&mut self.resetting.portals);
         self.suspect_resets(&resets);
+    }
+
+    /// A text that is sent may go back to a savepoint behind which something was restored.
+    pub(super) fn suspect_undone(&mut self, text: &[u8]) {
+        let goes_back =
+            || text.windows(ROLLBACK.len()).any(|part| part.eq_ignore_ascii_case(ROLLBACK));
+        if self.resetting.portals != Resets::None && goes_back() {
+            self.suspect_once_more();
+        }
     }
 
     /// Whether something may have been reset that was not made up for.
@@ -164,6 +179,7 @@ impl Session {
         let behind: Vec<_> = meant.filter_map(|(name, value)| sql::setting(name, value)).collect();
         if !behind.is_empty() {
             self.resetting.behind = behind;
+            self.resetting.restoring |= *resets == Resets::Everything;
             // It would be sent without them.
             self.retry = None;
         }
@@ -187,12 +203,17 @@ impl Session {
         }
     }
 
-    /// The client's message may have reset settings that have a value of the StartupMessage.
+    /// The client's message may have reset settings that have a value of the StartupMessage, and what is sent to make
+    /// up for that may fail with its segment.
     pub(super) fn must_restore(&self) -> bool {
-        !self.resetting.suspected.is_empty()
+        let is_restoring = |note: &Note| matches!(note, Note::Restored(_) | Note::Written);
+        let restoring = || self.resetting.restoring && self.flow.notes().any(is_restoring);
+        // What is in flight may end a transaction that has failed.
+        let fails = self.status == TransactionStatus::Failed && self.flow.is_status_known();
+        (!self.resetting.suspected.is_empty() || restoring())
             && !self.open_segment
             && !self.flow.is_skipping()
-            && self.status != TransactionStatus::Failed
+            && !fails
     }
 
     /// The server may be in a COPY, which takes none of pgweir's messages.
@@ -245,15 +266,24 @@ impl Session {
         true
     }
 
-    /// DISCARD ALL is done: tells the client what it means. The server has it before the client's next
-    /// message.
-    pub(super) fn tell_discarded(&mut self, out: &mut BytesMut) {
+    /// DISCARD ALL is done: what that means, the server has before the client's next message.
+    pub(super) fn on_discarded(&mut self) {
+        self.resetting.discarded = true;
+        for (name, value) in self.startup.iter() {
+            self.desired.set(name, value);
+        }
+    }
+
+    /// Behind a DISCARD ALL: tells the client what it means. What is not the server's own was set behind it.
+    pub(super) fn tell_discarded(&mut self, backend: &Backend, out: &mut BytesMut) {
         if !std::mem::take(&mut self.resetting.discarded) {
             return;
         }
+        let baseline = backend.settings.baseline();
+        let is_default = |name: &str, told: &[u8]| baseline.get(name) == Some(told);
         for (name, value) in self.startup.iter() {
-            self.desired.set(name, value);
-            if self.told.get(name).is_some_and(|told| told != value) {
+            if self.told.get(name).is_some_and(|told| told != value && is_default(name, told)) {
+                self.desired.set(name, value);
                 self.told.set(name, value);
                 let name = self.told.spelling(name).unwrap_or(name);
                 build::parameter_status(out, name, value);
@@ -336,6 +366,9 @@ impl Resetting {
         }
     }
 }
+
+/// Goes back to a savepoint, or ends its transaction.
+const ROLLBACK: &[u8] = b"rollback";
 
 /// Name of the statement that is put behind an Execute.
 const WRITTEN: &str = "__pgweir_reset";

@@ -233,7 +233,7 @@ impl Session {
         }
         if self.status == TransactionStatus::Failed {
             // What is in flight may end it, and so may what the open segment has run.
-            match (asks, self.flow.is_empty()) {
+            match (asks || self.may_keep_numbers(), self.flow.is_empty()) {
                 (true, false) => return NumbersDue::Unknown,
                 (true, true) if self.open_segment => {}
                 _ => return NumbersDue::Nothing,
