@@ -290,6 +290,23 @@ fn a_bad_startup_setting_fails_that_client_only() {
 }
 
 #[test]
+fn logins_are_counted_by_what_became_of_them() {
+    let stage = Stage::new(&Setup::servers(1).timeouts("checkout = \"200ms\""));
+    let target = stage.weir.target();
+    let count =
+        |result: &str| stage.weir.count("pgweir_logins_total", &format!("result=\"{result}\""));
+    let mut holder = target.connect();
+    let refused = attempt(&target, &target.startup(V3_0, &[("work_mem", "much")]));
+    assert!(refused.ends_with("E[FATAL 22023] EOF"), "{refused}");
+    wait_until("its setting was refused", || count("refused") == 1);
+    holder.rows("begin");
+    let late = attempt(&target, &target.startup(V3_0, &[("work_mem", "7MB")]));
+    assert!(late.ends_with("E[FATAL 53300] EOF"), "{late}");
+    wait_until("it got no server", || count("no_server") == 1);
+    assert_eq!((count("accepted"), count("server_failed")), (1, 0));
+}
+
+#[test]
 fn replication_is_refused_with_a_reason() {
     let stage = Stage::new(&Setup::servers(1));
     let target = stage.weir.target();

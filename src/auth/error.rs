@@ -12,6 +12,12 @@ pub enum Refusal {
     /// No such user.
     #[error("there is no such user")]
     Unknown,
+    /// No such user in the configuration, which names no PostgreSQL to be asked: of no user, or of none of this database,
+    /// which it may not have.
+    #[error(
+        "the user is not configured, and nothing is configured to look users of this database up"
+    )]
+    NowhereKnown,
     /// PostgreSQL would have to be asked, and lets nobody ask.
     #[error("the user is not configured, and PostgreSQL denies looking users up")]
     LookUpDenied,

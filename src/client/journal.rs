@@ -18,6 +18,8 @@ pub(super) enum Event {
     Ended,
     /// It was refused a server.
     Refused,
+    /// What it asked for at its login cannot be.
+    Rejected,
     /// Its statement was cancelled.
     Canceled,
 }
@@ -60,6 +62,7 @@ impl Event {
         match self {
             Self::Ended => "a client was ended",
             Self::Refused => "a client got no server",
+            Self::Rejected => "a client did not get in",
             Self::Canceled => "a statement was cancelled",
         }
     }

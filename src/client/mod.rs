@@ -228,8 +228,9 @@ impl Ending {
         match self {
             Self::Left | Self::Lost(_) => LoginResult::Gone,
             Self::BadFrame(_) => LoginResult::Protocol,
-            Self::ServerLost(_) | Self::Ended(_) | Self::Cut(_) | Self::ServerFatal(_) => {
-                LoginResult::ServerFailed
+            Self::ServerLost(_) => LoginResult::ServerFailed,
+            Self::Ended(report) | Self::Cut(report) | Self::ServerFatal(Fatal(report)) => {
+                result_of(report.code)
             }
         }
     }
@@ -381,3 +382,13 @@ struct Gone;
 
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What a login came to that was refused by this code: settings of its own that PostgreSQL does not take
+/// (`errcodes-appendix.html`, classes 22 and 42), or a server that it did not get in time.
+fn result_of(code: SqlState) -> LoginResult {
+    match code.as_bytes() {
+        [b'2', b'2', ..] | [b'4', b'2', ..] => LoginResult::Refused,
+        _ if code == SqlState::TOO_MANY_CONNECTIONS => LoginResult::NoServer,
+        _ => LoginResult::ServerFailed,
+    }
+}

@@ -69,7 +69,7 @@ impl Users {
         }
         match self.asked_of(database) {
             Some(users) => users.look_up(user).await,
-            None => Ok(Lookup::Refused(Refusal::Unknown)),
+            None => Ok(Lookup::Refused(Refusal::NowhereKnown)),
         }
     }
 
@@ -226,7 +226,7 @@ mod tests {
         for (user, expected) in [
             ("proven", None),
             ("none", Some(Refusal::NoPassword)),
-            ("stranger", Some(Refusal::Unknown)),
+            ("stranger", Some(Refusal::NowhereKnown)),
         ] {
             let found = match users.look_up("free", user).await.unwrap() {
                 Lookup::Found(_) => None,

@@ -12,7 +12,7 @@ use super::waiting::Phase;
 use super::{Client, Context, Ending, Fatal};
 use crate::class::{ClassId, Traits};
 use crate::clock::Instant;
-use crate::metrics::CloseReason;
+use crate::metrics::{CloseReason, LoginResult};
 use crate::net::PeerAddr;
 use crate::net::link::{Link, Traffic};
 use crate::pool::{CheckoutError, Cleaning, Lease, Pool, Proof, Proving};
@@ -108,7 +108,11 @@ impl Client {
         match client.greet(&cancel_key).await {
             Ok(()) => Ok(client),
             Err(ending) => {
-                client.tell(Event::Refused, &ending);
+                let event = match ending.at_login() {
+                    LoginResult::Refused => Event::Rejected,
+                    _ => Event::Refused,
+                };
+                client.tell(event, &ending);
                 client.say_goodbye(&ending).await;
                 Err(ending)
             }

@@ -37,6 +37,9 @@ pub struct Host {
     limits: Mutex<HostLimits>,
     /// Connections that PostgreSQL has for us, once it is known.
     capacity: watch::Sender<Option<usize>>,
+    /// Slots that are taken, and those of them whose connection waits for leave to be opened.
+    used: AtomicUsize,
+    waiting: AtomicUsize,
     starving: AtomicUsize,
     lowered: AtomicBool,
     hunger: watch::Sender<()>,
@@ -61,6 +64,8 @@ impl Host {
             capacity: watch::Sender::new(None),
             governed: Mutex::new(Governed::new(Ceilings::default())),
             cancels: Arc::new(Semaphore::new(CANCELS)),
+            used: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             starving: AtomicUsize::new(0),
             lowered: AtomicBool::new(false),
             hunger: watch::Sender::new(()),
@@ -132,6 +137,13 @@ impl Host {
         self.lock().slots.used()
     }
 
+    /// Connections that there are, or are being opened: slots less those that wait for leave to open theirs. Reads no
+    /// lock.
+    pub fn connections(&self) -> usize {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        self.used.load(Ordering::Relaxed).saturating_sub(waiting)
+    }
+
     /// The limits.
     pub fn limits(&self) -> SlotLimits {
         self.lock().slots.limits()
@@ -192,13 +204,18 @@ impl Host {
     fn publish(&self, slots: &Slots) {
         let starving = slots.starving();
         self.starving.store(starving, Ordering::Relaxed);
-        self.metrics.used.set(slots.used() as f64);
+        self.used.store(slots.used(), Ordering::Relaxed);
+        self.publish_connections();
         self.metrics.starving.set(starving as f64);
         let lowered = slots.is_lowered();
         self.lowered.store(lowered, Ordering::Relaxed);
         if starving > 0 || lowered {
             self.hunger.send_replace(());
         }
+    }
+
+    fn publish_connections(&self) {
+        self.metrics.used.set(self.connections() as f64);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

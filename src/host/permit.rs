@@ -1,5 +1,6 @@
 //! Leave to open one connection, by the host's governor.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -163,6 +164,8 @@ impl Host {
         self.metrics.opening.set(seen.in_flight as f64);
         self.metrics.opening_window.set(seen.window);
         self.metrics.opening_waiting.set(seen.waiting as f64);
+        self.waiting.store(seen.waiting, Ordering::Relaxed);
+        self.publish_connections();
         self.metrics.circuit_open.set(f64::from(u8::from(seen.is_open)));
     }
 

@@ -44,7 +44,7 @@ label! {
         Accepted = "accepted",
         /// The proof was wrong, or the user unknown, expired or without the right to log in.
         AuthFailed = "auth_failed",
-        /// Refused before any proof: unknown database, TLS required, replication asked for.
+        /// What it asks for cannot be: an unknown database, no TLS, replication, a setting that PostgreSQL refuses.
         Refused = "refused",
         /// Bytes that break the protocol.
         Protocol = "protocol",
@@ -52,6 +52,8 @@ label! {
         TimedOut = "timed_out",
         /// `limits.max_clients` was reached.
         TooManyClients = "too_many_clients",
+        /// It needed a server to be welcomed, and waited for one for too long, or in vain.
+        NoServer = "no_server",
         /// PostgreSQL, or the look-up of the user in it, could not be used.
         ServerFailed = "server_failed",
         /// The client went away.

@@ -253,7 +253,7 @@ fn host(address: &str, host: &Arc<Host>) -> Row {
     let governor = host.governor();
     vec![
         address.into(),
-        host.used().into(),
+        host.connections().into(),
         host.limits().host.into(),
         host.capacity().map_or(Value::Int(-1), Value::from),
         host.starving().into(),
