@@ -6,6 +6,7 @@
 //!
 //! - [`without`]: what tests turn off in a debug build; knows no other module
 //! - [`clock`]: points in time; knows no other module
+//! - [`reason`]: messages as what they are counted by; knows no other module
 //! - [`metrics`]: names, labels and handles; knows no other module but the clock
 //! - [`wire`] (sans-IO): bytes to messages and back
 //! - [`sql`] (sans-IO): a lexer; what a statement may do to the session
@@ -30,6 +31,7 @@
 
 pub mod without;
 pub mod clock;
+pub mod reason;
 pub mod metrics;
 pub mod wire;
 pub mod sql;

@@ -69,7 +69,11 @@ mod tests {
 
     #[test]
     fn a_burst_is_good_only_without_errors_and_within_the_limit() {
-        let error = ErrorCount { count: 4, example: String::new() };
+        let error = ErrorCount {
+            count: 4,
+            example: String::new(),
+            texts: std::collections::BTreeMap::new(),
+        };
         assert_eq!(problem(|_| {}), "none");
         assert_eq!(problem(|s| s.servers.most = 11), "11 connections, not 10");
         assert_eq!(problem(|s| s.refused = 1), "PostgreSQL refused 1 connections");

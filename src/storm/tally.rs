@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::client::ClientError;
 use super::report::ErrorCount;
 use super::times::Times;
+use crate::reason::without_numbers;
 
 /// Counts of one class.
 #[derive(Debug)]
@@ -119,13 +120,13 @@ impl Tally {
 
     /// Something failed; the first of each class is kept as an example.
     pub(super) fn failed(&mut self, error: &ClientError) {
-        self.count(error.class(), 1, || error.to_string());
+        self.count(error.class(), one(error.to_string()));
         self.recent.errors += 1;
     }
 
     /// A task of ours ended by a panic.
     pub(super) fn broken(&mut self) {
-        self.count("harness", 1, || "a task of the harness ended early".to_owned());
+        self.count("harness", one("a task of the harness ended early".to_owned()));
         self.recent.errors += 1;
     }
 
@@ -155,18 +156,33 @@ impl Tally {
         self.first_query.add(&other.first_query);
         self.transaction.add(&other.transaction);
         for (class, error) in &other.errors {
-            self.count(class, error.count, || error.example.clone());
+            self.count(class, error.clone());
         }
     }
 
-    fn count(&mut self, class: &str, count: u64, example: impl FnOnce() -> String) {
+    fn count(&mut self, class: &str, more: ErrorCount) {
         let known = self.errors.contains_key(class) || self.errors.len() < MAX_CLASSES;
         let class = if known { class } else { "other" };
-        let entry = self.errors.entry(class.to_owned());
-        let entry = entry.or_insert_with(|| ErrorCount { count: 0, example: example() });
-        entry.count += count;
+        let Some(entry) = self.errors.get_mut(class) else {
+            self.errors.insert(class.to_owned(), more);
+            return;
+        };
+        entry.count += more.count;
+        for (text, count) in more.texts {
+            let known = entry.texts.contains_key(&text) || entry.texts.len() < MAX_TEXTS;
+            let text = if known { text } else { "other".to_owned() };
+            *entry.texts.entry(text).or_default() += count;
+        }
     }
 }
+
+fn one(text: String) -> ErrorCount {
+    let texts = BTreeMap::from([(without_numbers(&text), 1)]);
+    ErrorCount { count: 1, example: text, texts }
+}
+
+/// Texts told apart of one class.
+const MAX_TEXTS: usize = 8;
 
 impl Recent {
     pub(super) fn new() -> Self {
@@ -225,7 +241,12 @@ mod tests {
         let counts: Vec<_> = tally.errors().iter().map(|(c, e)| (c.as_str(), e.count)).collect();
         assert_eq!(counts, [("53300", 2), ("timeout", 1)]);
         assert_eq!(tally.errors()["53300"].example, "first");
-        assert_eq!((tally.error_count(), tally.recent.errors), (3, 3));
+        tally.failed(&error("53300", "waited 1.5 s"));
+        tally.failed(&error("53300", "waited 12 s for 3"));
+        tally.failed(&error("53300", "waited 0.3 s"));
+        let texts = &tally.errors()["53300"].texts;
+        assert_eq!((texts.len(), texts["waited #.# s"]), (4, 2));
+        assert_eq!((tally.error_count(), tally.recent.errors), (6, 6));
     }
 
     #[test]

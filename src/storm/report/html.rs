@@ -167,9 +167,10 @@ fn errors(found: &Findings) -> String {
     if found.errors.is_empty() {
         return element("p", "None.");
     }
-    let heads = ["class", "count", "the first one"].map(str::to_owned);
-    let rows = found.errors.iter().map(|(class, error)| {
-        row("td", [escaped(class), error.count.to_string(), escaped(&error.example)])
+    let heads = ["class", "count", "what they said, numbers aside"].map(str::to_owned);
+    let rows = found.errors.iter().flat_map(|(class, error)| {
+        let texts = error.texts.iter();
+        texts.map(|(text, count)| row("td", [escaped(class), count.to_string(), escaped(text)]))
     });
     table(row("th", heads), rows.collect())
 }

@@ -132,6 +132,8 @@ pub struct ErrorCount {
     pub count: u64,
     /// What the first of them said.
     pub example: String,
+    /// How many said what, numbers aside: of one SQLSTATE there may be several reasons.
+    pub texts: BTreeMap<String, u64>,
 }
 
 /// A distribution of durations, in milliseconds.

@@ -39,8 +39,11 @@ impl fmt::Display for Findings {
             0 => writeln!(f, "errors        none")?,
             count => writeln!(f, "errors        {count}")?,
         }
-        for (class, ErrorCount { count, example }) in &self.errors {
+        for (class, ErrorCount { count, example, texts }) in &self.errors {
             writeln!(f, "  {class:<10}  {count:>7}  first: {example}")?;
+            for (text, count) in texts.iter().filter(|_| texts.len() > 1) {
+                writeln!(f, "              {count:>7}  {text}")?;
+            }
         }
         let [p50, p95, p99, p99_9, max] = ["p50", "p95", "p99", "p99.9", "max"];
         writeln!(f, "\nmilliseconds  {p50:>9} {p95:>9} {p99:>9} {p99_9:>9} {max:>9}")?;
