@@ -194,10 +194,19 @@ pub(crate) fn watched(function: &[u8], retire: &[Box<[u8]>]) -> Effects {
         | b"pg_copy_logical_replication_slot" => permanent("slots"),
         b"pg_backup_start" | b"pg_start_backup" => permanent("backups"),
         b"pg_replication_origin_session_setup" => permanent("origins"),
-        // They run a text that they are given, as `EXECUTE` in code does.
-        b"query_to_xml" | b"query_to_xmlschema" | b"query_to_xml_and_xmlschema" | b"ts_stat" => {
-            Effects::EXECUTE.union(Effects::DYNAMIC)
-        }
+        // They run a text that they are given, as `EXECUTE` in code does; the last of tablefunc and xml2.
+        b"query_to_xml"
+        | b"query_to_xmlschema"
+        | b"query_to_xml_and_xmlschema"
+        | b"ts_stat"
+        | b"ts_rewrite"
+        | b"crosstab"
+        | b"crosstab2"
+        | b"crosstab3"
+        | b"crosstab4"
+        | b"crosstab_hash"
+        | b"connectby"
+        | b"xpath_table" => Effects::EXECUTE.union(Effects::DYNAMIC),
         _ if function.starts_with(b"dblink") => permanent("dblink"),
         _ => Effects::PURE,
     };

@@ -380,6 +380,7 @@ fn functions_that_run_a_text_are_code_that_does() {
         &[
             "SELECT query_to_xml('select 1', true, true, '')",
             "SELECT pg_catalog.ts_stat('select 1')",
+            "SELECT * FROM crosstab('select 1, 2, 3') AS x (a int, b int)",
         ],
     );
 }
