@@ -178,6 +178,36 @@ const DETOURS: &[(&str, &str)] = &[
          'begin perform public.makes(); end'",
         "select later()",
     ),
+    (
+        "create view settings as select * from pg_settings",
+        "update settings set setting = '1024' where name = 'work_mem'",
+    ),
+    (
+        "create view more_settings as table settings",
+        "update more_settings set setting = '1024' where name = 'work_mem'",
+    ),
+    (
+        "create function updates() returns void language sql as \
+         $$ update pg_catalog.pg_settings set setting = '1024' where name = 'work_mem' $$",
+        "select updates()",
+    ),
+    (
+        "create function updates_more() returns void language sql as \
+         $$ update only more_settings set setting = '1024' where name = 'work_mem' $$",
+        "select updates_more()",
+    ),
+    (
+        "create function tells(a regclass) returns xml language sql as $$ select table_to_xml(a, true, false, '') $$; \
+         create schema small; create view small.with_more as select held(1)",
+        "select tells((select oid from pg_class where relname = 'with' || '_more')::regclass)",
+    ),
+    (
+        "create function tells_all() returns xml language plpgsql as \
+         $$ begin return schema_to_xml('small', true, false, ''); end $$",
+        "select tells_all()",
+    ),
+    ("create view told as select schema_to_xml('small', true, false, '')::text", "table told"),
+    ("select 1", "select schema_to_xml('small', true, false, '')"),
 ];
 
 /// Functions with a body in standard SQL came with 14, as did statistics of expressions.

@@ -203,7 +203,9 @@ fn a_setting_hidden_anywhere_never_reaches_another_client() {
              create domain narrow as int check (sets(value) = value); \
              create type holding as (a narrow); \
              create view narrowed as select 1::narrow; grant all on narrowed to app; \
-             create function takes(a narrow) returns int language plpgsql as 'begin return 1; end'"
+             create function takes(a narrow) returns int language plpgsql as 'begin return 1; end'; \
+             create function tells() returns xml language sql as \
+             $f$ select table_to_xml('v', true, false, '') $f$"
         ),
     );
     let mut other = stage.client();
@@ -218,6 +220,7 @@ fn a_setting_hidden_anywhere_never_reaches_another_client() {
         "select takes(1)".to_owned(),
         "select '(1)'::holding".to_owned(),
         "select * from narrowed".to_owned(),
+        "select tells()".to_owned(),
     ] {
         let mut client = stage.client();
         client.rows(&hidden);

@@ -98,6 +98,7 @@ fn code<'a>(row: &'a Stored, names: &HashMap<(Place, u32), &[u8], FxBuildHasher>
         return own.into();
     }
     let mut code = own.to_vec();
+    let updates = row.uses.windows(UPDATES.len()).any(|part| part == UPDATES);
     let mut words = row.uses.split(|byte| *byte == b' ');
     while let (Some(what), Some(number)) = (words.next(), words.next()) {
         let place = match what {
@@ -112,7 +113,9 @@ fn code<'a>(row: &'a Stored, names: &HashMap<(Place, u32), &[u8], FxBuildHasher>
             _ => Place::Functions,
         };
         if let Some(name) = number_of(number).and_then(|number| names.get(&(place, number))) {
-            code.extend_from_slice(b" \"");
+            // What is updated is not told apart from what is read.
+            let is_updated = updates && place == Place::Relations;
+            code.extend_from_slice(if is_updated { b" update \"" } else { b" \"" });
             code.extend_from_slice(name);
             code.extend_from_slice(if place == Place::Functions { b"\"()" } else { b"\"" });
         }
@@ -153,6 +156,9 @@ fn last_name(shown: &[u8]) -> Box<[u8]> {
     }
     last.map_or_else(|| shown.into(), |name| name.as_bytes().into())
 }
+
+/// An UPDATE in a tree.
+const UPDATES: &[u8] = b":commandType 2";
 
 /// The number of `set_config` (`pg_proc.dat`).
 const SET_CONFIG: &[u8] = b"2078";
@@ -211,7 +217,7 @@ mod tests {
                 (
                     Subject::Relation,
                     "shown".into(),
-                    " update insert \"pg_settings\" \"long\"".into()
+                    " update insert update \"pg_settings\" update \"long\"".into()
                 ),
                 (Subject::Relation, "narrow".into(), String::new()),
                 (Subject::Relation, "narrow".into(), " \"narrow\"".into()),
