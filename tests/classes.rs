@@ -287,9 +287,9 @@ fn one_who_waits_for_long_is_told_once_what_for_and_who_is_ahead() {
 
 #[test]
 fn one_who_waits_for_long_is_told_what_is_really_in_the_way() {
+    type Trouble = fn(&Stage, &Middleman);
     let vip = "[[classes]]\nname = \"vip\"\napplication_name = \"vip\"\nguaranteed = 1\n";
     let soon = "wait_notice = \"300ms\"\ncheckout = \"1s\"\nserver_connect = \"10s\"";
-    type Trouble = fn(&Stage, &Middleman);
     let nothing: Trouble = |_, _| ();
     let causes: [(Setup, Trouble, &str, &str); 4] = [
         (

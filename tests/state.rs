@@ -197,7 +197,15 @@ fn a_setting_hidden_anywhere_never_reaches_another_client() {
              create function note() returns trigger language plpgsql as \
              $f$ begin perform {set}; return new; end $f$; \
              create table noted (a int); grant all on noted to app; \
-             create trigger note before insert on noted for each row execute function note()"
+             create trigger note before insert on noted for each row execute function note(); \
+             create function sets(a int) returns int language plpgsql as \
+             $f$ begin perform {set}; return a; end $f$; \
+             create domain narrow as int check (sets(value) = value); \
+             create type holding as (a narrow); \
+             create view narrowed as select 1::narrow; grant all on narrowed to app; \
+             create function takes(a narrow) returns int language plpgsql as 'begin return 1; end'; \
+             create function tells() returns xml language sql as \
+             $f$ select table_to_xml('v', true, false, '') $f$"
         ),
     );
     let mut other = stage.client();
@@ -209,6 +217,10 @@ fn a_setting_hidden_anywhere_never_reaches_another_client() {
         format!("declare c cursor with hold for select {set}; fetch c; close c"),
         "select * from v".to_owned(),
         "insert into noted values (1)".to_owned(),
+        "select takes(1)".to_owned(),
+        "select '(1)'::holding".to_owned(),
+        "select * from narrowed".to_owned(),
+        "select tells()".to_owned(),
     ] {
         let mut client = stage.client();
         client.rows(&hidden);

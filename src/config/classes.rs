@@ -185,8 +185,8 @@ fn matches(
 /// nothing is kept. The reserve comes on top of a pool's own limit, but not of those that it shares.
 fn guarantees(context: &Context<'_>, config: &Config) -> Result<(), ConfigError> {
     let named = config.classes.iter().filter_map(|class| class.rules.database.as_deref());
-    let databases = config.databases.keys().map(String::as_str).chain(["*"]).chain(named);
-    databases.map(|alias| guarantees_in(context, config, alias)).collect()
+    let mut databases = config.databases.keys().map(String::as_str).chain(["*"]).chain(named);
+    databases.try_for_each(|alias| guarantees_in(context, config, alias))
 }
 
 fn guarantees_in(context: &Context<'_>, config: &Config, alias: &str) -> Result<(), ConfigError> {

@@ -1,8 +1,41 @@
+WITH RECURSIVE made (source, target, function) AS MATERIALIZED (
+    SELECT castsource, casttarget, castfunc FROM pg_catalog.pg_cast
+    WHERE castfunc >= '16384' AND castfunc IN (
+        SELECT oid FROM pg_catalog.pg_proc WHERE oid >= '16384' AND prolang NOT IN ('12', '13'))
+), held (is_type, number, origin) AS (
+    SELECT true, number, '0'::pg_catalog.oid FROM (
+        SELECT contypid, conbin::pg_catalog.text FROM pg_catalog.pg_constraint WHERE contypid >= '16384'
+        UNION ALL SELECT oid, typdefaultbin::pg_catalog.text FROM pg_catalog.pg_type
+        WHERE oid >= '16384' AND typtype = 'd' AND typdefaultbin IS NOT NULL
+    ) AS domain (number, tree)
+    WHERE EXISTS (SELECT FROM (
+            SELECT m.found[1]::pg_catalog.oid FROM pg_catalog.regexp_matches(tree, 'funcid ([0-9]+)', 'g') m (found)
+        ) AS called (function)
+        WHERE function <> '1574' AND function IN (SELECT oid FROM pg_catalog.pg_proc
+            WHERE prolang <> '13' AND (oid >= '16384' OR proname::pg_catalog.text LIKE '%\_to\_xml%'
+                OR provolatile = 'v' AND proname::pg_catalog.text NOT IN ('clock_timestamp', 'gen_random_uuid',
+                    'random', 'random_normal', 'timeofday', 'uuidv4', 'uuidv7'))))
+    UNION SELECT true, number, '0' FROM made CROSS JOIN LATERAL (VALUES (source), (target)) t (number)
+    WHERE number >= '16384'
+    UNION SELECT found.is_type, found.number, held.number
+    FROM held CROSS JOIN LATERAL (
+        SELECT classid <> '1255', CASE WHEN classid IN ('1247', '1255') THEN objid ELSE coalesce(
+            (SELECT nullif(reltype, '0') FROM pg_catalog.pg_class WHERE oid = objid AND classid = '1259'),
+            (SELECT CASE refclassid WHEN '1247' THEN refobjid
+                ELSE (SELECT reltype FROM pg_catalog.pg_class WHERE oid = refobjid) END
+                FROM pg_catalog.pg_depend AS owner
+                WHERE owner.classid = used.classid AND owner.objid = used.objid AND deptype IN ('a', 'i', 'S')
+                    AND refclassid IN ('1247', '1259') LIMIT 1)) END
+        FROM pg_catalog.pg_depend AS used
+        WHERE refclassid = '1247' AND refobjid = held.number OFFSET 0
+    ) AS found (is_type, number)
+    WHERE held.is_type AND found.number >= '16384'
+)
 SELECT CASE WHEN pg_catalog.length(code) <= 15000 OR code IS NULL THEN subject
         WHEN subject IN ('r', 'w') THEN 'l' ELSE 'o' END, number, name,
     CASE WHEN pg_catalog.length(code) > 15000 THEN '' ELSE code END,
     CASE WHEN tree IS NOT NULL THEN (SELECT pg_catalog.string_agg(DISTINCT (m.found)[1], ' ')
-        FROM pg_catalog.regexp_matches(tree, '((?:func|fno|:rel)id [0-9]+|:commandType [2-5])', 'g') m (found)) END
+        FROM pg_catalog.regexp_matches(tree, '((?:func|fno|:rel|^type)id [0-9]+|:commandType [2-5])', 'g') m (found)) END
 FROM (
     SELECT CASE WHEN oid < '16384' AND NOT (prolang = '12' AND provolatile = 'v') THEN 'p'
             WHEN prolang IN ('13', '14') OR prokind = 'a' THEN 'f'
@@ -10,21 +43,35 @@ FROM (
             WHEN prolang = (SELECT oid FROM pg_catalog.pg_language WHERE lanname = 'plpgsql') THEN 'f' ELSE 'x' END,
         oid, proname::pg_catalog.text,
         CASE WHEN oid < '16384' THEN ''
-            WHEN prokind = 'a' THEN (SELECT aggtransfn::pg_catalog.text || '() ' || aggfinalfn::pg_catalog.text || '()'
-                FROM pg_catalog.pg_aggregate WHERE aggfnoid::pg_catalog.oid = p.oid)
-            WHEN prolang IN ('12', '13') THEN ''
-            WHEN prolang <> '14' OR prosrc <> '' THEN prosrc || CASE
-                WHEN proconfig::pg_catalog.text ~ 'search_path=pg_temp' THEN ' create temp table' ELSE '' END
+            WHEN prokind = 'a' OR prolang IN ('12', '13') THEN ''
+            WHEN prolang <> '14' OR prosrc <> '' THEN prosrc
             WHEN pg_catalog.to_jsonb(p) ->> 'prosqlbody'::pg_catalog.text LIKE '%:funcid 2078 %'
                 THEN pg_catalog.pg_get_functiondef(oid) END,
-        CASE WHEN oid >= '16384' AND prolang = '14' AND prosrc = ''
-            THEN pg_catalog.to_jsonb(p) ->> 'prosqlbody'::pg_catalog.text END
+        CASE WHEN oid < '16384' THEN NULL
+            WHEN prokind = 'a' THEN (SELECT pg_catalog.concat_ws(' funcid ', '', aggtransfn::pg_catalog.oid,
+                aggfinalfn::pg_catalog.oid, aggcombinefn::pg_catalog.oid, aggserialfn::pg_catalog.oid,
+                aggdeserialfn::pg_catalog.oid, aggmtransfn::pg_catalog.oid, aggminvtransfn::pg_catalog.oid,
+                aggmfinalfn::pg_catalog.oid) FROM pg_catalog.pg_aggregate WHERE aggfnoid::pg_catalog.oid = p.oid)
+            WHEN prolang = '14' AND prosrc = '' THEN pg_catalog.to_jsonb(p) ->> 'prosqlbody'::pg_catalog.text END
     FROM pg_catalog.pg_proc p
     WHERE oid >= '16384' OR provolatile = 'v' OR proname::pg_catalog.text LIKE '%\_to\_xml%'
     UNION ALL SELECT 'f', oid, proname::pg_catalog.text,
         CASE WHEN proargdefaults::pg_catalog.text LIKE '%:funcid 2078 %'
             THEN pg_catalog.pg_get_expr(proargdefaults, '0'::pg_catalog.oid) END, proargdefaults::pg_catalog.text
     FROM pg_catalog.pg_proc WHERE oid >= '16384' AND proargdefaults IS NOT NULL
+    UNION ALL SELECT 'f', oid, proname::pg_catalog.text, 'create temp table', NULL
+    FROM pg_catalog.pg_proc WHERE oid >= '16384' AND proconfig IS NOT NULL
+        AND proconfig::pg_catalog.text LIKE '%search\_path=%pg\_temp%'
+        AND (prosrc ~* 'create' OR NOT EXISTS (SELECT FROM pg_catalog.pg_namespace
+            WHERE nspname::pg_catalog.text = pg_catalog.substring(proconfig::pg_catalog.text, 'search_path=([^",]*)')
+                AND nspname::pg_catalog.text NOT LIKE 'pg\_temp%'))
+    UNION ALL SELECT CASE WHEN is_type THEN 't' ELSE 'f' END, number, CASE WHEN is_type
+            THEN number::pg_catalog.regtype::pg_catalog.text
+            ELSE (SELECT proname::pg_catalog.text FROM pg_catalog.pg_proc WHERE oid = number) END,
+        NULL, 'typeid ' || origin::pg_catalog.text
+    FROM held
+    UNION ALL SELECT 'v', typrelid, oid::pg_catalog.regtype::pg_catalog.text, NULL, NULL
+    FROM pg_catalog.pg_type WHERE typrelid <> '0' AND oid IN (SELECT number FROM held WHERE is_type)
     UNION ALL SELECT 'v', oid, oid::pg_catalog.regclass::pg_catalog.text, NULL, NULL
     FROM pg_catalog.pg_class WHERE oid < '16384' AND relkind = 'v'
     UNION ALL SELECT 'r', relation, relation::pg_catalog.regclass::pg_catalog.text,
@@ -47,7 +94,7 @@ FROM (
     FROM pg_catalog.pg_statistic_ext s
     UNION ALL SELECT 'w', tgrelid, tgrelid::pg_catalog.regclass::pg_catalog.text, NULL,
         ':funcid ' || tgfoid::pg_catalog.text || ' ' || coalesce(tgqual::pg_catalog.text, '')
-    FROM pg_catalog.pg_trigger WHERE NOT tgisinternal
+    FROM pg_catalog.pg_trigger WHERE NOT tgisinternal OR tgparentid <> '0' AND tgfoid >= '16384'
     UNION ALL SELECT CASE WHEN (SELECT attgenerated = 'v' FROM pg_catalog.pg_attribute
             WHERE attrelid = adrelid AND attnum = adnum) THEN 'r' ELSE 'w' END,
         adrelid, adrelid::pg_catalog.regclass::pg_catalog.text,
@@ -80,15 +127,8 @@ FROM (
             THEN pg_catalog.pg_get_expr(typdefaultbin, '0'::pg_catalog.oid) ELSE '' END, typdefaultbin::pg_catalog.text
     FROM pg_catalog.pg_type
     WHERE oid >= '16384' AND typtype = 'd' AND (typdefaultbin IS NOT NULL OR typbasetype >= '16384')
-    UNION ALL SELECT 'r', '0', casttarget::pg_catalog.regtype::pg_catalog.text, NULL, ':funcid ' || castfunc::pg_catalog.text
-    FROM pg_catalog.pg_cast WHERE castfunc >= '16384' AND casttarget >= '16384'
-    UNION ALL SELECT 'w', attrelid, attrelid::pg_catalog.regclass::pg_catalog.text,
-        atttypid::pg_catalog.regtype::pg_catalog.text, NULL
-    FROM pg_catalog.pg_attribute
-    WHERE atttypid IN (SELECT oid FROM pg_catalog.pg_type WHERE oid >= '16384' AND typtype = 'd'
-            UNION ALL SELECT casttarget FROM pg_catalog.pg_cast WHERE castfunc >= '16384' AND casttarget >= '16384')
-        AND EXISTS (SELECT FROM pg_catalog.pg_type WHERE oid >= '16384' AND typtype = 'd'
-            UNION ALL SELECT FROM pg_catalog.pg_cast WHERE castfunc >= '16384' AND casttarget >= '16384')
+    UNION ALL SELECT 'r', '0', number::pg_catalog.regtype::pg_catalog.text, NULL, ':funcid ' || function::pg_catalog.text
+    FROM made CROSS JOIN LATERAL (VALUES (source), (target)) t (number) WHERE number >= '16384'
     UNION ALL SELECT 'd', '0', table_name::pg_catalog.text,
         pg_catalog.concat_ws(' ', pg_catalog.quote_ident(column_name), pg_catalog.quote_ident(sequence), schema_name), NULL
     FROM (

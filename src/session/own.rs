@@ -184,5 +184,14 @@ const PROBE: &str = "SELECT pg_catalog.pg_my_temp_schema() <> 0::pg_catalog.oid 
 /// Each kind is asked for in one table alone, since clients of a cold pool wait for the answer, and to plan joins takes a
 /// new server longer than all the rest. What `initdb` has made has numbers below 16384, and the same ones in each
 /// version (`system-catalog-initial-data.html#SYSTEM-CATALOG-OID-ASSIGNMENT`): 2078 is `set_config`, 1574 `nextval`, 480
-/// and 714 casts of its number, 12 to 14 languages, 1259 `pg_class`, 2604 `pg_attrdef`.
+/// and 714 casts of its number, 12 to 14 languages, 1247 `pg_type`, 1255 `pg_proc`, 1259 `pg_class`, 2604 `pg_attrdef`.
+///
+/// `held` are the types that code runs for where a value becomes one of theirs: domains whose conditions call functions
+/// in doubt and types with casts of one's own, and whatever is made with these: arrays, rows, ranges, and functions and
+/// expressions that have them (`catalog-pg-depend.html`). Mostly there are none, and then nothing else is looked up.
+/// A relation of which an expression has such a type counts as its own rows' type, which has its name.
+///
+/// Up to 14, the triggers of partitions that come from the partitioned table are marked as internal. A `search_path` that
+/// ends at `pg_temp` is good practice for those who define functions (`sql-createfunction.html#SQL-CREATEFUNCTION-SECURITY`):
+/// what such a function makes is only temporary where it makes something, or the path has no other schema.
 const CATALOGUE: &str = include_str!("catalogue.sql");

@@ -24,6 +24,11 @@ pub struct Deed {
 }
 
 impl Deed {
+    fn sets_anything() -> Self {
+        let touched = Touched { any: true, ..Touched::default() };
+        Self { effects: Effects::SETTING, touched }
+    }
+
     fn is_nothing(&self) -> bool {
         self.effects.without(Effects::DRAWS) == Effects::PURE && self.touched.is_empty()
     }
@@ -102,6 +107,7 @@ impl Catalogue {
                 all.add(subject, name, code);
             }
         }
+        all.tell_readers();
         let all = all.settle()?;
         let keep = |deed: Deed| (!deed.is_nothing()).then(|| Box::new(deed));
         let of_tables = |entries: Entries| {
@@ -183,6 +189,9 @@ impl Gathered {
             let written = self.written.entry(name.into()).or_default();
             written.uses.extend(uses.iter().cloned());
             written.writes = true;
+            if uses.contains(code::SETTINGS) {
+                written.deed.add(&Deed::sets_anything());
+            }
         }
         let entry = self.of(subject).entry(name.into()).or_default();
         entry.deed.add(&Deed { effects, touched });
@@ -195,6 +204,16 @@ impl Gathered {
             Subject::Relation | Subject::Drawing => &mut self.relations,
             Subject::Written => &mut self.written,
             Subject::Function | Subject::Foreign | Subject::Opaque => &mut self.functions,
+        }
+    }
+
+    /// Some functions read tables and views that no text need name (`functions-xml.html#FUNCTIONS-XML-MAPPING`).
+    fn tell_readers(&mut self) {
+        let [first, others @ ..] = READERS;
+        self.functions.entry(first.into()).or_default().uses =
+            self.relations.keys().cloned().collect();
+        for name in others {
+            self.functions.entry(name.into()).or_default().uses.push(first.into());
         }
     }
 
@@ -288,6 +307,17 @@ fn filled(code: &[u8]) -> Option<Filled> {
     Some(Filled { column: name()?, sequence: name()?, schema: name()? })
 }
 
+/// They read all that there is.
+const READERS: [&[u8]; 7] = [
+    b"table_to_xml",
+    b"table_to_xml_and_xmlschema",
+    b"schema_to_xml",
+    b"schema_to_xml_and_xmlschema",
+    b"database_to_xml",
+    b"database_to_xml_and_xmlschema",
+    b"cursor_to_xml",
+];
+
 /// Names that are compared while it is found what uses what: tenths of a second.
 const MAX_STEPS: usize = 20_000_000;
 
@@ -372,6 +402,42 @@ mod tests {
             assert_eq!(classify(text.as_bytes(), &known), Effects::FUNCTION, "{text}");
             assert_eq!(classify(text.as_bytes(), &unknown), Effects::PURE, "{text}");
         }
+    }
+
+    #[test]
+    fn what_reads_all_tables_does_what_any_of_them_does() {
+        use Subject::{Function, Relation};
+        let quiet = catalogue(&[(Relation, "plain", "abs(1)")]);
+        assert_eq!(quiet.function(b"schema_to_xml"), Some(None));
+        let found = catalogue(&[
+            (Relation, "view", "pg_advisory_lock(1)"),
+            (Function, "tells", "select cursor_to_xml(a, 1, true, false, '')"),
+            (Relation, "further", "\"table_to_xml\"()"),
+        ]);
+        for name in ["tells", "further", "database_to_xml_and_xmlschema"] {
+            let deed = found.mention(name.as_bytes()).expect(name);
+            assert!(deed.effects.contains(Effects::ADVISORY_LOCK), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_writes_to_a_view_of_pg_settings_may_set_anything() {
+        use Subject::{Function, Relation};
+        let found = catalogue(&[
+            (Relation, "shown", "\"pg_settings\""),
+            (Relation, "further", "\"shown\""),
+            (Relation, "ruled", " update \"pg_settings\""),
+            (Function, "sets", "update further set setting = 1"),
+            (Function, "reads", "select * from further"),
+        ]);
+        for name in ["shown", "further"] {
+            assert!(found.written(name.as_bytes()).is_some_and(|deed| deed.touched.any), "{name}");
+            assert_eq!(found.mention(name.as_bytes()), None, "{name}");
+        }
+        for name in ["ruled", "sets"] {
+            assert!(found.mention(name.as_bytes()).is_some_and(|deed| deed.touched.any), "{name}");
+        }
+        assert_eq!(found.function(b"reads"), Some(None));
     }
 
     #[test]

@@ -66,7 +66,8 @@ fn read_level(text: &[u8], depth: u8, code: &mut Code) {
     if tokens.len() > MAX_TOKENS || tokens.iter().any(is_in_doubt) {
         code.effects |= Effects::ROUTINE;
     }
-    let runs_text = tokens.iter().any(|token| token.is_word(b"execute"));
+    let runs_text = tokens.iter().any(|token| token.is_word(b"execute")) || calls_runner(&tokens);
+    code.touched.any |= updates_settings(&tokens);
     for (at, token) in tokens.iter().enumerate() {
         let next = tokens.get(at + 1).copied().unwrap_or(Token::START);
         match token.kind {
@@ -99,6 +100,24 @@ fn is_in_doubt(token: &Token<'_>) -> bool {
         Kind::Text => token.text.windows(2).any(|pair| pair == br"\'"),
         _ => false,
     }
+}
+
+/// Whether a function is called that runs a text.
+fn calls_runner(tokens: &[Token<'_>]) -> bool {
+    let mut calls = tokens.windows(2).filter(|pair| pair[1].kind == Kind::Open);
+    calls.any(|pair| {
+        call::fold(&pair[0])
+            .is_some_and(|name| call::watched(name.as_bytes(), &[]).contains(Effects::DYNAMIC))
+    })
+}
+
+/// Whether there is an UPDATE of `pg_settings`, which is a SET of whatever it finds (`view-pg-settings.html`).
+fn updates_settings(tokens: &[Token<'_>]) -> bool {
+    let mut rest = tokens.iter().enumerate().filter(|(_, token)| token.is_word(b"update"));
+    rest.any(|(at, _)| {
+        let mut name = tokens[at + 1..].iter().skip_while(|token| token.is_word(b"only")).take(3);
+        name.any(|part| touched::is_function(part, SETTINGS))
+    })
 }
 
 /// Whether each EXECUTE has one string and nothing else before its end.
@@ -143,11 +162,14 @@ fn word(token: &Token<'_>, next: &Token<'_>, code: &mut Code) {
     }
 }
 
+/// A view whose rule on UPDATE sets.
+pub(crate) const SETTINGS: &[u8] = b"pg_settings";
+
 /// Parts of words that code in other languages has when it touches the session, their global stores
 /// included (`plpython-sharing.html`, `plperl-global.html`).
-const FOREIGN_WORDS: [&[u8]; 16] = [
+const FOREIGN_WORDS: [&[u8]; 17] = [
     b"set", b"temp", b"lock", b"listen", b"prepare", b"cursor", b"load", b"declare", b"discard",
-    b"currval", b"lastval", b"GD", b"SD", b"_SHARED", b"dblink", b"slot",
+    b"currval", b"lastval", b"GD", b"SD", b"_SHARED", b"dblink", b"slot", b"to_xml",
 ];
 
 /// Tokens of one piece of code that are looked at.
@@ -162,6 +184,19 @@ const MAX_DEPTH: u8 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_update_of_pg_settings_may_set_anything() {
+        for (text, expected) in [
+            ("update pg_settings set setting = 1", true),
+            ("begin UPDATE ONLY Pg_Catalog.Pg_Settings set setting = 1; end", true),
+            ("begin execute format('update \"pg_settings\" set setting = %L', a); end", true),
+            ("update t set a = 1 from pg_settings", false),
+            ("select * from pg_settings for update", false),
+        ] {
+            assert_eq!(read(text.as_bytes()).touched.any, expected, "{text}");
+        }
+    }
 
     #[test]
     fn strings_that_code_may_run_are_read() {

@@ -18,12 +18,12 @@ pub struct Stored {
     /// What it is about; `None` for what is only named here.
     subject: Option<Subject>,
     place: Place,
-    /// Of the function or relation; 0 if nothing refers to it by a number.
+    /// Of the function, relation or type; 0 if nothing refers to it by a number.
     number: u32,
     name: Box<[u8]>,
     /// Its text, if it has one.
     code: Option<Box<[u8]>>,
-    /// What it uses, as in trees of expressions: `funcid 12`, `:relid 16384`, `:commandType 3`.
+    /// What it uses, as in trees of expressions: `funcid 12`, `:relid 16384`, `typeid 16390`, `:commandType 3`.
     uses: Box<[u8]>,
 }
 
@@ -32,6 +32,8 @@ pub struct Stored {
 enum Place {
     Functions,
     Relations,
+    /// The names of which count among those of relations: each of these is a type, too.
+    Types,
 }
 
 impl Stored {
@@ -49,12 +51,13 @@ impl Stored {
             b"p" => (None, Place::Functions),
             b"r" => (Some(Subject::Relation), Place::Relations),
             b"w" => (Some(Subject::Written), Place::Relations),
+            b"t" => (Some(Subject::Relation), Place::Types),
             b"v" => (None, Place::Relations),
             b"l" => (Some(Subject::Opaque), Place::Relations),
             b"d" => (Some(Subject::Drawing), Place::Relations),
             _ => (Some(Subject::Opaque), Place::Functions),
         };
-        let is_shown = place == Place::Relations && subject != Some(Subject::Drawing);
+        let is_shown = place != Place::Functions && subject != Some(Subject::Drawing);
         Self {
             subject,
             place,
@@ -95,6 +98,7 @@ fn code<'a>(row: &'a Stored, names: &HashMap<(Place, u32), &[u8], FxBuildHasher>
         return own.into();
     }
     let mut code = own.to_vec();
+    let updates = row.uses.windows(UPDATES.len()).any(|part| part == UPDATES);
     let mut words = row.uses.split(|byte| *byte == b' ');
     while let (Some(what), Some(number)) = (words.next(), words.next()) {
         let place = match what {
@@ -103,12 +107,15 @@ fn code<'a>(row: &'a Stored, names: &HashMap<(Place, u32), &[u8], FxBuildHasher>
                 continue;
             }
             b":relid" => Place::Relations,
+            b"typeid" => Place::Types,
             // Its call stands in the text, with the name of the setting.
             _ if number == SET_CONFIG && row.code.is_some() => continue,
             _ => Place::Functions,
         };
         if let Some(name) = number_of(number).and_then(|number| names.get(&(place, number))) {
-            code.extend_from_slice(b" \"");
+            // What is updated is not told apart from what is read.
+            let is_updated = updates && place == Place::Relations;
+            code.extend_from_slice(if is_updated { b" update \"" } else { b" \"" });
             code.extend_from_slice(name);
             code.extend_from_slice(if place == Place::Functions { b"\"()" } else { b"\"" });
         }
@@ -149,6 +156,9 @@ fn last_name(shown: &[u8]) -> Box<[u8]> {
     }
     last.map_or_else(|| shown.into(), |name| name.as_bytes().into())
 }
+
+/// An UPDATE in a tree.
+const UPDATES: &[u8] = b":commandType 2";
 
 /// The number of `set_config` (`pg_proc.dat`).
 const SET_CONFIG: &[u8] = b"2078";
@@ -194,6 +204,9 @@ mod tests {
                 None,
                 ":commandType 2 :commandType 3 :relid 12000 :relid 16405 funcid 99",
             ),
+            row("t", "16420", "app.narrow", None, "typeid 0"),
+            row("t", "16421", "app.narrow[]", None, "typeid 16420"),
+            row("f", "16422", "takes", None, "typeid 16421 typeid 16410"),
         ];
         assert_eq!(
             told(&rows),
@@ -204,8 +217,11 @@ mod tests {
                 (
                     Subject::Relation,
                     "shown".into(),
-                    " update insert \"pg_settings\" \"long\"".into()
+                    " update insert update \"pg_settings\" update \"long\"".into()
                 ),
+                (Subject::Relation, "narrow".into(), String::new()),
+                (Subject::Relation, "narrow".into(), " \"narrow\"".into()),
+                (Subject::Function, "takes".into(), " \"narrow\"".into()),
             ]
         );
     }
