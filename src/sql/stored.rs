@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 
+use super::builtins;
 use super::call::fold;
 use super::catalogue::Subject;
 use super::lexer::{Kind, Lexer};
@@ -45,6 +46,7 @@ impl Stored {
         code: Option<&[u8]>,
         uses: Option<&[u8]>,
     ) -> Self {
+        let number = number_of(number).unwrap_or(0);
         let (subject, place) = match kind {
             b"f" => (Some(Subject::Function), Place::Functions),
             b"x" => (Some(Subject::Foreign), Place::Functions),
@@ -55,13 +57,17 @@ impl Stored {
             b"v" => (None, Place::Relations),
             b"l" => (Some(Subject::Opaque), Place::Relations),
             b"d" => (Some(Subject::Drawing), Place::Relations),
+            // Such as `gen_random_uuid`, which is the default of many a column.
+            b"o" if number < FIRST_OF_USERS && builtins::is_harmless(name) => {
+                (None, Place::Functions)
+            }
             _ => (Some(Subject::Opaque), Place::Functions),
         };
         let is_shown = place != Place::Functions && subject != Some(Subject::Drawing);
         Self {
             subject,
             place,
-            number: number_of(number).unwrap_or(0),
+            number,
             name: if is_shown { last_name(name) } else { doubled(name) },
             code: code.map(Box::from),
             uses: uses.unwrap_or_default().into(),
@@ -82,6 +88,9 @@ impl Stored {
         Self { code: None, uses: Box::default(), ..self }
     }
 }
+
+/// What `initdb` has made has smaller numbers (`system-catalog-initial-data.html#SYSTEM-CATALOG-OID-ASSIGNMENT`).
+const FIRST_OF_USERS: u32 = 16_384;
 
 /// What rows are about, its name, and its code with all that it uses, by name.
 pub fn named(rows: &[Stored]) -> impl Iterator<Item = (Subject, &[u8], Cow<'_, [u8]>)> {
@@ -224,6 +233,23 @@ mod tests {
                 (Subject::Function, "takes".into(), " \"narrow\"".into()),
             ]
         );
+    }
+
+    #[test]
+    fn what_postgresql_brings_and_is_known_to_do_nothing_is_no_suspect() {
+        let rows = [
+            row("o", "3432", "gen_random_uuid", Some(""), ""),
+            row("o", "16500", "gen_random_uuid", Some(""), ""),
+            row("o", "2880", "pg_advisory_lock", Some(""), ""),
+            row("w", "16501", "t", None, "funcid 3432"),
+        ];
+        let names = told(&rows).into_iter().map(|(subject, name, _)| (subject, name));
+        let expected = [
+            (Subject::Opaque, "gen_random_uuid".into()),
+            (Subject::Opaque, "pg_advisory_lock".into()),
+            (Subject::Written, "t".into()),
+        ];
+        assert_eq!(names.collect::<Vec<(Subject, String)>>(), expected);
     }
 
     #[test]
