@@ -9,7 +9,9 @@ mod answers;
 use bytes::BytesMut;
 
 use super::flow::{Kind, Owner};
+use super::knowledge::Announced;
 use super::listening::{Channels, UNLISTENS};
+use super::making::Making;
 use super::own::Own;
 use super::pins::{PinReason, Pins};
 use super::pooling::Pooling;
@@ -32,8 +34,14 @@ pub(crate) struct Questions {
     pub(crate) touched: Touched,
     /// Settings that the statements of SQL's PREPARE may change when they are executed.
     prepared: Touched,
-    /// The catalogue has changed.
-    catalogue: bool,
+    /// The catalogue is to be read.
+    pub(super) catalogue: bool,
+    /// It is, since code may have changed it of which nobody has seen anything.
+    pub(super) doubts: bool,
+    /// See [`super::making`].
+    pub(super) making: Making,
+    /// While others may meet what is made.
+    pub(super) announced: Option<Announced>,
     /// The client's last change of names when the last text was sent that may run code.
     pub(super) ran_code: Option<Ticket>,
     /// What is not known yet to have run.
@@ -58,6 +66,10 @@ struct Asked {
     prepared: usize,
     channels: Option<Channels>,
     catalogue: Option<Rows>,
+    /// The change of code that this was asked for behind.
+    code: u64,
+    /// Only what it shows tells whether there is one.
+    doubts: bool,
     failed: bool,
 }
 
@@ -90,19 +102,25 @@ pub enum Leftovers {
 }
 
 impl Questions {
-    /// The catalogue has changed, and was not read since.
+    /// The catalogue has changed, or may have, and was not read since.
     pub(super) fn awaits_catalogue(&self) -> bool {
-        self.catalogue || self.asked.as_ref().is_some_and(|asked| asked.catalogue.is_some())
+        let makes = self.making != Making::Nothing;
+        makes
+            || self.catalogue
+            || self.asked.as_ref().is_some_and(|asked| asked.catalogue.is_some())
     }
 
-    /// A command of the open transaction has changed the catalogue.
+    /// The catalogue is to be read, since a command of the open transaction has changed it.
     pub(super) fn is_code_changed(&self) -> bool {
         self.catalogue
     }
 
     fn are_open(&self, pins: Pins) -> bool {
         let suspects = if pins.is_empty() { SUSPECT } else { SUSPECT.union(MAY_UNPIN) };
-        self.suspects.intersects(suspects) || !self.touched.is_empty() || self.catalogue
+        self.suspects.intersects(suspects)
+            || !self.touched.is_empty()
+            || self.catalogue
+            || self.making == Making::Has
     }
 }
 
@@ -131,6 +149,7 @@ impl Session {
         if self.leaves_channels(backend) {
             self.questions.suspects |= Effects::LISTEN;
         }
+        self.look_back();
         if is_off("gone") && self.questions.suspects.intersects(MAY_UNPIN) {
             self.pins = Pins::NONE;
             self.questions.suspects = self.questions.suspects.without(SUSPECT.union(MAY_UNPIN));
@@ -197,6 +216,7 @@ impl Session {
         } else if !self.pins.is_empty()
             || !self.questions.touched.is_empty()
             || suspects.intersects(SUSPECT)
+            || self.is_misjudged()
         {
             Leftovers::Resettable
         } else {
@@ -269,10 +289,13 @@ impl Session {
         self.note_touched(&prepared, &Parameters::NONE);
     }
 
-    /// A command may have put code behind a name; temporary objects are their own session's.
-    pub(super) fn expect_catalogue(&mut self) {
-        self.questions.catalogue |= !self.questions.suspects.contains(Effects::TEMP_OBJECT)
-            && self.knowledge.rules().suspicion != Suspicion::Off;
+    /// A command may have put code behind a name; what `may_be_temporary` is its own session's then.
+    pub(super) fn expect_catalogue(&mut self, may_be_temporary: bool) {
+        let temporary = may_be_temporary && self.questions.suspects.contains(Effects::TEMP_OBJECT);
+        if !temporary && self.knowledge.rules().suspicion != Suspicion::Off {
+            self.questions.catalogue = true;
+            self.questions.making = Making::Has;
+        }
     }
 
     /// A text calls what the catalogue does not have: it is read again when the catalogue was.
@@ -292,15 +315,34 @@ impl Session {
 
     /// Has the catalogue read, ahead of what the client sends.
     pub(super) fn ask_for_catalogue(&mut self, backend: &mut Backend, out: &mut BytesMut) {
-        self.send_catalogue(backend, out);
+        let code = self.knowledge.code_number();
+        self.send_catalogue(code, backend, out);
         build::empty(out, b'S');
         self.flow.sent(Kind::Sync, Owner::Proxy, Note::Answered);
     }
 
-    fn send_catalogue(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+    /// Tells others that code has changed, and has the catalogue read.
+    fn ask_what_was_made(&mut self, backend: &mut Backend, out: &mut BytesMut) {
+        let is_made = std::mem::take(&mut self.questions.making) == Making::Has;
+        let is_wanted = std::mem::take(&mut self.questions.catalogue)
+            || (is_made && self.knowledge.claim_another());
+        let code = match (is_made, is_wanted) {
+            (true, true) => self.knowledge.code_changed_here(),
+            (true, false) => self.knowledge.code_changed_again(),
+            (false, _) => self.knowledge.code_number(),
+        };
+        self.questions.announced = None;
+        if is_wanted {
+            self.send_catalogue(code, backend, out);
+        }
+    }
+
+    fn send_catalogue(&mut self, code: u64, backend: &mut Backend, out: &mut BytesMut) {
         self.execute_own(Own::Calm, &[], Note::Plain, backend, out);
         self.execute_own(Own::Catalogue, &[], Note::Catalogued, backend, out);
-        self.questions.asked.get_or_insert_default().catalogue = Some(Rows::default());
+        let doubts = std::mem::take(&mut self.questions.doubts);
+        let asked = self.questions.asked.get_or_insert_default();
+        (asked.catalogue, asked.code, asked.doubts) = (Some(Rows::default()), code, doubts);
     }
 
     fn ask(&mut self, backend: &mut Backend, out: &mut BytesMut) {
@@ -327,10 +369,7 @@ impl Session {
                 backend.statements.count(earlier);
         }
         // Last, since it changes a setting for itself.
-        if std::mem::take(&mut self.questions.catalogue) {
-            self.knowledge.code_changed_elsewhere();
-            self.send_catalogue(backend, out);
-        }
+        self.ask_what_was_made(backend, out);
         let asked = !self.flow.is_empty();
         self.questions.asked.get_or_insert_default().names = names;
         if !asked {

@@ -344,6 +344,7 @@ impl Session {
             None => self.executes_draw(body).map_or(Note::Plain, Note::Draws),
         };
         self.open_segment = true;
+        self.execute_in_doubt();
         self.counts.queries += 1;
         self.send(Kind::Execute, note);
         ClientFate::Forward

@@ -356,7 +356,9 @@ impl Session {
             }
             tag => {
                 if changes_catalogue(tag) {
-                    self.expect_catalogue();
+                    self.expect_catalogue(may_be_temporary(tag));
+                } else if runs_code(tag) {
+                    self.on_code_run();
                 }
                 self.altered = self.altered.max(self.altered_by(tag));
             }
@@ -660,6 +662,7 @@ impl Session {
             // Of what failed or was skipped.
             self.deallocating.clear();
             self.resetting.restoring = false;
+            self.settle_making(status);
             if status == TransactionStatus::Idle {
                 self.sequences.on_transaction_end();
             }
@@ -743,6 +746,12 @@ fn take_back(backend: &mut Backend, statement: &Statement) {
 /// Commands that can put code behind a name. What is dropped is only suspected for longer.
 fn changes_catalogue(tag: &[u8]) -> bool {
     tag.starts_with(b"CREATE ") || tag.starts_with(b"ALTER ")
+}
+
+/// Whether what such a command makes may be the session's own. What it makes for others may have code.
+fn may_be_temporary(tag: &[u8]) -> bool {
+    let kind = tag.split(|byte| matches!(byte, b' ' | 0)).nth(1).unwrap_or_default();
+    [b"TABLE".as_slice(), b"INDEX", b"SEQUENCE", b"VIEW"].contains(&kind)
 }
 
 /// Commands after which names in a text may mean other objects, and its columns and parameters may have other types.

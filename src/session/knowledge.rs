@@ -147,6 +147,20 @@ pub struct Changes {
     /// How often code may have changed tables, for all that is known.
     doubts: AtomicU32,
     code: AtomicU64,
+    /// How often code may have changed code, for all that is known.
+    code_doubts: AtomicU64,
+    /// Leases that change code, or are about to, which others may meet from any moment on.
+    announced: AtomicUsize,
+}
+
+/// A lease that changes code, for as long as it is not said in `code` that it has.
+#[derive(Debug)]
+pub(super) struct Announced(Arc<Changes>);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.0.announced.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// The knowledge of one pool.
@@ -154,8 +168,12 @@ pub struct Changes {
 pub struct Knowledge {
     inner: Mutex<Inner>,
     changes: ArcSwap<Changes>,
-    /// The changes of code that the catalogue was read behind.
+    /// The changes of code that the catalogue at hand was read behind, and those behind which it was last asked for.
     code_seen: AtomicU64,
+    code_asked: AtomicU64,
+    code_doubts_seen: AtomicU64,
+    /// What was read last, as a number.
+    catalogue_mark: AtomicU64,
     /// It was read for changes that others make, not long ago: reading takes a while, and some make them all the time.
     was_read: AtomicBool,
     next_id: AtomicU64,
@@ -326,10 +344,44 @@ impl Knowledge {
         self.changes.load().code.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The same, by what runs behind a reading of the code here, which has yet to be answered: others read it again.
-    pub fn code_changed_elsewhere(&self) {
-        let seen = self.changes.load().code.fetch_add(1, Ordering::AcqRel) + 1;
-        self.code_seen.store(seen, Ordering::Release);
+    /// The same, by what runs ahead of a reading of the code here, which has yet to be answered. Gives the number of the
+    /// change.
+    pub fn code_changed_here(&self) -> u64 {
+        let code = self.code_changed_again();
+        self.code_asked.fetch_max(code, Ordering::AcqRel);
+        code
+    }
+
+    /// The same, by code that may do so all the time: it is read again once it is time.
+    pub fn code_changed_again(&self) -> u64 {
+        self.changes.load().code.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Code may have changed in a way that no text shows: it is read again in a while.
+    pub fn code_doubted(&self) {
+        self.changes.load().code_doubts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Code changes from now on, in a way that is not known yet.
+    pub(super) fn announce(&self) -> Announced {
+        let changes = self.changes.load_full();
+        changes.announced.fetch_add(1, Ordering::AcqRel);
+        Announced(changes)
+    }
+
+    /// The number of the last change of code.
+    pub fn code_number(&self) -> u64 {
+        self.changes.load().code.load(Ordering::Acquire)
+    }
+
+    /// The same, if all of it is known here, and none is about to change. Of those who announce changes, `own` is the
+    /// caller.
+    pub fn code_known(&self, own: bool) -> Option<u64> {
+        let changes = self.changes.load();
+        // In this order: what is no longer announced has its number.
+        let changing = changes.announced.load(Ordering::Acquire) > usize::from(own);
+        let code = changes.code.load(Ordering::Acquire);
+        (!changing && self.code_seen.load(Ordering::Acquire) >= code).then_some(code)
     }
 
     /// A statement that no other client shares; the settings that it is parsed under, if they are known.
@@ -367,18 +419,32 @@ impl Knowledge {
         self.catalogue_version.load(Ordering::Acquire)
     }
 
-    /// The catalogue was read.
-    pub fn learn_catalogue(&self, catalogue: Catalogue) {
+    /// Whether another catalogue was read than before.
+    pub fn is_another(&self, mark: u64) -> bool {
+        self.catalogue_mark.swap(mark, Ordering::AcqRel) != mark
+    }
+
+    /// The catalogue was read behind this change of code.
+    pub fn learn_catalogue(&self, catalogue: Catalogue, code: u64) {
+        self.first_reading_over();
+        let learning = self.lock();
+        // One that was asked for later may have come first.
+        if code < self.code_seen.load(Ordering::Acquire) {
+            return;
+        }
         self.catalogue_refused.store(false, Ordering::Relaxed);
         self.catalogue_failures.store(0, Ordering::Relaxed);
-        self.catalogue.store(Some(Arc::new(catalogue)));
+        let old = self.catalogue.swap(Some(Arc::new(catalogue)));
         self.catalogue_version.fetch_add(1, Ordering::AcqRel);
         self.catalogue_settled.store(true, Ordering::Release);
-        self.first_reading_over();
+        self.code_seen.store(code, Ordering::Release);
+        drop(learning);
+        drop(old);
     }
 
     /// It has more code than is read: functions are suspected, and what tables have behind them is not seen.
-    pub fn refuse_catalogue(&self) {
+    pub fn refuse_catalogue(&self, code: u64) {
+        self.code_seen.fetch_max(code, Ordering::AcqRel);
         self.catalogue.store(None);
         self.catalogue_refused.store(true, Ordering::Relaxed);
         self.catalogue_settled.store(true, Ordering::Relaxed);
@@ -402,7 +468,7 @@ impl Knowledge {
         self.expire_catalogue();
         let failures = self.catalogue_failures.fetch_add(1, Ordering::Relaxed);
         if failures >= 1 && self.catalogue.load().is_none() {
-            self.refuse_catalogue();
+            self.refuse_catalogue(self.code_number());
         }
     }
 
@@ -416,9 +482,9 @@ impl Knowledge {
     pub fn claim_reading(&self) -> bool {
         let is_settled = self.catalogue_settled.load(Ordering::Acquire);
         let code = self.changes.load().code.load(Ordering::Acquire);
-        let is_behind = self.code_seen.load(Ordering::Acquire) != code;
-        if is_behind && (!is_settled || !self.was_read.swap(true, Ordering::AcqRel)) {
-            self.code_seen.store(code, Ordering::Release);
+        let is_behind = self.code_asked.load(Ordering::Acquire) != code;
+        if is_behind && (!is_settled || self.claim_another()) {
+            self.code_asked.store(code, Ordering::Release);
             self.expire_catalogue();
         }
         if is_settled && self.catalogue_fresh.load(Ordering::Relaxed) {
@@ -434,16 +500,28 @@ impl Knowledge {
         !is_settled || !was_fresh
     }
 
-    /// Whether code has changed behind what is known of it, which is not to be read yet.
+    /// Whether code has changed behind what is known of it, which is being read, or not to be read yet.
     pub fn is_catalogue_behind(&self) -> bool {
-        let code = self.changes.load().code.load(Ordering::Acquire);
-        self.code_seen.load(Ordering::Acquire) != code
-            && self.rules.load().suspicion != Suspicion::Off
+        self.code_known(false).is_none() && self.rules.load().suspicion != Suspicion::Off
     }
 
-    /// A while has passed: the catalogue may be read for what others have changed.
+    /// Whether the catalogue may be read for what others have changed, or code.
+    pub fn may_read_again(&self) -> bool {
+        !self.was_read.load(Ordering::Acquire)
+    }
+
+    /// The same, and the caller has it read, or will.
+    pub fn claim_another(&self) -> bool {
+        !self.was_read.swap(true, Ordering::AcqRel)
+    }
+
+    /// A while has passed: the catalogue may be read for what others have changed, and is for what code may have.
     pub fn allow_reading(&self) {
         self.was_read.store(false, Ordering::Release);
+        let doubts = self.changes.load().code_doubts.load(Ordering::Acquire);
+        if self.code_doubts_seen.swap(doubts, Ordering::AcqRel) != doubts {
+            self.expire_catalogue();
+        }
     }
 
     /// What was read of the catalogue no longer counts, nor what texts were taken for by it.
@@ -629,21 +707,52 @@ mod tests {
         let (one, two) = (Knowledge::new(Arc::clone(&changes)), Knowledge::new(changes));
         for pool in [&one, &two] {
             assert!(pool.claim_reading());
-            pool.learn_catalogue(Catalogue::default());
+            pool.learn_catalogue(Catalogue::default(), 0);
         }
+        let read = |pool: &Knowledge| {
+            assert!(pool.claim_reading() && pool.is_catalogue_behind());
+            pool.learn_catalogue(Catalogue::default(), pool.code_number());
+            !pool.is_catalogue_behind()
+        };
         // Who changes it reads it.
-        one.code_changed_elsewhere();
-        assert!(!one.claim_reading() && !one.is_catalogue_behind());
-        assert!(two.claim_reading() && !two.is_catalogue_behind());
-        one.code_changed_elsewhere();
+        let change = one.code_changed_here();
+        assert!(!one.claim_reading() && one.is_catalogue_behind());
+        one.learn_catalogue(Catalogue::default(), change);
+        assert!(!one.is_catalogue_behind() && read(&two));
+        one.code_changed_here();
         assert!(!two.claim_reading() && two.is_catalogue_behind());
         two.allow_reading();
-        assert!(two.claim_reading() && !two.is_catalogue_behind());
+        assert!(read(&two));
         // Nobody read it of those whose clients changed it.
         two.code_changed();
-        assert!(two.claim_reading() && !two.is_catalogue_behind());
+        assert!(read(&two));
         two.follow(&Arc::default());
         assert!(two.claim_reading() && two.catalogue().is_none());
+    }
+
+    #[test]
+    fn code_is_not_known_while_somebody_changes_it_nor_by_what_was_read_before() {
+        let pool = Knowledge::default();
+        pool.learn_catalogue(Catalogue::default(), 0);
+        assert_eq!(pool.code_known(false), Some(0));
+        let announced = pool.announce();
+        assert_eq!((pool.code_known(false), pool.code_known(true)), (None, Some(0)));
+        let change = pool.code_changed_here();
+        drop(announced);
+        assert_eq!(pool.code_known(false), None);
+        let version = pool.catalogue_version();
+        pool.learn_catalogue(Catalogue::default(), change);
+        assert_eq!(pool.code_known(false), Some(change));
+        pool.learn_catalogue(Catalogue::default(), change - 1);
+        assert_eq!(pool.catalogue_version(), version + 1);
+        // By whom nobody knows, and once.
+        pool.claim_reading();
+        pool.code_doubted();
+        assert!(!pool.claim_reading());
+        pool.allow_reading();
+        assert!(pool.claim_reading() && !pool.claim_reading());
+        pool.allow_reading();
+        assert!(!pool.claim_reading());
     }
 
     #[test]

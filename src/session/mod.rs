@@ -17,6 +17,7 @@ pub mod inbox;
 pub mod knowledge;
 mod lazy;
 pub mod listening;
+mod making;
 mod names;
 mod own;
 mod packed;
@@ -55,6 +56,7 @@ use flow::{Flow, Kind, OutOfStep, Owner};
 use knowledge::{Knowledge, Statement};
 use lazy::Lazy;
 use listening::Listening;
+use making::Judged;
 use own::Own;
 use pins::Pins;
 use pooling::Pooling;
@@ -327,6 +329,8 @@ pub struct Session {
     portal: Option<Portal>,
     described: Option<Described>,
     questions: Questions,
+    /// For as long as the client has a server.
+    judged: Option<Judged>,
     /// The segment in flight, if it may have to be sent again.
     retry: Option<Box<Retry>>,
     listening: Listening,
@@ -426,6 +430,7 @@ impl Session {
             portal: None,
             described: None,
             questions: Questions::default(),
+            judged: None,
             retry: None,
             listening: Listening::default(),
             lazy: Lazy::default(),
@@ -548,6 +553,7 @@ impl Session {
             // Anything may be what it calls.
             self.questions.suspects |= sql::Effects::FUNCTION;
         }
+        self.judge_anew();
         let Changes { list: changes, first, whole, part } = changes;
         if changes.is_empty() {
             return Attach::Ready;
@@ -600,11 +606,16 @@ impl Session {
         if self.questions.awaits_catalogue() {
             self.knowledge.code_changed();
             self.knowledge.first_reading_over();
+            if !self.is_quiet() {
+                // What is in flight may be done after all, in a moment.
+                self.knowledge.code_doubted();
+            }
         }
         self.flow.reset();
         self.retry = None;
         self.sequences.end();
         self.questions = Questions::default();
+        self.judged = None;
         self.listening.detach();
         self.pins = Pins::NONE;
         // The next lease tells what there is.

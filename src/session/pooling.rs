@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::asking::Questions;
 use super::flow::{Kind, Owner};
 use super::listening::ListenMode;
+use super::making::Making;
 use super::pins::PinReason;
 use super::{Backend, Leftovers, Note, Parting, Session};
 use crate::sql::Effects;
@@ -81,7 +82,9 @@ impl Session {
             self.owed = Leftovers::Permanent;
         }
         self.owed = self.leftovers();
+        self.tell_made();
         self.questions = Questions::default();
+        self.judge_anew();
         self.reading.touched = false;
         self.forget_causes();
         if self.flow.is_empty() {
@@ -90,6 +93,18 @@ impl Session {
         build::empty(out, b'S');
         self.flow.sent(Kind::Sync, Owner::Proxy, Note::Plain);
         Parting::Asked
+    }
+
+    /// The catalogue is not asked for here: it is by the next lease of each pool.
+    fn tell_made(&self) {
+        let has_made = self.questions.making == Making::Has;
+        if has_made && self.questions.is_code_changed() {
+            self.knowledge.code_changed();
+        } else if has_made {
+            self.knowledge.code_changed_again();
+        } else if self.questions.doubts {
+            self.knowledge.code_doubted();
+        }
     }
 
     /// The server has told what there is. Under transaction pooling, a lease would end here unless that

@@ -2,6 +2,7 @@
 
 use super::asking::{DEALLOCATES, Parameters};
 use super::knowledge::Statement;
+use super::making::MAKES;
 use super::pins::PinReason;
 use super::rules::Suspicion;
 use super::sequences::MAY_DRAW;
@@ -27,8 +28,7 @@ impl Session {
         let effects = effects | self.effects_in_doubt(effects, text);
         self.note_cause(effects, text);
         let listens = effects.contains(Effects::UNLISTEN) && self.listening.is_sharing();
-        if effects.is_pure() && self.pins.is_empty() && !effects.contains(Effects::DDL) && !listens
-        {
+        if effects.is_pure() && self.pins.is_empty() && !effects.intersects(MAKES) && !listens {
             return Resets::None;
         }
         self.try_text(effects, text);
@@ -67,23 +67,6 @@ impl Session {
             self.note_strings(text, parameters);
         }
         touched.resets
-    }
-
-    /// The transaction, or the text itself, may have put other code behind the names of the text: it is judged again
-    /// when the catalogue was read.
-    fn effects_in_doubt(&self, effects: Effects, text: &[u8]) -> Effects {
-        // Temporary objects are their own session's, and whoever keeps its server is asked nothing.
-        let temporary = (effects | self.questions.suspects).contains(Effects::TEMP_OBJECT);
-        let creates = || {
-            let conforming = !self.reading.escapes_in_strings;
-            let effects = effects.contains(Effects::DDL) && !temporary;
-            effects && !self.pooling.keeps() && sql::creates_ahead(text, conforming)
-        };
-        let in_doubt = self.questions.is_code_changed() || creates();
-        if in_doubt && self.knowledge.rules().suspicion != Suspicion::Off {
-            return Effects::FUNCTION.union(Effects::UNREAD);
-        }
-        Effects::PURE
     }
 
     /// Code runs texts of its own making, which this text may have given it.

@@ -98,7 +98,7 @@ impl<'a> Name<'a> {
             return Effects::PURE;
         }
         match options.catalogue.map(|catalogue| catalogue.function(function)) {
-            Some(Some(Some(deed))) => deed.effects,
+            Some(Some(Some(deed))) => deed.effects | options.vouched,
             Some(Some(None)) => options.vouched,
             Some(None) => Effects::FUNCTION | Effects::UNREAD,
             None => Effects::FUNCTION,

@@ -297,7 +297,7 @@ impl<'a, 'o> Classifier<'a, 'o> {
             return Effects::ROUTINE;
         };
         match catalogue.function(name.as_bytes()) {
-            Some(deed) => deed.map_or(self.options.vouched, |deed| deed.effects),
+            Some(deed) => self.options.vouched | deed.map_or(Effects::PURE, |deed| deed.effects),
             None => Effects::ROUTINE | Effects::UNREAD,
         }
     }

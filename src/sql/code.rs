@@ -82,6 +82,10 @@ fn read_level(text: &[u8], depth: u8, code: &mut Code) {
                     read_level(&inner, depth + 1, code);
                 }
             }
+            // What it calls may run it.
+            Kind::Text | Kind::EscapeText | Kind::DollarText => {
+                code.effects |= constant(token).map_or(Effects::PURE, |text| made_by(&text));
+            }
             _ => {}
         }
     }
@@ -148,6 +152,7 @@ fn word(token: &Token<'_>, next: &Token<'_>, code: &mut Code) {
         b"discard" => Effects::DISCARD.union(Effects::SQL_PREPARE),
         b"insert" => Effects::DRAWS,
         b"alter" => Effects::DDL.union(Effects::ALTERS),
+        b"create" if token.kind == Kind::Word => created(next),
         b"drop" => Effects::DDL,
         _ if name.starts_with(b"pg_temp") => Effects::TEMP_OBJECT,
         _ if next.kind == Kind::Open => call::watched(name, &[]),
@@ -164,6 +169,56 @@ fn word(token: &Token<'_>, next: &Token<'_>, code: &mut Code) {
 
 /// A view whose rule on UPDATE sets.
 pub(crate) const SETTINGS: &[u8] = b"pg_settings";
+
+/// What CREATE makes, by the word behind it.
+fn created(next: &Token<'_>) -> Effects {
+    let is = |words: &[&[u8]]| words.iter().any(|word| next.is_word(word));
+    if is(&WITH_CODE) {
+        return Effects::CREATES;
+    }
+    // That word may be one of those that code puts together.
+    if next.kind == Kind::Word && !is(&CODE) {
+        return Effects::PURE;
+    }
+    Effects::CREATES.union(Effects::ALTERS)
+}
+
+/// What a text makes if it is run.
+fn made_by(text: &[u8]) -> Effects {
+    let mut tokens = Lexer::new(text, true);
+    let first = tokens.next().filter(|t| t.is_word(b"create") || t.is_word(b"alter"));
+    match (first, tokens.next()) {
+        (Some(first), Some(kind)) if first.is_word(b"create") => created(&kind),
+        (Some(_), Some(kind)) if kind.kind == Kind::Word => Effects::ALTERS,
+        _ => Effects::PURE,
+    }
+}
+
+/// What is made of code, or may be replaced by it, and words before such.
+const CODE: [&[u8]; 18] = [
+    b"aggregate",
+    b"cast",
+    b"constraint",
+    b"domain",
+    b"event",
+    b"extension",
+    b"function",
+    b"materialized",
+    b"operator",
+    b"or",
+    b"policy",
+    b"procedure",
+    b"recursive",
+    b"rule",
+    b"schema",
+    b"trigger",
+    b"type",
+    b"view",
+];
+
+/// What may hold code, and be temporary.
+const WITH_CODE: [&[u8]; 6] =
+    [b"foreign", b"index", b"statistics", b"table", b"unique", b"unlogged"];
 
 /// Parts of words that code in other languages has when it touches the session, their global stores
 /// included (`plpython-sharing.html`, `plperl-global.html`).
@@ -205,10 +260,25 @@ mod tests {
             ("select run($$drop table t$$), 'x'", Effects::DDL),
             ("select run('insert into t values (1)')", Effects::DRAWS),
             ("drop table t", Effects::PURE),
+            ("select run('create trigger t')", Effects::CREATES.union(Effects::ALTERS)),
+            ("select run('create ' || 'function')", Effects::CREATES.union(Effects::ALTERS)),
+            ("select run('create unlogged table t')", Effects::CREATES),
+            ("select run('create temp table t')", Effects::TEMP_OBJECT),
+            ("select run('they create accounts')", Effects::PURE),
         ] {
             assert_eq!(effects_of_strings(text.as_bytes(), true), effects, "{text}");
         }
         assert_eq!(effects_of_value(b"alter table t add a int"), Effects::DDL | Effects::ALTERS);
         assert_eq!(effects_of_value(b"alteration"), Effects::PURE);
+        let makes = Effects::CREATES.union(Effects::ALTERS);
+        for (text, effects) in [
+            ("begin create or replace function f() returns int return 1; end", makes),
+            ("begin perform run('create rule r'); end", makes),
+            ("begin perform run('alter table t enable trigger x'); end", Effects::ALTERS),
+            ("begin raise notice 'create, alter'; end", makes),
+            ("begin raise notice 'alter'; create role r; end", Effects::PURE),
+        ] {
+            assert_eq!(read(text.as_bytes()).effects, effects, "{text}");
+        }
     }
 }

@@ -74,8 +74,11 @@ impl Effects {
     pub const LOCAL_SETTING: Self = Self(1 << 28);
     /// The same of one that it reports.
     pub const LOCAL_TOLD: Self = Self(1 << 30);
-    /// ALTER in code: what it changes is seldom temporary, as what code creates and drops often is.
+    /// ALTER in code, and CREATE of functions and their like: what they change is seldom temporary, as what code
+    /// creates and drops often is.
     pub const ALTERS: Self = Self(1 << 31);
+    /// CREATE in code, of what may hold code.
+    pub const CREATES: Self = Self(1 << 33);
 
     /// The same of one by which strings are read.
     pub const LOCAL_LEXING: Self = Self(1 << 29);
@@ -178,7 +181,7 @@ impl fmt::Debug for Effects {
     }
 }
 
-const NAMES: [(Effects, &str); 33] = [
+const NAMES: [(Effects, &str); 34] = [
     (Effects::SETTING, "setting"),
     (Effects::LISTEN, "listen"),
     (Effects::CURSOR, "cursor"),
@@ -212,4 +215,5 @@ const NAMES: [(Effects, &str); 33] = [
     (Effects::LOCAL_TOLD, "local_told"),
     (Effects::LOCAL_NAMING, "local_naming"),
     (Effects::ALTERS, "alters"),
+    (Effects::CREATES, "creates"),
 ];

@@ -50,7 +50,7 @@ pub use self::redact::redact;
 pub use self::setting::setting;
 pub use self::shapes::Shapes;
 pub use self::shown::{Shown, shown};
-pub use self::statements::{Mention, creates_ahead, mentions};
+pub use self::statements::{Creates, Mention, creates, has_more, mentions};
 pub use self::stored::{Stored, named};
 pub use self::touched::{Resets, Touched, touched, touched_by_strings, touched_by_value};
 pub use self::whole::{Whole, is_empty, whole};

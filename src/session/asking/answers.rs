@@ -1,5 +1,9 @@
 //! What a server answers, and what becomes of it.
 
+use std::hash::BuildHasher;
+
+use rustc_hash::FxBuildHasher;
+
 use super::{Leftovers, Parameters};
 use crate::session::from_server::MAX_OWN_ROW;
 use crate::session::pins::{PinReason, Pins};
@@ -15,8 +19,10 @@ use crate::without::is_off;
 /// Rows of the catalogue.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    rows: Vec<Stored>,
+    stored: Vec<Stored>,
     bytes: usize,
+    /// Of all that they show, in any order.
+    mark: u64,
 }
 
 /// The row of a question about one setting.
@@ -124,6 +130,7 @@ impl Session {
     pub(in crate::session) fn on_catalogue_row(&mut self, row: &[u8]) -> Result<(), SessionError> {
         let Some(asked) = &mut self.questions.asked else { return Ok(()) };
         let Some(rows) = &mut asked.catalogue else { return Ok(()) };
+        rows.mark = rows.mark.wrapping_add(FxBuildHasher.hash_one(row));
         let mut columns = Columns::new(row)?;
         let kind = columns.next()?.unwrap_or_default();
         let number = columns.next()?.unwrap_or_default();
@@ -131,10 +138,10 @@ impl Session {
         let row = Stored::new(kind, number, name, columns.next()?, columns.next()?);
         rows.bytes += row.bytes();
         if rows.bytes <= MAX_CATALOGUE {
-            rows.rows.push(if is_off("functions") { row.harmless() } else { row });
+            rows.stored.push(if is_off("functions") { row.harmless() } else { row });
         } else {
             // Nothing is known then, and everything suspect.
-            rows.rows = Vec::new();
+            rows.stored = Vec::new();
         }
         Ok(())
     }
@@ -184,7 +191,8 @@ impl Session {
         self.questions.trial = None;
         let touched = std::mem::take(&mut self.questions.touched);
         if let Some(rows) = asked.catalogue {
-            suspects = suspects.without(UNREAD) | self.on_catalogue(&rows);
+            suspects =
+                suspects.without(UNREAD) | self.on_catalogue(&rows, asked.code, asked.doubts);
         }
         if suspects.intersects(DEALLOCATES) {
             self.owed = Leftovers::Prepared;
@@ -273,12 +281,15 @@ impl Session {
 
     /// The catalogue was read. What texts do that could not be read before: settings they touch are
     /// asked for in another round.
-    fn on_catalogue(&mut self, rows: &Rows) -> Effects {
+    fn on_catalogue(&mut self, rows: &Rows, code: u64, doubts: bool) -> Effects {
+        let is_another = self.knowledge.is_another(rows.mark);
+        let code = if doubts && is_another { self.knowledge.code_changed_here() } else { code };
         let is_whole = rows.bytes <= MAX_CATALOGUE;
-        match Catalogue::new(sql::named(&rows.rows)).filter(|_| is_whole) {
-            Some(catalogue) => self.knowledge.learn_catalogue(catalogue),
-            None => self.knowledge.refuse_catalogue(),
+        match Catalogue::new(sql::named(&rows.stored)).filter(|_| is_whole) {
+            Some(catalogue) => self.knowledge.learn_catalogue(catalogue, code),
+            None => self.knowledge.refuse_catalogue(code),
         }
+        self.judge_by(code);
         let mut found = Effects::PURE;
         for text in std::mem::take(&mut self.questions.unread) {
             let catalogue = self.knowledge.catalogue();

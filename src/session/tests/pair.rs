@@ -93,7 +93,7 @@ impl Pair {
             servers: (0..servers).map(|_| Peer::new(limit)).collect(),
         };
         // No scenario is about the catalogue unless it says so.
-        pair.knowledge.refuse_catalogue();
+        pair.knowledge.refuse_catalogue(0);
         pair.knowledge.claim_reading();
         pair.client(&[]);
         pair

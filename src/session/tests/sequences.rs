@@ -8,7 +8,7 @@ use crate::sql::{Catalogue, Subject};
 fn scene() -> Pair {
     let p = Pair::attached();
     let rows = [(Subject::Drawing, b"orders".as_slice(), b"id orders_id_seq public".as_slice())];
-    p.knowledge.learn_catalogue(Catalogue::new(rows.into_iter()).unwrap());
+    p.knowledge.learn_catalogue(Catalogue::new(rows.into_iter()).unwrap(), 0);
     p
 }
 
