@@ -18,6 +18,8 @@ use crate::wire::{Reader, Report, SqlState, build};
 pub(super) struct Lazy {
     allowed: bool,
     begun: Begun,
+    /// By the unnamed portal, which the client may meet again (`protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY`).
+    by_portal: bool,
 }
 
 /// Who knows of the transaction that the client has begun.
@@ -57,6 +59,7 @@ impl Session {
             return true;
         }
         let Some(tag) = self.run_lazily(text) else { return false };
+        self.lazy.by_portal = false;
         self.answer_query(tag);
         true
     }
@@ -78,6 +81,7 @@ impl Session {
         };
         let held = meaning.statement;
         let tag = self.run_lazily(parsed.or(held.as_ref().map(|held| &*held.body))?)?;
+        self.lazy.by_portal = self.is_begun_here();
         if let Some(body) = parsed {
             let statement = self.statement_of(body, Effects::PURE);
             self.begin_parse(segment.name, statement, false);
@@ -149,10 +153,21 @@ impl Session {
             return;
         }
         let failed = self.status == TransactionStatus::Failed;
-        // The second statement of the second fails.
-        build::query(out, if failed { "BEGIN; ROLLBACK TO SAVEPOINT pgweir" } else { "BEGIN" });
+        if self.lazy.by_portal && !failed {
+            build::parse_body(out, b"", b"BEGIN\0\0\0");
+            build::bind_text(out, "", "", &[]);
+            build::execute(out);
+            build::empty(out, b'S');
+            for kind in [Kind::Parse, Kind::Bind, Kind::Execute] {
+                self.inject(kind, Note::Plain);
+            }
+            self.inject(Kind::Sync, Note::LazyBegin);
+        } else {
+            // The second statement of the second fails.
+            build::query(out, if failed { "BEGIN; ROLLBACK TO SAVEPOINT pgweir" } else { "BEGIN" });
+            self.inject(Kind::Query, Note::LazyBegin);
+        }
         backend.statements.clear_unnamed();
-        self.inject(Kind::Query, Note::LazyBegin);
         self.lazy.begun = Begun::Sent;
     }
 

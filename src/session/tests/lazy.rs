@@ -58,8 +58,9 @@ fn so_does_one_by_the_extended_protocol() {
     p.send(0, "B() E() S P(,select 1) B() E() S");
     p.client_got(0, "2 C(BEGIN) Z(T)");
     p.attach(0, 0);
-    p.server_got(0, "Q(BEGIN)");
-    p.answer(0, "C(BEGIN) Z(T)");
+    // Its portal is there, too.
+    p.server_got(0, "P(,BEGIN) B E S");
+    p.answer(0, "1 2 C(BEGIN) Z(T)");
     p.server_got(0, "P(,select 1) B E S");
     p.answer(0, "1 2 D(1) C(SELECT 1) Z(T)");
     p.client_got(0, "1 2 D(1) C(SELECT 1) Z(T)");
