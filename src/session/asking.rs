@@ -110,9 +110,10 @@ impl Questions {
             || self.asked.as_ref().is_some_and(|asked| asked.catalogue.is_some())
     }
 
-    /// The catalogue is to be read, since a command of the open transaction has changed it.
+    /// The catalogue is to be read, since a command of the open transaction has changed it. What only may have, is asked
+    /// about all the same for the texts that it has run.
     pub(super) fn is_code_changed(&self) -> bool {
-        self.catalogue
+        self.catalogue && !self.doubts
     }
 
     fn are_open(&self, pins: Pins) -> bool {
@@ -294,6 +295,7 @@ impl Session {
         let temporary = may_be_temporary && self.questions.suspects.contains(Effects::TEMP_OBJECT);
         if !temporary && self.knowledge.rules().suspicion != Suspicion::Off {
             self.questions.catalogue = true;
+            self.questions.doubts = false;
             self.questions.making = Making::Has;
         }
     }

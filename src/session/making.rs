@@ -101,6 +101,8 @@ impl Session {
         }
         if makes {
             self.questions.making = Making::Has;
+        } else if self.questions.catalogue {
+            // It is read anyway.
         } else if self.knowledge.claim_another() {
             // Of a text that nobody has seen, no word says so, and most are queries: others hear of it if it was none.
             self.questions.catalogue = true;
