@@ -47,6 +47,9 @@ fn a_standby_behind_the_primarys_name_is_left_after_its_first_refusal_to_write()
         println!("SKIPPED: PostgreSQL 13 does not report that it is a standby");
         return;
     }
+    // Its server is asked what the text has left.
+    let leased = || stage.weir.count("pgweir_servers", "state=\"leased\"");
+    wait_until("no server is at work", || leased() == 0);
     middleman.redirect(behind.port());
     middleman.cut();
     each_its_own(&mut clients);

@@ -172,6 +172,8 @@ pub struct Knowledge {
     code_seen: AtomicU64,
     code_asked: AtomicU64,
     code_doubts_seen: AtomicU64,
+    /// For so many whiles it is not read for these again: most are about queries, and some code runs all the time.
+    doubt_rest: AtomicU32,
     /// What was read last, as a number.
     catalogue_mark: AtomicU64,
     /// It was read for changes that others make, not long ago: reading takes a while, and some make them all the time.
@@ -515,11 +517,27 @@ impl Knowledge {
         !self.was_read.swap(true, Ordering::AcqRel)
     }
 
-    /// A while has passed: the catalogue may be read for what others have changed, and is for what code may have.
+    /// The same, where nobody has seen what code has run.
+    pub fn claim_doubted(&self) -> bool {
+        let may = self.doubt_rest.load(Ordering::Acquire) == 0 && self.claim_another();
+        if may {
+            self.doubt_rest.store(DOUBT_REST, Ordering::Release);
+        }
+        may
+    }
+
+    /// A while has passed: the catalogue may be read for what others have changed, and is, now and then, for what code
+    /// may have.
     pub fn allow_reading(&self) {
         self.was_read.store(false, Ordering::Release);
+        let rest = self.doubt_rest.load(Ordering::Acquire);
+        if rest > 0 {
+            self.doubt_rest.store(rest - 1, Ordering::Release);
+            return;
+        }
         let doubts = self.changes.load().code_doubts.load(Ordering::Acquire);
         if self.code_doubts_seen.swap(doubts, Ordering::AcqRel) != doubts {
+            self.doubt_rest.store(DOUBT_REST, Ordering::Release);
             self.expire_catalogue();
         }
     }
@@ -638,6 +656,9 @@ impl Inner {
 /// Kinds of clients that are learnt.
 const MAX_SEQUENCE_READERS: usize = 1_000;
 
+/// In seconds: reading a large catalogue takes a tenth of one.
+const DOUBT_REST: u32 = 10;
+
 /// Start of every statement name that pgweir makes on a server.
 pub const NAME_PREFIX: &str = "__pgweir_";
 
@@ -753,6 +774,14 @@ mod tests {
         assert!(pool.claim_reading() && !pool.claim_reading());
         pool.allow_reading();
         assert!(!pool.claim_reading());
+        // Code that runs all the time has it read now and then.
+        pool.code_doubted();
+        let whiles = (1..30).filter(|_| {
+            pool.allow_reading();
+            pool.code_doubted();
+            pool.claim_reading()
+        });
+        assert!((2..=3).contains(&whiles.count()));
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Session {
             self.questions.making = Making::Has;
         } else if self.questions.catalogue {
             // It is read anyway.
-        } else if self.knowledge.claim_another() {
+        } else if self.knowledge.claim_doubted() {
             // Of a text that nobody has seen, no word says so, and most are queries: others hear of it if it was none.
             self.questions.catalogue = true;
             self.questions.doubts = true;
