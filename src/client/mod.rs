@@ -387,7 +387,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// (`errcodes-appendix.html`, classes 22 and 42), or a server that it did not get in time.
 fn result_of(code: SqlState) -> LoginResult {
     match code.as_bytes() {
-        [b'2', b'2', ..] | [b'4', b'2', ..] => LoginResult::Refused,
+        [b'2' | b'4', b'2', ..] => LoginResult::Refused,
         _ if code == SqlState::TOO_MANY_CONNECTIONS => LoginResult::NoServer,
         _ => LoginResult::ServerFailed,
     }

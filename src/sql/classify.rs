@@ -313,31 +313,8 @@ impl<'a, 'o> Classifier<'a, 'o> {
         let written = |name| catalogue.written(name).filter(|_| code.writes);
         let behind = |name| catalogue.mention(name).into_iter().chain(written(name));
         let uses = code.uses.iter().flat_map(|name| behind(name));
-        let known = code.effects | self.options.vouched | self.calls(&text, catalogue);
+        let known = code.effects | self.options.vouched | calls(&text, catalogue);
         uses.fold(known, |effects, deed| effects | deed.effects)
-    }
-
-    /// What the functions may do that code calls, those included of which the catalogue does not know.
-    fn calls(&self, code: &[u8], catalogue: &Catalogue) -> Effects {
-        let mut effects = Effects::PURE;
-        let mut name = Token::START;
-        for token in Lexer::new(code, true) {
-            let name = std::mem::replace(&mut name, token);
-            if token.kind != Kind::Open || !name.is_identifier() {
-                continue;
-            }
-            let function = fold(&name);
-            let function = function.as_ref().map_or(&b""[..], |name| name.as_bytes());
-            let is_keyword = name.kind == Kind::Word && keywords::never_calls(function);
-            if is_keyword || builtins::is_harmless(function) {
-                continue;
-            }
-            effects |= match catalogue.function(function) {
-                Some(deed) => deed.map_or(Effects::PURE, |deed| deed.effects),
-                None => Effects::FUNCTION | Effects::UNREAD,
-            };
-        }
-        effects
     }
 
     /// Whether a COPY may put rows into a table: COPY FROM does, and a statement in parentheses may
@@ -381,6 +358,29 @@ impl<'a, 'o> Classifier<'a, 'o> {
         }
         Statement::Set
     }
+}
+
+/// What the functions may do that code calls, those included of which the catalogue does not know.
+fn calls(code: &[u8], catalogue: &Catalogue) -> Effects {
+    let mut effects = Effects::PURE;
+    let mut name = Token::START;
+    for token in Lexer::new(code, true) {
+        let name = std::mem::replace(&mut name, token);
+        if token.kind != Kind::Open || !name.is_identifier() {
+            continue;
+        }
+        let function = fold(&name);
+        let function = function.as_ref().map_or(&b""[..], |name| name.as_bytes());
+        let is_keyword = name.kind == Kind::Word && keywords::never_calls(function);
+        if is_keyword || builtins::is_harmless(function) {
+            continue;
+        }
+        effects |= match catalogue.function(function) {
+            Some(deed) => deed.map_or(Effects::PURE, |deed| deed.effects),
+            None => Effects::FUNCTION | Effects::UNREAD,
+        };
+    }
+    effects
 }
 
 /// What stands behind SET, if that is LOCAL and a setting under which texts mean something else.
