@@ -326,8 +326,9 @@ impl Session {
     /// Tells others that code has changed, and has the catalogue read.
     fn ask_what_was_made(&mut self, backend: &mut Backend, out: &mut BytesMut) {
         let is_made = std::mem::take(&mut self.questions.making) == Making::Has;
-        let is_wanted = std::mem::take(&mut self.questions.catalogue)
-            || (is_made && self.knowledge.claim_another());
+        // So that what code makes all the time has it read once a second.
+        let may = is_made && self.knowledge.claim_another();
+        let is_wanted = std::mem::take(&mut self.questions.catalogue) || may;
         let code = match (is_made, is_wanted) {
             (true, true) => self.knowledge.code_changed_here(),
             (true, false) => self.knowledge.code_changed_again(),

@@ -128,7 +128,8 @@ impl Session {
     /// Sends what belongs before the client's message.
     fn go_ahead(&mut self, header: Header, backend: &mut Backend, out: &mut BytesMut) {
         self.write_behind(out);
-        if self.must_restore() && self.flow.is_empty() {
+        let failed = self.status == TransactionStatus::Failed;
+        if self.must_restore() && self.flow.is_empty() && !failed {
             self.restore(backend, out);
             build::empty(out, b'S');
             self.inject(Kind::Sync, Note::Plain);

@@ -286,9 +286,14 @@ impl Knowledge {
 
     /// The pool is another database's from now on.
     pub fn follow(&self, changes: &Arc<Changes>) {
+        let learning = self.lock();
         if !Arc::ptr_eq(&self.changes.swap(Arc::clone(changes)), changes) {
+            // They are counted anew there.
+            self.code_seen.store(0, Ordering::Release);
+            self.code_asked.store(0, Ordering::Release);
             self.forget_catalogue();
         }
+        drop(learning);
     }
 
     /// The shared statement of a text under a fingerprint of settings.
@@ -350,6 +355,17 @@ impl Knowledge {
     /// change.
     pub fn code_changed_here(&self) -> u64 {
         let code = self.code_changed_again();
+        self.code_asked.fetch_max(code, Ordering::AcqRel);
+        code
+    }
+
+    /// The same, by a reading behind the change `read`, which shows more than was known: it shows the new one too, unless
+    /// others have changed code meanwhile. Gives the number of the last change that it shows.
+    pub fn code_found_changed(&self, read: u64) -> u64 {
+        let code = self.code_changed_again();
+        if code != read + 1 {
+            return read;
+        }
         self.code_asked.fetch_max(code, Ordering::AcqRel);
         code
     }
@@ -430,8 +446,8 @@ impl Knowledge {
     pub fn learn_catalogue(&self, catalogue: Catalogue, code: u64) {
         self.first_reading_over();
         let learning = self.lock();
-        // One that was asked for later may have come first.
-        if code < self.code_seen.load(Ordering::Acquire) {
+        // One that was asked for later may have come first, and one of another database is none.
+        if code < self.code_seen.load(Ordering::Acquire) || code > self.code_number() {
             return;
         }
         self.catalogue_refused.store(false, Ordering::Relaxed);
@@ -446,7 +462,7 @@ impl Knowledge {
 
     /// It has more code than is read: functions are suspected, and what tables have behind them is not seen.
     pub fn refuse_catalogue(&self, code: u64) {
-        self.code_seen.fetch_max(code, Ordering::AcqRel);
+        self.code_seen.fetch_max(code.min(self.code_number()), Ordering::AcqRel);
         self.catalogue.store(None);
         self.catalogue_refused.store(true, Ordering::Relaxed);
         self.catalogue_settled.store(true, Ordering::Relaxed);
@@ -749,6 +765,11 @@ mod tests {
         assert!(read(&two));
         two.follow(&Arc::default());
         assert!(two.claim_reading() && two.catalogue().is_none());
+        // One of the old database comes late.
+        two.learn_catalogue(Catalogue::default(), one.code_number());
+        assert!(two.catalogue().is_none());
+        two.learn_catalogue(Catalogue::default(), two.code_number());
+        assert!(two.catalogue().is_some() && !two.claim_reading() && !two.is_catalogue_behind());
     }
 
     #[test]
@@ -766,6 +787,14 @@ mod tests {
         assert_eq!(pool.code_known(false), Some(change));
         pool.learn_catalogue(Catalogue::default(), change - 1);
         assert_eq!(pool.catalogue_version(), version + 1);
+        // A reading that others have overtaken shows what it showed when it was asked for.
+        assert_eq!(pool.code_found_changed(change), change + 1);
+        pool.learn_catalogue(Catalogue::default(), change + 1);
+        let other = pool.code_changed_here();
+        assert_eq!(pool.code_found_changed(change + 1), change + 1);
+        pool.learn_catalogue(Catalogue::default(), other);
+        assert_eq!(pool.code_known(false), None);
+        pool.learn_catalogue(Catalogue::default(), pool.code_number());
         // By whom nobody knows, and once.
         pool.claim_reading();
         pool.code_doubted();

@@ -101,9 +101,7 @@ impl Session {
         }
         if makes {
             self.questions.making = Making::Has;
-        } else if self.questions.catalogue {
-            // It is read anyway.
-        } else if self.knowledge.claim_doubted() {
+        } else if !self.questions.catalogue && self.knowledge.claim_doubted() {
             // Of a text that nobody has seen, no word says so, and most are queries: others hear of it if it was none.
             self.questions.catalogue = true;
             self.questions.doubts = true;
@@ -146,7 +144,8 @@ impl Session {
     /// Whether anything has run since, and code has changed, or is changing.
     pub(super) fn is_misjudged(&self) -> bool {
         let Some(Judged { code, segment }) = self.judged else { return false };
-        let has_run = segment != self.ticket.segment || !self.is_quiet();
+        let has_run =
+            segment != self.ticket.segment || self.open_segment || self.flow.holds_for_client();
         has_run
             && (code.is_none() || code != self.code_known())
             && self.knowledge.rules().suspicion != Suspicion::Off

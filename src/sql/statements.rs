@@ -58,13 +58,17 @@ pub enum Creates {
 /// Whether a CREATE or ALTER stands in a text; those of tables and their like do not count where they may be
 /// `temporary`.
 pub fn creates(text: &[u8], conforming: bool, temporary: bool) -> Creates {
-    let mut found = Creates::Nothing;
+    let (mut found, mut ahead) = (Creates::Nothing, false);
     for (first, after) in statements(text, conforming) {
-        if found == Creates::Last {
+        if ahead {
             return Creates::Ahead;
         }
         let creates = first.is_word(b"create") || first.is_word(b"alter");
-        if creates && !(temporary && is_of_table(after)) {
+        if !creates || (temporary && is_of(&TABLE, after.clone())) {
+            continue;
+        }
+        ahead = true;
+        if !is_of(&WITHOUT_CODE, after) {
             found = Creates::Last;
         }
     }
@@ -93,12 +97,26 @@ fn statements(text: &[u8], conforming: bool) -> impl Iterator<Item = (Token<'_>,
     })
 }
 
-/// Whether what stands behind CREATE or ALTER says that it is about a table, or what may be as temporary as one.
-fn is_of_table(mut after: Lexer<'_>) -> bool {
+/// Whether what stands behind CREATE or ALTER says that it is about one of these.
+fn is_of(kinds: &[&[u8]], mut after: Lexer<'_>) -> bool {
     let kind = after.find(|token| !BEFORE_TABLE.iter().any(|word| token.is_word(word)));
-    kind.is_some_and(|kind| TABLE.iter().any(|word| kind.is_word(word)))
+    kind.is_some_and(|kind| kinds.iter().any(|word| kind.is_word(word)))
 }
 
+/// What has no code, and what may take hours and seldom has any: while it is in flight, nobody else is asked for it.
+const WITHOUT_CODE: [&[u8]; 9] = [
+    b"database",
+    b"group",
+    b"index",
+    b"publication",
+    b"role",
+    b"sequence",
+    b"subscription",
+    b"tablespace",
+    b"user",
+];
+
+/// What may be temporary.
 const TABLE: [&[u8]; 4] = [b"table", b"index", b"sequence", b"view"];
 
 /// Words before these.
@@ -128,6 +146,9 @@ mod tests {
             ("create function f() returns int language sql as 'select 1'; select f()", Ahead),
             ("select 1;; Alter table t add a int; -- ;\nselect 1", Ahead),
             ("create table t (a int);\0", Last),
+            ("create unique index concurrently i on t (a)", Nothing),
+            ("create index on t (f(a)); insert into t values (1)", Ahead),
+            ("alter role r set x = 1", Nothing),
             ("create table t (a int) ; -- select 1;\n", Last),
             ("create function f() returns int language sql as $$ select 1; select 2; $$;", Last),
             ("drop table t; drop table u;", Nothing),

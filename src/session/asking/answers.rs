@@ -130,12 +130,15 @@ impl Session {
     pub(in crate::session) fn on_catalogue_row(&mut self, row: &[u8]) -> Result<(), SessionError> {
         let Some(asked) = &mut self.questions.asked else { return Ok(()) };
         let Some(rows) = &mut asked.catalogue else { return Ok(()) };
-        rows.mark = rows.mark.wrapping_add(FxBuildHasher.hash_one(row));
         let mut columns = Columns::new(row)?;
         let kind = columns.next()?.unwrap_or_default();
         let number = columns.next()?.unwrap_or_default();
         let name = columns.next()?.unwrap_or_default();
-        let row = Stored::new(kind, number, name, columns.next()?, columns.next()?);
+        let (code, uses) = (columns.next()?, columns.next()?);
+        // Names, and code that is shown by them, depend on the reader's `search_path`.
+        let body = code.filter(|_| matches!(kind, b"f" | b"x"));
+        rows.mark = rows.mark.wrapping_add(FxBuildHasher.hash_one((kind, number, body, uses)));
+        let row = Stored::new(kind, number, name, code, uses);
         rows.bytes += row.bytes();
         if rows.bytes <= MAX_CATALOGUE {
             rows.stored.push(if is_off("functions") { row.harmless() } else { row });
@@ -160,6 +163,9 @@ impl Session {
             backend.statements.forget_own();
             if asked.catalogue.is_some() {
                 self.knowledge.on_catalogue_failed();
+            }
+            if asked.doubts {
+                self.knowledge.code_doubted();
             }
             if self.questions.are_open(self.pins) || self.suspects_resets() {
                 self.questions.failures += 1;
@@ -283,7 +289,8 @@ impl Session {
     /// asked for in another round.
     fn on_catalogue(&mut self, rows: &Rows, code: u64, doubts: bool) -> Effects {
         let is_another = self.knowledge.is_another(rows.mark);
-        let code = if doubts && is_another { self.knowledge.code_changed_here() } else { code };
+        let code =
+            if doubts && is_another { self.knowledge.code_found_changed(code) } else { code };
         let is_whole = rows.bytes <= MAX_CATALOGUE;
         match Catalogue::new(sql::named(&rows.stored)).filter(|_| is_whole) {
             Some(catalogue) => self.knowledge.learn_catalogue(catalogue, code),
