@@ -199,6 +199,24 @@ fn numbers_drawn_behind_a_rollback_in_flight_are_the_clients_own() {
 }
 
 #[test]
+fn a_taken_name_is_one_in_a_transaction_that_fails_in_flight_beside_a_temporary_table() {
+    both_with(&Setup::servers(2), |target| {
+        let mut one = target.connect();
+        one.rows(
+            "create function run(text) returns void language plpgsql as 'begin execute $1; end'; \
+             create table shape (a int)",
+        );
+        one.rows("begin; create table pg_temp.own (a int)");
+        one.rows("select run('alter table shape alter a type text')");
+        let mut seen = vec![at_once(&mut one, &[parse("a", "select 1"), run("a", &[]), sync()])];
+        let failing = [run("a", &[]), bind("", "no", &[]), execute("", 0), sync()].concat();
+        one.send(&[failing, parse("a", ""), run("a", &[]), sync()].concat());
+        seen.push(line(&one.ready(2)));
+        seen
+    });
+}
+
+#[test]
 fn nobody_runs_what_others_have_prepared_by_the_names_of_the_server() {
     let stage = Stage::new(&Setup::servers(1));
     let mut one = stage.client();

@@ -190,7 +190,9 @@ impl Session {
         if !failed {
             // A transaction may have failed by now, and then nothing can be prepared.
             let copy = self.copy_of(&existing, generation, backend);
-            let must_prepare = matches!(copy, Copy::Missing | Copy::Stale);
+            // Beside objects of its own, the client may be given another copy than the one that is there.
+            let is_there = matches!(copy, Copy::Ready | Copy::Coming) && !self.reading.is_apart();
+            let must_prepare = !is_there && copy != Copy::Unsettled;
             if must_prepare && !self.flow.is_status_known() {
                 return ClientFate::Wait;
             }
