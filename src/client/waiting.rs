@@ -162,15 +162,24 @@ impl Client {
         if now < wait.look {
             return Ok(());
         }
-        let dead = self.context.timeouts().client_dead;
-        let pause = dead / LOOKS;
+        let pause = self.context.timeouts().client_dead / LOOKS;
         wait.look = now + pause;
-        let stream = self.link.stream();
-        // What it was told meanwhile keeps the system from asking.
+        self.look_at_machine(pause, &mut wait.watched)
+    }
+
+    /// Looks whether the client's machine acknowledges what it is sent, as is done again after that pause; probes it
+    /// from now on while it is sent nothing, which the system does not do where anything is unacknowledged.
+    pub(super) fn look_at_machine(
+        &self,
+        pause: Duration,
+        watched: &mut bool,
+    ) -> Result<(), Ending> {
+        let (stream, dead) = (self.link.stream(), self.context.timeouts().client_dead);
+        // It is found out at the next look at the latest.
         if stream.owes_acknowledgement(dead.saturating_sub(pause)) {
             return Err(Ending::Lost(io::ErrorKind::TimedOut.into()));
         }
-        if !std::mem::replace(&mut wait.watched, true) {
+        if !std::mem::replace(watched, true) {
             stream.watch(Some(dead));
         }
         Ok(())

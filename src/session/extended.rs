@@ -247,10 +247,7 @@ impl Session {
             return self.wait_flushed(out);
         }
         let meaning = self.statements.meaning(name);
-        if let Some(statement) = &meaning.statement
-            && self.must_know_settings(&statement.body)
-            && self.lacks(name, statement, meaning.generation, backend)
-        {
+        if self.is_parsed_in_doubt(name, &meaning, backend) {
             return self.wait_flushed(out);
         }
         let ahead = meaning.statement.map(|statement| self.before_bind(&statement, backend, out));
@@ -365,10 +362,7 @@ impl Session {
             return ClientFate::Forward;
         };
         let meaning = self.statements.meaning(name);
-        if let Some(statement) = &meaning.statement
-            && self.must_know_settings(&statement.body)
-            && self.lacks(name, statement, meaning.generation, backend)
-        {
+        if self.is_parsed_in_doubt(name, &meaning, backend) {
             return self.wait_flushed(out);
         }
         let tried = meaning.tried;

@@ -72,17 +72,17 @@ impl Session {
         }
         let segment = Segment::read(input)?;
         let meaning = self.statements.meaning(segment.name);
-        let parsed = match segment.parsed {
+        let held = meaning.statement.as_ref();
+        if let Some(body) = segment.parsed {
             // PostgreSQL says that it is taken.
-            Some(_) if meaning.statement.is_some() && !segment.name.is_empty() => return None,
-            Some(body) if self.statements.is_full(segment.name.len() + body.len()) => return None,
-            Some(body) => Some(body),
-            None => None,
-        };
-        let held = meaning.statement;
-        let tag = self.run_lazily(parsed.or(held.as_ref().map(|held| &*held.body))?)?;
+            let is_taken = held.is_some() && !segment.name.is_empty();
+            if is_taken || self.statements.is_full(segment.name.len() + body.len()) {
+                return None;
+            }
+        }
+        let tag = self.run_lazily(segment.parsed.or(held.map(|held| &*held.body))?)?;
         self.lazy.by_portal = self.is_begun_here();
-        if let Some(body) = parsed {
+        if let Some(body) = segment.parsed {
             let statement = self.statement_of(body, Effects::PURE);
             self.begin_parse(segment.name, statement, false);
         }

@@ -147,18 +147,22 @@ impl Session {
         }
     }
 
-    /// Whether the server lacks a statement of the client's, so that it has to be prepared for the message at hand.
-    pub(super) fn lacks(
+    /// Whether a statement would have to be prepared for the message at hand while what is in flight may change what its
+    /// literals mean.
+    pub(super) fn is_parsed_in_doubt(
         &self,
         name: &[u8],
-        statement: &Arc<Statement>,
-        generation: Generation,
+        meaning: &Meaning,
         backend: &mut Backend,
     ) -> bool {
+        let Some(statement) = &meaning.statement else { return false };
+        if !self.must_know_settings(&statement.body) {
+            return false;
+        }
         let copy = if name.is_empty() {
             backend.statements.unnamed(statement, self.ticket.segment)
         } else {
-            self.copy_of(statement, generation, backend)
+            self.copy_of(statement, meaning.generation, backend)
         };
         matches!(copy, Copy::Missing | Copy::Stale)
     }

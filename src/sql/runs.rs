@@ -18,15 +18,17 @@ pub(crate) enum Runs {
 
 impl Runs {
     /// By the word that a statement begins with, in lower case, and what stands behind that.
-    pub(crate) fn of<'a>(first: &[u8], mut after: impl Iterator<Item = Token<'a>>) -> Self {
+    pub(crate) fn of<'a>(first: &[u8], after: impl Iterator<Item = Token<'a>>) -> Self {
         match first {
             b"comment" | b"drop" | b"grant" | b"reassign" | b"revoke" | b"security" => {
                 Self::Nothing
             }
             b"alter" | b"create" => {
-                let kind = after.find(|token| !BEFORE_KINDS.iter().any(|word| token.is_word(word)));
-                let is_code = kind.is_some_and(|k| CODE.iter().any(|word| k.is_word(word)));
-                if is_code { Self::Nothing } else { Self::Writes }
+                if is_about(&CODE, after) {
+                    Self::Nothing
+                } else {
+                    Self::Writes
+                }
             }
             b"declare" | b"explain" | b"select" | b"table" | b"values" | b"with" => Self::Reads,
             b"copy" => Self::of_copy(after),
@@ -68,8 +70,14 @@ pub(crate) fn may_write(word: &Token<'_>) -> bool {
 const CODE: [&[u8]; 8] =
     [b"aggregate", b"function", b"policy", b"procedure", b"routine", b"rule", b"trigger", b"view"];
 
-/// Words before these.
-const BEFORE_KINDS: [&[u8]; 9] = [
+/// Whether what stands behind CREATE or ALTER says that it is about one of these.
+pub(crate) fn is_about<'a>(kinds: &[&[u8]], mut after: impl Iterator<Item = Token<'a>>) -> bool {
+    let kind = after.find(|token| !BEFORE_KINDS.iter().any(|word| token.is_word(word)));
+    kind.is_some_and(|kind| kinds.iter().any(|word| kind.is_word(word)))
+}
+
+/// Words before the one that says what is created or altered.
+const BEFORE_KINDS: [&[u8]; 11] = [
     b"constraint",
     b"event",
     b"global",
@@ -79,6 +87,8 @@ const BEFORE_KINDS: [&[u8]; 9] = [
     b"replace",
     b"temp",
     b"temporary",
+    b"unique",
+    b"unlogged",
 ];
 
 const WRITING: [&[u8]; 7] =

@@ -157,21 +157,14 @@ impl Relay<'_> {
 
     fn look(&mut self, now: Instant) -> Result<(), Ending> {
         self.watch.looked = now;
-        let Timeouts { server_dead, client_dead, .. } = *self.client.context.timeouts();
+        let Timeouts { server_dead, .. } = *self.client.context.timeouts();
         // It is found out at the next look at the latest.
         let pause = self.pause();
-        let timed_out = || io::Error::from(io::ErrorKind::TimedOut);
         if self.lease.link.stream().owes_acknowledgement(server_dead.saturating_sub(pause)) {
-            return Err(self.server_lost(ServerLoss::Io(timed_out())));
+            let timed_out = io::ErrorKind::TimedOut.into();
+            return Err(self.server_lost(ServerLoss::Io(timed_out)));
         }
-        let stream = self.client.link.stream();
-        if stream.owes_acknowledgement(client_dead.saturating_sub(pause)) {
-            return Err(Ending::Lost(timed_out()));
-        }
-        if !std::mem::replace(&mut self.watch.closely, true) {
-            stream.watch(Some(client_dead));
-        }
-        Ok(())
+        self.client.look_at_machine(pause, &mut self.watch.closely)
     }
 
     pub(super) fn on_alarm(&mut self) -> Result<(), Ending> {
